@@ -1,0 +1,163 @@
+# Every command of Sextant. `make` alone explains them. The environment .venv is made when it is first needed and renewed
+# when pyproject.toml or constraints.txt changes. A command that fails ends with code 2, whatever its own code was: make's rule.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# DVC runs `python` and a relative path would fail in its copies of the workspace, hence CURDIR.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# This checkout's code, also where .venv is shared with another checkout.
+export PYTHONPATH := $(CURDIR)/src
+
+# Nobody is told what is run here, and no pickle is loaded.
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+##@ Start
+
+help: ## | this page
+	@echo 'make TARGET [NAME=value ...]'
+	@awk -F ' ## | \\| ' \
+	  '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	   /^[a-z-]+:.* ## / { sub(/:.*/, "", $$1); sub(/^\| /, "", $$2); use = NF > 2 ? $$1 " " $$2 : $$1; \
+	     printf (length(use) < 36 ? "  %-36s%s\n" : "  %s\n" sprintf("%38s", "") "%s\n"), use, $$NF }' Makefile
+
+# The stamp is made of content, not of times, so that a fresh clone with a ready .venv stays as it is.
+EXTRAS = dev$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n')
+STAMP = $(shell cat pyproject.toml constraints.txt | cksum) $(EXTRAS)
+
+setup: environment ## [TORCH_INDEX=https://download.pytorch.org/whl/cpu] [PYTHON=python3.12] | make .venv
+	@echo 'ready: .venv ('"$$(python --version)"'); every make target uses it, `source .venv/bin/activate` gives it to you'
+
+environment:
+	@[ "$$(cat .venv/.ready 2>/dev/null)" = "$(STAMP)" ] || { \
+	  for python in $${PYTHON:-python3.11 python3.12 python3.13 python3}; do \
+	    "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; python=; \
+	  done; \
+	  [ -n "$$python" ] || { echo "no Python 3.11, 3.12 or 3.13 found$${PYTHON:+ as $$PYTHON}:" \
+	    "install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }; \
+	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { echo "$$python cannot make environments:" \
+	    "install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 2; }; \
+	  echo 'making .venv: a minute or two, about 2 GB ...' >&2; \
+	  { .venv/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear .venv; } && \
+	  .venv/bin/python -m pip install -qq --no-compile -c constraints.txt \
+	    $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -e '.[$(EXTRAS)]' && \
+	  echo "$(STAMP)" > .venv/.ready || { echo 'the environment is not whole: mend what pip says above,' \
+	    'then run the same command again' >&2; exit 1; }; }
+
+doctor: environment ## | what is missing or broken here, and how to mend it
+	@python -m sextant.doctor
+
+##@ The pipeline (a stage runs with all that it needs; what has not changed is not run again)
+
+repro: environment check ## | all that params.yaml lists, from the data to the champion
+	@python -m dvc repro
+	@python -m sextant.register --write
+	@python -m sextant.leaderboard
+
+# `make train MODEL=ann` is `dvc repro train@ann`; without a name, the stage of every model or data set.
+stage = python -m dvc repro $(1)$(if $(2),@$(2))
+
+pull: environment check ## [DATASET=churn] | fetch the raw files, held to their size and sha256
+	@$(call stage,pull,$(DATASET))
+
+validate: environment check ## [DATASET=churn] | hold the data to their expectations
+	@$(call stage,validate,$(DATASET))
+
+prepare: environment check ## [DATASET=churn] | repair the rows and split them in four parts
+	@$(call stage,prepare,$(DATASET))
+
+train: environment check ## [MODEL=ann] | train, or go on where training was interrupted
+	@$(call stage,train,$(MODEL))
+
+evaluate: environment check ## [MODEL=ann] | metrics on the test part, beside the baselines
+	@$(call stage,evaluate,$(MODEL))
+
+report: environment check ## | draw the page, reports/index.html
+	@$(call stage,report,)
+
+##@ Use
+
+leaderboard: environment ## | one table of all models
+	@python -m sextant.leaderboard
+
+predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] | the champion's answers
+	@python -m sextant.predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"}
+
+PORT = $(if $(filter serve,$(MAKECMDGOALS)),5001,5000)
+serve: need-MODEL environment ## MODEL=ann [PORT=5001] | the champion as an HTTP service on this machine
+	@python -m sextant.serve "model=$$MODEL" port=$(PORT)
+
+ui: environment ## [PORT=5000] | the MLflow pages: runs, curves, registered models
+	@case "$$MLFLOW_TRACKING_URI" in \
+	  http*) echo "the tracking server has the pages: $$MLFLOW_TRACKING_URI" ;; \
+	  *) [ -n "$$MLFLOW_TRACKING_URI" ] || [ -f mlflow.db ] || { \
+	       echo 'nothing was tracked here yet: run `make repro` first' >&2; exit 1; }; \
+	     echo "http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
+	     exec python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+	       --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" ;; \
+	esac
+
+##@ The registry of champions
+
+register: environment ## [MODEL=ann] | judge what was not judged here yet; mend a lost or moved registry
+	@python -m sextant.register --write $${MODEL:+"model=$$MODEL"}
+
+promote: need-MODEL need-VERSION environment ## MODEL=ann VERSION=3 | make a version champion by hand
+	@python -m sextant.register promote "model=$$MODEL" "version=$$VERSION"
+
+rollback: need-MODEL environment ## MODEL=ann | back to the champion before
+	@python -m sextant.register rollback "model=$$MODEL"
+
+##@ New data
+
+pin: need-DATASET environment ## DATASET=churn | write into its conf what its source has now (size, sha256)
+	@python -m sextant.pin "dataset=$$DATASET"
+
+retrain: environment ## | pin, repro, register, push where a remote is set, summary
+	@python -m sextant.retrain
+
+remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | where DVC keeps data and models for the team
+	@case "$$URL" in s3://*|ssh://*) ;; *:*) \
+	  echo "URL=$$URL: expected a folder, s3://bucket/path or ssh://host/path" >&2; exit 2 ;; esac
+	@$(MAKE) -s --no-print-directory environment
+	@python -m dvc remote add -q --force --default storage "$$URL"
+	@$(MAKE) -s --no-print-directory environment
+	@echo 'remote set in .dvc/config, which is to be committed; then `.venv/bin/dvc push` sends, `.venv/bin/dvc pull` fetches'
+
+##@ Work on Sextant
+
+check: environment ## | hold params.yaml and every conf to its constructor
+	@python -m sextant.config check
+
+test: environment ## | all tests
+	@python -m pytest -q
+
+test-fast: environment ## | the tests that take no more than three seconds each
+	@python -m pytest -q -m 'not slow'
+
+lint: environment ## | ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: environment ## | let ruff mend style and layout
+	@ruff check --fix .
+	@ruff format .
+
+SCRATCH = .scratch .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## | remove .scratch and the tools' caches, nothing else
+	@rm -rf $(SCRATCH)
+	@find src tests -name __pycache__ -prune -exec rm -rf {} +
+	@echo 'removed: $(SCRATCH) and __pycache__'
+
+# The first prerequisite of a target that cannot do without NAME: one line and code 2 before anything runs.
+need-%:
+	$(if $($*),@:,$(error $* is missing. Usage: make $(MAKECMDGOALS) $(shell \
+	  sed -n 's/^$(firstword $(MAKECMDGOALS)):.* ## \(.*\) | .*/\1/p' Makefile)))
+
+.PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
+  register promote rollback pin retrain remote check test test-fast lint format clean

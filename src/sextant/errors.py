@@ -1,0 +1,53 @@
+"""Errors that hand over the repair: what was got, what was expected, what to do next, in one line."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+
+class SextantError(Exception):
+    """Something failed that the user can mend."""
+
+    code = 1
+
+
+class UsageError(SextantError):
+    """The question itself is wrong: an unknown name, a misspelt key, a value out of range."""
+
+    code = 2
+
+
+class DataError(SextantError):
+    """The data are not what their conf and their expectations say."""
+
+    code = 12
+
+
+def one_line(error: BaseException) -> str:
+    """The message of `error` in one line, with the repair where the cause is known."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SextantError):
+        return text
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left while writing {error.filename or 'an output'} ({error.strerror}): free some, then run the same command again"
+    return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows where)"
+
+
+def restore_hint() -> str:
+    """DVC empties a stage's outputs before the stage can refuse; `dvc checkout` brings the last ones back."""
+    return "; `dvc checkout` restores the outputs as they last were" if os.environ.get("DVC_STAGE") else ""
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Run a command line: one line on stderr and the error's exit code; a traceback with SEXTANT_DEBUG=1."""
+    try:
+        sys.exit(main(sys.argv[1:]) or 0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("SEXTANT_DEBUG") == "1":
+            traceback.print_exc()
+        print(f"sextant: {one_line(error)}{restore_hint()}", file=sys.stderr)
+        sys.exit(error.code if isinstance(error, SextantError) else 1)

@@ -1,0 +1,80 @@
+"""Score a saved model in a fresh process: val must come out as training recorded it, then test, beside baselines."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from . import baselines, config, figures, rooms, saved
+from .errors import SextantError, run
+from .files import write_json, written_whole
+
+TOLERANCE = 1e-6  # another CPU or a GPU rounds otherwise; the same one does not
+
+
+def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> None:
+    """Raise SextantError where the reloaded model does not score on val what training recorded."""
+    for name, value in recorded.items():
+        if abs(found[name] - value) > TOLERANCE:
+            raise SextantError(
+                f"val {name} is {found[name]:.9f} after reloading, training recorded {value:.9f};"
+                " the saved model is not the trained one: look for state outside the state_dict, then `make train`"
+            )
+
+
+def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of val and test with every baseline fitted on the same train rows, and the answers on test."""
+    task = model.task
+    val = task.score(model.answer(parts["val"]), parts["val"], model.encoder)
+    check_reproduced(model.card["val"], val)
+    answers = {"model": model.answer(parts["test"])}
+    for name, fit in baselines.of(model.card["task"]).items():
+        answers[name] = fit(parts["train"], model.encoder.columns)(parts["test"])
+    scores = {name: task.score(found, parts["test"], model.encoder) for name, found in answers.items()}
+    metric = next(iter(task.METRICS))
+    found = {
+        **{key: model.card[key] for key in ("model", "family", "dataset", "task", "source", "seed", "budget")},
+        "metric": metric,
+        "direction": task.METRICS[metric],
+        "epochs": model.card["epoch"] + 1,
+        "val": val,
+        "test": scores.pop("model"),
+        "trivial": next(iter(scores)),
+        "baselines": scores,
+        "rows": {part: len(rows) for part, rows in parts.items()},
+    }
+    return found, answers
+
+
+def main(argv: list[str]) -> None:
+    """`python -m sextant.evaluate model=<name>`: by hand the scratch model, where there is one, into .scratch/."""
+    name, overrides = config.one(argv, "model")
+    conf = config.model(name, overrides)
+    torch.set_num_threads(conf.trainer.threads)
+    by_dvc = "DVC_STAGE" in os.environ
+    scratch = Path(".scratch") / name
+    trained = scratch / "model" if not by_dvc and (scratch / "model").is_dir() else Path("models") / name
+    model = saved.load(trained)
+    kind = rooms.module("data", model.card["kind"])
+    prepared = Path("data/prepared") / model.card["dataset"]
+    parts = {part: kind.load(prepared / part) for part in ("train", "val", "test")}
+    found, answers = evaluate(model, parts)
+
+    curves = Path("reports/curves") / f"{name}.csv" if trained == Path("models") / name else scratch / "curves.csv"
+    drawn = {
+        "curve": figures.learning_curve(pd.read_csv(curves)),
+        **figures.of(conf.task)(answers.pop("model"), parts["test"], model.encoder.columns, answers),
+    }
+    with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
+        folder.mkdir()
+        for title, figure in drawn.items():
+            figures.save(figure, folder / f"{title}.svg")
+    write_json(Path("reports/metrics") / f"{name}.json" if by_dvc else scratch / "metrics.json", found)
+    print(f"{name}: test " + ", ".join(f"{metric} {value:.4f}" for metric, value in found["test"].items()))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,172 @@
+"""`make leaderboard`: one line a model, its metric beside its baselines and what was decided, and what to type next.
+
+The rows are the same ones that head the report page and the summary of a retraining.
+"""
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import config
+from .errors import SextantError, UsageError, run
+from .files import folder_digest
+
+HEADINGS = ("model", "data set", "source", "metric", "value", "trivial baseline", "best baseline", "decision")
+KINDS = {"embedded": "twin", "mirror": "real", "canonical": "real"}
+UNDECIDED = "not registered here"
+CHAMPION = ", champion"  # what follows a decision while its version is the champion
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model: the metric that its gate reads, on the test part."""
+
+    model: str
+    dataset: str
+    source: str
+    metric: str
+    value: float
+    trivial: tuple[str, float]
+    best: tuple[str, float]
+    decision: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, under HEADINGS."""
+        value, trivial, best = f"{self.value:.4f}", *(f"{v:.4f} {name}" for name, v in (self.trivial, self.best))
+        return (self.model, self.dataset, KINDS[self.source], self.metric, value, trivial, best, self.decision)
+
+
+def rows(metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """A row for each model's metrics, in their order; `decisions` by model, where this registry has made one."""
+    return [_row(found, decisions.get(found["model"])) for found in metrics]
+
+
+def _row(found: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Row:
+    metric = found["metric"]
+    scores = {name: float(values[metric]) for name, values in found["baselines"].items()}
+    best = (max if found["direction"] == "up" else min)(scores, key=lambda name: scores[name])
+    return Row(
+        model=found["model"],
+        dataset=found["dataset"],
+        source=found["source"],
+        metric=metric,
+        value=float(found["test"][metric]),
+        trivial=(found["trivial"], scores[found["trivial"]]),
+        best=(best, scores[best]),
+        decision=decision["decision"] + CHAMPION * bool(decision["champion"]) if decision else UNDECIDED,
+    )
+
+
+# --- what lies in reports/ --------------------------------------------------------------------------------------------
+
+
+def read(path: Path, model: str) -> str:
+    """A file that `model`, listed in params.yaml, must have; raises SextantError with the command that makes it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SextantError(f"{path} is missing, but params.yaml lists model `{model}`; `make repro` makes it") from None
+
+
+def read_json(path: Path, model: str) -> Any:
+    """The same as JSON."""
+    try:
+        return json.loads(read(path, model))
+    except json.JSONDecodeError as error:
+        raise SextantError(f"{path} is not JSON ({error}); `make repro` makes it anew") from None
+
+
+def read_metrics(models: Iterable[str]) -> list[dict[str, Any]]:
+    """reports/metrics/<model>.json of each model; raises SextantError where one lacks what a row needs."""
+    found = []
+    for model in models:
+        path = Path("reports/metrics", f"{model}.json")
+        found.append(read_json(path, model))
+        try:
+            rows(found[-1:], {})
+        except (KeyError, TypeError, ValueError) as error:
+            raise SextantError(f"{path} lacks what evaluate writes ({error!r}); `make repro` makes it anew") from None
+    return found
+
+
+def read_decisions(models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What this registry decided about the models as they lie in models/; an older one's decision is not theirs."""
+    found = {}
+    for model in models:
+        path, folder = Path("reports/decisions", f"{model}.json"), Path("models", model)
+        if path.is_file():
+            decision = read_json(path, model)
+            if not folder.is_dir() or folder_digest(folder) == decision["digest"]:
+                found[model] = decision
+    return found
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table for a summary that Markdown renders."""
+    lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells for row in rows)]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def as_text(rows: Sequence[Row], width: int = WIDTH, colors: bool = False) -> str:
+    """The table for a terminal: aligned, and folded inside its cells where it would be wider than `width`."""
+    table = [HEADINGS, *(row.cells for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(HEADINGS))]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        widths[widths.index(max(widths))] -= 1
+    heading, *body = ["\n".join(_folded(line, widths)) for line in table]
+    rule = "  ".join("-" * w for w in widths)
+    return "\n".join([f"\x1b[1m{heading}\x1b[0m" if colors else heading, rule, *body]) + "\n"
+
+
+def _folded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    height = max(len(column) for column in columns)
+    lines = [[column[i] if i < len(column) else "" for column in columns] for i in range(height)]
+    return ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def next_steps(rows: Sequence[Row], asked: str) -> str:
+    """What to type next; `asked` is a file with rows to ask the first model."""
+    steps = [
+        ("make ui", "runs, figures and the registry in the browser"),
+        (f"make predict MODEL={rows[0].model} INPUT={asked} OUTPUT=answers.csv", ""),
+        ("reports/index.html", "the report page"),
+    ]
+    lines = ["Next:", *(f"  {step:<20}{what}".rstrip() for step, what in steps)]
+    if any(KINDS[row.source] == "twin" for row in rows):
+        lines += [
+            "A twin is made up by the repository. With the real data: SEXTANT_MIRROR=<folder> in the environment,",
+            "  `source: mirror` in params.yaml, then `make repro`.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _raw_file(dataset: str) -> str:
+    """The first raw file of a data set, to ask with."""
+    folder = Path("data/raw", dataset)
+    names = sorted(path.name for path in folder.glob("*") if path.name != "source.json")
+    return str(folder / (names[0] if names else "<file>"))
+
+
+def main(argv: list[str]) -> None:
+    """Print the leaderboard of the models that params.yaml lists."""
+    if argv:
+        raise UsageError(f"`{' '.join(argv)}` is not understood; the leaderboard takes no arguments")
+    models = list(config.params().models)
+    found = rows(read_metrics(models), read_decisions(models))
+    print(as_text(found, colors=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    print(next_steps(found, _raw_file(found[0].dataset)), end="")
+
+
+if __name__ == "__main__":
+    run(main)

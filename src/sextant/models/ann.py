@@ -1,0 +1,110 @@
+"""Feed-forward net for tables: an ensemble in one network, on piecewise-linear embeddings of the numbers."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data.tabular import UNSEEN, Batch
+
+Size = Annotated[int, Field(ge=1)]
+
+
+class PiecewiseLinear(nn.Module):
+    """Embed each number by how far it has come through each of its quantile bins.
+
+    e_t(x) = clamp((x - b_{t-1}) / (b_t - b_{t-1}), 0, 1), the first and last bin open outwards, then a linear map per
+    number and ReLU. Gorishniy et al., "On Embeddings for Numerical Features", NeurIPS 2022, eq. 1.
+    """
+
+    edges: Tensor
+
+    def __init__(self, numeric: int, bins: int, size: int):
+        super().__init__()
+        self.register_buffer("edges", torch.linspace(-2, 2, bins + 1).repeat(numeric, 1))  # (numeric, bins + 1)
+        bound = (bins + 1) ** -0.5
+        self.weight = nn.Parameter(torch.empty(numeric, bins, size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(numeric, size).uniform_(-bound, bound))
+
+    def initialise(self, x: Tensor) -> None:
+        """Quantile edges of x, (rows, numeric); equal edges (a value that many rows share) become a step at it."""
+        at = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
+        edges = torch.quantile(x.double(), at, dim=0).T
+        self.edges.copy_(edges + torch.arange(edges.shape[1]) * 1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, numeric) to (rows, numeric * size)."""
+        low, width = self.edges[:, :-1], self.edges.diff()
+        t = (x[:, :, None] - low) / width  # (rows, numeric, bins)
+        inner = t.clamp(0, 1)
+        first, last = t[..., :1].clamp(max=1), t[..., -1:].clamp(min=0)
+        code = torch.cat([first, inner[..., 1:-1], last], -1)
+        return F.relu(torch.einsum("rnb,nbs->rns", code, self.weight) + self.bias).flatten(1)
+
+
+class ANN(nn.Module):
+    """k multilayer perceptrons that share their weights but for a rank-one adapter before the first layer and the head.
+
+    f_j(x) = head_j(MLP(r_j * x)), trained each on its own loss, answered by their mean probability. So an ensemble of
+    k costs little more than one net. Gorishniy et al., "TabM", ICLR 2025 (TabM-mini).
+
+    What the embedding of an unseen category adds is nothing: its row stays at zero.
+    """
+
+    progress = 0.0
+
+    def __init__(
+        self,
+        numeric: int,
+        cardinalities: Sequence[int],
+        classes: int,
+        *,
+        bins: Annotated[int, Field(ge=2)],
+        embedding_size: Size,
+        hidden_sizes: Annotated[list[Size], Field(min_length=1)],
+        dropout: Annotated[float, Field(ge=0, lt=1)],
+        members: Size,
+    ):
+        super().__init__()
+        self.numbers = PiecewiseLinear(numeric, bins, embedding_size)
+        self.categories = nn.ModuleList(
+            nn.Embedding(levels + 1, embedding_size, padding_idx=UNSEEN) for levels in cardinalities
+        )
+        sizes = [(numeric + len(cardinalities)) * embedding_size, *hidden_sizes]
+        self.adapter = nn.Parameter(torch.randint(0, 2, (members, sizes[0])) * 2.0 - 1)  # signs tell the members apart
+        self.body = nn.Sequential(
+            *(
+                nn.Sequential(nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout))
+                for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+            )
+        )
+        bound = sizes[-1] ** -0.5
+        self.head = nn.Parameter(torch.empty(members, sizes[-1], classes).uniform_(-bound, bound))
+        self.base = nn.Parameter(torch.zeros(members, classes))
+
+    def initialise(self, train: Batch) -> None:
+        """Bin edges from the quantiles, the output bias from the base rates: log P(class)."""
+        self.numbers.initialise(train.numeric)
+        counts = torch.bincount(train.target, minlength=self.base.shape[1]).clamp_min(1)
+        with torch.no_grad():
+            self.base.copy_((counts / counts.sum()).log())
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of each member, (rows, members, classes)."""
+        parts = [self.numbers(batch.numeric)]
+        parts += [embed(batch.categories[:, i]) for i, embed in enumerate(self.categories)]
+        x = torch.cat(parts, 1)
+        h = self.body(x[:, None, :] * self.adapter)  # (rows, members, hidden)
+        return torch.einsum("rmh,mhc->rmc", h, self.head) + self.base
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean cross entropy over rows and members: each member learns on its own."""
+        logits = self(batch)
+        return F.cross_entropy(logits.flatten(0, 1), batch.target.repeat_interleave(logits.shape[1]))
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """`logits` (rows, classes): the log of the members' mean probability."""
+        return {"logits": self(batch).log_softmax(-1).logsumexp(1) - torch.tensor(len(self.head)).log()}

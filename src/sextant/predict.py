@@ -1,0 +1,58 @@
+"""Answer rows with a champion, by the code it was packed with."""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from . import config, files, tracking
+from .errors import UsageError, run
+
+
+def champion(model: str) -> Any:
+    """The champion of a model: the real one, or else its twin's; `.predict(frame)` answers rows.
+
+    Raises SextantError where there is none, and from `predict` DataError for rows that cannot be answered.
+    """
+    folder = tracking.folder_of(tracking.champion_of(tracking.client(), model))
+    (data,) = (path for path in (folder / "data").iterdir())
+    return importlib.import_module(f"{_packed(folder).__name__}.saved").load(data)
+
+
+def _packed(folder: Path) -> ModuleType:
+    """The code packed with a model, imported under a name of its own, so that this checkout's may be another."""
+    code = folder / "code" / "sextant"
+    name = f"sextant_{files.folder_digest(code)[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, code / "__init__.py", submodule_search_locations=[str(code)])
+        assert spec and spec.loader
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def main(argv: list[str]) -> None:
+    """`python -m sextant.predict model=<name> input=<file> [output=<file>]`: CSV to a file or to standard output."""
+    asked, rest = config.asked(argv, "model", "input", "output")
+    if rest or not {"model", "input"} <= set(asked):
+        raise UsageError("expected: make predict MODEL=<model> INPUT=<file of rows> [OUTPUT=<file of answers>]")
+    model = champion(asked["model"])
+    rows = model.read(asked["input"])
+    with warnings.catch_warnings(record=True) as met:
+        warnings.simplefilter("always", UserWarning)
+        answers = model.predict(rows)
+    for warning in met:
+        print(f"sextant: warning: {warning.message}", file=sys.stderr)
+    if asked.get("output"):
+        with files.written_whole(Path(asked["output"])) as beside:
+            answers.to_csv(beside, index=False)
+        print(f"{len(answers):,} answers in {asked['output']}")
+    else:
+        answers.to_csv(sys.stdout, index=False)
+
+
+if __name__ == "__main__":
+    run(main)

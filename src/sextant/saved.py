@@ -1,0 +1,84 @@
+"""A model as it is saved: weights, what its encoder learnt, and its card; raw rows in, answers out.
+
+The folder holds model.safetensors and model.json and nothing that runs, so loading it runs nothing but this package.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import rooms
+from .files import write_json, written_whole
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A model that answers raw rows in upstream columns."""
+
+    card: Mapping[str, Any]
+    net: nn.Module
+    encoder: Any
+
+    @property
+    def task(self) -> Any:
+        return rooms.module("tasks", self.card["task"])
+
+    def read(self, path: str | Path) -> Any:
+        """Rows from a file in the upstream format, from Parquet or from JSON records."""
+        return rooms.module("data", self.card["kind"]).read_rows(Path(path), self.encoder.columns)
+
+    def predict(self, frame: Any) -> Any:
+        """The answers to rows asked with; raises DataError for a row that cannot be answered."""
+        return self.answer(self.encoder.check(frame))
+
+    def answer(self, rows: Any) -> Any:
+        """The answers to rows of a prepared part."""
+        return self.task.answers(outputs(self.net, self.encoder.encode(rows)), rows, self.encoder, self.card["calibration"])
+
+
+def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> nn.Module:
+    """The net of a family: sizes by the names before the `*` of its constructor, the rest from conf."""
+    constructor = rooms.family(family)
+    positional = constructor.__init__.__code__.co_varnames[1 : constructor.__init__.__code__.co_argcount]
+    return constructor(**{name: sizes[name] for name in positional}, **net)
+
+
+def outputs(net: nn.Module, batch: Any) -> dict[str, Tensor]:
+    """The tensors that a net predicts for a batch, a few thousand rows at a time, on the batch's device."""
+    net.eval()
+    with torch.no_grad():
+        pieces = [net.predict(type(batch)(*rows)) for rows in zip(*(t.split(ROWS_AT_ONCE) for t in batch), strict=True)]
+    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def save(folder: Path, card: Mapping[str, Any], net: nn.Module, encoder: Any) -> None:
+    """Write the folder whole; its bytes depend on the arguments alone."""
+    with written_whole(folder) as beside:
+        beside.mkdir()
+        save_file({name: t.contiguous() for name, t in net.state_dict().items()}, beside / WEIGHTS)
+        write_json(beside / CARD, {**card, "sizes": encoder.sizes, "encoder": encoder.state()})
+
+
+def load(folder: Path) -> Saved:
+    """The inverse of `save`."""
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    kind = rooms.module("data", card["kind"])
+    encoder = kind.Encoder.from_state(card["encoder"], kind.Columns(**card["columns"]))
+    net = build(card["family"], card["sizes"], card["net"])
+    net.load_state_dict(load_file(folder / WEIGHTS))
+    return Saved(card, net.eval(), encoder)
+
+
+def _load_pyfunc(path: str) -> Saved:
+    """What MLflow calls to open a registered model."""
+    return load(Path(path))

@@ -1,0 +1,25 @@
+"""Serve a champion over HTTP, by MLflow's own server: POST rows to /invocations."""
+
+import os
+import sys
+
+from . import config, tracking
+from .errors import UsageError, run
+
+
+def main(argv: list[str]) -> None:
+    """`python -m sextant.serve model=<name> [port=5001]`: becomes `mlflow models serve`; `/ping` says when it is up."""
+    asked, rest = config.asked(argv, "model", "port")
+    if rest or "model" not in asked:
+        raise UsageError("expected: make serve MODEL=<model> [PORT=5001]")
+    found = tracking.champion_of(tracking.client(), asked["model"])
+    port = asked.get("port") or "5001"
+    print(f"{found.name} version {found.version} answers at http://127.0.0.1:{port}/invocations", flush=True)
+    os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_REGISTRY_URI"] = tracking.uri()
+    os.environ.pop("PYTHONPATH", None)  # the packed code answers, not this checkout's
+    words = ["models", "serve", "-m", found.model_uri, "--env-manager", "local", "-h", "127.0.0.1", "-p", port]
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "mlflow", *words])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,136 @@
+"""Figures: labelled axes, numbers that agree with the scores, the same bytes on every run."""
+
+import hashlib
+import html
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from sextant import figures
+from sextant.errors import UsageError
+from sextant.tasks.classification import as_answers, score
+
+COLUMNS = SimpleNamespace(target="<kind>")
+
+
+def drawn(classes: list, rows: int = 193) -> tuple[dict[str, Figure], dict[str, float]]:
+    """The figures of a made-up model that is often right, beside one baseline, and the model's scores."""
+    rng = np.random.default_rng(5)
+    label = np.arange(rows) % len(classes)
+    probabilities = rng.dirichlet(np.ones(len(classes)), rows)
+    probabilities[np.arange(rows), label] += 0.5
+    answers = as_answers(probabilities / probabilities.sum(axis=1, keepdims=True), classes)
+    flat = as_answers(np.full((rows, len(classes)), 1 / len(classes)), classes)
+    truth = pd.DataFrame({COLUMNS.target: pd.Series([classes[i] for i in label])})
+    found = figures.of("classification")(answers, truth, COLUMNS, {"majority": flat})
+    return found, score(answers, truth, SimpleNamespace(columns=COLUMNS, classes=classes))
+
+
+def curves(epochs: int = 17) -> pd.DataFrame:
+    epoch = np.arange(1, epochs + 1)
+    falling = np.exp(-epoch / 5)
+    table = {"epoch": epoch, "train/loss": falling, "val/loss": falling + epoch / 100}
+    return pd.DataFrame(table | {"val/skill": 1 - falling, "val/error": falling, "val/recall": 1 - falling / 2})
+
+
+def everything() -> dict[str, Figure]:
+    groups = {"two": drawn([0, 1])[0], "three": drawn(["ant", "bee", "cow"])[0]}
+    found = {f"{group}-{name}": figure for group, named in groups.items() for name, figure in named.items()}
+    return found | {"curve": figures.learning_curve(curves()), "one-epoch": figures.learning_curve(curves(1))}
+
+
+def test_every_axis_says_what_it_is():
+    for name, figure in everything().items():
+        assert figure.axes and figure.get_suptitle() and figure.get_label(), name
+        for axes in figure.axes:
+            shared = axes.get_shared_x_axes().get_siblings(axes)
+            assert axes.get_ylabel() and any(one.get_xlabel() for one in shared), name
+
+
+@pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
+def test_the_numbers_shown_are_the_scores(classes):
+    found, scores = drawn(classes)
+    assert list(found) == ["roc", "calibration", "confusion"]
+    legend = [text.get_text() for text in found["roc"].axes[0].get_legend().get_texts()]
+    assert f"model, AUC {scores['auroc']:.4f}" in legend and "majority, AUC 0.5000" in legend
+    assert f"model {scores['brier']:.4f}" in found["calibration"].get_label()
+    counts = [int(text.get_text().split("\n")[0]) for text in found["confusion"].axes[0].texts]
+    assert len(counts) == len(classes) ** 2 and sum(counts) == 193
+    assert sum(counts[:: len(classes) + 1]) / 193 == pytest.approx(scores["accuracy"])
+
+
+def test_of_many_classes_the_confusion_keeps_the_tint_and_drops_the_numbers():
+    axes = drawn([f"class {i:02}" for i in range(13)])[0]["confusion"].axes[0]
+    assert len(axes.patches) == 13**2 and not axes.texts
+
+
+def test_every_row_is_counted_in_the_bins():
+    heights = [bar.get_height() for bar in drawn([0, 1])[0]["calibration"].axes[1].patches]
+    assert sum(heights) == 193 and len(heights) == 10
+
+
+def test_the_learning_curve_shows_every_metric_and_names_the_lowest_loss():
+    figure = figures.learning_curve(curves())
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "val/skill", "val/error", "val/recall"]
+    assert figure.get_label().startswith("17 epochs; val/loss is lowest") and "at epoch 15" in figure.get_label()
+
+
+def saved(folder: Path) -> dict[str, str]:
+    """The digests of all figures of a two-class model, written to `folder`."""
+    for name, figure in {**drawn(["<no>", "yes"])[0], "curve": figures.learning_curve(curves())}.items():
+        figures.save(figure, folder / f"{name}.svg")
+    return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.svg"))}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with the figures as SVG."""
+    folder = tmp_path_factory.mktemp("figures")
+    saved(folder)
+    return folder
+
+
+def test_the_bytes_are_the_same_on_a_second_drawing(folder, tmp_path):
+    first = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.svg"))}
+    assert len(first) == 4 and saved(tmp_path) == first
+
+
+@pytest.mark.slow
+def test_the_bytes_are_the_same_in_another_process(tmp_path):
+    code = "import pathlib, sys, test_figures; print(test_figures.saved(pathlib.Path(sys.argv[1])))"
+    places = f"{Path(__file__).parent}{os.pathsep}{Path(figures.__file__).parents[2]}"
+    command = [sys.executable, "-c", code, tmp_path / "b"]
+    there = os.environ | {"PYTHONPATH": places}
+    told = subprocess.run(command, env=there, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(saved(tmp_path / "a"))
+
+
+def test_an_svg_has_no_date_no_picture_of_dots_and_carries_its_words(folder):
+    shown = {"roc": "AUC", "calibration": "Brier", "confusion": "&lt;no&gt;", "curve": "epochs"}
+    for name, said in shown.items():
+        text = (folder / f"{name}.svg").read_text()
+        words = {element.tag.split("}")[-1]: element.text for element in ElementTree.fromstring(text).iter()}
+        assert not {"date", "creator", "image", "script", "no"} & set(words), name
+        assert words["title"] and html.unescape(said) in words["description"] and said in text
+        assert text.count(figures.INK) == 1 and "currentColor" in text, name
+
+
+def test_the_style_leaves_the_process_as_it_was(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    figures.save(figures.learning_curve(curves()), tmp_path / "curve.svg")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_an_unknown_task_names_those_there_are():
+    with pytest.raises(UsageError, match=r"unknown task `puppies`; .*figures/ has: .*classification"):
+        figures.of("puppies")

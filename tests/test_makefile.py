@@ -1,0 +1,184 @@
+"""The commands: each explained, each wrong question answered in one line before anything runs."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = [t for t in re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILINE) if t != "environment"]
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+
+
+def make(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Make as a person runs it, in a folder without an environment, so that nothing can be run by mistake."""
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    return subprocess.run(["make", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A checkout in which no environment can be made: a command that needs one would fail with another message."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def test_there_are_targets_and_each_stage_is_one() -> None:
+    assert len(TARGETS) > 20
+    assert set(STAGES) <= set(TARGETS)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_target_is_phony_and_explained(target: str) -> None:
+    assert re.search(rf"^{target}:.* ## (.* )?\| .+", MAKEFILE, re.MULTILINE), f"`{target}` has no `## [use] | help`"
+    phony = MAKEFILE[MAKEFILE.index(".PHONY:") :].replace("\\\n", " ").split()
+    assert target in phony
+
+
+def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) -> None:
+    page = make(folder=bare)
+    assert page.returncode == 0
+    assert page.stdout == make("help", folder=bare).stdout
+    listed = re.findall(r"^  ([a-z-]+)", page.stdout, re.MULTILINE)
+    assert sorted(listed) == sorted(TARGETS)
+    assert len(page.stdout.splitlines()) <= 50 and max(map(len, page.stdout.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    "words, missing",
+    [
+        (["predict"], "MODEL"),
+        (["predict", "MODEL=ann"], "INPUT"),
+        (["predict", "MODEL=", "INPUT=rows.csv"], "MODEL"),
+        (["serve"], "MODEL"),
+        (["promote", "MODEL=ann"], "VERSION"),
+        (["promote", "VERSION=3"], "MODEL"),
+        (["rollback"], "MODEL"),
+        (["pin"], "DATASET"),
+        (["remote"], "URL"),
+    ],
+)
+def test_a_missing_word_gives_one_line_and_the_usage_before_anything_runs(
+    bare: Path, words: list[str], missing: str
+) -> None:
+    done = make(*words, folder=bare)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
+    assert re.search(rf"{missing} is missing\. Usage: make {words[0]} .*{missing}=", done.stderr)
+    assert not (bare / ".venv").exists()
+
+
+def test_a_remote_of_an_unknown_scheme_is_refused(bare: Path) -> None:
+    done = make("remote", "URL=gopher://host/path", folder=bare)
+    assert done.returncode == 2
+    assert "URL=gopher://host/path: expected a folder, s3://bucket/path or ssh://host/path" in done.stderr
+    assert not (bare / ".venv").exists()
+
+
+def test_an_unsuitable_python_is_named(bare: Path) -> None:
+    done = make("setup", "PYTHON=/nowhere/python", folder=bare)
+    assert done.returncode == 2
+    assert "no Python 3.11, 3.12 or 3.13 found as /nowhere/python: install one" in done.stderr
+    assert not (bare / ".venv").exists()
+
+
+def test_clean_touches_nothing_but_scratch_and_caches(bare: Path) -> None:
+    kept = [bare / name for name in ("mlflow.db", "models/ann/model.json", ".dvc/cache/x", "reports/index.html")]
+    gone = [bare / name for name in (".scratch/ann/x", ".mypy_cache/x", "src/__pycache__/x.pyc", "tests/__pycache__/x.pyc")]
+    for path in (*kept, *gone):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    done = make("clean", folder=bare)
+    assert done.returncode == 0, done.stderr
+    assert "removed: .scratch" in done.stdout
+    assert all(path.exists() for path in kept) and not any(path.exists() for path in gone)
+
+
+def ready(folder: Path) -> None:
+    """An environment that make takes as it is: the stamp fits, and `python` only says how it was called."""
+    binary = folder / ".venv/bin"
+    binary.mkdir(parents=True)
+    stamp = subprocess.run("cat pyproject.toml constraints.txt | cksum", shell=True, cwd=folder, capture_output=True, text=True)
+    (folder / ".venv/.ready").write_text(f"{stamp.stdout.strip()} dev\n")
+    (binary / "python").write_text('#!/bin/sh\nfor word in "$@"; do printf "[%s]" "$word"; done; echo\n')
+    (binary / "python").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "words, called",
+    [
+        (["train", "MODEL=ann"], "[-m][dvc][repro][train@ann]"),
+        (["train"], "[-m][dvc][repro][train]"),
+        (["pull", "DATASET=churn"], "[-m][dvc][repro][pull@churn]"),
+        (["report"], "[-m][dvc][repro][report]"),
+        (["register"], "[-m][sextant.register][--write]"),
+        (["register", "MODEL=ann"], "[-m][sextant.register][--write][model=ann]"),
+        (["promote", "MODEL=ann", "VERSION=3"], "[-m][sextant.register][promote][model=ann][version=3]"),
+        (["rollback", "MODEL=ann"], "[-m][sextant.register][rollback][model=ann]"),
+        (["predict", "MODEL=ann", "INPUT=my rows.csv"], "[-m][sextant.predict][model=ann][input=my rows.csv]"),
+        (
+            ["predict", "MODEL=ann", "INPUT=a.csv", "OUTPUT=b c.csv"],
+            "[-m][sextant.predict][model=ann][input=a.csv][output=b c.csv]",
+        ),
+        (["serve", "MODEL=ann"], "[-m][sextant.serve][model=ann][port=5001]"),
+        (["serve", "MODEL=ann", "PORT=8080"], "[-m][sextant.serve][model=ann][port=8080]"),
+        (["pin", "DATASET=churn"], "[-m][sextant.pin][dataset=churn]"),
+        (["test-fast"], "[-m][pytest][-q][-m][not slow]"),
+    ],
+)
+def test_a_target_calls_its_module_with_what_was_asked(bare: Path, words: list[str], called: str) -> None:
+    ready(bare)
+    done = make(*words, folder=bare)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == called
+
+
+def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path) -> None:
+    ready(bare)
+    assert make("repro", folder=bare).stdout.splitlines() == [
+        "[-m][sextant.config][check]",
+        "[-m][dvc][repro]",
+        "[-m][sextant.register][--write]",
+        "[-m][sextant.leaderboard]",
+    ]
+
+
+def test_the_environment_is_stamped_by_content_and_not_by_times(bare: Path) -> None:
+    ready(bare)
+    (bare / "pyproject.toml").touch()
+    assert make("leaderboard", folder=bare).returncode == 0
+    (bare / "constraints.txt").write_text("numpy==2\n")
+    assert "making .venv" in make("leaderboard", f"PYTHON={sys.executable}", folder=bare).stderr
+
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+def test_there_are_workflows() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["pull-request", "retrain"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_call_make_and_pin_actions_by_commit(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    actions = re.findall(r"uses: (\S+)", text)
+    assert actions and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in actions)
+    assert content["permissions"] == {"contents": "read"}
+    for job in content["jobs"].values():
+        assert job["timeout-minutes"] <= 360
+    called = re.findall(r"\bmake ([a-z-]+)", text)
+    assert called and set(called) <= set(TARGETS)
+
+
+def test_pre_commit_has_five_hooks_at_most() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
+    assert 0 < len(hooks) <= 5
+    assert {repo["repo"] for repo in config["repos"]} == {"local"}

@@ -1,0 +1,202 @@
+"""The page: a row and a section per model, nothing from outside, nothing that changes by itself."""
+
+import base64
+import dataclasses
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_leaderboard import PARAMS, metrics
+
+from sextant import report
+from sextant.errors import SextantError, UsageError
+
+SVG = """<?xml version="1.0"?>
+<svg color="#757575" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 5"><title>What it shows</title>
+<metadata><description>{says}</description></metadata><path d="M 0 0 L 3 5" stroke="currentColor"/></svg>
+"""
+
+
+def expectation(name: str, severity: str, success: bool, why: str) -> dict:
+    facts = {"expectation": name, "kwargs": {"column": "Age"}, "severity": severity, "success": success}
+    return facts | {"unexpected": 0 if success else 17, "observed": None, "why": why}
+
+
+def write(path: str, text: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)
+
+
+def fill(folder: Path) -> None:
+    """All that the report reads, for two models."""
+    write(f"{folder}/params.yaml", PARAMS)
+    for model, dataset, direction in (("tall", "loans", "up"), ("wide", "films", "down")):
+        write(f"{folder}/reports/metrics/{model}.json", json.dumps(metrics(model, dataset, direction)))
+        write(f"{folder}/reports/curves/{model}.csv", "epoch,train/loss,val/loss\n1,0.9,0.8\n2,0.71,0.62\n")
+        for figure in ("curve", "map"):
+            write(f"{folder}/reports/figures/{model}/{figure}.svg", SVG.format(says=f"{figure} of {model}"))
+        held = expectation("expect_something", "critical", True, "held")
+        lacked = expectation("expect_more", "warning", False, "lacked")
+        found = {"dataset": dataset, "source": "embedded", "success": True, "rows": 101, "digest": "ab" * 32}
+        found |= {"counts": {"passed": 1, "critical": 0, "warning": 1, "info": 0}, "expectations": [held, lacked]}
+        write(f"{folder}/reports/validation/{dataset}.json", json.dumps(found))
+        rows = {"train": 1061, "val": 7, "gate": 5, "test": 23}
+        profile = {"dataset": dataset, "kind": "tabular", "source": "embedded", "digest": "ab" * 32, "rows": rows}
+        write(f"{folder}/data/prepared/{dataset}/profile.json", json.dumps(profile | {"files": {}, "columns": {}}))
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Path:
+    fill(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "report")
+    return tmp_path
+
+
+def page() -> str:
+    report.main([])
+    return Path("reports/index.html").read_text()
+
+
+class Elements(HTMLParser):
+    """All start tags of a page, and the text of each heading and cell."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append((self.tags[-1][0] if self.tags else "", data))
+
+
+def test_the_leaderboard_has_a_row_per_model_and_each_has_its_section(workspace):
+    text = page()
+    board = text.split("<tbody", 1)[1].split("</tbody>", 1)[0]
+    assert board.count("<tr") == 2
+    for model in ("tall", "wide"):
+        assert f'<a href="#{model}">{model}</a>' in board and f'<h2 id="{model}">' in text
+        assert f'<span data-decision="{model}">not registered here</span>' in board
+    assert board.count("0.8000") == 2 and "0.7000 clever" in board and "twin" in board
+
+
+def test_a_section_says_what_stands_in_the_files(workspace):
+    text = re.sub(r"<wbr>", "", page())
+    assert "guessing on <code>loans</code>" in text and "ab" * 32 in text
+    assert "train 1,061, val 7, gate 5, test 23" in text and "passed: 1 of 2 expectations" in text
+    assert "warning: <code>expect_more</code> on <code>Age</code>, 17 rows. lacked" in text
+    assert "expect_something" not in text
+    assert text.count('<td class="number">0.6200</td>') == 2 and text.count("map of tall</figcaption>") == 1
+    assert "of which more is better" in text and "of which less is better" in text
+
+
+def test_nothing_comes_from_outside(workspace):
+    text = page()
+    links = [attrs[key] for _, attrs in Elements(text).tags for key in ("src", "href") if key in attrs]
+    assert sum(link.startswith("data:image/svg+xml;base64,") for link in links) == 4
+    assert {link for link in links if not link.startswith(("data:image/svg+xml;base64,", "#"))} == {"decisions.js"}
+    assert not re.search(r"//\w|url\(|@import", text)
+    for link in links:
+        if link.startswith("data:"):
+            svg = base64.b64decode(link.split(",")[1]).decode()
+            assert "<style>svg{color:" in svg and not re.search(r'(href|src)="[^#]|<script', svg)
+
+
+def test_the_page_is_the_same_at_another_place_and_time(workspace, tmp_path_factory, monkeypatch):
+    there = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(workspace, there, dirs_exist_ok=True)
+    first = page()
+    monkeypatch.chdir(there)
+    assert page() == first and str(workspace) not in first
+
+
+def test_a_reader_of_screens_finds_the_way(workspace):
+    found = Elements(page())
+    levels = [int(tag[1]) for tag, _ in found.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert ("html", {"lang": "en"}) in found.tags
+    assert all(attrs.get("alt") for tag, attrs in found.tags if tag == "img")
+    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in found.tags if tag == "th")
+    identifiers = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2: ratio of the relative luminances of two colours."""
+
+    def luminance(color: str) -> float:
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_letters_stand_out_from_the_paper_in_light_and_in_dark(workspace):
+    schemes = re.findall(r":root \{(.*?)\}", page())
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colors = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
+        for paper in ("paper", "band"):
+            for ink in ("ink", "soft", "link"):
+                assert contrast(colors[ink], colors[paper]) >= 4.5, (ink, paper)
+
+
+def test_names_and_reasons_are_text_and_never_markup(workspace):
+    nasty = "<script>alert('x')</script>"
+    found = report.section("tall", metrics("tall", "loans"))
+    for entry in found.validation["expectations"]:
+        entry["why"] = entry["expectation"] = nasty
+    row = report.leaderboard.rows([metrics(nasty, nasty)], {})[0]
+    drawn = report.picture(SVG.format(says="&lt;script&gt;alert('x')&lt;/script&gt;"))
+    asked = found.metrics | {"task": nasty}
+    bad = dataclasses.replace(found, row=row, metrics=asked, curve=drawn, pictures=[drawn])
+    text = report.render([bad], "decisions.js")
+    assert "<script>alert" not in text and text.count("&lt;script&gt;alert") >= 6
+    # What decisions.js says is put in as text, too.
+    assert "textContent" in text and "innerHTML" not in text
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "reports/metrics/wide.json",
+        "reports/validation/films.json",
+        "reports/curves/wide.csv",
+        "reports/figures/wide/curve.svg",
+        "data/prepared/films/profile.json",
+    ],
+)
+def test_what_is_missing_is_named_with_the_command_that_makes_it(workspace, missing):
+    Path(missing).unlink()
+    with pytest.raises(SextantError, match=f"^{missing} is missing.*`wide`.*`make repro`"):
+        report.main([])
+    assert not Path("reports/index.html").exists()
+
+
+def test_what_is_not_listed_is_not_shown(workspace):
+    write("reports/metrics/old.json", "no JSON at all")
+    write("reports/figures/old/curve.svg", "no SVG at all")
+    assert "old" not in {attrs.get("id") for _, attrs in Elements(page()).tags}
+
+
+def test_by_hand_it_leaves_the_stages_page_alone(workspace, monkeypatch):
+    staged = page()
+    monkeypatch.delenv("DVC_STAGE")
+    report.main([])
+    assert Path("reports/index.html").read_text() == staged
+    assert 'src="../reports/decisions.js"' in Path(".scratch/index.html").read_text()
+
+
+def test_it_takes_no_arguments(workspace):
+    with pytest.raises(UsageError, match="`model=tall` is not understood"):
+        report.main(["model=tall"])

@@ -48,7 +48,9 @@ class Clone:
         """Run a command in the clone; its exit code must be `code` (None: any)."""
         done = subprocess.run(words, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=550)
         if code is not None:
-            assert done.returncode == code, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == code, (
+                f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     def stage(self, name: str, *words: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sextant import leaderboard
 from sextant.errors import SextantError, UsageError
@@ -86,14 +88,30 @@ def test_real_data_need_no_word_on_how_to_get_them(workspace, capsys):
     assert "SEXTANT_MIRROR" not in capsys.readouterr().out
 
 
-def test_long_names_are_folded_and_stay_whole_words():
-    long = metrics("recommendation_of_the_week", "a_rather_long_data_set_name")
-    long["baselines"] = {"simple": {"worth": 0.5}, "user_item_bias_logistic_regression": {"worth": 0.7}}
-    found = leaderboard.rows([long, metrics("short", "loans")], {})
-    text = leaderboard.as_text(found)
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,40}", fullmatch=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(names=st.lists(NAMES, min_size=3, max_size=3), decision=st.text("abc _", min_size=1, max_size=40))
+def test_whatever_the_names_the_table_fits_and_loses_no_letter(names, decision):
+    model, dataset, baseline = names
+    found = metrics(model, dataset) | {"baselines": {baseline: {"worth": 0.7}}, "trivial": baseline}
+    row = leaderboard.rows([found], {model: {"decision": decision, "champion": True}})[0]
+    text = leaderboard.as_text([row])
     assert max(map(len, text.splitlines())) <= 100
-    assert "0.7000" in text and "0.5000 simple" in text
-    assert text.count("\n") == len(text.splitlines())
+    rule = next(line for line in text.splitlines() if set(line) <= {"-", " "})
+    starts = [i for i, mark in enumerate(rule) if mark == "-" and rule[:i][-1:] in ("", " ")]
+    for start, end, heading, cell in zip(starts, [*starts[1:], 101], leaderboard.HEADINGS, row.cells, strict=True):
+        column = "".join(line[start:end] for line in text.splitlines() if line != rule)
+        assert "".join(column.split()) == "".join(f"{heading}{cell}".split())
+
+
+def test_a_word_is_broken_after_an_underscore_and_only_where_it_must():
+    long = metrics("ann", "loans") | {"baselines": {"logistic_regression": {"worth": 0.7}}}
+    found = leaderboard.rows([long | {"trivial": "logistic_regression"}], {})
+    assert leaderboard.as_text(found, 100).splitlines()[3].split().count("logistic_regression") == 2
+    narrow = leaderboard.as_text(found, 80)
+    assert narrow.count("logistic_\n") + narrow.count("logistic_ ") == 2 and "logistic_r" not in narrow
 
 
 def test_colours_are_in_the_heading_alone():

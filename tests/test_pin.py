@@ -208,6 +208,7 @@ def test_a_file_that_changes_while_it_is_pinned_is_never_a_mixture(
     server.pages["/farm.csv"] = Page(BODY, drops=[503], tag=tag, then=later)
     conf = workspace(home, {"canonical": [{"file": "farm.csv", "url": server.url("/farm.csv")}]})
     assert [c.after.sha256 for c in pin.pin(conf, pause=0)] == [sha256(OTHER)]
+    assert len(server.asked) == (2 if heeds else 3)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -255,6 +255,12 @@ def test_a_download_that_was_cut_off_goes_on_from_there(home: Path, server: Serv
     }
 
 
+def test_patience_is_for_attempts_without_a_further_byte(home: Path, server: Server) -> None:
+    server.pages["/farm.csv"] = Page(BODY, drops=[503] * 11)
+    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0)
+    assert len(server.asked) == 12
+
+
 def test_a_server_without_ranges_is_asked_for_the_whole_again(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503], ranges=False)
     pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0)

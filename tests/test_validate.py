@@ -4,10 +4,9 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ SUITES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT /
 LISTED = [name for name in yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"] if name in SUITES]
 KINDS = [(name, kind) for name in LISTED for kind in sorted({entry["expectation"] for entry in SUITES[name]})]
 
+MIRROR = Path(os.environ.get("SEXTANT_MIRROR") or "/nowhere")  # before the tests take it from the environment
+
 Entry = dict[str, Any]
-Frame = pd.DataFrame
+Frame = Any  # a DataFrame, whose stubs know no column by a name that is a variable
 
 
 # --- one damage for each expectation ----------------------------------------------------------------------------------
@@ -36,7 +37,7 @@ def _spoil(table: Frame, entry: Entry, value: Any, bad: Any, column: str = "colu
     """Put `value` into as many rows as `mostly` allows and one more; rows that are `bad` already count."""
     name = entry[column]
     asked = table.index.isin(table.query(entry["row_condition"]).index) if "row_condition" in entry else True
-    allowed = math.floor((1 - entry.get("mostly", 1)) * pd.Series(asked, table.index).sum())
+    allowed = math.floor((1 - entry.get("mostly", 1)) * pd.Series(asked, table.index).sum() + 1e-9)
     free = table.index[asked & ~bad][: allowed + 1 - (asked & bad).sum()]
     return table.assign(**{name: table[name].mask(table.index.isin(free), value)})
 
@@ -147,7 +148,7 @@ DAMAGE: dict[str, Callable[[Frame, Entry], Frame]] = {
     "expect_table_row_count_to_be_between": _row_count,
 }
 
-TABLE = Frame({"key": range(13), "share": [n / 13 for n in range(13)], "word": list("abcdefghijkaa")})
+TABLE = pd.DataFrame({"key": range(13), "share": [n / 13 for n in range(13)], "word": list("abcdefghijkaa")})
 COUNT: Entry = {"expectation": "expect_table_row_count_to_be_between", "min_value": 13}
 # One example of each expectation that `TABLE` meets: the arguments, in words of YAML.
 EXAMPLES: dict[str, str] = {
@@ -228,26 +229,25 @@ def test_an_expectation_holds_and_after_its_damage_does_not(kind: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Frame]]:
+def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frame]:
     """The table of every listed twin, as the stage reads it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        yield {name: _twin(name, tmp_path_factory.mktemp(name)) for name in LISTED if config.dataset(name).twin}
+        return {name: _twin(name, tmp_path_factory.mktemp(name)) for name in LISTED if config.dataset(name).twin}
 
 
 def _twin(name: str, folder: Path) -> Frame:
     conf = config.dataset(name)
     kind = data.kind(conf.kind)
     kind.write_twin(conf.twin, conf.columns, folder)
-    table: Frame = kind.table(kind.read(folder, conf.columns), conf.columns)
-    return table
+    return kind.table(kind.read(folder, conf.columns), conf.columns)
 
 
-def _relaxed(suite: list[Entry], results: list[dict[str, Any]]) -> list[Entry]:
-    """The suite with what fails already allowed just so often, so that a damage has something to break."""
+def _relaxed(suite: list[Entry], table: Frame) -> list[Entry]:
+    """The suite with what fails already allowed once more than that, so that a damage has something to break."""
     return [
-        entry if result["success"] else entry | {"mostly": result["observed"] - 1e-4}
-        for entry, result in zip(suite, results, strict=True)
+        entry if result["success"] else entry | {"mostly": result["observed"] - 1.5 / len(table)}
+        for entry, result in zip(suite, validate.validate(table, suite), strict=True)
     ]
 
 
@@ -266,7 +266,7 @@ def test_a_damage_breaks_the_expectation_and_no_other(name: str, kind: str, twin
     if name not in twins:
         pytest.skip(f"{name} has no twin")
     table = twins[name]
-    suite = _relaxed(SUITES[name], validate.validate(table, SUITES[name]))
+    suite = _relaxed(SUITES[name], table)
     alone = []
     for number in (n for n, entry in enumerate(suite) if entry["expectation"] == kind):
         broken = _failed(validate.validate(DAMAGE[kind](table, suite[number]), suite))
@@ -294,14 +294,13 @@ QUIRKS = {"churn": {("warning", "EstimatedSalary", 59), ("info", "Surname", 92)}
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LISTED)
 def test_the_real_table_is_accepted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mirror = os.environ.get("SEXTANT_MIRROR", "")
-    if not Path(mirror or "/nowhere").is_dir():
+    if not MIRROR.is_dir():
         pytest.skip("SEXTANT_MIRROR names no folder with the real data")
     monkeypatch.chdir(ROOT)
     conf = config.dataset(name)
     for entry in conf.sources.get("mirror", []):
         (tmp_path / entry["file"]).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / entry["file"]).symlink_to(Path(mirror) / entry["path"])
+        (tmp_path / entry["file"]).symlink_to(MIRROR / entry["path"])
     kind = data.kind(conf.kind)
     results = validate.validate(kind.table(kind.read(tmp_path, conf.columns), conf.columns), SUITES[name])
     assert validate.refusal(name, results) is None
@@ -316,7 +315,7 @@ def test_the_real_table_is_accepted(name: str, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 def test_results_keep_the_order_of_the_suite_and_say_what_was_observed() -> None:
     """Great Expectations gives them back in another order, the ones it cannot compute first."""
-    entries = [
+    entries: list[Entry] = [
         {"expectation": "expect_column_values_to_be_between", "column": "share", "max_value": 0.5},
         {"expectation": "expect_column_mean_to_be_between", "column": "share", "min_value": 1},
         {"expectation": "expect_column_values_to_be_between", "column": "word", "min_value": 1},
@@ -346,13 +345,13 @@ def test_results_keep_the_order_of_the_suite_and_say_what_was_observed() -> None
 @pytest.mark.slow
 def test_letters_in_a_number_are_named_by_the_type() -> None:
     table = TABLE.assign(key=TABLE["key"].astype(str).mask(TABLE["key"] == 7, "seven"))
-    kinds = ("expect_column_values_to_be_of_type", "expect_column_values_to_be_between")
-    suite = _suite(*({"expectation": kind, "column": "key"} | extra for kind, extra in zip(kinds, EXTRA, strict=True)))
-    with pytest.raises(DataError, match=r"2 of 3 critical .* first expect_column_values_to_be_of_type.*observed 'str'"):
-        raise DataError(validate.refusal("numbers", validate.validate(table, suite)))
-
-
-EXTRA: list[Entry] = [{"type_": "int64"}, {"min_value": 0}]
+    suite = _suite(
+        {"expectation": "expect_column_values_to_be_of_type", "column": "key", "type_": "int64"},
+        {"expectation": "expect_column_values_to_be_between", "column": "key", "min_value": 0},
+    )
+    refused = validate.refusal("numbers", validate.validate(table, suite))
+    assert refused and "2 of 3 critical expectations failed, first expect_column_values_to_be_of_type" in refused
+    assert "type_='int64'): observed 'str'" in refused
 
 
 @pytest.mark.slow
@@ -407,7 +406,7 @@ UNIQUE: Entry = {"expectation": "expect_column_values_to_be_unique", "column": "
 BETWEEN: Entry = {"expectation": "expect_column_values_to_be_between", "column": "key"}
 IN_SET: Entry = {"expectation": "expect_column_values_to_be_in_set", "column": "key"}
 
-FAULTS: list[tuple[Entry, str]] = [
+FAULTS: list[tuple[dict[Any, Any], str]] = [
     (UNIQUE | {"expectation": "expect_column_values_to_be_unik"}, "did you mean `expect_column_values_to_be_unique`"),
     (UNIQUE | {"expectation": "strawberry"}, "unknown expectation `strawberry`; known here: expect_column"),
     (UNIQUE | {"expectation": ["list"]}, "unknown expectation"),
@@ -442,7 +441,7 @@ FAULTS: list[tuple[Entry, str]] = [
 @pytest.mark.parametrize(("entry", "message"), FAULTS, ids=[message for _, message in FAULTS])
 def test_a_fault_in_a_suite_is_named(entry: Entry, message: str) -> None:
     with pytest.raises(UsageError, match=message) as refused:
-        validate.check_suite(_suite(entry), "conf/expectations/keys.yaml", list(TABLE))
+        validate.check_suite(_suite(entry), "conf/expectations/keys.yaml", TABLE.columns.tolist())
     assert "conf/expectations/keys.yaml entry 2" in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -487,22 +486,17 @@ NAME = LISTED[0]
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: dict[str, Frame]) -> Path:
-    """conf/, params.yaml and the twin of the first data set as pull leaves it."""
-    for variable in ("DVC_STAGE", "DVC_ROOT"):
-        monkeypatch.delenv(variable, raising=False)
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    raw = tmp_path / "data/raw" / NAME
+def pulled(workspace: Path) -> Path:
+    """A workspace with the twin of the first data set as pull leaves it."""
+    raw = workspace / "data/raw" / NAME
     raw.mkdir(parents=True)
     _twin(NAME, raw)
     write_json(raw / "source.json", {"source": "embedded", "files": {}})
-    return tmp_path
+    return workspace
 
 
-def _suite_of(workspace: Path, change: Callable[[list[Entry]], list[Entry]]) -> None:
-    path = workspace / f"conf/expectations/{NAME}.yaml"
+def _suite_of(pulled: Path, change: Callable[[list[Entry]], list[Entry]]) -> None:
+    path = pulled / f"conf/expectations/{NAME}.yaml"
     path.write_text(yaml.safe_dump(change(yaml.safe_load(path.read_text()))))
 
 
@@ -512,70 +506,67 @@ def _more_rows(suite: list[Entry], severity: str) -> list[Entry]:
 
 
 @pytest.mark.slow
-def test_by_hand_it_writes_below_scratch_and_nothing_else(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = set(workspace.iterdir())
+def test_by_hand_it_writes_below_scratch_and_nothing_else(pulled: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = set(pulled.iterdir())
     validate.main([f"dataset={NAME}"])
-    assert set(workspace.iterdir()) - before == {workspace / ".scratch"}
-    report = json.loads((workspace / f".scratch/validation/{NAME}.json").read_text())
+    assert set(pulled.iterdir()) - before == {pulled / ".scratch"}
+    report = json.loads((pulled / f".scratch/validation/{NAME}.json").read_text())
     assert list(report) == ["dataset", "source", "success", "rows", "digest", "counts", "expectations"]
     assert report["success"] and report["source"] == "embedded" and len(report["digest"]) == 64
     assert list(report["expectations"][0]) == "expectation kwargs severity success unexpected observed why".split()
-    assert (workspace / f".scratch/data_docs/{NAME}/index.html").is_file()
+    assert (pulled / f".scratch/data_docs/{NAME}/index.html").is_file()
     out, err = capfd.readouterr()
     failed = report["counts"]["warning"] + report["counts"]["info"]
     assert out.count("\n") == 1 and err.count("\n") == failed
 
 
 @pytest.mark.slow
-def test_the_report_is_the_same_bytes_in_two_processes(workspace: Path) -> None:
+def test_the_report_is_the_same_bytes_in_two_processes(pulled: Path) -> None:
     """Whatever the order of sets, and with a home that cannot be written to."""
     reports = []
     for seed in ("1", "2"):
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": seed, "DVC_STAGE": "validate"}
         command = [sys.executable, "-m", "sextant.validate", f"dataset={NAME}"]
-        subprocess.run(command, check=True, env=environment | {"HOME": "/nowhere"}, cwd=workspace)
-        reports.append((workspace / f"reports/validation/{NAME}.json").read_bytes())
+        subprocess.run(command, check=True, env=environment | {"HOME": "/nowhere"}, cwd=pulled)
+        reports.append((pulled / f"reports/validation/{NAME}.json").read_bytes())
     assert reports[0] == reports[1]
-    assert str(workspace).encode() not in reports[0]
+    assert str(pulled).encode() not in reports[0]
 
 
 @pytest.mark.slow
-def test_a_refusal_leaves_the_last_report_as_it_was(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_leaves_the_last_report_as_it_was(pulled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", "validate")
-    monkeypatch.setenv("DVC_ROOT", str(workspace / "root"))
+    monkeypatch.setenv("DVC_ROOT", str(pulled / "root"))
     validate.main([f"dataset={NAME}"])
-    accepted = (workspace / f"reports/validation/{NAME}.json").read_bytes()
-    _suite_of(workspace, lambda suite: _more_rows(suite, "critical"))
+    accepted = (pulled / f"reports/validation/{NAME}.json").read_bytes()
+    _suite_of(pulled, lambda suite: _more_rows(suite, "critical"))
     with pytest.raises(
         DataError, match=rf"{NAME}: 1 of .*observed .*root/.scratch/validation/{NAME}.json has them all"
     ):
         validate.main([f"dataset={NAME}"])
-    assert (workspace / f"reports/validation/{NAME}.json").read_bytes() == accepted
-    refused = json.loads((workspace / f"root/.scratch/validation/{NAME}.json").read_text())
+    assert (pulled / f"reports/validation/{NAME}.json").read_bytes() == accepted
+    refused = json.loads((pulled / f"root/.scratch/validation/{NAME}.json").read_text())
     assert refused["success"] is False and refused["counts"]["critical"] == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("severity", ["warning", "info"])
-def test_the_stage_goes_on_after_a_warning(workspace: Path, severity: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _suite_of(workspace, lambda suite: _more_rows(suite, severity))
+def test_the_stage_goes_on_after_a_warning(pulled: Path, severity: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _suite_of(pulled, lambda suite: _more_rows(suite, severity))
     validate.main([f"dataset={NAME}"])
     assert f"{NAME} {severity}: expect_table_row_count_to_be_between(min_value=1000000000): " in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_failure_of_data_docs_is_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / ".scratch").mkdir()
-    (workspace / ".scratch/data_docs").write_text("in the way")
+def test_a_failure_of_data_docs_is_one_line(pulled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pulled / ".scratch").mkdir()
+    (pulled / ".scratch/data_docs").write_text("in the way")
     validate.main([f"dataset={NAME}"])
     assert f"{NAME}: no Data Docs this time: " in capsys.readouterr().err
-    assert (workspace / f".scratch/validation/{NAME}.json").is_file()
+    assert (pulled / f".scratch/validation/{NAME}.json").is_file()
 
 
-def test_data_that_were_not_pulled_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_data_that_were_not_pulled_are_named(workspace: Path) -> None:
     with pytest.raises(DataError, match=rf"data/raw/{NAME} has no source.json; `make pull DATASET={NAME}`"):
         validate.main([f"dataset={NAME}"])
 

@@ -25,6 +25,9 @@ from .errors import SextantError, UsageError, one_line, run
 
 GIB = 2**30
 SCHEMES = {"s3": ("dvc_s3", "s3fs"), "ssh": ("dvc_ssh", "sshfs")}  # of a remote: DVC's module, fsspec's
+DVC = re.compile(
+    r"(^|[/ ])dvc( |$)"
+)  # in a command line: `dvc repro`, `python /…/bin/dvc repro`, `python -m dvc repro`
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def locks(root: Path = Path(".")) -> Finding:
         holders = {}
     except (ValueError, AttributeError, TypeError, KeyError):
         return Finding("broken", f"{path} cannot be read", f"when no DVC runs here: rm {path}")
-    running = sorted(pid for pid, command in holders.items() if "dvc" in _command(pid))
+    running = sorted(pid for pid, command in holders.items() if DVC.search(_command(pid)))
     stale = sorted(set(holders) - set(running))
     blocking = [pid for pid in stale if _command(pid)]
     if blocking:
@@ -275,7 +278,7 @@ def _under_dvc(pid: int) -> bool:
     try:
         process = psutil.Process(pid)
         by_hand = "DVC_STAGE" not in process.environ()
-        return by_hand or any("dvc" in " ".join(parent.cmdline()) for parent in process.parents())
+        return by_hand or any(DVC.search(" ".join(parent.cmdline())) for parent in process.parents())
     except psutil.Error:
         return True
 

@@ -31,7 +31,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, SextantError):
         return text
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space left while writing {error.filename or 'an output'} ({error.strerror}): free some, then run the same command again"
+        what = error.filename or "an output"
+        return f"no space left while writing {what} ({error.strerror}): free some, then run the same command again"
     return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows where)"
 
 

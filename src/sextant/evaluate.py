@@ -1,6 +1,5 @@
 """Score a saved model in a fresh process: val must come out as training recorded it, then test, beside baselines."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any

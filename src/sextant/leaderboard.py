@@ -5,8 +5,8 @@ The rows are the same ones that head the report page and the summary of a retrai
 
 import json
 import os
+import re
 import sys
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,19 +120,41 @@ def as_markdown(rows: Sequence[Row]) -> str:
 def as_text(rows: Sequence[Row], width: int = WIDTH, colors: bool = False) -> str:
     """The table for a terminal: aligned, and folded inside its cells where it would be wider than `width`."""
     table = [HEADINGS, *(row.cells for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(HEADINGS))]
+    columns = list(zip(*table, strict=True))
+    widths, words, parts = ([_longest(column, at) for column in columns] for at in ("$", " ", "[ _]"))
     while sum(widths) + 2 * (len(widths) - 1) > width:
-        widths[widths.index(max(widths))] -= 1
+        # A column gives way where that breaks no word, then where it breaks one at an underscore, the widest first.
+        widest = max(range(len(widths)), key=lambda i: (widths[i] > words[i], widths[i] > parts[i] + 1, widths[i]))
+        widths[widest] -= 1
     heading, *body = ["\n".join(_folded(line, widths)) for line in table]
     rule = "  ".join("-" * w for w in widths)
     return "\n".join([f"\x1b[1m{heading}\x1b[0m" if colors else heading, rule, *body]) + "\n"
 
 
 def _folded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    columns = [_fold(cell, width) for cell, width in zip(cells, widths, strict=True)]
     height = max(len(column) for column in columns)
     lines = [[column[i] if i < len(column) else "" for column in columns] for i in range(height)]
     return ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _longest(cells: Sequence[str], at: str) -> int:
+    return max(len(piece) for cell in cells for piece in re.split(at, cell))
+
+
+def _fold(cell: str, width: int) -> list[str]:
+    """`cell` in lines of at most `width`, broken at its spaces, and a word that is longer after its underscores."""
+    lines: list[str] = []
+    for word in cell.split():
+        if lines and len(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines.append("")
+        for piece in re.findall(rf"[^_]{{1,{width - 1}}}_?|_", word) if len(word) > width else [word]:
+            if len(lines[-1] + piece) > width:
+                lines.append("")
+            lines[-1] += piece
+    return lines
 
 
 def next_steps(rows: Sequence[Row], asked: str) -> str:

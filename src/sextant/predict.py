@@ -27,7 +27,9 @@ def _packed(folder: Path) -> ModuleType:
     code = folder / "code" / "sextant"
     name = f"sextant_{files.folder_digest(code)[:12]}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, code / "__init__.py", submodule_search_locations=[str(code)])
+        spec = importlib.util.spec_from_file_location(
+            name, code / "__init__.py", submodule_search_locations=[str(code)]
+        )
         assert spec and spec.loader
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])

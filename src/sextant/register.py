@@ -37,7 +37,10 @@ def decide(
     if sign * (ours - trivial[metric]) <= 0:
         return False, f"{metric} {ours:.4f} does not beat the trivial baseline's {trivial[metric]:.4f}"
     if champion is None:
-        return True, f"{metric} {ours:.4f} beats the trivial baseline's {trivial[metric]:.4f}; there was no champion to beat"
+        return (
+            True,
+            f"{metric} {ours:.4f} beats the trivial baseline's {trivial[metric]:.4f}; there was no champion to beat",
+        )
     gain = sign * (ours - champion[metric])
     if gain <= 0 or gain < gate.margin:
         return False, f"{metric} {ours:.4f} does not beat the champion's {champion[metric]:.4f} by {gate.margin:g}"
@@ -54,7 +57,9 @@ class Candidate:
         prepared = Path("data/prepared") / self.conf.dataset
         for needed in (self.folder, self.metrics_file, prepared):
             if not needed.exists():
-                raise SextantError(f"{needed} is not there; `make repro` makes it, `dvc checkout` restores the last one")
+                raise SextantError(
+                    f"{needed} is not there; `make repro` makes it, `dvc checkout` restores the last one"
+                )
         self.metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
         self.profile = json.loads((prepared / "profile.json").read_text(encoding="utf-8"))
         self.digest = files.folder_digest(self.folder)
@@ -77,7 +82,7 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
 
     with tempfile.TemporaryDirectory() as place:
         rows, out = Path(place) / "rows.parquet", Path(place) / "answers.parquet"
-        kind.write(model.encoder.question(parts["gate"]), rows)
+        kind.write(parts["gate"], rows)
         trouble = tracking.answers_of(model_uri, rows, out)
         if trouble:
             raise SextantError(f"{candidate.name} as packed cannot answer the gate's rows: {trouble}")
@@ -113,11 +118,13 @@ def _table(path: Path) -> Any:
 def register(candidate: Candidate) -> dict[str, Any]:
     """Give the candidate its first decision in this registry and act on it; repeat the decision of a known one.
 
-    The alias moves in the call that gives the first decision and in no other, so that a rollback survives a fresh clone.
+    The alias moves in the call that gives the first decision and in no other: a rollback survives a fresh clone.
     The decision is noted as `pending` before the alias moves: a crash between is finished by the next call.
     """
     mlflow = tracking.client()
-    known = next((v for v in tracking.versions(mlflow, candidate.registered) if v.tags.get("digest") == candidate.digest), None)
+    known = next(
+        (v for v in tracking.versions(mlflow, candidate.registered) if v.tags.get("digest") == candidate.digest), None
+    )
     if known and known.decision:
         return _record(candidate, known, known.decision)
     run_id = _run(mlflow, candidate)
@@ -169,7 +176,9 @@ def _version(mlflow: Any, candidate: Candidate, run_id: str) -> tracking.Version
         "source": candidate.metrics["source"],
         "data": candidate.profile["digest"],
     }
-    about = f"{candidate.metrics['task']} on {candidate.metrics['dataset']}; the alias `champion` answers `make predict`."
+    about = (
+        f"{candidate.metrics['task']} on {candidate.metrics['dataset']}; the alias `champion` answers `make predict`."
+    )
     return tracking.create_version(mlflow, candidate.registered, address, run_id, tags, card(candidate), about)
 
 
@@ -193,21 +202,22 @@ def card(candidate: Candidate) -> str:
     """The model card, in Markdown: what it is asked, of which data, what it reached, where its limits lie."""
     found, profile = candidate.metrics, candidate.profile
     scores = {"this model": found["test"], **found["baselines"]}
-    head = "| on the test part | " + " | ".join(found["test"]) + " |\n|---|" + "---|" * len(found["test"])
-    rows = [f"| {name} | " + " | ".join(f"{value:.4f}" for value in one.values()) + " |" for name, one in scores.items()]
-    origin = "its generated twin, so these numbers say nothing of real data" if found["source"] == "embedded" else "real data"
+    twin = "its generated twin, so these numbers say nothing of real data"
+    rows = ", ".join(f"{part} {n:,}" for part, n in profile["rows"].items())
     return "\n".join(
         [
             f"# {candidate.registered}",
-            f"A {found['family'].upper()} for {found['task']} on `{found['dataset']}` ({origin}).",
+            f"A {found['family'].upper()} for {found['task']} on `{found['dataset']}`"
+            f" ({twin if found['source'] == 'embedded' else 'real data'}).",
             "",
-            head,
-            *rows,
+            f"| on the test part | {' | '.join(found['test'])} |",
+            "|---|" + "---|" * len(found["test"]),
+            *(f"| {name} | {' | '.join(f'{v:.4f}' for v in one.values())} |" for name, one in scores.items()),
             "",
-            f"- rows: {', '.join(f'{part} {n:,}' for part, n in profile['rows'].items())}; data sha256 {profile['digest'][:12]}",
+            f"- rows: {rows}; data sha256 {profile['digest'][:12]}",
             f"- seed {found['seed']}, budget {found['budget']}, epoch {found['epochs']} kept by its score on val",
-            "- chosen on train and val alone; the test part decided nothing; the gate part is read by the gate alone",
-            "- intended for rows like those it was trained on; a category it never met adds nothing and is warned about",
+            "- chosen on train and val alone; the test part decided nothing, the gate part is read by the gate alone",
+            "- for rows like those it was trained on: a category it never met adds nothing, and is warned about",
         ]
     )
 
@@ -248,7 +258,11 @@ def judged_here(candidate: Candidate) -> dict[str, Any] | None:
 
 
 def say(record: Mapping[str, Any]) -> None:
-    place = f"{record['registered_model']} version {record['version']}" if "version" in record else record["registered_model"]
+    place = (
+        f"{record['registered_model']} version {record['version']}"
+        if "version" in record
+        else record["registered_model"]
+    )
     crown = {True: ", champion", False: "", None: ""}[record.get("champion")]
     print(f"{record['model']}: {record['decision']} ({place}{crown}): {record['reason']}")
 

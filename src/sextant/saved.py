@@ -43,17 +43,19 @@ class Saved:
 
     def answer(self, rows: Any) -> Any:
         """The answers to rows of a prepared part."""
-        return self.task.answers(outputs(self.net, self.encoder.encode(rows)), rows, self.encoder, self.card["calibration"])
+        return self.task.answers(
+            outputs(self.net, self.encoder.encode(rows)), rows, self.encoder, self.card["calibration"]
+        )
 
 
-def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> nn.Module:
+def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> Any:
     """The net of a family: sizes by the names before the `*` of its constructor, the rest from conf."""
     constructor = rooms.family(family)
     positional = constructor.__init__.__code__.co_varnames[1 : constructor.__init__.__code__.co_argcount]
     return constructor(**{name: sizes[name] for name in positional}, **net)
 
 
-def outputs(net: nn.Module, batch: Any) -> dict[str, Tensor]:
+def outputs(net: Any, batch: Any) -> dict[str, Tensor]:
     """The tensors that a net predicts for a batch, a few thousand rows at a time, on the batch's device."""
     net.eval()
     with torch.no_grad():

@@ -32,6 +32,7 @@ REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-l
 
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 
@@ -54,7 +55,6 @@ def client() -> "MlflowClient":
 
     with FileLock(root() / "mlflow.db.lock"):  # a first touch by two at once leaves a database broken for good
         _check_unlocked()
-        _quieten()
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
@@ -89,13 +89,6 @@ def _check_unlocked(patience: float = 10.0) -> None:
         ) from None
 
 
-def _quieten() -> None:
-    import logging
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 def _experiment(mlflow: "MlflowClient", name: str) -> str:
     """The id of the experiment; a local one keeps its artifacts by an absolute path under MLflow's default name."""
     found = mlflow.get_experiment_by_name(name)
@@ -120,7 +113,9 @@ def relocate() -> bool:
             ("model_versions", "storage_location"),
             ("model_versions", "source"),
         ):
-            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old + "/mlruns", new + "/mlruns"))
+            connection.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old + "/mlruns", new + "/mlruns")
+            )
     return True
 
 
@@ -257,7 +252,6 @@ def _system_metrics(run_id: str) -> Iterator[None]:
     import mlflow
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    _quieten()
     mlflow.set_tracking_uri(uri())
     monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri())
     monitor.start()
@@ -377,8 +371,8 @@ def holds(name: str, digest: str) -> bool:
     if path is None or not path.is_file() or moved_from():
         return False
     question = (
-        "SELECT 1 FROM model_version_tags AS a JOIN model_version_tags AS b ON a.name = b.name AND a.version = b.version"
-        " WHERE a.name = ? AND a.key = 'digest' AND a.value = ? AND b.key = 'decision'"
+        "SELECT 1 FROM model_version_tags AS digest JOIN model_version_tags AS decision USING (name, version)"
+        " WHERE name = ? AND digest.key = 'digest' AND digest.value = ? AND decision.key = 'decision'"
     )
     try:
         with sqlite3.connect(path) as connection:
@@ -396,7 +390,6 @@ def pack(place: Path | None, run_id: str | None, model: Path, example: Any, sche
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    _quieten()
     mlflow.set_tracking_uri(uri())
     mlflow.set_registry_uri(uri())
     inputs, outputs = (Schema([ColSpec(kind, name, required) for name, kind, required in s]) for s in schema)
@@ -469,8 +462,10 @@ def folder_of(version: Version) -> Path:
 ANSWER = """
 import sys, warnings, mlflow.pyfunc, pandas
 warnings.simplefilter("ignore")
-model = mlflow.pyfunc.load_model(sys.argv[1])
-model.predict(pandas.read_parquet(sys.argv[2])).to_parquet(sys.argv[3])
+model, rows = mlflow.pyfunc.load_model(sys.argv[1]), pandas.read_parquet(sys.argv[2])
+numbers = [one.name for one in model.metadata.get_input_schema() if one.type.name == "double"]
+rows[numbers] = rows[numbers].astype(float)  # MLflow takes no integer for a float
+model.predict(rows).to_parquet(sys.argv[3])
 """
 
 

@@ -1,7 +1,7 @@
 """Train a model: one LightningModule for every family, which never asks which.
 
-Small models are bound by overhead, not by arithmetic. So the rows lie in memory as tensors, a batch that Lightning hands
-over is a chunk of many steps, and metrics are logged once an epoch.
+Small models are bound by overhead, not by arithmetic. So the rows lie in memory as tensors, a batch that Lightning
+hands over is a chunk of many steps, and metrics are logged once an epoch.
 
 An interrupted training resumes to the same weights: the order of rows is a function of (seed, epoch), every other draw
 one of (seed, epoch, chunk), and a checkpoint is written at the end of each epoch.
@@ -78,7 +78,7 @@ class Learner(pl.LightningModule):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Any,
         train: Any,
         val: Any,
         task: Any,
@@ -89,8 +89,8 @@ class Learner(pl.LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False
-        self.net = net
-        self.kept = copy.deepcopy(net) if schedule.ema else net  # what val scores and what is kept
+        self.net: Any = net
+        self.kept: Any = copy.deepcopy(net) if schedule.ema else net  # what val scores and what is kept
         self.train_rows, self.val_rows, self.task = train, val, task
         self.optimizer_conf, self.schedule, self.seed, self.report = optimizer, schedule, seed, report
         self.history: list[dict[str, float]] = []
@@ -118,7 +118,7 @@ class Learner(pl.LightningModule):
             self.losses.append(self._step(type(batch)(*rows), progress))
 
     def _step(self, batch: Any, progress: float) -> Tensor:
-        optimizer = self.optimizers()
+        optimizer: Any = self.optimizers()
         for group, lr in zip(optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = lr * self.schedule.factor(progress)
         self.net.progress = progress
@@ -160,8 +160,8 @@ class Learner(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """A run that had stopped early stays stopped."""
-        stopping = next(c for c in self.trainer.callbacks if isinstance(c, EarlyStopping))
-        if stopping.wait_count >= stopping.patience:
+        stopping = self.trainer.early_stopping_callback
+        if stopping and stopping.wait_count >= stopping.patience:
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -235,7 +235,8 @@ def held(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise SextantError(
-                f"process {lock.read().strip()} is training this already ({folder}); wait for it, or stop it: `make doctor`"
+                f"process {lock.read().strip()} is training this already ({folder});"
+                " wait for it, or stop it: `make doctor`"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))

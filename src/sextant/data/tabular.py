@@ -73,7 +73,7 @@ class Uniform(Strict):
 
 
 class Normal(Strict):
-    """Normal with `skew` (exponent of a lognormal stretch, 0 for none), clipped, rounded; zeros by level of a column."""
+    """Normal, stretched to a lognormal by `skew` (0: not at all), clipped, rounded; zeros by level of a column."""
 
     draw: Literal["normal"]
     mean: float
@@ -417,7 +417,9 @@ class Encoder:
         surplus = [str(name) for name in frame if name not in self.columns.all]
         if missing or surplus:
             got = "; ".join(
-                f"{what} column {', '.join(names)}" for what, names in (("missing", missing), ("surplus", surplus)) if names
+                f"{what} column {', '.join(names)}"
+                for what, names in (("missing", missing), ("surplus", surplus))
+                if names
             )
             raise DataError(f"{got}; expected {', '.join(self.columns.features)}; name the columns as in training")
         if frame.empty:
@@ -439,7 +441,9 @@ class Encoder:
         missing = numbers.isna().to_numpy() if self.columns.unknown is None else np.zeros(len(numbers), bool)
         for wrong, what in ((infinite, "infinity"), (missing, "NaN or nothing")):
             if wrong.any():
-                raise DataError(f"row {_first(wrong)} has {what} in `{name}`; expected a finite number; correct the row")
+                raise DataError(
+                    f"row {_first(wrong)} has {what} in `{name}`; expected a finite number; correct the row"
+                )
         return numbers
 
     def schema(self) -> list[tuple[str, str, bool]]:

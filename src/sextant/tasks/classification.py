@@ -13,7 +13,8 @@ METRICS = {"accuracy": "up", "auroc": "up", "log_loss": "down", "brier": "down"}
 def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     """The temperature that val likes best: min over T of the mean cross entropy of logits / T.
 
-    `logits` is (rows, classes), the batch's `target` (rows). Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    `logits` is (rows, classes), the batch's `target` (rows).
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     The loss is convex in 1/T, so Newton's method on it needs no step size.
     """
     logits = outputs["logits"].double()
@@ -86,4 +87,3 @@ def _score(answers: pd.DataFrame, truth: pd.Series, classes: list[Any]) -> dict[
         "log_loss": float(-np.log(own).mean()),
         "brier": float(squared[:, 1].mean() if len(classes) == 2 else squared.sum(1).mean()),
     }
-

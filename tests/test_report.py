@@ -91,7 +91,7 @@ def test_a_section_says_what_stands_in_the_files(workspace):
     text = re.sub(r"<wbr>", "", page())
     assert "guessing on <code>loans</code>" in text and "ab" * 32 in text
     assert "train 1,061, val 7, gate 5, test 23" in text and "passed: 1 of 2 expectations" in text
-    assert "warning: <code>expect_more</code> on <code>Age</code>, 17 rows. lacked" in text
+    assert "warning: <code>expect_more</code> on <code>Age</code>, 17 rows: lacked" in text
     assert "expect_something" not in text
     assert text.count('<td class="number">0.6200</td>') == 2 and text.count("map of tall</figcaption>") == 1
     assert "of which more is better" in text and "of which less is better" in text

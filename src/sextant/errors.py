@@ -47,6 +47,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         sys.exit(main(sys.argv[1:]) or 0)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output had enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         if os.environ.get("SEXTANT_DEBUG") == "1":
             traceback.print_exc()

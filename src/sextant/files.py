@@ -15,16 +15,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a place beside `path` to write a file or a folder to; rename it to `path` once all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove(beside)  # of a process that was killed, whose number comes round again
     try:
         yield beside
         if path.is_dir():
-            shutil.rmtree(path)
+            _remove(path)
         beside.replace(path)
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside)
-        else:
-            beside.unlink(missing_ok=True)
+        _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

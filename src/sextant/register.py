@@ -142,6 +142,7 @@ def register(candidate: Candidate) -> dict[str, Any]:
     if promoted:
         tracking.crown(mlflow, version)
     tracking.tag(mlflow, version, decision=json.dumps(decision))
+    tracking.untag(mlflow, version, "pending")
     return _record(candidate, version, decision, champion=promoted)
 
 
@@ -206,7 +207,6 @@ def card(candidate: Candidate) -> str:
     rows = ", ".join(f"{part} {n:,}" for part, n in profile["rows"].items())
     return "\n".join(
         [
-            f"# {candidate.registered}",
             f"A {found['family'].upper()} for {found['task']} on `{found['dataset']}`"
             f" ({twin if found['source'] == 'embedded' else 'real data'}).",
             "",

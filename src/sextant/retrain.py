@@ -45,7 +45,6 @@ class Snapshot:
 
 def retrain() -> tuple[int, str]:
     """The exit code and the summary; raises UsageError, DataError or SextantError where it ends before the registry."""
-    config.check_all()
     chosen = config.params()
     confs = {name: config.dataset(name) for name in chosen.datasets}
     real = [conf for conf in confs.values() if conf.chosen_source != "embedded"]
@@ -59,6 +58,7 @@ def retrain() -> tuple[int, str]:
         _dvc("pull", "--allow-missing")
     with unharmed(chosen.datasets):
         changes = [change for conf in real for change in pin.pin(conf)]
+        config.check_all()  # after pinning, for a conf without pins is at fault
         if not changes and _settled(chosen, confs):
             return 10, f"{NOTHING}\n"
         before = _snapshot(chosen, confs)

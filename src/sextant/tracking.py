@@ -95,7 +95,8 @@ def _experiment(mlflow: "MlflowClient", name: str) -> str:
     if found:
         return str(found.experiment_id)
     place = (root() / "mlruns" / name).as_uri() if database() else None
-    return str(mlflow.create_experiment(name, artifact_location=place))
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens at the training runs
+    return str(mlflow.create_experiment(name, artifact_location=place, tags=kind))
 
 
 def relocate() -> bool:
@@ -432,6 +433,11 @@ def tag(mlflow: "MlflowClient", version: Version, **tags: str) -> None:
         mlflow.set_model_version_tag(version.name, version.version, key, value)
 
 
+def untag(mlflow: "MlflowClient", version: Version, key: str) -> None:
+    if key in mlflow.get_model_version(version.name, version.version).tags:
+        mlflow.delete_model_version_tag(version.name, version.version, key)
+
+
 def crown(mlflow: "MlflowClient", version: Version, keep_since: bool = False) -> None:
     """Move the alias to `version`, and write down since when, and until when the one before it was champion.
 
@@ -445,8 +451,7 @@ def crown(mlflow: "MlflowClient", version: Version, keep_since: bool = False) ->
         tag(mlflow, before, champion_until=now)
     if not keep_since:
         tag(mlflow, version, champion_since=now)
-    if "champion_until" in version.tags:
-        mlflow.delete_model_version_tag(version.name, version.version, "champion_until")
+    untag(mlflow, version, "champion_until")
     mlflow.set_registered_model_alias(version.name, CHAMPION, version.version)
 
 

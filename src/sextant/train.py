@@ -153,7 +153,7 @@ class Learner(pl.LightningModule):
         self.log_dict(self.scores, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
-        row = {"epoch": self.current_epoch, "train/loss": torch.stack(self.losses).mean().item(), **self.scores}
+        row = {"epoch": self.current_epoch + 1, "train/loss": torch.stack(self.losses).mean().item(), **self.scores}
         self.losses.clear()
         self.history.append(row)
         self.report(row)
@@ -194,7 +194,7 @@ def fit(learner: Learner, folder: Path, trainer: config.Trainer, mode: str) -> t
     ).fit(learner, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     learner.load_state_dict(checkpoint["state_dict"])
-    return learner.kept.cpu(), int(checkpoint["epoch"])
+    return learner.kept.cpu(), int(checkpoint["epoch"]) + 1
 
 
 class Progress:
@@ -207,7 +207,7 @@ class Progress:
         self.bar = tqdm(total=epochs, desc=f"train {name}", unit="epoch", disable=not sys.stderr.isatty())
 
     def __call__(self, row: dict[str, float]) -> None:
-        done = int(row["epoch"]) + 1
+        done = int(row["epoch"])
         self.bar.update(done - self.bar.n)
         self.bar.set_postfix_str(f"{self.metric} {row[self.metric]:.4f}")
         if self.bar.disable and (time.monotonic() - self.spoke > 10 or done == self.epochs):
@@ -317,7 +317,7 @@ def main(argv: list[str]) -> None:
     curves = Path("reports/curves") / f"{name}.csv" if by_dvc else scratch / "curves.csv"
     train(conf, Path("data/prepared") / conf.dataset, out, curves)
     card = json.loads((out / saved.CARD).read_text(encoding="utf-8"))
-    print(f"{name}: epoch {card['epoch'] + 1} kept, val " + ", ".join(f"{k} {v:.4f}" for k, v in card["val"].items()))
+    print(f"{name}: epoch {card['epoch']} kept, val " + ", ".join(f"{k} {v:.4f}" for k, v in card["val"].items()))
 
 
 def quieten() -> None:

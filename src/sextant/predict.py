@@ -1,14 +1,14 @@
 """Answer rows with a champion, by the code it was packed with."""
 
+import hashlib
 import importlib
 import importlib.util
 import sys
 import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from . import config, files, tracking
+from . import config, errors, files, tracking
 from .errors import UsageError, run
 
 
@@ -17,23 +17,27 @@ def champion(model: str) -> Any:
 
     Raises SextantError where there is none, and from `predict` DataError for rows that cannot be answered.
     """
-    folder = tracking.folder_of(tracking.champion_of(tracking.client(), model))
-    (data,) = (path for path in (folder / "data").iterdir())
-    return importlib.import_module(f"{_packed(folder).__name__}.saved").load(data)
+    version = tracking.champion_of(tracking.client(), model)
+    folder = tracking.folder_of(version)
+    (data,) = (folder / "data").iterdir()
+    return importlib.import_module(f"{_packed(folder / 'code' / 'sextant')}.saved").load(data)
 
 
-def _packed(folder: Path) -> ModuleType:
-    """The code packed with a model, imported under a name of its own, so that this checkout's may be another."""
-    code = folder / "code" / "sextant"
-    name = f"sextant_{files.folder_digest(code)[:12]}"
+def _packed(code: Path) -> str:
+    """Import the code packed with a model under a name of its own, so that this checkout's may be another; the name.
+
+    The errors alone are this checkout's, so that who calls can catch them.
+    """
+    name = f"sextant_{hashlib.sha256(str(code).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             name, code / "__init__.py", submodule_search_locations=[str(code)]
         )
         assert spec and spec.loader
         sys.modules[name] = importlib.util.module_from_spec(spec)
+        sys.modules[f"{name}.errors"] = errors
         spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return name
 
 
 def main(argv: list[str]) -> None:

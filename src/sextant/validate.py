@@ -225,10 +225,9 @@ def _run(table: "pd.DataFrame", suite: list[dict[str, Any]]) -> tuple[Any, list[
         asset = context.data_sources.add_pandas("raw").add_dataframe_asset("table")
         expectations = []
         for number, entry in enumerate(suite):
-            parser = {"condition_parser": "pandas"} if "row_condition" in entry else {}
             about = {"severity": entry["severity"], "notes": entry["why"], "meta": {"entry": number}}
             expectation = getattr(classes, class_name(entry["expectation"]))
-            expectations.append(expectation(**_arguments(entry), **parser, **about))
+            expectations.append(expectation(**_arguments(entry), **about))
         definition = gx.ValidationDefinition(
             name="raw",
             data=asset.add_batch_definition_whole_dataframe("whole"),

@@ -50,13 +50,12 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
 
 def main(argv: list[str]) -> None:
     """`python -m sextant.evaluate model=<name>`: by hand the scratch model, where there is one, into .scratch/."""
-    name, overrides = config.one(argv, "model")
-    conf = config.model(name, overrides)
-    torch.set_num_threads(conf.trainer.threads)
+    name, _ = config.one(argv, "model")
     by_dvc = "DVC_STAGE" in os.environ
     scratch = Path(".scratch") / name
     trained = scratch / "model" if not by_dvc and (scratch / "model").is_dir() else Path("models") / name
     model = saved.load(trained)
+    torch.set_num_threads(model.card["threads"])
     kind = rooms.module("data", model.card["kind"])
     prepared = Path("data/prepared") / model.card["dataset"]
     parts = {part: kind.load(prepared / part) for part in ("train", "val", "test")}
@@ -65,7 +64,7 @@ def main(argv: list[str]) -> None:
     curves = Path("reports/curves") / f"{name}.csv" if trained == Path("models") / name else scratch / "curves.csv"
     drawn = {
         "curve": figures.learning_curve(pd.read_csv(curves)),
-        **figures.of(conf.task)(answers.pop("model"), parts["test"], model.encoder.columns, answers),
+        **figures.of(model.card["task"])(answers.pop("model"), parts["test"], model.encoder.columns, answers),
     }
     with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
         folder.mkdir()

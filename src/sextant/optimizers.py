@@ -45,11 +45,12 @@ def build(conf: Mapping[str, Any], params: Iterable[Any]) -> torch.optim.Optimiz
 
 
 class Schedule(Strict):
-    """How long training runs and how its learning rate goes.
+    """How long training runs, how its learning rate goes, and in what it is computed.
 
     `monitor` is the metric on val that picks the epoch to keep; training stops `patience` epochs after the best.
-    `clip` bounds the gradient's norm (null: not at all); `ema` is the decay per step of the weights' running mean,
-    which is then what val scores and what is kept (null: the weights themselves).
+    `clip` bounds the gradient's norm (null: not at all). `ema` is the decay per step of the weights' running mean, which
+    is then what val scores and what is kept (null: the weights themselves). `threads` and `precision` change the last
+    bits of the result, so they stand here and not with the hardware; bfloat16 is taken where the hardware has it.
     """
 
     lr: Literal["constant", "cosine"]
@@ -60,6 +61,8 @@ class Schedule(Strict):
     patience: Annotated[int, Field(ge=1)]
     clip: Positive | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
+    threads: Annotated[int, Field(ge=1)]
+    precision: Literal["float32", "bfloat16"]
 
     def factor(self, progress: float) -> float:
         """The share of the learning rate at `progress` in 0..1: a linear warm-up, then constant or half a cosine."""

@@ -182,7 +182,7 @@ def fit(learner: Learner, folder: Path, trainer: config.Trainer, mode: str) -> t
     pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
-        precision=trainer.precision,
+        precision=precision(learner.schedule, trainer),
         max_epochs=learner.schedule.max_epochs,
         callbacks=[stopping, best],
         logger=False,
@@ -195,6 +195,13 @@ def fit(learner: Learner, folder: Path, trainer: config.Trainer, mode: str) -> t
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     learner.load_state_dict(checkpoint["state_dict"])
     return learner.kept.cpu(), int(checkpoint["epoch"]) + 1
+
+
+def precision(schedule: optimizers.Schedule, trainer: config.Trainer) -> Any:
+    """bfloat16 where it was asked for and the hardware multiplies in it: without, it is slow or raises."""
+    gpu = trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    able = torch.cuda.is_bf16_supported() if gpu else torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if schedule.precision == "bfloat16" and able else "32-true"
 
 
 class Progress:
@@ -263,7 +270,7 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
     encoder = kind.Encoder.fit(parts["train"], columns)
     batch = {part: encoder.encode(rows) for part, rows in parts.items()}
 
-    torch.set_num_threads(conf.trainer.threads)
+    torch.set_num_threads(schedule.threads)
     torch.manual_seed(derived_seed(conf.seed, "initialise"))
     net = saved.build(conf.family, encoder.sizes, conf.net)
     if hasattr(net, "initialise"):
@@ -294,6 +301,7 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
             "data": profile["digest"],
             "seed": conf.seed,
             "budget": conf.budget,
+            "threads": schedule.threads,
             "net": conf.net,
             "columns": profile["layout"],
             "calibration": calibration,

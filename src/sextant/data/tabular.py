@@ -1,6 +1,5 @@
 """Tables: rows with a key, a target, numeric and categorical columns; with or without a header."""
 
-import hashlib
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..strict import Strict
+from . import PARTS, parts_by_hash
 
 UNSEEN = 0  # the code of a category that training did not meet; its embedding stays at zero
-PARTS = ("train", "val", "gate", "test")
 
 
 class Columns(Strict):
@@ -289,15 +288,8 @@ def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.Data
     A row's part depends on nothing but itself, so that it never changes sides as the table grows.
     """
     keys = rows[columns.key].astype(str) if columns.key else rows.astype(str).agg("\x1f".join, axis=1)
-    at = np.array([_place(f"{split.salt}:{key}") for key in keys])
-    bounds = np.cumsum([getattr(split.shares, part) for part in PARTS])
-    part = np.searchsorted(bounds / bounds[-1], at, side="right")
+    part = parts_by_hash(keys, split)
     return {name: rows[part == i].reset_index(drop=True) for i, name in enumerate(PARTS)}
-
-
-def _place(key: str) -> float:
-    """A key's place in [0, 1), the same on every machine."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:

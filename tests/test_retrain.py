@@ -157,7 +157,7 @@ models:
 """
 
 
-def write_orders(folder: Path, rows: int, age: int | str | None = None) -> None:
+def write_orders(folder: Path, rows: int, age: int | None = None) -> None:
     """Who is rich or likes red buys, with some noise; `age` damages one row."""
     dice, lines = random.Random(7), ["id,age,income,colour,bought"]
     for number in range(rows):
@@ -237,14 +237,13 @@ def test_retraining_played(tmp_path: Path) -> None:
     assert summary.startswith("# Retraining: nothing new\n") and "Running stage" not in said
     assert team.clean()
 
-    # Damaged rows, by an expectation and by what no number can be read from: all as before, champion and all.
+    # Damaged rows: all as before, champion and all.
     before = team.champion()
-    for damage, why in ((400, "age"), ("forty", "age")):
-        write_orders(team.mirror, ROWS + 11, age=damage)
-        code, summary, said = team.retrain(12)
-        assert summary.startswith("# Retraining: bad data\n") and why in summary and "as before" in summary
-        assert said.splitlines()[-1].startswith("sextant: the new data were refused")
-        assert team.clean() and team.champion() == before
+    write_orders(team.mirror, ROWS + 11, age=400)
+    code, summary, said = team.retrain(12)
+    assert summary.startswith("# Retraining: bad data\n") and "age" in summary and "as before" in summary
+    assert said.splitlines()[-1].startswith("sextant: the new data were refused")
+    assert team.clean() and team.champion() == before
 
     # A source that is gone.
     (team.mirror / "orders.csv").rename(tmp_path / "aside.csv")

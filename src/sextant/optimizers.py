@@ -48,9 +48,9 @@ class Schedule(Strict):
     """How long training runs, how its learning rate goes, and in what it is computed.
 
     `monitor` is the metric on val that picks the epoch to keep; training stops `patience` epochs after the best.
-    `clip` bounds the gradient's norm (null: not at all). `ema` is the decay per step of the weights' running mean, which
-    is then what val scores and what is kept (null: the weights themselves). `threads` and `precision` change the last
-    bits of the result, so they stand here and not with the hardware; bfloat16 is taken where the hardware has it.
+    `clip` bounds the gradient's norm (null: not at all). `ema` is the decay per step of the weights' running mean,
+    which is then what val scores and what is kept (null: the weights themselves). `threads` and `precision` change the
+    last bits of the result, so they stand here and not with the hardware; bfloat16 is taken where the hardware has it.
     """
 
     lr: Literal["constant", "cosine"]

@@ -2,8 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -34,28 +34,44 @@ def signature_model(constructor: Callable[..., Any]) -> type[BaseModel]:
 
 def check(model: type[T], values: Mapping[str, Any], where: str) -> T:
     """`values` as a `model`, or one line that names the place, the value and what is allowed there."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where} is {values!r}; expected keys with values: {', '.join(model.model_fields)}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise UsageError("; ".join(_fault(model, fault, where) for fault in error.errors()[:3])) from None
 
 
+def advice(key: str, known: Collection[str]) -> str:
+    """What to write in place of an unknown key."""
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+
+
 def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
     path = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        key, known = str(fault["loc"][-1]), list(_fields_at(model, fault["loc"][:-1]))
-        near = difflib.get_close_matches(key, known, n=1)
-        advice = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known) or 'none'}"
-        return f"{where}: unknown key `{path}`; {advice}"
+        *above, key = fault["loc"]
+        return f"{where}: unknown key `{path}`; {advice(str(key), _fields_at(model, above))}"
     if fault["type"] == "missing":
         return f"{where}: key `{path}` is missing; add it"
-    return f"{where}: `{path}` is {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    got = f"`{path}` is {fault['input']!r}; " if path else ""  # without a path: a rule that holds the block together
+    return f"{where}: {got}{reason[0].lower()}{reason[1:]}"
 
 
-def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> Sequence[str]:
-    """The keys that the block at `path` below `model` allows, as far as it is made of models."""
-    here: Any = model
+def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """The keys that the block at `path` below `model` allows; the path leads through lists, mappings and unions too."""
+    here = [model]
     for part in path:
-        field = getattr(here, "model_fields", {}).get(part)
-        here = field.annotation if field else here
-    return list(getattr(here, "model_fields", {}))
+        fields = [one.model_fields[part] for one in here if part in one.model_fields]
+        here = [found for field in fields for found in _models(field.annotation)] or here
+    return list(dict.fromkeys(name for one in here for name in one.model_fields))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation is made of."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

@@ -1,13 +1,18 @@
 """What the tests share: a workspace of plain files, and one smoke chain made once and copied."""
 
+import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = ("MLFLOW_TRACKING_URI", "SEXTANT_MIRROR", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MAKEFLAGS", "MAKELEVEL")
@@ -68,6 +73,54 @@ class Clone:
         assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
         (self.path / file).write_text(text.replace(old, new))
 
+    def set(self, file: str, **values: Any) -> None:
+        """Set keys of a YAML file, each given by its path with `__` for the dots (the comments are lost)."""
+        content = yaml.safe_load((self.path / file).read_text())
+        for key, value in values.items():
+            *path, last = key.split("__")
+            place = content
+            for part in path:
+                place = place[part]
+            place[last] = value
+        (self.path / file).write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def read_json(self, file: str) -> Any:
+        return json.loads((self.path / file).read_text())
+
+    def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Ask the clone's MLflow database in SQL, which costs none of MLflow's import."""
+        with closing(sqlite3.connect(self.path / "mlflow.db")) as connection:
+            return connection.execute(question, values).fetchall()
+
+    def runs(self, experiment: str) -> list[Mapping[str, str]]:
+        """Parameters, tags, `status` and `id` of each run of an MLflow experiment, the oldest first."""
+        found = self.ask(
+            "SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id)"
+            " WHERE experiments.name = ? AND runs.lifecycle_stage = 'active' ORDER BY start_time", experiment,
+        )  # fmt: skip
+        pairs = "SELECT key, value FROM {} WHERE run_uuid = ?"
+        words = ("params", "tags")
+        return [
+            {"id": run, "status": status} | {k: v for word in words for k, v in self.ask(pairs.format(word), run)}
+            for run, status in found
+        ]
+
+    def champions(self) -> dict[str, str]:
+        """The champion's version by registered model."""
+        return {
+            name: str(version)
+            for name, version in self.ask("SELECT name, version FROM registered_model_aliases WHERE alias = 'champion'")
+        }
+
+    def versions(self) -> list[tuple[str, str, bool]]:
+        """Every registered version: name, number, whether it has its decision."""
+        found = self.ask(
+            "SELECT version.name, version.version, decision.value IS NOT NULL FROM model_versions AS version"
+            " LEFT JOIN model_version_tags AS decision ON decision.name = version.name"
+            " AND decision.version = version.version AND decision.key = 'decision' ORDER BY 1, 2"
+        )
+        return [(name, str(version), bool(decided)) for name, version, decided in found]
+
     def commit(self, why: str = "as it stands") -> None:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "--allow-empty", "-m", why)
@@ -87,14 +140,25 @@ def fresh_clone(path: Path) -> Clone:
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name)
-    (path / ".venv").symlink_to(Path(sys.executable).parent.parent)
     clone = Clone(path)
+    ready_environment(path)
     clone.edit("params.yaml", "budget: standard", "budget: smoke")
     (path / "dvc.lock").unlink(missing_ok=True)
     clone.run("git", "init", "-q")
-    (path / ".git/info/exclude").write_text("/.venv\n")  # a link here, a folder at home
     clone.commit()
     return clone
+
+
+def ready_environment(path: Path) -> None:
+    """.venv made of the environment that runs the tests, with the stamp by which make takes it as it is."""
+    (path / ".venv").mkdir()
+    for part in Path(sys.prefix).iterdir():
+        if part.name != ".ready":
+            (path / ".venv" / part.name).symlink_to(part)
+    stamp = subprocess.run(
+        "cat pyproject.toml constraints.txt | cksum", shell=True, cwd=path, capture_output=True, text=True, check=True
+    )
+    (path / ".venv/.ready").write_text(f"{stamp.stdout.strip()} dev\n")
 
 
 @pytest.fixture(scope="session")
@@ -113,9 +177,12 @@ def road(chain: Clone, tmp_path: Path) -> Clone:
 
 
 def copied(chain: Clone, path: Path) -> Clone:
+    """A copy at `path` as if all had been run there: what `make register` does after a move, in half a second."""
     shutil.copytree(chain.path, path, symlinks=True)
     clone = Clone(path)
-    clone.stage("register", "--write")
+    clone.run(sys.executable, "-c", "from sextant import tracking; assert tracking.relocate()")
+    for file in [path / "reports/decisions.js", *(path / "reports/decisions").iterdir()]:
+        file.write_text(file.read_text().replace(str(chain.path), str(path)))
     return clone
 
 

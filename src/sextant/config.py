@@ -4,14 +4,14 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from . import rooms
 from .errors import UsageError, run
-from .strict import Strict, check, signature_model
+from .strict import Strict, advice, check, signature_model
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Source = Literal["embedded", "mirror", "canonical"]
@@ -20,6 +20,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
+SCALARS = ("seed", "source", "budget")  # of params.yaml: what a command line may choose otherwise
+COMMAND_LINE = "the command line"
 
 
 class ModelLine(Strict):
@@ -53,6 +55,13 @@ class Shares(Strict):
     val: Share
     gate: Share
     test: Share
+
+    @model_validator(mode="after")
+    def sum_to_one(self) -> Self:
+        total = self.train + self.val + self.gate + self.test
+        if not math.isclose(total, 1):
+            raise ValueError(f"the shares sum to {total:g}; expected 1")
+        return self
 
 
 class Split(Strict):
@@ -140,12 +149,10 @@ class ModelConf(Strict):
 
 def params(overrides: Sequence[str] = ()) -> Params:
     """params.yaml, with overrides of its three scalars (`seed=7`, `source=mirror`, `budget=smoke`)."""
-    values = _yaml(PARAMS)
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key in ("seed", "source", "budget"):
-            values[key] = yaml.safe_load(value)
-    found = check(Params, values, str(PARAMS))
+    found = check(Params, _yaml(PARAMS), str(PARAMS))
+    pairs = [override.split("=", 1) for override in overrides if override.split("=")[0] in SCALARS]
+    chosen = {key: _parsed(value, COMMAND_LINE) for key, value in pairs}
+    found = check(Params, {**found.model_dump(), **chosen}, COMMAND_LINE)
     for name, line in found.models.items():
         if line.dataset not in found.datasets:
             raise UsageError(
@@ -160,6 +167,8 @@ def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
     chosen = params(overrides)
     _listed(name, chosen.datasets, "data set", "dataset")
     where = str(CONF / "dataset" / f"{name}.yaml")
+    file = check(DatasetFile, _yaml(Path(where)), where)
+    _check_keys(overrides, {"dataset": file.model_dump()}, COMMAND_LINE)
     composed = _compose([f"dataset={name}", *_scalars(chosen), *overrides])["dataset"]
     _finite(composed, where)
     found = check(DatasetFile, composed, where)
@@ -179,9 +188,13 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
     chosen = params(overrides)
     _listed(name, chosen.models, "model", "model")
     where = str(CONF / "model" / f"{name}.yaml")
-    block = check(ModelFile, _yaml(Path(where)), where).budgets
-    budget = getattr(block, chosen.budget).model_dump()
-    composed = _compose([f"model={name}", *_scalars(chosen), *_flat("model", budget), *overrides])
+    file = check(ModelFile, _yaml(Path(where)), where)
+    trainer = check(Trainer, _yaml(CONF / "trainer.yaml"), str(CONF / "trainer.yaml"))
+    known = {"model": file.model_dump(exclude={"budgets"}), "trainer": trainer.model_dump()}
+    budget = list(_flat("model", getattr(file.budgets, chosen.budget).model_dump()))
+    _check_keys(budget, known, f"{where} budgets.{chosen.budget}")
+    _check_keys(overrides, known, COMMAND_LINE)
+    composed = _compose([f"model={name}", *_scalars(chosen), *budget, *overrides])
     _finite(composed, where)
     found = check(ModelFile, composed["model"], where)
     return ModelConf(
@@ -255,15 +268,34 @@ def _listed(name: str, known: Any, what: str, group: str) -> None:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UsageError(f"{path} is not there; run from the repository's root, or add it") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as such") from None
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from None
+        raise UsageError(f"{where} is not YAML: {error}") from None
 
 
 def _scalars(chosen: Params) -> list[str]:
-    return [f"seed={chosen.seed}", f"source={chosen.source}", f"budget={chosen.budget}"]
+    return [f"{key}={getattr(chosen, key)}" for key in SCALARS]
+
+
+def _check_keys(overrides: Sequence[str], blocks: dict[str, Any], where: str) -> None:
+    """An override changes what is there; Hydra's own words are an advice to append what is misspelt."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        here: Any = {**dict.fromkeys(SCALARS), **blocks}
+        for part in key.split("."):
+            here = {str(name): value for name, value in here.items()} if isinstance(here, dict) else {}
+            if part not in here:
+                raise UsageError(f"{where}: unknown key `{key}`; {advice(part, here)}")
+            here = here[part]
 
 
 def _flat(prefix: str, block: dict[str, Any]) -> Iterator[str]:
@@ -276,7 +308,7 @@ def _flat(prefix: str, block: dict[str, Any]) -> Iterator[str]:
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """Hydra's composition of conf/, as plain values; raises UsageError in Hydra's words."""
+    """Hydra's composition of conf/, as plain values; raises UsageError in its words."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -287,7 +319,7 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
             composed = compose("config", overrides=list(overrides))
         OmegaConf.clear_resolver("oc.env")  # no secret of the environment can reach a config
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UsageError(f"{error} (composing {' '.join(overrides)})") from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -33,6 +34,11 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         what = error.filename or "an output"
         return f"no space left while writing {what} ({error.strerror}): free some, then run the same command again"
+    if found := re.search(r"\(sqlite3\.\w+\) ([^\[(]+)", text):  # in MLflow's errors, before a whole SQL statement
+        return (
+            f"the MLflow database refused ({found[1].strip()}); `make doctor` says who holds it and what space is left;"
+            " then run the same command again"
+        )
     return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows where)"
 
 

@@ -17,7 +17,7 @@ TOLERANCE = 1e-6  # another CPU or a GPU rounds otherwise; the same one does not
 def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> None:
     """Raise SextantError where the reloaded model does not score on val what training recorded."""
     for name, value in recorded.items():
-        if abs(found[name] - value) > TOLERANCE:
+        if not abs(found[name] - value) <= TOLERANCE:  # nor is NaN
             raise SextantError(
                 f"val {name} is {found[name]:.9f} after reloading, training recorded {value:.9f};"
                 " the saved model is not the trained one: look for state outside the state_dict, then `make train`"

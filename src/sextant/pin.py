@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from . import config, files, pull
+from . import config, download, files, pull
 from .errors import UsageError, run
 
 BLOCK = 2**20  # bytes
@@ -53,7 +53,7 @@ def _arrow(before: int | None, after: int | None) -> str:
     return " -> ".join("not pinned" if number is None else f"{number:,}" for number in (before, after))
 
 
-def pin(conf: config.DatasetConf, pause: float = pull.PAUSE) -> list[Change]:
+def pin(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change]:
     """Look at the chosen source, write what changed into the conf, and return it; nothing new gives an empty list.
 
     Raises UsageError for a source that cannot be pinned, SextantError for one that cannot be reached.
@@ -67,7 +67,7 @@ def pin(conf: config.DatasetConf, pause: float = pull.PAUSE) -> list[Change]:
     return changes
 
 
-def look(conf: config.DatasetConf, pause: float = pull.PAUSE) -> list[Change]:
+def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change]:
     """What the chosen source holds now where that is not what the conf pins; writes nothing that lasts.
 
     What was downloaded and is new stays among the partial downloads under its digest, where pull finds it whole.
@@ -78,20 +78,20 @@ def look(conf: config.DatasetConf, pause: float = pull.PAUSE) -> list[Change]:
             f" set `source: mirror` or `source: canonical` in {config.PARAMS} or in {pull.conf_path(conf)}"
         )
     found = [(entry, pull.locate(entry)) for entry in pull.chosen(conf)]
-    remote = any(pull.is_http(address) for _, address in found)
+    remote = any(download.is_http(address) for _, address in found)
     changes: list[Change] = []
     with pull.turn(conf) if remote else nullcontext(), TemporaryDirectory(dir=pull.downloads()) as folder:
         whole: list[Path] = []
         for number, (entry, address) in enumerate(found):
             path = Path(folder) / str(number)
             with pull.naming(path), pull.reading(conf, entry, address):
-                pull.fetch(address, path, entry.file, pause=pause)
+                download.fetch(address, path, entry.file, pause=pause)
             after = State(path.stat().st_size, files.sha256(path), lines(path))
             if (after.bytes, after.sha256) == (entry.bytes, entry.sha256):
                 path.unlink()
                 continue
             changes.append(Change(conf.name, conf.chosen_source, entry.file, _before(conf, entry), after))
-            whole.append(path) if pull.is_http(address) else path.unlink()
+            whole.append(path) if download.is_http(address) else path.unlink()
         for path in whole:
             path.replace(pull.downloads() / f"{files.sha256(path)}.part")
     return changes

@@ -18,6 +18,7 @@ def champion(model: str) -> Any:
     Raises SextantError where there is none, and from `predict` DataError for rows that cannot be answered.
     """
     version = tracking.champion_of(tracking.client(), model)
+    tracking.say_twin(version)
     folder = tracking.folder_of(version)
     (data,) = (folder / "data").iterdir()
     return importlib.import_module(f"{_packed(folder / 'code' / 'sextant')}.saved").load(data)
@@ -45,6 +46,9 @@ def main(argv: list[str]) -> None:
     asked, rest = config.asked(argv, "model", "input", "output")
     if rest or not {"model", "input"} <= set(asked):
         raise UsageError("expected: make predict MODEL=<model> INPUT=<file of rows> [OUTPUT=<file of answers>]")
+    output = Path(asked["output"]) if asked.get("output") else None
+    if output and (output.is_dir() or output.resolve() == Path(asked["input"]).resolve()):
+        raise UsageError(f"{output} is {'a folder' if output.is_dir() else 'the input'}; name a file for the answers")
     model = champion(asked["model"])
     rows = model.read(asked["input"])
     with warnings.catch_warnings(record=True) as met:
@@ -52,10 +56,10 @@ def main(argv: list[str]) -> None:
         answers = model.predict(rows)
     for warning in met:
         print(f"sextant: warning: {warning.message}", file=sys.stderr)
-    if asked.get("output"):
-        with files.written_whole(Path(asked["output"])) as beside:
+    if output:
+        with files.written_whole(output) as beside:
             answers.to_csv(beside, index=False)
-        print(f"{len(answers):,} answers in {asked['output']}")
+        print(f"{len(answers):,} answers in {output}")
     else:
         answers.to_csv(sys.stdout, index=False)
 

@@ -6,6 +6,7 @@ renamed constructor argument neither stops nor tilts it.
 """
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import config, files, rooms, tracking
-from .errors import SextantError, UsageError, run
+from .errors import SextantError, UsageError, one_line, run
 
 DECISIONS = Path("reports/decisions")
 
@@ -34,15 +35,12 @@ def decide(
         if not kept:
             return False, f"breaks the guard {guard}: {name} is {challenger[name]:.4f}"
     ours = challenger[metric]
-    if sign * (ours - trivial[metric]) <= 0:
+    if not sign * (ours - trivial[metric]) > 0:  # so that NaN, too, beats nothing
         return False, f"{metric} {ours:.4f} does not beat the trivial baseline's {trivial[metric]:.4f}"
     if champion is None:
-        return (
-            True,
-            f"{metric} {ours:.4f} beats the trivial baseline's {trivial[metric]:.4f}; there was no champion to beat",
-        )
+        return True, f"{metric} {ours:.4f} beats the trivial baseline's {trivial[metric]:.4f}"
     gain = sign * (ours - champion[metric])
-    if gain <= 0 or gain < gate.margin:
+    if not (gain > 0 and gain >= gate.margin):
         return False, f"{metric} {ours:.4f} does not beat the champion's {champion[metric]:.4f} by {gate.margin:g}"
     return True, f"{metric} {ours:.4f} beats the champion's {champion[metric]:.4f} by {gate.margin:g} or more"
 
@@ -62,9 +60,22 @@ class Candidate:
                 )
         self.metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
         self.profile = json.loads((prepared / "profile.json").read_text(encoding="utf-8"))
+        self._check_of_one_run()
         self.digest = files.folder_digest(self.folder)
         self.registered = tracking.registered_name(name, self.profile["source"])
         self.prepared = prepared
+
+    def _check_of_one_run(self) -> None:
+        """Raise SextantError where `make train` or `make prepare` left half a run: a twin's model on real rows."""
+        trained = json.loads((self.folder / "model.json").read_text(encoding="utf-8"))
+        expected = [self.metrics["model"], self.metrics["source"], self.profile["digest"]]
+        same = [trained[key] for key in ("model", "source", "data")] == expected
+        scores = [(value, self.metrics["val"].get(name, math.nan)) for name, value in trained["val"].items()]
+        if not same or not all(math.isclose(a, b, abs_tol=1e-6) for a, b in scores):
+            raise SextantError(
+                f"{self.folder}, {self.metrics_file} and data/prepared/{self.conf.dataset} are not of one run;"
+                " `make repro` brings them together"
+            )
 
 
 def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | None) -> dict[str, Any]:
@@ -81,28 +92,40 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
         return scores
 
     with tempfile.TemporaryDirectory() as place:
-        rows, out = Path(place) / "rows.parquet", Path(place) / "answers.parquet"
+        rows = Path(place) / "rows.parquet"
         kind.write(parts["gate"], rows)
-        trouble = tracking.answers_of(model_uri, rows, out)
-        if trouble:
-            raise SextantError(f"{candidate.name} as packed cannot answer the gate's rows: {trouble}")
-        challenger, champion_scores, note = scored(_table(out)), None, ""
-        if champion:
-            trouble = tracking.answers_of(champion.model_uri, rows, out)
+
+        def asked(uri: str) -> tuple[dict[str, float] | None, str]:
+            """The scores of a packed model, or why it has none."""
+            out = Path(place) / "answers.parquet"
+            trouble = tracking.answers_of(uri, rows, out)
             if trouble:
-                note = f"; champion version {champion.version} cannot answer ({trouble})"
-            else:
-                champion_scores = scored(_table(out))
+                return None, trouble
+            try:
+                scores = scored(_table(out))
+            except Exception as error:  # answers of another form: whatever stumbles over them
+                return None, f"its answers cannot be scored: {one_line(error)}"
+            lost = [name for name, value in scores.items() if not math.isfinite(value)]
+            return (None, f"its {lost[0]} is {scores[lost[0]]}") if lost else (scores, "")
+
+        challenger, trouble = asked(model_uri)
+        if challenger is None:
+            raise SextantError(f"{candidate.name} as packed cannot answer the gate's rows: {trouble}")
+        champion_scores, trouble = asked(champion.model_uri) if champion else (None, "")
     floor = scored(fit(parts["train"], model.encoder.columns)(parts["gate"]))
     metric, direction = next(iter(task.METRICS.items()))
     promoted, reason = decide(challenger, champion_scores, floor, candidate.conf.gate, metric, direction)
+    if champion is None:
+        reason += "; there was no champion to beat" if promoted else ""
+    elif champion_scores is None:
+        reason += f"; champion version {champion.version} cannot answer ({trouble})"
     return {
         "decision": "promoted" if promoted else "not promoted",
-        "reason": reason + note,
+        "reason": reason,
         "metric": metric,
         "challenger": challenger[metric],
         "champion_score": champion_scores[metric] if champion_scores else None,
-        "against": champion.version if champion else None,
+        "against": _number(champion),
         "baseline": floor[metric],
         "gate_rows": len(parts["gate"]),
         "gate": challenger,
@@ -122,33 +145,58 @@ def register(candidate: Candidate) -> dict[str, Any]:
     The decision is noted as `pending` before the alias moves: a crash between is finished by the next call.
     """
     mlflow = tracking.client()
-    known = next(
-        (v for v in tracking.versions(mlflow, candidate.registered) if v.tags.get("digest") == candidate.digest), None
-    )
+    tracking.check_data(mlflow, candidate.registered, candidate.metrics["dataset"])
+    every = reversed(tracking.versions(mlflow, candidate.registered))
+    same = [version for version in every if version.tags.get("digest") == candidate.digest]
+    known = next((version for version in same if version.decision), same[0] if same else None)
+    if known and (place := tracking.lost(mlflow, known)):
+        tracking.repack(place, candidate.folder, *_interface(candidate))
+        print(f"register: the files of {known.name} version {known.version} were lost; they are written again")
     if known and known.decision:
-        return _record(candidate, known, known.decision)
+        return _record(mlflow, candidate, known, known.decision)
     run_id = _run(mlflow, candidate)
     version = known or _version(mlflow, candidate, run_id)
-    if "pending" in version.tags:
-        decision = json.loads(version.tags["pending"])
-    else:
-        champion = tracking.champion(mlflow, candidate.registered)
-        if champion and champion.version == version.version:
-            champion = None
-        decision = judge(candidate, version.model_uri, champion)
-        gate = {f"gate.{name}": f"{value:.6f}" for name, value in decision["gate"].items()}
-        tracking.tag(mlflow, version, pending=json.dumps(decision), **gate)
-    promoted = decision["decision"] == "promoted"
-    if promoted:
+    decision = _pending(mlflow, version)
+    while decision is None:
+        champion = _rival(mlflow, version)
+        found = judge(candidate, version.model_uri, champion)
+        if found["against"] == _number(_rival(mlflow, version)):  # another clone may have crowned one meanwhile
+            decision = found
+            gate = {f"gate.{name}": f"{value:.6f}" for name, value in decision["gate"].items()}
+            tracking.tag(mlflow, version, pending=json.dumps(decision), **gate)
+    if decision["decision"] == "promoted" and "champion_until" not in version.tags:
         tracking.crown(mlflow, version)
     tracking.tag(mlflow, version, decision=json.dumps(decision))
     tracking.untag(mlflow, version, "pending")
-    return _record(candidate, version, decision, champion=promoted)
+    return _record(mlflow, candidate, version, decision)
+
+
+def _pending(mlflow: Any, version: tracking.Version) -> dict[str, Any] | None:
+    """The decision that a crash left half done, unless the champion it was made against is no longer there.
+
+    Where the version has been champion since (the crash came after the alias had moved), it stands as well.
+    """
+    if "pending" not in version.tags:
+        return None
+    decision: dict[str, Any] = json.loads(version.tags["pending"])
+    stands = version.champion or "champion_until" in version.tags
+    return decision if stands or decision["against"] == _number(_rival(mlflow, version)) else None
+
+
+def _rival(mlflow: Any, version: tracking.Version) -> tracking.Version | None:
+    """The champion, where it is another version."""
+    champion = tracking.champion(mlflow, version.name)
+    return champion if champion and champion.version != version.version else None
+
+
+def _number(version: tracking.Version | None) -> str | None:
+    return version.version if version else None
 
 
 def rehearse(candidate: Candidate) -> dict[str, Any]:
     """Score and decide as `register` would, and move nothing: by hand, and for an experiment."""
     mlflow = tracking.client()
+    tracking.check_data(mlflow, candidate.registered, candidate.metrics["dataset"])
     with tempfile.TemporaryDirectory() as place:
         address = tracking.pack(Path(place) / "packed", None, candidate.folder, *_interface(candidate))
         decision = judge(candidate, address, tracking.champion(mlflow, candidate.registered))
@@ -207,7 +255,7 @@ def card(candidate: Candidate) -> str:
     rows = ", ".join(f"{part} {n:,}" for part, n in profile["rows"].items())
     return "\n".join(
         [
-            f"A {found['family'].upper()} for {found['task']} on `{found['dataset']}`"
+            f"{found['family'].upper()} for {found['task']} on `{found['dataset']}`"
             f" ({twin if found['source'] == 'embedded' else 'real data'}).",
             "",
             f"| on the test part | {' | '.join(found['test'])} |",
@@ -223,7 +271,7 @@ def card(candidate: Candidate) -> str:
 
 
 def _record(
-    candidate: Candidate, version: tracking.Version, decision: Mapping[str, Any], champion: bool | None = None
+    mlflow: Any, candidate: Candidate, version: tracking.Version, decision: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         "model": candidate.name,
@@ -231,8 +279,8 @@ def _record(
         "version": version.version,
         "digest": candidate.digest,
         **{key: value for key, value in decision.items() if key != "gate"},
-        "champion": version.champion if champion is None else champion,
-        "tracking_uri": tracking.uri(),
+        "champion": _number(tracking.champion(mlflow, version.name)) == version.version,
+        "tracking_uri": tracking.address(),
     }
 
 
@@ -252,9 +300,11 @@ def judged_here(candidate: Candidate) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     same = (record["digest"], record["registered_model"], record["tracking_uri"]) == (
-        candidate.digest, candidate.registered, tracking.uri(),
+        candidate.digest, candidate.registered, tracking.address(),
     )  # fmt: skip
-    return record if same and tracking.holds(candidate.registered, candidate.digest) else None
+    if not same or not tracking.holds(candidate.registered, candidate.digest):
+        return None
+    return {**record, "champion": tracking.reigns_here(candidate.registered, record["version"])}
 
 
 def say(record: Mapping[str, Any]) -> None:
@@ -267,26 +317,36 @@ def say(record: Mapping[str, Any]) -> None:
     print(f"{record['model']}: {record['decision']} ({place}{crown}): {record['reason']}")
 
 
-def by_hand(argv: list[str], model: str, version: str | None) -> None:
-    """`promote` a version, or roll back to the champion before this one."""
+def promote(model: str, version: str) -> None:
+    """Make a version champion by hand: of the real lineage where there is one, or else of the twin's."""
     mlflow = tracking.client()
-    name = tracking.champion_of(mlflow, model).name
-    every = tracking.versions(mlflow, name)
-    now = next(v for v in every if v.champion)
-    if version is None:
-        since = now.tags.get("champion_since", "")
-        earlier = [v for v in every if not v.champion and v.tags.get("champion_since", "~") < since]
-        if not earlier:
-            raise SextantError(f"{name} had no champion before version {now.version}; `make promote` names one by hand")
-        chosen = max(earlier, key=lambda v: (v.tags["champion_since"], int(v.version)))
-    else:
-        found = [v for v in every if v.version == version]
-        if not found:
-            raise UsageError(f"{name} has no version {version}; it has: {', '.join(v.version for v in every)}")
-        chosen = found[0]
-    tracking.crown(mlflow, chosen, keep_since=version is None)
-    _refresh(model, name, chosen.version)
-    print(f"{name}: version {chosen.version} is champion now, version {now.version} is not")
+    every = next(filter(None, (tracking.versions(mlflow, name) for name in tracking.lineages(model))), None)
+    if every is None:
+        raise tracking.no_champion(mlflow, model)
+    chosen = next((one for one in every if one.version == version), None)
+    if chosen is None:
+        known = ", ".join(one.version for one in every)
+        raise UsageError(f"{every[0].name} has no version {version}; it has: {known}")
+    before = next((one for one in every if one.champion), None)
+    tracking.crown(mlflow, chosen)
+    _refresh(model, chosen.name, version)
+    _say_moved(chosen.name, version, before)
+
+
+def roll_back(model: str) -> None:
+    """Back to the champion before this one."""
+    mlflow = tracking.client()
+    now = tracking.champion_of(mlflow, model)
+    earlier = tracking.roll_back(mlflow, now.name)
+    if earlier is None:
+        raise SextantError(f"{now.name} had no champion before version {now.version}; `make promote` names one by hand")
+    _refresh(model, now.name, earlier)
+    _say_moved(now.name, earlier, now)
+
+
+def _say_moved(name: str, version: str, before: tracking.Version | None) -> None:
+    now = f", version {before.version} is not" if before and before.version != version else ""
+    print(f"{name}: version {version} is champion now{now}")
 
 
 def _refresh(model: str, name: str, champion: str) -> None:
@@ -306,15 +366,19 @@ def main(argv: list[str]) -> None:
     """
     verbs = [word for word in argv if word in ("promote", "rollback", "--write")]
     asked, rest = config.asked([word for word in argv if word not in verbs], "model", "version")
-    if rest:
-        raise UsageError(f"`{rest[0]}` is not understood; expected model=… or version=…")
-    if verbs in (["promote"], ["rollback"]):
-        if "model" not in asked or (verbs == ["promote"] and "version" not in asked):
-            raise UsageError(f"expected: {verbs[0]} model=…" + (" version=…" if verbs == ["promote"] else ""))
-        by_hand(argv, asked["model"], asked["version"] if verbs == ["promote"] else None)
-        return
+    needs = {"promote": ["model", "version"], "rollback": ["model"]}
+    verb = verbs[0] if verbs else ""
+    if rest or len(verbs) > 1 or ("version" in asked and verb != "promote") or set(needs.get(verb, [])) - set(asked):
+        raise UsageError(
+            f"`{' '.join(argv)}` is not understood; expected: [--write] [model=…], or promote model=… version=…,"
+            " or rollback model=…"
+        )
+    if verb == "promote":
+        return promote(asked["model"], asked["version"])
+    if verb == "rollback":
+        return roll_back(asked["model"])
     by_dvc, experiment = "DVC_STAGE" in os.environ, bool(os.environ.get("DVC_EXP_NAME"))
-    write = by_dvc or bool(verbs)
+    write = by_dvc or verb == "--write"
     if write and tracking.relocate():
         print("register: the checkout has moved; the paths in its MLflow database are mended")
     for name in [asked["model"]] if "model" in asked else config.params().models:

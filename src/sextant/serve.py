@@ -10,12 +10,15 @@ from .errors import UsageError, run
 def main(argv: list[str]) -> None:
     """`python -m sextant.serve model=<name> [port=5001]`: becomes `mlflow models serve`; `/ping` says when it is up."""
     asked, rest = config.asked(argv, "model", "port")
-    if rest or "model" not in asked:
+    port = asked.get("port") or "5001"
+    if rest or "model" not in asked or not port.isdecimal():
         raise UsageError("expected: make serve MODEL=<model> [PORT=5001]")
     found = tracking.champion_of(tracking.client(), asked["model"])
-    port = asked.get("port") or "5001"
+    tracking.say_twin(found)
     print(f"{found.name} version {found.version} answers at http://127.0.0.1:{port}/invocations", flush=True)
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_REGISTRY_URI"] = tracking.uri()
+    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # it says when it leaves out a surplus column
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])  # its uvicorn
     os.environ.pop("PYTHONPATH", None)  # the packed code answers, not this checkout's
     words = ["models", "serve", "-m", found.model_uri, "--env-manager", "local", "-h", "127.0.0.1", "-p", port]
     os.execv(sys.executable, [sys.executable, "-P", "-m", "mlflow", *words])

@@ -45,7 +45,7 @@ def check(model: type[T], values: Mapping[str, Any], where: str) -> T:
 def advice(key: str, known: Collection[str]) -> str:
     """What to write in place of an unknown key."""
     near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+    return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known) or 'none'}"
 
 
 def _fault(model: type[BaseModel], fault: Any, where: str) -> str:

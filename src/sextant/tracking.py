@@ -5,29 +5,43 @@ twin, each with the alias `champion`. A version is known by the digest of the mo
 from its cache is recognised, and what is new is not.
 """
 
+import atexit
+import csv
 import hashlib
 import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from . import config, files
 from .errors import SextantError
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
+REIGNS = "reigns"  # tag of a registered model: the versions that were champion, one after the other
+PATIENCE = 10.0  # seconds to wait for a database that another program holds
+# How long the first question waits for a server. Later ones keep MLflow's minutes, which outlast a server's restart.
+PROBE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-learn")
 
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
@@ -49,44 +63,109 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
 
 
+def address() -> str:
+    """The store as records and messages may show it: without user and password."""
+    return re.sub(r"://[^/@]*@", "://", uri())
+
+
 def client() -> "MlflowClient":
     """A client of a store that is there, of this version, and not locked; raises SextantError otherwise."""
     from filelock import FileLock
 
-    with FileLock(root() / "mlflow.db.lock"):  # a first touch by two at once leaves a database broken for good
+    path = database()
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock") if path else nullcontext():  # two first touches at once break a database for good
         _check_unlocked()
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
-
         try:
-            found = MlflowClient(tracking_uri=uri(), registry_uri=uri())
-            found.search_experiments(max_results=1)
-        except MlflowException as error:
-            if "db upgrade" not in str(error):
-                raise SextantError(f"no answer from the MLflow store {uri()} ({error}); is it running?") from None
-            subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", uri()], check=True, capture_output=True)
-            found = MlflowClient(tracking_uri=uri(), registry_uri=uri())
+            if path and not path.exists():
+                with files.written_whole(path) as beside:  # so does one that is killed
+                    _answering(f"sqlite:///{beside}")
+            return _answering(uri())
+        except Exception as error:  # MLflow's own, SQLAlchemy's, a driver that is not installed
+            if path and "db upgrade" in str(error):
+                return _upgraded()
+            repair = (
+                "move it away, then `make register` makes a new one from the outputs"
+                if path
+                else "start the server, or correct MLFLOW_TRACKING_URI"
+            )
+            raise SextantError(f"no answer from the MLflow store {address()} ({_reason(error)}); {repair}") from error
+
+
+def _answering(address: str) -> "MlflowClient":
+    """A client whose store has answered one question."""
+    from mlflow.tracking import MlflowClient
+
+    brief = {key: value for key, value in PROBE.items() if key not in os.environ}
+    os.environ.update(brief)
+    try:
+        found = MlflowClient(tracking_uri=address, registry_uri=address)
+        found.search_experiments(max_results=1)
+    finally:
+        for key in brief:
+            del os.environ[key]
     return found
+
+
+def _upgraded() -> "MlflowClient":
+    """A client of a local store that an older MLflow had written."""
+    words = [sys.executable, "-m", "mlflow", "db", "upgrade", uri()]
+    if subprocess.run(words, capture_output=True).returncode:
+        raise SextantError(
+            f"the MLflow store {address()} was written by another version than the installed {installed('mlflow')};"
+            " `make setup` installs the one that constraints.txt names, which upgrades an older store"
+        )
+    return _answering(uri())
+
+
+def _reason(error: BaseException) -> str:
+    """Why, in the words of the exception at the bottom: `Connection refused` and not the layers above it."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    words = error.strerror if isinstance(error, OSError) else None
+    return words or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def database() -> Path | None:
     """The file of a SQLite store, or None for a server."""
-    return Path(uri().removeprefix("sqlite:///")) if uri().startswith("sqlite:///") else None
+    return Path(uri().removeprefix("sqlite:///")).absolute() if uri().startswith("sqlite:///") else None
 
 
-def _check_unlocked(patience: float = 10.0) -> None:
+def _check_unlocked(patience: float = PATIENCE) -> None:
     path = database()
     if path is None or not path.is_file():
         return
     try:
-        with sqlite3.connect(path, timeout=patience) as connection:
+        with closing(sqlite3.connect(path, timeout=patience)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
-    except sqlite3.OperationalError as error:
-        raise SextantError(
-            f"the MLflow database {path} cannot be written to ({error}); end the program that holds it"
-            " (`make doctor` looks), then run the same command again"
-        ) from None
+    except sqlite3.DatabaseError as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> SextantError:
+    if "not a database" in str(error):
+        return SextantError(f"{path} is no database; move it away, then `make register` makes one from the outputs")
+    return SextantError(
+        f"the MLflow database {path} cannot be written to ({error}); end the program that holds it"
+        " (`make doctor` looks), then run the same command again"
+    )
+
+
+def _ask(question: str, *values: str) -> list[tuple[Any, ...]]:
+    """The answer of a local store in SQL, since the client's import alone costs two seconds; none where it is not there
+    or not filled yet. Raises SextantError where another program holds it."""
+    path = database()
+    if path is None or not path.is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+            return connection.execute(question, values).fetchall()
+    except sqlite3.DatabaseError as error:
+        if "no such" in str(error):  # table or column: of another MLflow, which `client` sees to
+            return []
+        raise _unusable(path, error) from None
 
 
 def _experiment(mlflow: "MlflowClient", name: str) -> str:
@@ -94,44 +173,44 @@ def _experiment(mlflow: "MlflowClient", name: str) -> str:
     found = mlflow.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
-    place = (root() / "mlruns" / name).as_uri() if database() else None
+    home = _home()
+    place = f"{home}/mlruns/{name}" if home else None
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens at the training runs
     return str(mlflow.create_experiment(name, artifact_location=place, tags=kind))
 
 
 def relocate() -> bool:
     """Mend a local store whose checkout has moved: MLflow stores artifact paths absolute. True where it had."""
-    path = database()
-    old = moved_from()
-    if path is None or old is None:
-        return False
-    new = root().as_uri()
-    with sqlite3.connect(path) as connection:
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("logged_models", "artifact_location"),
-            ("model_versions", "storage_location"),
-            ("model_versions", "source"),
-        ):
-            connection.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old + "/mlruns", new + "/mlruns")
-            )
-    return True
+    path, new, moved = database(), _home(), False
+    while path and new and (old := moved_from()):
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection, connection:
+            for table, column in (
+                ("experiments", "artifact_location"),
+                ("runs", "artifact_uri"),
+                ("logged_models", "artifact_location"),
+                ("model_versions", "storage_location"),
+                ("model_versions", "source"),
+            ):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (f"{old}/mlruns/", f"{new}/mlruns/")
+                )
+        moved = True
+    return moved
 
 
 def moved_from() -> str | None:
     """The address of the checkout that a local store was written in, where that is not this one any more."""
-    path = database()
-    if path is None or not path.is_file():
-        return None
-    with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT artifact_location FROM experiments WHERE name LIKE 'sextant-%'").fetchall()
-    for (place,) in rows:
+    for (place,) in _ask("SELECT artifact_location FROM experiments WHERE name LIKE 'sextant-%'"):
         old = str(place).rpartition("/mlruns/")[0]
-        if old and old != root().as_uri():
+        if old and old != _home():
             return old
     return None
+
+
+def _home() -> str | None:
+    """The address of the folder of a local store, where its artifacts lie too; None for a server."""
+    path = database()
+    return path.parent.as_uri() if path else None
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -165,7 +244,17 @@ class TrainingRun:
         self.waiting, self.sent = [], time.monotonic()
 
     def finish(self, card: Mapping[str, Any], model: Path, curves: Path) -> None:
-        """The kept epoch's scores under `best/`, the digest by which the registry will know the model, the curves."""
+        """The kept epoch's scores under `best/`, the digest by which the registry will know the model, the curves.
+
+        Epochs that the run lacks are taken from the curves: a kill loses those of the last seconds.
+        """
+        self.flush()
+        with curves.open(newline="") as stream:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        there = {metric.step for metric in self.mlflow.get_metric_history(self.run_id, "train/loss")}
+        for row in rows:
+            if row["epoch"] not in there:
+                self.log(row)
         self.flush()
         best = {"best/epoch": card["epoch"], **{f"best/{name}": value for name, value in card["val"].items()}}
         for name, value in best.items():
@@ -184,11 +273,12 @@ def training_run(conf: config.ModelConf, profile: Mapping[str, Any], folder: Pat
     remembered = folder / "run.json"
     place = {"uri": uri(), "name": registered_name(conf.name, profile["source"])}
     earlier = json.loads(remembered.read_text()) if remembered.is_file() else {}
-    if all(earlier.get(key) == value for key, value in place.items()):
+    same = all(earlier.get(key) == value for key, value in place.items())
+    if same and _there(mlflow, earlier["run"]):
         run_id = earlier["run"]
         mlflow.update_run(run_id, status="RUNNING")
     else:
-        run_id = _create_run(mlflow, place["name"], conf, profile)
+        run_id = _create_run(mlflow, place["name"], conf, profile, by_hand="DVC_STAGE" not in os.environ)
         files.write_json(remembered, {**place, "run": run_id})
     with _system_metrics(run_id):
         try:
@@ -199,10 +289,28 @@ def training_run(conf: config.ModelConf, profile: Mapping[str, Any], folder: Pat
     mlflow.set_terminated(run_id, "FINISHED")
 
 
-def _create_run(mlflow: "MlflowClient", name: str, conf: config.ModelConf, profile: Mapping[str, Any]) -> str:
+def _there(mlflow: "MlflowClient", run_id: str) -> bool:
+    """Whether the store has the run: since then the store may have been lost, or the run deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(mlflow.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        _must_be_absence(error)
+        return False
+
+
+def _must_be_absence(error: Any) -> None:
+    """Raise `error` unless it says that a thing is not there: a server that stumbles must not pass for an empty one."""
+    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        raise error
+
+
+def _create_run(
+    mlflow: "MlflowClient", name: str, conf: config.ModelConf, profile: Mapping[str, Any], by_hand: bool
+) -> str:
     from mlflow.entities import Param
 
-    by_hand = "DVC_STAGE" not in os.environ
     commit, dirty, pipeline = _git()
     again = f"make train MODEL={conf.name}" if not by_hand else f"python -m sextant.train {' '.join(sys.argv[1:])}"
     tags = {
@@ -281,7 +389,8 @@ def run_of(mlflow: "MlflowClient", name: str, digest: str) -> str | None:
     experiment = mlflow.get_experiment_by_name(name)
     if experiment is None:
         return None
-    found = mlflow.search_runs([experiment.experiment_id], f"tags.digest = '{digest}'", max_results=1)
+    asked = f"tags.digest = '{digest}' AND tags.scratch = 'false'"
+    found = mlflow.search_runs([experiment.experiment_id], asked, max_results=1)
     return str(found[0].info.run_id) if found else None
 
 
@@ -289,15 +398,9 @@ def run_from_outputs(
     mlflow: "MlflowClient", name: str, conf: config.ModelConf, profile: Mapping[str, Any], model: Path, curves: Path
 ) -> str:
     """Log a training again from what it left: DVC restored it from its cache, or the store was lost."""
-    import csv
-
-    run_id = _create_run(mlflow, name, conf, profile)
+    run_id = _create_run(mlflow, name, conf, profile, by_hand=False)
     mlflow.set_tag(run_id, "restored", "true")
-    run = TrainingRun(mlflow, run_id)
-    with curves.open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            run.log({key: float(value) for key, value in row.items()})
-    run.finish(json.loads((model / "model.json").read_text(encoding="utf-8")), model, curves)
+    TrainingRun(mlflow, run_id).finish(json.loads((model / "model.json").read_text(encoding="utf-8")), model, curves)
     mlflow.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -334,14 +437,25 @@ class Version:
 
 def versions(mlflow: "MlflowClient", name: str) -> list[Version]:
     """All versions of a registered model, the newest first; none where it does not exist."""
+    known = _registered(mlflow, name)
+    if known is None:
+        return []
+    page = mlflow.search_model_versions(f"name = '{name}'", max_results=1000)
+    found = list(page)
+    while page.token:
+        page = mlflow.search_model_versions(f"name = '{name}'", max_results=1000, page_token=page.token)
+        found += page
+    return sorted((_version(one, known.aliases.get(CHAMPION)) for one in found), key=lambda one: -int(one.version))
+
+
+def _registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
     from mlflow.exceptions import MlflowException
 
     try:
-        champion = mlflow.get_registered_model(name).aliases.get(CHAMPION)
-    except MlflowException:
-        return []
-    found = mlflow.search_model_versions(f"name = '{name}'", max_results=1000)
-    return sorted((_version(one, champion) for one in found), key=lambda one: -int(one.version))
+        return mlflow.get_registered_model(name)
+    except MlflowException as error:
+        _must_be_absence(error)
+        return None
 
 
 def _version(found: "ModelVersion", champion: str | None) -> Version:
@@ -356,30 +470,55 @@ def champion(mlflow: "MlflowClient", name: str) -> Version | None:
 
 def champion_of(mlflow: "MlflowClient", model: str) -> Version:
     """The real champion of a model, or else its twin's; raises SextantError where there is neither."""
-    for source in ("mirror", "embedded"):
-        found = champion(mlflow, registered_name(model, source))
-        if found:
-            if source == "embedded":
-                print(f"sextant: {model} has no champion on real data; its twin's answers", file=sys.stderr)
-            return found
-    raise SextantError(f"`{model}` has no champion in {uri()}; `make repro` trains and judges one")
+    found = next(filter(None, (champion(mlflow, name) for name in lineages(model))), None)
+    if found is None:
+        raise no_champion(mlflow, model)
+    return found
+
+
+def lineages(model: str) -> tuple[str, str]:
+    """The names under which a model may be registered, the real one first."""
+    return registered_name(model, "mirror"), registered_name(model, "embedded")
+
+
+def say_twin(version: Version) -> None:
+    """Say on stderr that who answers has never seen real data."""
+    if version.tags["source"] == "embedded":
+        print(f"sextant: {version.tags['model']} has no champion on real data; its twin's answers", file=sys.stderr)
+
+
+def no_champion(mlflow: "MlflowClient", model: str) -> SextantError:
+    names = [one.name for one in mlflow.search_registered_models("name LIKE 'sextant-%'") if CHAMPION in one.aliases]
+    known = sorted({name.removeprefix("sextant-").removesuffix("-twin") for name in names})
+    return SextantError(
+        f"`{model}` has no champion in {address()}; champions there: {', '.join(known) or 'none'};"
+        " `make repro` trains and judges what params.yaml lists"
+    )
 
 
 def holds(name: str, digest: str) -> bool:
-    """Whether a local store has judged this digest and stands where it was written: asked in SQL, since the client's
-    import alone costs two seconds. False also where it cannot be known so."""
-    path = database()
-    if path is None or not path.is_file() or moved_from():
-        return False
-    question = (
-        "SELECT 1 FROM model_version_tags AS digest JOIN model_version_tags AS decision USING (name, version)"
-        " WHERE name = ? AND digest.key = 'digest' AND digest.value = ? AND decision.key = 'decision'"
-    )
-    try:
-        with sqlite3.connect(path) as connection:
-            return connection.execute(question, (name, digest)).fetchone() is not None
-    except sqlite3.OperationalError:
-        return False
+    """Whether a local store has judged this digest and has its files; False also where it cannot be known so."""
+    found = _ask(
+        "SELECT version.storage_location FROM model_versions AS version"
+        " JOIN model_version_tags AS digest USING (name, version)"
+        " JOIN model_version_tags AS decision USING (name, version)"
+        " WHERE name = ? AND digest.key = 'digest' AND digest.value = ? AND decision.key = 'decision'",
+        name, digest,
+    )  # fmt: skip
+    return bool(found) and not moved_from() and all(_lies(place) for (place,) in found)
+
+
+def reigns_here(name: str, version: str) -> bool:
+    """Whether a version is champion in a local store."""
+    question = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+    return [str(number) for (number,) in _ask(question, name, CHAMPION)] == [version]
+
+
+def _lies(place: str | None) -> bool:
+    """Whether there are files at an address; what lies on another machine is taken to be there."""
+    parts = urlsplit(place or "")
+    path = unquote(parts.path) if parts.scheme == "file" else place or ""
+    return parts.scheme not in ("", "file") or Path(path, "MLmodel").is_file()
 
 
 def pack(place: Path | None, run_id: str | None, model: Path, example: Any, schema: Any) -> str:
@@ -413,19 +552,33 @@ def create_version(
     mlflow: "MlflowClient", name: str, model_uri: str, run_id: str, tags: Mapping[str, str], card: str, about: str
 ) -> Version:
     """A new version of a registered model, made where it is not there; refuses another data set under its name."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        known = mlflow.get_registered_model(name)
-    except MlflowException:
-        known = mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
-    if known.tags.get("dataset") != tags["dataset"]:
-        raise SextantError(
-            f"{name} is registered for data set `{known.tags.get('dataset')}`, not for `{tags['dataset']}`;"
-            " give this a name of its own: a further line in `models` of params.yaml with its conf"
-        )
+    check_data(mlflow, name, tags["dataset"])
+    if _registered(mlflow, name) is None:
+        mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
     made = mlflow.create_model_version(name, model_uri, run_id, tags=dict(tags), description=card)
     return _version(made, None)
+
+
+def check_data(mlflow: "MlflowClient", name: str, dataset: str) -> None:
+    """Raise SextantError where a registered model is for another data set: scores on two cannot be compared."""
+    known = _registered(mlflow, name)
+    if known and known.tags.get("dataset", dataset) != dataset:
+        raise SextantError(
+            f"{name} is registered for data set `{known.tags['dataset']}`, not for `{dataset}`;"
+            " give this a name of its own: a further line in `models` of params.yaml with its conf"
+        )
+
+
+def lost(mlflow: "MlflowClient", version: Version) -> str | None:
+    """Where the files of a local version should lie and do not."""
+    place = str(mlflow.get_model_version_download_uri(version.name, version.version))
+    return None if database() is None or _lies(place) else place
+
+
+def repack(place: str, model: Path, example: Any, schema: Any) -> None:
+    """Write the lost files of a version again, from its model's folder."""
+    with files.written_whole(Path(unquote(urlsplit(place).path))) as beside:
+        pack(beside, None, model, example, schema)
 
 
 def tag(mlflow: "MlflowClient", version: Version, **tags: str) -> None:
@@ -438,30 +591,79 @@ def untag(mlflow: "MlflowClient", version: Version, key: str) -> None:
         mlflow.delete_model_version_tag(version.name, version.version, key)
 
 
-def crown(mlflow: "MlflowClient", version: Version, keep_since: bool = False) -> None:
+def reigns(mlflow: "MlflowClient", name: str) -> list[str]:
+    """The versions that were champion, one after the other, the present one last; a rollback takes the last one off."""
+    known = _registered(mlflow, name)
+    if known is None:
+        return []
+    line, now = json.loads(known.tags.get(REIGNS, "[]")), known.aliases.get(CHAMPION)
+    if now is not None and line[-1:] != [str(now)]:  # moved in MLflow's own pages, or a crash came between
+        line.append(str(now))
+    return list(line)
+
+
+def crown(mlflow: "MlflowClient", version: Version) -> None:
     """Move the alias to `version`, and write down since when, and until when the one before it was champion.
 
-    `keep_since`: a rollback gives back an old reign, so that another one goes back further still.
+    Called again after a crash between, it writes down what is missing.
     """
-    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     before = champion(mlflow, version.name)
-    if before and before.version == version.version:
-        return
-    if before:
-        tag(mlflow, before, champion_until=now)
-    if not keep_since:
-        tag(mlflow, version, champion_since=now)
-    untag(mlflow, version, "champion_until")
-    mlflow.set_registered_model_alias(version.name, CHAMPION, version.version)
+    line = reigns(mlflow, version.name)
+    if before is None or before.version != version.version:
+        mlflow.set_registered_model_alias(version.name, CHAMPION, version.version)
+        line.append(version.version)
+    _write_reigns(mlflow, version.name, line)
+    _write_times(mlflow, version.name, before)
+
+
+def roll_back(mlflow: "MlflowClient", name: str) -> str | None:
+    """Move the alias to the champion before the present one; None where there was none."""
+    before, there = champion(mlflow, name), {version.version for version in versions(mlflow, name)}
+    line = [number for number in reigns(mlflow, name)[:-1] if number in there]
+    while line and before and line[-1] == before.version:
+        line.pop()
+    if not line:
+        return None
+    _write_reigns(mlflow, name, line)  # first: after a crash here the present champion still counts as the last one
+    mlflow.set_registered_model_alias(name, CHAMPION, line[-1])
+    _write_times(mlflow, name, before)
+    return str(line[-1])
+
+
+def _write_reigns(mlflow: "MlflowClient", name: str, line: list[str]) -> None:
+    mlflow.set_registered_model_tag(name, REIGNS, json.dumps(line[-200:]))  # a tag holds 5,000 characters
+
+
+def _write_times(mlflow: "MlflowClient", name: str, before: Version | None) -> None:
+    """`champion_since` and `champion_until` of every version, as the alias now says."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    for one in versions(mlflow, name):
+        ended = "champion_until" in one.tags
+        if one.champion and (ended or "champion_since" not in one.tags):
+            tag(mlflow, one, champion_since=now)
+            untag(mlflow, one, "champion_until")
+        was = "champion_since" in one.tags or (before and before.version == one.version)
+        if was and not one.champion and not ended:
+            tag(mlflow, one, champion_until=now)
 
 
 def folder_of(version: Version) -> Path:
-    """The packed model of a version on this disk; fetched from a server where it is not."""
+    """The packed model of a version on this disk; from a server it is fetched, and removed when this process ends."""
     import mlflow
 
     mlflow.set_tracking_uri(uri())
     mlflow.set_registry_uri(uri())
-    return Path(mlflow.artifacts.download_artifacts(version.model_uri))
+    place = None
+    if database() is None:
+        place = tempfile.mkdtemp(prefix="sextant-")
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+    try:
+        return Path(mlflow.artifacts.download_artifacts(version.model_uri, dst_path=place))
+    except Exception as error:
+        raise SextantError(
+            f"the files of {version.name} version {version.version} cannot be read ({_reason(error)});"
+            " `make register` mends what a moved or lost folder broke"
+        ) from error
 
 
 ANSWER = """

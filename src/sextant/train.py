@@ -121,7 +121,7 @@ class Learner(pl.LightningModule):
         optimizer: Any = self.optimizers()
         for group, lr in zip(optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = lr * self.schedule.factor(progress)
-        self.net.progress = progress
+        self.net.progress = self.kept.progress = progress
         loss = self.net.loss(batch)
         if not torch.isfinite(loss):  # before the weights change
             raise SextantError(

@@ -18,6 +18,11 @@ def kind(name: str) -> Any:
 
 def parts_by_hash(keys: Iterable[str], split: Any) -> np.ndarray:
     """The index in PARTS of each key, by a salted hash of the key alone: it never changes as data grow."""
-    at = [int.from_bytes(hashlib.sha256(f"{split.salt}:{key}".encode()).digest()[:8], "big") / 2**64 for key in keys]
+    at = [_place(f"{split.salt}:{key}") for key in keys]
     bounds = np.cumsum([getattr(split.shares, part) for part in PARTS])
     return np.searchsorted(bounds / bounds[-1], at, side="right")
+
+
+def _place(key: str) -> float:
+    """A key's place in [0, 1), the same on every machine: as many bits as a float holds, so that it is never 1."""
+    return (int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 11) / 2**53

@@ -1,5 +1,6 @@
 """Tables: rows with a key, a target, numeric and categorical columns; with or without a header."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..errors import DataError
@@ -29,6 +30,15 @@ class Columns(Strict):
     numeric: list[str]
     categorical: list[str]
 
+    @model_validator(mode="after")
+    def each_column_has_one_role(self) -> Self:
+        for name in self.all:
+            if self.all.count(name) > 1:
+                raise ValueError(f"`{name}` is named twice; a column is key, target, ignored, numeric or categorical")
+            if self.names is not None and name not in self.names:
+                raise ValueError(f"`{name}` is not among `names`; name the columns of the file there, in its order")
+        return self
+
     @property
     def features(self) -> list[str]:
         return [*self.numeric, *self.categorical]
@@ -39,6 +49,7 @@ class Columns(Strict):
 
 
 # --- the twin: a generator whose numbers stand in conf ----------------------------------------------------------------
+# Levels are text there, "1" and not 1: `dvc exp show` and `dvc params diff` cannot read a file with a number as a key.
 
 
 class Counter(Strict):
@@ -59,7 +70,7 @@ class Choice(Strict):
     """One of `levels`, by weight."""
 
     draw: Literal["choice"]
-    levels: dict[str | int, float]
+    levels: dict[str, float]
 
 
 class Uniform(Strict):
@@ -88,7 +99,7 @@ class Zeros(Strict):
     """The share of values that are exactly 0, by the level of another column."""
 
     column: str
-    shares: dict[str | int, float]
+    shares: dict[str, float]
 
 
 class Term(Strict):
@@ -102,7 +113,7 @@ class Levels(Strict):
     """A value by level of a categorical column; levels not named give 0."""
 
     column: str
-    levels: dict[str | int, float]
+    levels: dict[str, float]
 
 
 class Hump(Strict):
@@ -131,6 +142,20 @@ class Twin(Strict):
     rate: Annotated[float, Field(gt=0, lt=1)]
     labels: Annotated[list[str | int], Field(min_length=2, max_length=2)]
     signal: list[Term]
+
+    @model_validator(mode="after")
+    def columns_are_drawn_before_they_are_asked(self) -> Self:
+        drawn: set[str] = set()
+        for name, draw in self.draws.items():
+            if isinstance(draw, Unique) and draw.high - draw.low + 1 < self.rows:
+                raise ValueError(f"`{name}` has too few values between low and high for {self.rows:,} rows; widen them")
+            if isinstance(draw, Normal) and draw.zeros and draw.zeros.column not in drawn:
+                raise ValueError(f"the zeros of `{name}` ask for `{draw.zeros.column}`; draw that column before it")
+            drawn.add(name)
+        asked = [factor.column for term in self.signal for factor in term.factors]
+        if strange := [name for name in asked if name not in drawn]:
+            raise ValueError(f"`signal` asks for `{strange[0]}`; the columns drawn are {', '.join(self.draws)}")
+        return self
 
 
 def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
@@ -166,7 +191,7 @@ def _draw(draw: Any, rows: pd.DataFrame, rng: np.random.Generator) -> Any:
     stretched = np.expm1(draw.skew * z) / draw.skew if draw.skew else z
     values = _rounded(np.clip(draw.mean + draw.sd * stretched, draw.low, draw.high), draw.digits)
     if draw.zeros:
-        share = rows[draw.zeros.column].map(draw.zeros.shares).to_numpy(float)
+        share = rows[draw.zeros.column].astype(str).map(draw.zeros.shares).to_numpy(float)
         values = np.where(rng.random(size) < share, 0, values)
     return values
 
@@ -181,7 +206,7 @@ def _product(term: Term, rows: pd.DataFrame) -> Any:
         x = rows[factor.column]
         match factor:
             case Levels():
-                product = product * x.map(factor.levels).fillna(0.0).to_numpy(float)
+                product = product * x.astype(str).map(factor.levels).fillna(0.0).to_numpy(float)
             case Hump():
                 product = product * np.exp(-(((x - factor.center) / factor.width) ** 2)).to_numpy(float)
             case Slope():
@@ -198,7 +223,7 @@ def read(folder: Path, columns: Columns) -> pd.DataFrame:
     A column with letters among its numbers stays text, so that the expectations can name it.
     Raises DataError for an empty or unreadable file and for a column that is not there.
     """
-    files = sorted(path for path in folder.iterdir() if path.name != "source.json")
+    files = sorted(path for path in folder.glob("*") if path.name != "source.json")
     if not files:
         raise DataError(f"{folder} holds no file; `make pull` brings them")
     return pd.concat([_read_file(path, columns) for path in files], ignore_index=True)
@@ -221,23 +246,26 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         if path.suffix == ".json":
-            return pd.read_json(path, orient="records")
-        return pd.read_csv(
-            path,
-            sep=columns.delimiter,
-            header=None if columns.names else "infer",
-            names=columns.names,
-            index_col=False,
-            keep_default_na=False,
-            na_values=["", *([columns.unknown] if columns.unknown else [])],
-            low_memory=False,
-        )
+            return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than `names` would be cut
+            return pd.read_csv(
+                path,
+                sep=columns.delimiter,
+                header=None if columns.names else "infer",
+                names=columns.names,
+                index_col=False,
+                keep_default_na=False,
+                na_values=["", *([columns.unknown] if columns.unknown else [])],
+                low_memory=False,
+            )
     except FileNotFoundError:
         raise DataError(f"{path} is not there; name a file of rows") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path.name} is empty; expected a table with {', '.join(columns.all)}") from None
-    except (pd.errors.ParserError, ValueError) as error:
-        raise DataError(f"{path.name} is no table with delimiter {columns.delimiter!r}: {error}") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
+        how = f" with delimiter {columns.delimiter!r}" if path.suffix not in (".parquet", ".json") else ""
+        raise DataError(f"{path.name} is no table{how}: {error}") from None
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -248,7 +276,7 @@ def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Rows whose numbers are numbers and whose categories are of one type; the upstream columns stay as they are.
 
-    Raises DataError for letters in a number and for a row without a label.
+    Raises DataError for letters or infinity in a number and for a row without a label.
     """
     rows = raw[[name for name in raw.columns if name in columns.all]].copy()
     for name in columns.numeric:
@@ -264,10 +292,12 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
 def _numbers(column: pd.Series, name: str) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = numbers.isna() & column.notna()
+    wrong = np.isinf(numbers.to_numpy(float)) | (numbers.isna() & column.notna())
     if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"row {row + 1} has {column.iloc[row]!r} in `{name}`; expected a number; correct the row")
+        row = _first(wrong)
+        raise DataError(
+            f"row {row} has {column.tolist()[row - 1]!r} in `{name}`; expected a finite number; correct the row"
+        )
     return numbers
 
 
@@ -277,7 +307,7 @@ def _levels(column: pd.Series) -> pd.Series:
     def text(value: Any) -> str | None:
         if pd.isna(value):
             return None
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
 
     return pd.Series([text(value) for value in column], index=column.index, dtype=object)
 
@@ -285,10 +315,11 @@ def _levels(column: pd.Series) -> pd.Series:
 def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.DataFrame]:
     """Four parts by a salted hash of the key (of the whole row where there is none).
 
-    A row's part depends on nothing but itself, so that it never changes sides as the table grows.
+    A row's part depends on nothing but itself, so that it never changes sides as the table grows: a whole number reads
+    the same in a column where some are missing, which makes floats of all.
     """
-    keys = rows[columns.key].astype(str) if columns.key else rows.astype(str).agg("\x1f".join, axis=1)
-    part = parts_by_hash(keys, split)
+    cells = zip(*(_levels(rows[name]) for name in ([columns.key] if columns.key else rows)), strict=True)
+    part = parts_by_hash(("\x1f".join(text or "" for text in row) for row in cells), split)
     return {name: rows[part == i].reset_index(drop=True) for i, name in enumerate(PARTS)}
 
 
@@ -307,7 +338,8 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
                 " bring more rows of it, or change `split` in the conf"
             )
     if len(classes) < 2:
-        raise DataError(f"`{columns.target}` has the one class {classes}; expected two or more; bring rows of another")
+        only = ", ".join(map(str, classes)) or "nothing"
+        raise DataError(f"`{columns.target}` is {only} in every row; expected two classes or more; bring rows of another")
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
@@ -352,31 +384,42 @@ class Encoder:
     """Rows to a Batch by what the training rows taught: mean and spread of numbers, levels of categories, classes.
 
     Numbers are standardised; a missing one becomes the median. A missing category is a level of its own where training
-    had one. A level that training did not meet gets the code UNSEEN.
+    had one. A level that training did not meet gets the code UNSEEN. `gaps`: the numbers that training saw missing.
     """
 
-    def __init__(self, columns: Columns, numbers: dict[str, list[float]], levels: dict[str, list[Any]], classes: list):
-        self.columns, self.numbers, self.levels, self.classes = columns, numbers, levels, classes
+    def __init__(
+        self,
+        columns: Columns,
+        numbers: dict[str, list[float]],
+        gaps: list[str],
+        levels: dict[str, list[Any]],
+        classes: list[Any],
+    ):
+        self.columns, self.numbers, self.gaps, self.levels, self.classes = columns, numbers, gaps, levels, classes
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
-        """Learn from the training part alone."""
+        """Learn from the training part alone; raises DataError for a column without any value there."""
+        empty = [name for name in columns.features if rows[name].isna().all()]
+        if empty:
+            raise DataError(f"no training row has a value in `{empty[0]}`; take it out of `columns` in the conf")
         numbers = {}
         for name in columns.numeric:
             x = rows[name].to_numpy(float)
             x = x[~np.isnan(x)]
             numbers[name] = [float(x.mean()), float(x.std()) or 1.0, *np.quantile(x, (0.1, 0.5, 0.9)).tolist()]
+        gaps = [name for name in columns.numeric if rows[name].isna().any()]
         levels = {name: sorted(set(_levels(rows[name])), key=lambda v: (v is None, v)) for name in columns.categorical}
-        return cls(columns, numbers, levels, _classes(rows, columns))
+        return cls(columns, numbers, gaps, levels, _classes(rows, columns))
 
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON."""
-        return {"numbers": self.numbers, "levels": self.levels, "classes": self.classes}
+        return {"numbers": self.numbers, "gaps": self.gaps, "levels": self.levels, "classes": self.classes}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], columns: Columns) -> Self:
         """The inverse of `state`."""
-        return cls(columns, state["numbers"], state["levels"], state["classes"])
+        return cls(columns, **state)
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -402,7 +445,7 @@ class Encoder:
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows that are asked with, as `encode` takes them; label, key and ignored columns may be left out.
 
-        Raises DataError for a missing or surplus column, a number that is none, NaN where training had none, infinity.
+        Raises DataError for a missing or surplus column, a number that is none, infinity, NaN where training had none.
         Warns about a category that training did not meet.
         """
         missing = [name for name in self.columns.features if name not in frame]
@@ -418,7 +461,9 @@ class Encoder:
             raise DataError("no rows to answer; give at least one")
         rows = frame.copy()
         for name in self.columns.numeric:
-            rows[name] = self._finite(_numbers(rows[name], name), name)
+            rows[name] = _numbers(rows[name], name)
+            if name not in self.gaps and rows[name].isna().any():
+                raise DataError(f"row {_first(rows[name].isna())} has no `{name}`; expected a number; correct the row")
         for name, levels in self.levels.items():
             rows[name] = _levels(rows[name])
             if None in set(rows[name]) and None not in levels:
@@ -427,16 +472,6 @@ class Encoder:
             if unseen:
                 warnings.warn(f"`{name}` has {', '.join(unseen)}, which training did not meet", stacklevel=2)
         return rows
-
-    def _finite(self, numbers: pd.Series, name: str) -> pd.Series:
-        infinite = np.isinf(numbers.to_numpy(float))
-        missing = numbers.isna().to_numpy() if self.columns.unknown is None else np.zeros(len(numbers), bool)
-        for wrong, what in ((infinite, "infinity"), (missing, "NaN or nothing")):
-            if wrong.any():
-                raise DataError(
-                    f"row {_first(wrong)} has {what} in `{name}`; expected a finite number; correct the row"
-                )
-        return numbers
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """Columns that may be asked with: name, MLflow type, whether it must be there."""
@@ -470,6 +505,6 @@ def _some(levels: list[Any]) -> str:
 def _type(levels: list[Any]) -> str:
     """The MLflow type of a category: whole numbers are asked as such, as floats where some are missing."""
     known = [level for level in levels if level is not None]
-    if all(level.removeprefix("-").isdigit() for level in known):
+    if all(level.removeprefix("-").isdecimal() and str(int(level)) == level for level in known):
         return "long" if len(known) == len(levels) else "double"
     return "string"

@@ -11,13 +11,15 @@ from torch.nn import functional as F
 from ..data.tabular import UNSEEN, Batch
 
 Size = Annotated[int, Field(ge=1)]
+STEP = 1e-6  # the width of a bin between equal edges
 
 
 class PiecewiseLinear(nn.Module):
     """Embed each number by how far it has come through each of its quantile bins.
 
-    e_t(x) = clamp((x - b_{t-1}) / (b_t - b_{t-1}), 0, 1), the first and last bin open outwards, then a linear map per
-    number and ReLU. Gorishniy et al., "On Embeddings for Numerical Features", NeurIPS 2022, eq. 1.
+    e_t(x) = clamp((x - b_{t-1}) / (b_t - b_{t-1}), 0, 1), then a linear map per number and ReLU. Gorishniy et al., "On
+    Embeddings for Numerical Features", NeurIPS 2022, eq. 1, but for x beyond the edges: there the first and last code
+    go on by x itself and not by their bin's width, which is next to nothing where many rows share the extreme value.
     """
 
     edges: Tensor
@@ -31,18 +33,20 @@ class PiecewiseLinear(nn.Module):
 
     def initialise(self, x: Tensor) -> None:
         """Quantile edges of x, (rows, numeric); equal edges (a value that many rows share) become a step at it."""
-        at = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
-        edges = torch.quantile(x.double(), at, dim=0).T
-        self.edges.copy_(edges + torch.arange(edges.shape[1]) * 1e-6)
+        if x.numel():
+            at = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
+            self.edges.copy_(torch.quantile(x.double(), at, dim=0).T)
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, numeric) to (rows, numeric * size)."""
-        low, width = self.edges[:, :-1], self.edges.diff()
-        t = (x[:, :, None] - low) / width  # (rows, numeric, bins)
-        inner = t.clamp(0, 1)
-        first, last = t[..., :1].clamp(max=1), t[..., -1:].clamp(min=0)
-        code = torch.cat([first, inner[..., 1:-1], last], -1)
-        return F.relu(torch.einsum("rnb,nbs->rns", code, self.weight) + self.bias).flatten(1)
+        return F.relu(torch.einsum("rnb,nbs->rns", self.code(x), self.weight) + self.bias).flatten(1)
+
+    def code(self, x: Tensor) -> Tensor:
+        """(rows, numeric) to (rows, numeric, bins)."""
+        x = x[:, :, None]
+        inside = ((x - self.edges[:, :-1]) / self.edges.diff().clamp_min(STEP)).clamp(0, 1)
+        below, above = (x - self.edges[:, :1]).clamp(max=0), (x - self.edges[:, -1:]).clamp(min=0)
+        return torch.cat([inside[..., :1] + below, inside[..., 1:-1], inside[..., -1:] + above], -1)
 
 
 class ANN(nn.Module):

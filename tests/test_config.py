@@ -1,0 +1,349 @@
+"""conf/ and params.yaml: what they say reaches the run, and a fault in them is found by name before anything runs."""
+
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sextant import config, pull, rooms
+from sextant.errors import UsageError, one_line
+
+ROOT = Path(__file__).parents[1]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+MODEL, DATASET = next(iter(PARAMS["models"])), PARAMS["datasets"][0]
+FAMILY = PARAMS["models"][MODEL]["family"]
+FILES = {"params": "params.yaml", "model": f"conf/model/{MODEL}.yaml", "dataset": f"conf/dataset/{DATASET}.yaml"}
+FILES["trainer"] = "conf/trainer.yaml"
+BUDGETS = ("smoke", "standard", "full")
+GONE = object()
+
+pytestmark = pytest.mark.usefixtures("workspace")
+
+
+def conf(group: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+
+
+def change(file: str, path: str, value: Any) -> None:
+    """Put `value` where the dotted `path` leads to in a YAML file of the workspace; GONE takes the key away."""
+    values = yaml.safe_load(Path(file).read_text())
+    *above, last = path.split(".")
+    here = values
+    for key in above:
+        here = here[key]
+    here.pop(last, None)
+    if value is not GONE:
+        here[last] = value
+    Path(file).write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def check(file: str) -> None:
+    """What `config check` does with one of FILES, in the budget chosen: a composition costs a tenth of a second."""
+    if file in ("params", "dataset"):
+        pull.check_sources(config.dataset(DATASET))
+    if file in ("params", "model", "trainer"):
+        config.check_model(config.model(MODEL))
+
+
+def refusal(file: str) -> str:
+    with pytest.raises(UsageError) as met:
+        check(file)
+    return one_line(met.value)
+
+
+# --- what conf says is what a run gets --------------------------------------------------------------------------------
+
+
+def test_there_is_something_to_check_and_the_repository_passes():
+    assert PARAMS["datasets"] and PARAMS["models"]
+    config.check_all()
+    assert config.main(["check"]) is None
+
+
+@pytest.mark.parametrize("model", PARAMS["models"])
+def test_every_model_and_its_data_set_have_their_confs(model):
+    dataset = PARAMS["models"][model]["dataset"]
+    assert dataset in PARAMS["datasets"]
+    for path in (f"model/{model}", f"dataset/{dataset}", f"expectations/{dataset}"):
+        assert (ROOT / "conf" / f"{path}.yaml").is_file()
+
+
+@pytest.mark.parametrize("model", PARAMS["models"])
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_budget_overrides_its_model_and_nothing_else(model, budget):
+    said, found = conf("model", model), config.model(model, [f"budget={budget}"])
+    override = said["budgets"][budget] or {}
+    for block in ("net", "optimizer", "schedule"):
+        assert getattr(found, block) == {**said[block], **override.get(block, {})}
+    assert (found.budget, found.task, found.gate.model_dump()) == (budget, said["task"], said["gate"])
+
+
+@pytest.mark.parametrize("model", PARAMS["models"])
+def test_the_command_line_wins_over_the_budget(model):
+    said = conf("model", model)["budgets"]["smoke"]["schedule"]
+    assert said["max_epochs"] != 7
+    found = config.model(model, ["model.schedule.max_epochs=7", "budget=smoke"])
+    assert found.schedule["max_epochs"] == 7
+
+
+def test_params_yaml_first_and_the_command_line_second():
+    for key, value in {"seed": 7, "budget": "full"}.items():
+        assert getattr(config.model(MODEL), key) == PARAMS[key]
+        assert getattr(config.model(MODEL, [f"{key}={value}"]), key) == value
+    change(FILES["params"], "seed", 11)
+    assert config.model(MODEL).seed == 11
+
+
+def test_a_source_in_its_own_conf_wins_for_that_data_set():
+    assert config.dataset(DATASET, ["source=mirror"]).chosen_source == "mirror"
+    change(FILES["dataset"], "source", "canonical")
+    assert config.dataset(DATASET, ["source=mirror"]).chosen_source == "canonical"
+
+
+@pytest.mark.parametrize("dataset", PARAMS["datasets"])
+def test_a_data_set_is_what_its_file_says(dataset):
+    found, said = config.dataset(dataset), conf("dataset", dataset)
+    assert found.columns.model_dump() == said["columns"]
+    assert found.sources == said["sources"]
+    assert found.split.model_dump() == said["split"]
+
+
+def test_conf_is_found_from_the_working_directory(tmp_path, monkeypatch):
+    change(FILES["model"], "schedule.max_epochs", 13)
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "conf", other / "conf")
+    shutil.copy(ROOT / "params.yaml", other)
+    assert config.model(MODEL).schedule["max_epochs"] == 13
+    monkeypatch.chdir(other)
+    assert config.model(MODEL).schedule["max_epochs"] == conf("model", MODEL)["schedule"]["max_epochs"]
+
+
+def test_more_confs_than_keys_may_lie_there_switched_off():
+    shutil.copy(FILES["model"], "conf/model/spare.yaml")
+    config.check_all()
+    with pytest.raises(UsageError, match="unknown model `spare`; params.yaml lists: "):
+        config.model("spare")
+
+
+# --- every key of every conf ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", PARAMS["models"])
+def test_every_key_misspelt_or_of_the_wrong_type(model):
+    found = config.model(model)
+    for block in ("net", "optimizer", "schedule"):
+        where, said = f"conf/model/{model}.yaml {block}: ", getattr(found, block)
+        for key, value in said.items():
+            wrong = f"{value}-ish" if isinstance(value, str) else "strawberry"
+            for strange in (wrong, math.nan):
+                with pytest.raises(UsageError, match=f"{where}.*{strange}"):
+                    config.check_model(found.model_copy(update={block: {**said, key: strange}}))
+            misspelt = {(f"{key}{key[-1]}" if name == key else name): v for name, v in said.items()}
+            says = f"unknown key `{key}{key[-1]}`; did you mean `{key}`" if key != "name" else "name is None; expected"
+            with pytest.raises(UsageError, match=f"{where}{says}"):
+                config.check_model(found.model_copy(update={block: misspelt}))
+
+
+# --- one fault, one line ----------------------------------------------------------------------------------------------
+
+FAULTS = {
+    "unknown source": ("params", "source", "puppies", r"params.yaml: `source` is 'puppies'; .*'embedded', 'mirror' or"),
+    "unknown budget": ("params", "budget", "puppies", r"`budget` is 'puppies'; .*'smoke', 'standard' or 'full'"),
+    "negative seed": ("params", "seed", -1, r"`seed` is -1; .*greater than or equal to 0"),
+    "seed of text": ("params", "seed", "42", r"`seed` is '42'; .*valid integer"),
+    "no seed": ("params", "seed", GONE, r"params.yaml: key `seed` is missing; add it"),
+    "no data set": ("params", "datasets", [], r"`datasets` is \[\]; .*at least 1 item"),
+    "no model": ("params", "models", {}, r"`models` is {}; .*at least 1 item"),
+    "unknown key": ("params", "sources", "mirror", r"unknown key `sources`; did you mean `source`\?"),
+    "strange name": ("params", "datasets", ["../x"], r"`datasets.0` is '../x'; .*match pattern"),
+    "unlisted data set": (
+        *("params", "models.puppies", {"family": FAMILY, "dataset": "strawberry"}),
+        rf"model `puppies` asks for data set `strawberry`, which `datasets` does not list; .*choose from: .*{DATASET}",
+    ),
+    "unknown family": (
+        *("params", f"models.{MODEL}.family", "puppies"),
+        rf"unknown family `puppies`; src/sextant/models/ has: .*{FAMILY}",
+    ),
+    "unknown task": ("model", "task", "puppies", r"unknown task `puppies`; src/sextant/tasks/ has: .*classification"),
+    "unknown optimizer": (
+        "model",
+        "optimizer.name",
+        "puppies",
+        r"optimizer: name is 'puppies'; expected one of: .*sgd",
+    ),
+    "unknown metric": ("model", "schedule.monitor", "puppies", r"schedule: `puppies` is no metric of \w+: .+, "),
+    "unknown guard": ("model", "gate.guards", ["puppies <= 1"], r"gate: `puppies` is no metric of \w+: .+, "),
+    "no guard": ("model", "gate.guards", ["accuracy > 1"], r"`gate.guards.0` is 'accuracy > 1'; .*match pattern"),
+    "negative margin": ("model", "gate.margin", -0.1, r"`gate.margin` is -0.1; .*greater than or equal to 0"),
+    "rate of zero": ("model", "optimizer.lr", 0, r"optimizer: `lr` is 0; input should be greater than 0"),
+    "half an epoch": ("model", "schedule.max_epochs", 0.5, r"schedule: `max_epochs` is 0.5; .*valid integer"),
+    "no gate": ("model", "gate", GONE, rf"conf/model/{MODEL}.yaml: key `gate` is missing; add it"),
+    "no budget": ("model", "budgets.full", GONE, r"key `budgets.full` is missing; add it"),
+    "budget of a strange block": (
+        "model",
+        "budgets.full.gates",
+        {},
+        r"unknown key `budgets.full.gates`; known here: net,",
+    ),
+    "budget of a misspelt key": (
+        *("model", f"budgets.{PARAMS['budget']}", {"schedule": {"max_epoch": 3}}),
+        rf"budgets.{PARAMS['budget']}: unknown key `model.schedule.max_epoch`; did you mean `max_epochs`\?",
+    ),
+    "unknown kind": ("dataset", "kind", "puppies", r"unknown kind `puppies`; src/sextant/data/ has: .*tabular"),
+    "misspelt block": ("dataset", "colums", {}, r"unknown key `colums`; did you mean `columns`\?"),
+    "no split": ("dataset", "split", GONE, rf"conf/dataset/{DATASET}.yaml: key `split` is missing; add it"),
+    "shares": (
+        *("dataset", "split.shares", {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.1}),
+        r"`split.shares` is .*; the shares sum to 0.9; expected 1",
+    ),
+    "share of all": ("dataset", "split.shares.train", 1.0, r"`split.shares.train` is 1.0; .*less than 1"),
+    "own source": ("dataset", "source", "puppies", r"`source` is 'puppies'; .*'embedded', 'mirror' or 'canonical'"),
+    "strange source": ("dataset", "sources.puppies", [], r"`sources.puppies.* is 'puppies'; .*'embedded', 'mirror'"),
+    "no twin where it is the source": ("dataset", "twin", None, r"source is `embedded`, but .* has no twin"),
+    "unknown accelerator": ("trainer", "accelerator", "puppies", r"trainer.yaml: `accelerator` is 'puppies'; .*'auto'"),
+    "no device": ("trainer", "devices", 0, r"trainer.yaml: `devices` is 0; .*greater than or equal to 1"),
+    "trainer's misspelt key": ("trainer", "device", 1, r"trainer.yaml: unknown key `device`; did you mean `devices`\?"),
+    "nan": ("dataset", "split.salt", math.nan, r"salt.* is nan"),
+}
+
+
+@pytest.mark.parametrize(("file", "path", "value", "says"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_in_conf(file, path, value, says):
+    if file == "model":
+        change(FILES[file], f"budgets.{PARAMS['budget']}", {})  # or it might override the fault
+    change(FILES[file], path, value)
+    assert re.search(says, refusal(file))
+
+
+def test_a_fault_is_found_wherever_params_yaml_leads():
+    change(FILES["model"], "budgets.full.schedule", {"max_epochs": 0})
+    with pytest.raises(UsageError, match="schedule: `max_epochs` is 0; .*greater than or equal to 1"):
+        config.check_all()
+    for group, what, line in (("dataset", "data set", "puppies"), ("model", "model", PARAMS["models"][MODEL])):
+        shutil.copytree(ROOT / "conf", "conf", dirs_exist_ok=True)
+        shutil.copy(ROOT / "params.yaml", "params.yaml")
+        listed = PARAMS[f"{group}s"]
+        change("params.yaml", f"{group}s", [*listed, line] if group == "dataset" else {**listed, "puppies": line})
+        with pytest.raises(
+            UsageError, match=f"lists {what} `puppies`, but conf/{group}/puppies.yaml is not there; add"
+        ):
+            config.check_all()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_cannot_be_read(kind):
+    file = FILES[kind]
+    text = Path(file).read_text()
+    Path(file).write_text(text + "\n\t- [")
+    assert f"{file} is not YAML: " in refusal(kind)
+    Path(file).write_bytes(text.encode() + b"# \xff\n")
+    assert f"{file} is not UTF-8 (invalid start byte at byte {len(text.encode()) + 2}); save it" in refusal(kind)
+    for nothing in ("", "# nothing\n", "- a list\n"):
+        Path(file).write_text(nothing)
+        assert f"{file} is {yaml.safe_load(nothing)!r}; expected keys with values: " in refusal(kind)
+    Path(file).unlink()
+    assert f"{file} is not there; " in refusal(kind) and refusal(kind).endswith("add it")
+
+
+def test_a_missing_suite():
+    Path(f"conf/expectations/{DATASET}.yaml").unlink()
+    assert f"conf/expectations/{DATASET}.yaml is not there; " in refusal("dataset")
+
+
+def test_a_key_given_twice():
+    with Path(FILES["model"]).open("a") as file:
+        file.write("task: puppies\n")
+    assert "found duplicate key task" in refusal("model")
+
+
+@pytest.mark.parametrize(
+    ("file", "path"), [("model", "optimizer.lr"), ("model", "task"), ("dataset", "columns.target")]
+)
+def test_no_secret_of_the_environment_reaches_a_config(file, path, monkeypatch):
+    monkeypatch.setenv("SECRET", "strawberry")
+    for secret in ("${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}", "${env:SECRET}"):
+        change(FILES[file], path, secret)
+        said = refusal(file)
+        assert "nsupported interpolation type" in said and "strawberry" not in said
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("model.net.{key}x=1", r"^the command line: unknown key `model.net.{key}x`; did you mean `{key}`\?$"),
+        ("model.nett.{key}=1", r"^the command line: unknown key `model.nett.{key}`; did you mean `net`\?$"),
+        ("modle.net.{key}=1", r"unknown key `modle.net.{key}`; did you mean `model`\?$"),
+        ("model.net.{key}.deeper=1", r"unknown key `model.net.{key}.deeper`; known here: none$"),
+        ("+model.net.{key}=1", r"unknown key `\+model.net.{key}`; did you mean `model`\?$"),
+        ("++seed=7", r"unknown key `\+\+seed`; did you mean `seed`\?$"),
+        ("strawberry=1", r"unknown key `strawberry`; known here: seed, source, budget, model, trainer$"),
+        ("model.budgets.smoke=null", r"unknown key `model.budgets.smoke`; known here: task, net, "),
+        ("dataset.kind=tabular", r"unknown key `dataset.kind`; known here: seed, "),
+        ("budget=puppies", r"^the command line: `budget` is 'puppies'; .*'smoke'"),
+        ("seed=[", r"^the command line is not YAML: "),
+        ("model.optimizer=[", r"no viable alternative at input .*composing model="),
+        ("trainer.devices=two", r"`devices` is 'two'; .*valid integer"),
+    ],
+)
+def test_a_fault_in_an_override(override, says):
+    key = next(iter(conf("model", MODEL)["net"]))
+    with pytest.raises(UsageError) as met:
+        config.model(MODEL, [override.format(key=key)])
+    assert re.search(says.format(key=key), one_line(met.value))
+
+
+def test_an_override_of_a_data_set():
+    assert config.dataset(DATASET, ["dataset.split.salt=7"]).split.salt == 7
+    with pytest.raises(UsageError, match=r"unknown key `dataset.split.slat`; did you mean `salt`\?"):
+        config.dataset(DATASET, ["dataset.split.slat=7"])
+
+
+def test_words_are_split_into_what_is_asked_and_overrides():
+    words = ["model=ann", "model.net.x=[1,2]", "input=a=b.csv", "seed=7"]
+    assert config.asked(words, "model", "input") == ({"model": "ann", "input": "a=b.csv"}, [words[1], words[3]])
+    assert config.one(words[:1], "model") == ("ann", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["model"], r"`model` is not understood; expected model=… or key=value"),
+        (["--help"], r"`--help` is not understood; expected model=… or key=value"),
+        ([], rf"which model\? add model=… with one of: .*{MODEL}"),
+        (["dataset=x"], rf"which model\? add model=… with one of: .*{MODEL}"),
+    ],
+)
+def test_words_that_do_not_say_which(words, says):
+    with pytest.raises(UsageError, match=says):
+        config.one(words, "model")
+
+
+def test_an_unknown_name_is_told_what_there_is():
+    with pytest.raises(UsageError, match=f"unknown model `strawberry`; params.yaml lists: .*{MODEL}"):
+        config.model("strawberry")
+    with pytest.raises(UsageError, match=f"unknown data set `strawberry`; params.yaml lists: .*{DATASET}"):
+        config.dataset("strawberry")
+    with pytest.raises(UsageError, match="`chek` is not understood; expected: check"):
+        config.main(["chek"])
+
+
+# --- the rooms --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", rooms.SINGULAR)
+def test_every_room_has_something_and_says_what(room):
+    assert rooms.options(room)
+    with pytest.raises(UsageError, match=f"unknown {rooms.SINGULAR[room]} `_`; src/sextant/{room}/ has: "):
+        rooms.module(room, "_")
+
+
+@pytest.mark.parametrize("name", rooms.options("models"))
+def test_a_family_is_the_one_class_of_its_module(name):
+    assert rooms.family(name).__module__ == f"sextant.models.{name}"

@@ -97,7 +97,8 @@ ui: environment ## [PORT=5000] | the MLflow pages: runs, curves, registered mode
 	  *) [ -n "$$MLFLOW_TRACKING_URI" ] || [ -f mlflow.db ] || { \
 	       echo 'nothing was tracked here yet: run `make repro` first' >&2; exit 1; }; \
 	     echo "http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
-	     exec python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+	     export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false; \
+     exec python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
 	       --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" ;; \
 	esac
 

@@ -186,6 +186,22 @@ def copied(chain: Clone, path: Path) -> Clone:
     return clone
 
 
+@pytest.fixture(scope="session")
+def experimented(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The chain after an experiment in its workspace. Not to be changed."""
+    clone = copied(chain, tmp_path_factory.mktemp("experimented") / "clone")
+    clone.run("dvc", "exp", "run", "--name", "wet", "-S", "conf/model/ann.yaml:net.dropout=0.4")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def twice(experimented: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The same after `make repro`: `ann` has a second version, which is judged. Not to be changed."""
+    clone = copied(experimented, tmp_path_factory.mktemp("twice") / "clone")
+    clone.run("make", "repro")
+    return clone
+
+
 @pytest.fixture
 def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start processes that are ended with the test."""

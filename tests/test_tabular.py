@@ -162,7 +162,7 @@ def test_a_share_of_nothing_gets_nothing():
 
 
 def test_the_parts_do_not_depend_on_the_machine():
-    """By hand: `printf 0:1009 | sha256sum` begins with b7, so key 1009 lies at 0xb7 / 0x100 = 0.71, in gate's 0.7..0.8."""
+    """By hand: `printf 0:1009 | sha256sum` begins with b7, so 1009 lies at 0xb7 / 0x100 = 0.71, in gate's 0.7..0.8."""
     parts = tabular.split(table(rows=3), COLUMNS, SPLIT)
     assert {name: part["id"].tolist() for name, part in parts.items()} == {
         "train": [1011],  # 38
@@ -183,7 +183,7 @@ def test_the_parts_do_not_depend_on_the_machine():
         ),
         (
             lambda parts: parts.update({name: part.assign(**{"class": "cat"}) for name, part in parts.items()}),
-            "`class` is cat in every row; expected two classes or more; bring rows",
+            "`class` is cat in every row; expected two classes; bring rows",
         ),
     ],
     ids=["key in two parts", "empty part", "missing class", "one class"],

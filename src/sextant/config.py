@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -165,7 +165,7 @@ def params(overrides: Sequence[str] = ()) -> Params:
 def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
     """A data set by its name in params.yaml; raises UsageError for a fault in its conf."""
     chosen = params(overrides)
-    _listed(name, chosen.datasets, "data set", "dataset")
+    _listed(name, chosen.datasets, "dataset")
     where = str(CONF / "dataset" / f"{name}.yaml")
     file = check(DatasetFile, _yaml(Path(where)), where)
     _check_keys(overrides, {"dataset": file.model_dump()}, COMMAND_LINE)
@@ -186,7 +186,7 @@ def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
 def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
     """A model by its name in params.yaml, in the budget chosen; raises UsageError for a fault in its conf."""
     chosen = params(overrides)
-    _listed(name, chosen.models, "model", "model")
+    _listed(name, chosen.models, "model")
     where = str(CONF / "model" / f"{name}.yaml")
     file = check(ModelFile, _yaml(Path(where)), where)
     trainer = check(Trainer, _yaml(CONF / "trainer.yaml"), str(CONF / "trainer.yaml"))
@@ -251,15 +251,17 @@ def asked(argv: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
 
 
 def one(argv: Sequence[str], name: str) -> tuple[str, list[str]]:
-    """The one `name=…` that a stage needs, and the overrides."""
+    """The one `name=…` that a stage needs, of those in params.yaml, and the overrides."""
     found, rest = asked(argv, name)
+    known: Collection[str] = params().models if name == "model" else params().datasets
     if name not in found:
-        known = params().models if name == "model" else params().datasets
         raise UsageError(f"which {name}? add {name}=… with one of: {', '.join(known)}")
+    _listed(found[name], known, name)
     return found[name], rest
 
 
-def _listed(name: str, known: Any, what: str, group: str) -> None:
+def _listed(name: str, known: Collection[str], group: str) -> None:
+    what = "data set" if group == "dataset" else group
     if name not in known:
         raise UsageError(f"unknown {what} `{name}`; {PARAMS} lists: {', '.join(known)}")
     if not (CONF / group / f"{name}.yaml").is_file():

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 
 from . import baselines, config, figures, rooms, saved
-from .errors import SextantError, run
-from .files import write_json, written_whole
+from .errors import SextantError, UsageError, run
+from .files import needed, write_json, written_whole
 
 TOLERANCE = 1e-6  # another CPU or a GPU rounds otherwise; the same one does not
 
@@ -50,20 +50,22 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
 
 def main(argv: list[str]) -> None:
     """`python -m sextant.evaluate model=<name>`: by hand the scratch model, where there is one, into .scratch/."""
-    name, _ = config.one(argv, "model")
+    name, overrides = config.one(argv, "model")
+    if overrides:
+        raise UsageError(f"`{overrides[0]}` is not understood: a trained model brings its own conf")
     by_dvc = "DVC_STAGE" in os.environ
     scratch = Path(".scratch") / name
     trained = scratch / "model" if not by_dvc and (scratch / "model").is_dir() else Path("models") / name
-    model = saved.load(trained)
+    model = saved.load(needed(trained))
     torch.set_num_threads(model.card["threads"])
     kind = rooms.module("data", model.card["kind"])
-    prepared = Path("data/prepared") / model.card["dataset"]
+    prepared = needed(Path("data/prepared") / model.card["dataset"])
     parts = {part: kind.load(prepared / part) for part in ("train", "val", "test")}
     found, answers = evaluate(model, parts)
 
     curves = Path("reports/curves") / f"{name}.csv" if trained == Path("models") / name else scratch / "curves.csv"
     drawn = {
-        "curve": figures.learning_curve(pd.read_csv(curves)),
+        "curve": figures.learning_curve(pd.read_csv(needed(curves))),
         **figures.of(model.card["task"])(answers.pop("model"), parts["test"], model.encoder.columns, answers),
     }
     with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:

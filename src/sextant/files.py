@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .errors import SextantError
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -30,6 +32,13 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def needed(path: Path) -> Path:
+    """`path`, which an earlier stage makes; raises SextantError where it is not there."""
+    if not path.exists():
+        raise SextantError(f"{path} is not there; `make repro` makes it, `dvc checkout` restores the last one")
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:

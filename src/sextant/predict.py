@@ -19,7 +19,7 @@ def champion(model: str) -> Any:
     """
     version = tracking.champion_of(tracking.client(), model)
     tracking.say_twin(version)
-    folder = tracking.folder_of(version)
+    folder = tracking.folder_of(version.model_uri)
     (data,) = (folder / "data").iterdir()
     return importlib.import_module(f"{_packed(folder / 'code' / 'sextant')}.saved").load(data)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import config, rooms
 from .errors import DataError, run
-from .files import write_json, written_whole
+from .files import needed, write_json, written_whole
 
 
 def prepare(raw: Any, conf: config.DatasetConf) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def main(argv: list[str]) -> None:
     name, overrides = config.one(argv, "dataset")
     conf = config.dataset(name, overrides)
     by_dvc = "DVC_STAGE" in os.environ
-    validation = json.loads(Path(f"reports/validation/{name}.json").read_text(encoding="utf-8"))
+    validation = json.loads(needed(Path(f"reports/validation/{name}.json")).read_text(encoding="utf-8"))
     if not validation["success"]:
         raise DataError(f"{name} failed its expectations; see reports/validation/{name}.json, then `make validate`")
     kind = rooms.module("data", conf.kind)
-    parts = prepare(kind.read(Path("data/raw") / name, conf.columns), conf)
+    parts = prepare(kind.read(needed(Path("data/raw") / name), conf.columns), conf)
     with written_whole(Path("data/prepared" if by_dvc else ".scratch/prepared") / name) as folder:
         folder.mkdir()
         for part, rows in parts.items():

@@ -47,6 +47,7 @@ REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-l
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 
@@ -555,7 +556,8 @@ def create_version(
     check_data(mlflow, name, tags["dataset"])
     if _registered(mlflow, name) is None:
         mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
-    made = mlflow.create_model_version(name, model_uri, run_id, tags=dict(tags), description=card)
+    logged = model_uri.removeprefix("models:/")  # a server wants it said twice
+    made = mlflow.create_model_version(name, model_uri, run_id, tags=dict(tags), description=card, model_id=logged)
     return _version(made, None)
 
 
@@ -647,8 +649,12 @@ def _write_times(mlflow: "MlflowClient", name: str, before: Version | None) -> N
             tag(mlflow, one, champion_until=now)
 
 
-def folder_of(version: Version) -> Path:
-    """The packed model of a version on this disk; from a server it is fetched, and removed when this process ends."""
+class Lost(SextantError):
+    """The files of a registered version are not where the registry says."""
+
+
+def folder_of(model_uri: str) -> Path:
+    """A packed model on this disk; from a server it is fetched, and removed when this process ends. Raises Lost."""
     import mlflow
 
     mlflow.set_tracking_uri(uri())
@@ -658,10 +664,11 @@ def folder_of(version: Version) -> Path:
         place = tempfile.mkdtemp(prefix="sextant-")
         atexit.register(shutil.rmtree, place, ignore_errors=True)
     try:
-        return Path(mlflow.artifacts.download_artifacts(version.model_uri, dst_path=place))
+        return Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=place))
     except Exception as error:
-        raise SextantError(
-            f"the files of {version.name} version {version.version} cannot be read ({_reason(error)});"
+        client()  # raises where the store itself is gone
+        raise Lost(
+            f"the files of {model_uri} cannot be read ({_reason(error)});"
             " `make register` mends what a moved or lost folder broke"
         ) from error
 
@@ -681,8 +688,11 @@ def answers_of(model_uri: str, rows: Path, out: Path) -> str | None:
 
     The answers come to `out` as Parquet; what came in the way is returned.
     """
-    env = {**os.environ, "MLFLOW_TRACKING_URI": uri(), "MLFLOW_REGISTRY_URI": uri()}
-    env.pop("PYTHONPATH", None)  # the packed code must answer, not this checkout's
-    words = [sys.executable, "-P", "-c", ANSWER, model_uri, str(rows), str(out)]
+    try:
+        folder = folder_of(model_uri)
+    except Lost as error:
+        return str(error)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # the packed code must answer
+    words = [sys.executable, "-P", "-c", ANSWER, str(folder), str(rows), str(out)]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no word"])[-1]

@@ -125,7 +125,7 @@ class Learner(pl.LightningModule):
         loss = self.net.loss(batch)
         if not torch.isfinite(loss):  # before the weights change
             raise SextantError(
-                f"the loss is {loss.item()} in epoch {self.current_epoch}; lower optimizer.lr, or set schedule.clip"
+                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}; lower optimizer.lr, or set schedule.clip"
             )
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -174,24 +174,24 @@ class Learner(pl.LightningModule):
 def fit(learner: Learner, folder: Path, trainer: config.Trainer, mode: str) -> tuple[nn.Module, int]:
     """Train, resuming from `folder` where an interrupted training left off; the kept net and its epoch."""
     monitor = f"val/{learner.schedule.monitor}"
-    best = ModelCheckpoint(
-        folder, "best", monitor, mode=mode, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    when: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(folder, "best", monitor, mode=mode, **when)
+    last = ModelCheckpoint(folder, "last", **when)  # `save_last` of the one above would write when that one does
     stopping = EarlyStopping(monitor, mode=mode, patience=learner.schedule.patience, check_on_train_epoch_end=True)
-    last = folder / "last.ckpt"
+    earlier = folder / "last.ckpt"
     pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         precision=precision(learner.schedule, trainer),
         max_epochs=learner.schedule.max_epochs,
-        callbacks=[stopping, best],
+        callbacks=[stopping, best, last],
         logger=False,
         enable_progress_bar=False,  # an epoch is a fraction of a second: one bar over all of them, see `Progress`
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         deterministic=True,
-    ).fit(learner, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    ).fit(learner, ckpt_path=str(earlier) if earlier.is_file() else None, weights_only=True)
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     learner.load_state_dict(checkpoint["state_dict"])
     return learner.kept.cpu(), int(checkpoint["epoch"]) + 1
@@ -262,7 +262,7 @@ def write_curves(path: Path, history: list[dict[str, float]]) -> None:
 
 def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
     """Train `conf` on the parts train and val in `data`; write the model to `out` and the history to `curves`."""
-    profile = json.loads((data / "profile.json").read_text(encoding="utf-8"))
+    profile = json.loads(files.needed(data / "profile.json").read_text(encoding="utf-8"))
     kind, task = rooms.module("data", profile["kind"]), rooms.module("tasks", conf.task)
     schedule = optimizers.Schedule(**conf.schedule)
     columns = kind.Columns(**profile["layout"])

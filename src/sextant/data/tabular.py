@@ -339,7 +339,7 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
             )
     if len(classes) < 2:
         only = ", ".join(map(str, classes)) or "nothing"
-        raise DataError(f"`{columns.target}` is {only} in every row; expected two classes or more; bring rows of another")
+        raise DataError(f"`{columns.target}` is {only} in every row; expected two classes; bring rows of another")
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,195 @@
+"""The pipeline as DVC runs it: what an edit reruns, and that all that is tracked is a function of commit and data."""
+
+import json
+import re
+import resource
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, Clone, copied
+from dvc.repo import Repo
+
+pytestmark = pytest.mark.slow
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+DATASETS: list[str] = PARAMS["datasets"]
+MODELS: dict[str, dict[str, str]] = PARAMS["models"]
+TASKS = {model: yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text())["task"] for model in MODELS}
+
+
+def test_there_are_models_and_data_sets() -> None:
+    assert "ann" in MODELS and "churn" in DATASETS
+
+
+# --- the chain as it came out -----------------------------------------------------------------------------------------
+
+
+def outs(clone: Clone) -> dict[str, str]:
+    """The digest of every output, as dvc.lock has them."""
+    lock = yaml.safe_load((clone.path / "dvc.lock").read_text())
+    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+
+
+def test_a_second_repro_runs_no_stage_and_takes_at_most_three_seconds(chain: Clone) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert chain.repro() == []
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Seconds of the processor: those on the wall say as much of what else runs here.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+    assert chain.changed() == []
+
+
+def test_a_chain_changes_the_lock_and_the_small_reports_and_nothing_else(chain: Clone) -> None:
+    committed = chain.run("git", "show", "--format=", "--name-only").stdout.split()
+    metrics = [f"reports/metrics/{model}.json" for model in MODELS]
+    validation = [f"reports/validation/{dataset}.json" for dataset in DATASETS]
+    assert sorted(committed) == sorted(["dvc.lock", *metrics, *validation])
+    assert chain.changed() == []
+
+
+def test_outputs_carry_no_path_no_time_and_no_run(chain: Clone) -> None:
+    runs = [run.encode() for (run,) in chain.ask("SELECT run_uuid FROM runs")]
+    date = re.compile(rb"\b%d-[01]\d-[0-3]\d" % datetime.now().year)
+    places = [chain.path / "dvc.lock", *(chain.path / out for out in outs(chain))]
+    files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file()]
+    assert len(files) > 15 and len(runs) >= len(MODELS)
+    for file in files:
+        content = file.read_bytes()
+        assert str(chain.path.parent).encode() not in content, f"{file} names the folder it was made in"
+        assert not date.search(content), f"{file} says when it was made"
+        assert not any(run in content for run in runs), f"{file} names a run of MLflow"
+
+
+# --- what an edit reaches ---------------------------------------------------------------------------------------------
+
+
+def comment(text: str) -> str:
+    return text + "\n# a comment\n"
+
+
+def with_other(pattern: str, new: str) -> Callable[[str], str]:
+    def edited(text: str) -> str:
+        text, found = re.subn(pattern, new, text, count=1, flags=re.MULTILINE)
+        assert found, f"nothing looks like {pattern}"
+        return text
+
+    return edited
+
+
+def stages(names: str, of: Iterable[str]) -> set[str]:
+    return {f"{name}@{key}" for name in names.split() for key in of}
+
+
+Edit = tuple[str, Callable[[str], str], set[str]]  # the file, what becomes of it, the stages that this reaches
+EDITS: dict[str, Edit] = {
+    "report": ("src/sextant/report.py", comment, {"report"}),
+    "tracking": ("src/sextant/tracking.py", comment, set()),
+    "doctor": ("src/sextant/doctor.py", comment, set()),
+    "source": ("params.yaml", with_other("^source: .*", "source: canonical"), stages("pull", DATASETS)),
+    "seed": ("params.yaml", with_other("^seed: .*", "seed: 43"), stages("train", MODELS)),
+    "hardware": ("conf/trainer.yaml", with_other("^devices: .*", "devices: 2"), stages("train", MODELS)),
+}
+for name in DATASETS:
+    conf = f"conf/dataset/{name}.yaml"
+    url = with_other(r"url: \S+", "url: https://example.org/x")
+    EDITS |= {
+        f"{name} url": (conf, url, stages("pull", [name])),
+        f"{name} split": (conf, with_other(r"salt: \d+", "salt: 123"), stages("prepare", [name])),
+        f"{name} suite": (f"conf/expectations/{name}.yaml", comment, stages("validate", [name])),
+    }
+for name, line in MODELS.items():
+    conf, code = f"conf/model/{name}.yaml", f"src/sextant/models/{line['family']}.py"
+    kin = [other for other in MODELS if MODELS[other]["family"] == line["family"]]
+    title = with_other(r'canvas\("', 'canvas("Look: ')
+    EDITS |= {
+        f"{name} gate": (conf, with_other("margin: .*", "margin: 0.0123"), stages("register", [name])),
+        f"{name} optimizer": (conf, with_other(r"  lr: \d\S*", "  lr: 0.0123"), stages("train", [name])),
+        f"{name} comment": (conf, comment, set()),
+        f"{name} other budget": (conf, with_other("^  full:.*", r"\g<0> # more"), set()),
+        f"{name} code": (code, comment, stages("train evaluate register", kin)),
+        f"{name} figure": (f"src/sextant/figures/{TASKS[name]}.py", title, stages("evaluate", MODELS)),
+        f"{name} baseline": (f"src/sextant/baselines/{TASKS[name]}.py", comment, stages("evaluate register", MODELS)),
+    }
+
+
+@pytest.fixture(scope="module")
+def edited(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return copied(chain, tmp_path_factory.mktemp("edited") / "clone")
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reaches_the_stages_that_read_it_and_no_other(
+    edited: Clone, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(edited.path)
+    file, edit, expected = EDITS[name]
+    path = edited.path / file
+    before = path.read_text()
+    path.write_text(edit(before))
+    try:
+        with Repo() as repo:
+            assert set(repo.status()) == expected
+    finally:
+        path.write_text(before)
+
+
+# --- edits run, and DVC's tables of them ------------------------------------------------------------------------------
+
+
+def edit(clone: Clone, *names: str) -> None:
+    for file, change, _ in (EDITS[name] for name in names):
+        (clone.path / file).write_text(change((clone.path / file).read_text()))
+
+
+def told(clone: Clone, *words: str) -> Any:
+    """What `dvc … --json` says; it must have nothing to complain of."""
+    done = clone.run("dvc", *words, "--json")
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_edits_rerun_what_they_must_and_come_to_the_same_bytes(road: Clone) -> None:
+    before, judged = outs(road), road.read_json("reports/decisions/ann.json")
+
+    # A new address brings the same file, a new gate judges nothing twice, a new page shows the same.
+    edit(road, "churn url", "ann gate", "report")
+    assert sorted(road.repro()) == ["pull@churn", "register@ann", "report"]
+    assert outs(road) == before
+    assert road.read_json("reports/decisions/ann.json") == judged and len(road.versions()) == len(MODELS)
+
+    # A comment in a family trains again, and since the same bytes come out, the page is not drawn again.
+    edit(road, "ann code")
+    assert road.repro() == ["train@ann", "evaluate@ann", "register@ann"]
+    assert outs(road) == before
+    tracked = ["conf/dataset/churn.yaml", "conf/model/ann.yaml", "dvc.lock", "src/sextant/models/ann.py"]
+    assert road.changed() == [*tracked, "src/sextant/report.py"]
+
+    gate = told(road, "params", "diff")["conf/model/ann.yaml"]
+    assert list(gate) == ["gate.margin"] and gate["gate.margin"]["new"] == 0.0123
+
+
+def test_the_tables_of_dvc_show_metrics_params_and_curves(chain: Clone, tmp_path: Path) -> None:
+    shown = told(chain, "metrics", "show")[""]["data"]["reports/metrics/ann.json"]["data"]
+    assert shown == chain.read_json("reports/metrics/ann.json")
+    same = told(chain, "metrics", "diff", "--all")["reports/metrics/ann.json"]["test.accuracy"]
+    assert same["old"] == same["new"] == shown["test"]["accuracy"]
+
+    workspace = told(chain, "exp", "show")[0]["data"]
+    assert workspace["metrics"]["reports/metrics/ann.json"]["data"] == shown
+    for file in [*(f"dataset/{name}" for name in DATASETS), *(f"model/{name}" for name in MODELS), "trainer"]:
+        assert "error" not in workspace["params"][f"conf/{file}.yaml"]
+    assert workspace["params"]["conf/model/ann.yaml"]["data"]["optimizer"]["lr"] == 0.002
+
+    done = chain.run("dvc", "plots", "show", "-o", str(tmp_path / "plots"))
+    assert done.stderr == ""
+    page = (tmp_path / "plots/index.html").read_text()
+    epochs = (chain.path / "reports/curves/ann.csv").read_text().splitlines()[1:]
+    for value in (line.split(",")[2] for line in epochs):
+        assert value[:12] in page
+    for figure in ("roc", "calibration", "confusion"):
+        (name,) = re.findall(rf'src="([^"]*ann_{figure}\.svg)"', page)
+        assert (tmp_path / "plots" / name).read_text().startswith("<?xml")

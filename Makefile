@@ -98,7 +98,7 @@ ui: environment ## [PORT=5000] | the MLflow pages: runs, curves, registered mode
 	       echo 'nothing was tracked here yet: run `make repro` first' >&2; exit 1; }; \
 	     echo "http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
 	     export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false; \
-     exec python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+	     exec python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
 	       --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" ;; \
 	esac
 

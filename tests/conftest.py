@@ -186,6 +186,13 @@ def copied(chain: Clone, path: Path) -> Clone:
     return clone
 
 
+def cloned(origin: Clone, path: Path) -> Clone:
+    """What another member of the team has after `git clone`: nothing of DVC's cache, no registry."""
+    subprocess.run(["git", "clone", "-q", origin.path, path], check=True)
+    ready_environment(path)
+    return Clone(path)
+
+
 @pytest.fixture(scope="session")
 def experimented(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The chain after an experiment in its workspace. Not to be changed."""

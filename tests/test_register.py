@@ -18,6 +18,7 @@ import yaml
 from conftest import FOREIGN, Clone, copied
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sextant import config, files, register, tracking
 from sextant.errors import SextantError, UsageError
 
@@ -34,7 +35,12 @@ directions = st.sampled_from(["up", "down"])
 
 
 def decided(
-    challenger: float, champion: float | None, trivial: float, margin: float, direction: str, guards: tuple[str, ...] = ()
+    challenger: float,
+    champion: float | None,
+    trivial: float,
+    margin: float,
+    direction: str,
+    guards: tuple[str, ...] = (),
 ) -> tuple[bool, str]:
     rival = None if champion is None else {"score": champion}
     gate = config.Gate(margin=margin, guards=list(guards))
@@ -90,9 +96,10 @@ def test_a_better_challenger_is_never_judged_worse(
     one: float, other: float, champion: float | None, trivial: float, margin: float, direction: str
 ) -> None:
     worse, better = sorted((one, other), reverse=direction == "down")
-    assert decided(worse, champion, trivial, margin, direction)[0] <= decided(
-        better, champion, trivial, margin, direction
-    )[0]
+    assert (
+        decided(worse, champion, trivial, margin, direction)[0]
+        <= decided(better, champion, trivial, margin, direction)[0]
+    )
 
 
 @pytest.mark.parametrize("champion", [None, 0.1])
@@ -228,7 +235,11 @@ def test_each_version_was_judged_once_by_the_gate(lineage: Lineage) -> None:
 
 @pytest.mark.slow
 def test_a_version_without_a_decision_was_left_by_each_crash(lineage: Lineage) -> None:
-    for when, version, left in (("1 unjudged", "1", set()), ("2 pending", "2", {"pending"}), ("3 crowned", "3", {"pending"})):
+    for when, version, left in (
+        ("1 unjudged", "1", set()),
+        ("2 pending", "2", {"pending"}),
+        ("3 crowned", "3", {"pending"}),
+    ):
         lineage.back_to(when)
         tags = state()["tags"][version]
         assert set(tags) & {"decision", "pending"} == left
@@ -290,7 +301,9 @@ def test_promote_by_hand(lineage: Lineage, capsys: pytest.CaptureFixture[str]) -
     before = state()
     with pytest.raises(UsageError, match="has no version 7; it has: 3, 2, 1"):
         register.main(["promote", f"model={MODEL}", "version=7"])
-    with pytest.raises(SextantError, match="`digits` has no champion in sqlite:///.*champions there: ann; `make repro`"):
+    with pytest.raises(
+        SextantError, match="`digits` has no champion in sqlite:///.*champions there: ann; `make repro`"
+    ):
         register.main(["rollback", "model=digits"])
     for words in (["promote", "--write"], ["promote", "model=ann"], ["rollback"], ["version=1"], ["--write", "lr=1"]):
         with pytest.raises(UsageError, match="is not understood; expected: "):
@@ -353,7 +366,9 @@ def test_another_data_set_under_a_registered_name_is_refused(lineage: Lineage) -
     before = state()
     candidate = lineage.take("3")
     for call in (register.register, register.rehearse):
-        with pytest.raises(SextantError, match="registered for data set `mushrooms`, not for `churn`.*a name of its own"):
+        with pytest.raises(
+            SextantError, match="registered for data set `mushrooms`, not for `churn`.*a name of its own"
+        ):
             call(candidate)
     assert state() == before
 
@@ -533,9 +548,9 @@ def wait_for(address: str, log: Path, patience: float = 90) -> None:
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
-            if requests.get(address, timeout=2).ok:
+            if requests.get(address, timeout=10).ok:
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:
             time.sleep(0.2)
     pytest.fail(f"{address} did not answer:\n{log.read_text()}")
 
@@ -566,7 +581,7 @@ def test_the_champion_answers_with_its_own_code_after_a_refit_and_a_renamed_argu
     assert "cannot answer" not in record["reason"]
 
 
-WIDER = '''
+WIDER = """
 
 _fit = Encoder.fit.__func__
 
@@ -578,4 +593,4 @@ def _wider(cls, rows, columns):
 
 
 Encoder.fit = classmethod(_wider)
-'''
+"""

@@ -407,10 +407,12 @@ def run_from_outputs(
 
 
 def log_evaluation(mlflow: "MlflowClient", run_id: str, metrics: Mapping[str, Any], figures: Path) -> None:
-    """The metrics of val and test, of the baselines, and the figures, added to the run of the training."""
-    for part in ("test", "val"):
-        for name, value in metrics[part].items():
-            mlflow.log_metric(run_id, f"{part}/{name}", value)
+    """The metrics of test, of the baselines, and the figures, added to the run of the training.
+
+    Those of val stand under `best/`: `val/…` has an axis of epochs, where they would be a stray point.
+    """
+    for name, value in metrics["test"].items():
+        mlflow.log_metric(run_id, f"test/{name}", value)
     for baseline, scores in metrics["baselines"].items():
         for name, value in scores.items():
             mlflow.log_metric(run_id, f"baseline/{baseline}/{name}", value)

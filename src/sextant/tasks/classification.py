@@ -14,8 +14,8 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     """The temperature that val likes best: min over T of the summed cross entropy of logits / T, plus (1/T - 1)^2 / 2.
 
     `logits` is (rows, classes), the batch's `target` (rows).
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. The second term weighs as little as one row; without
-    it a val whose rows are all right would like T = 0, and one wrong row later would cost without bound.
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. The second term weighs as little as one row;
+    without it a val whose rows are all right would like T = 0, and one wrong row later would cost without bound.
     The sum is strictly convex in 1/T, for Newton's method inside 0.05..20.
     """
     logits = outputs["logits"].double()

@@ -152,7 +152,10 @@ REFUSED: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "NaN": (changed(7, "Age", "NaN"), "row 7 has 'NaN' in `Age`; expected a finite number; correct the row"),
     "infinity": (changed(5, "Balance", "inf"), "row 5 has inf in `Balance`; expected a finite number"),
     "negative infinity": (changed(5, "Balance", "-inf"), "row 5 has -inf in `Balance`; expected a finite number"),
-    "letters": (changed(3, "Tenure", "five"), "row 3 has 'five' in `Tenure`; expected a finite number; correct the row"),
+    "letters": (
+        changed(3, "Tenure", "five"),
+        "row 3 has 'five' in `Tenure`; expected a finite number; correct the row",
+    ),
     "nothing in a category": (
         changed(2, "Geography", None),
         "row 2 has no `Geography`; expected one of France, Germany",

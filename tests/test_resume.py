@@ -1,7 +1,11 @@
-"""A training that was killed goes on to the same bytes, and two of the same do not run at once."""
+"""A training that was killed goes on to the same bytes, and two of the same do not run at once.
+
+In a checkout that was copied to another folder, and whose registry knows nothing of that yet.
+"""
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -34,8 +38,9 @@ def wait_for_checkpoints(place: Path, number: int, pipeline: subprocess.Popen[st
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bytes(
-    road: Clone, process: Callable[..., subprocess.Popen[str]]
+    chain: Clone, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
+    road = Clone(Path(shutil.copytree(chain.path, tmp_path / "clone", symlinks=True)))
     road.set("conf/model/ann.yaml", budgets__smoke__schedule={"max_epochs": EPOCHS, "patience": EPOCHS})
     earlier = road.runs("sextant-ann-twin")
     pipeline = process("dvc", "repro", "train@ann", cwd=road.path, env=road.env, stdout=subprocess.DEVNULL)
@@ -67,6 +72,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert (run["status"], run["scratch"], run["schedule.max_epochs"]) == ("FINISHED", "false", str(EPOCHS))
     steps = road.ask("SELECT DISTINCT step FROM metrics WHERE run_uuid = ? AND key = 'val/loss'", run["id"])
     assert sorted(step for (step,) in steps) == list(range(1, EPOCHS + 1))
+
+    assert (road.path / "mlruns/sextant-ann-twin" / run["id"] / "artifacts/config.yaml").is_file()
+    assert not list(chain.path.glob(f"mlruns/*/{run['id']}"))
 
     # Without an interruption the same comes out.
     lock = (road.path / "dvc.lock").read_bytes()

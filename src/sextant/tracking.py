@@ -270,6 +270,7 @@ def training_run(conf: config.ModelConf, profile: Mapping[str, Any], folder: Pat
 
     `folder` remembers the run across a kill; a training by hand is tagged `scratch`.
     """
+    relocate()  # in a checkout that was moved or copied, the run's files would go where it was before
     mlflow = client()
     remembered = folder / "run.json"
     place = {"uri": uri(), "name": registered_name(conf.name, profile["source"])}

@@ -132,13 +132,13 @@ remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | where DVC kee
 ##@ Work on Sextant
 
 check: environment ## | hold params.yaml and every conf to its constructor
-	@python -m sextant.config check
+	@python -m sextant.config check $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}
 
 test: environment ## | all tests
-	@python -m pytest -q
+	@python -m pytest -q -n 2 --dist worksteal
 
 test-fast: environment ## | the tests that take no more than three seconds each
-	@python -m pytest -q -m 'not slow'
+	@python -m pytest -q -m 'not slow' -n 2 --dist worksteal
 
 lint: environment ## | ruff and mypy
 	@ruff check .

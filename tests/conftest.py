@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = ("MLFLOW_TRACKING_URI", "SEXTANT_MIRROR", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MAKEFLAGS", "MAKELEVEL")
@@ -161,13 +162,29 @@ def ready_environment(path: Path) -> None:
     (path / ".venv/.ready").write_text(f"{stamp.stdout.strip()} dev\n")
 
 
+def made_once(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Clone:
+    """A clone that `make` makes at a path, once for all workers of pytest-xdist: the first makes it, others wait."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{place}.lock"):
+        if not (place / "made").is_file():
+            shutil.rmtree(place, ignore_errors=True)  # half made by a worker whose attempt failed
+            place.mkdir()
+            make(place / "clone")
+            (place / "made").touch()
+    return Clone(place / "clone")
+
+
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The whole pipeline at `budget: smoke`, run once, registered and committed. Not to be changed: see `road`."""
-    clone = fresh_clone(tmp_path_factory.mktemp("chain") / "clone")
-    clone.repro()
-    clone.commit("the smoke chain")
-    return clone
+
+    def make(path: Path) -> None:
+        clone = fresh_clone(path)
+        clone.repro()
+        clone.commit("the smoke chain")
+
+    return made_once("chain", tmp_path_factory, make)
 
 
 @pytest.fixture
@@ -196,17 +213,22 @@ def cloned(origin: Clone, path: Path) -> Clone:
 @pytest.fixture(scope="session")
 def experimented(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The chain after an experiment in its workspace. Not to be changed."""
-    clone = copied(chain, tmp_path_factory.mktemp("experimented") / "clone")
-    clone.run("dvc", "exp", "run", "--name", "wet", "-S", "conf/model/ann.yaml:net.dropout=0.4")
-    return clone
+
+    def make(path: Path) -> None:
+        clone = copied(chain, path)
+        clone.run("dvc", "exp", "run", "--name", "wet", "-S", "conf/model/ann.yaml:net.dropout=0.4")
+
+    return made_once("experimented", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="session")
 def twice(experimented: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The same after `make repro`: `ann` has a second version, which is judged. Not to be changed."""
-    clone = copied(experimented, tmp_path_factory.mktemp("twice") / "clone")
-    clone.run("make", "repro")
-    return clone
+
+    def make(path: Path) -> None:
+        copied(experimented, path).run("make", "repro")
+
+    return made_once("twice", tmp_path_factory, make)
 
 
 @pytest.fixture

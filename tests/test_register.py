@@ -529,11 +529,11 @@ def test_a_second_clone_on_one_tracking_server_repeats_the_first_decision(
     assert f"{MODEL}: promoted ({NAME} version 1, champion): {first['reason']}" in said
     assert state() == before
 
-    rows = "input=data/raw/churn/Churn_Modelling.csv"
+    fetch = f"from sextant import tracking; print(*tracking.folder_of('models:/{NAME}/1').glob('data/*/*'))"
     env = {"MLFLOW_TRACKING_URI": address, "TMPDIR": str(server / "downloads")}
-    answers = clone_without_registry.stage("predict", f"model={MODEL}", rows, **env)
-    assert answers.stdout.startswith("prediction,probability\n")
-    assert list((server / "downloads").iterdir()) == []  # what was fetched is gone with the process
+    fetched = clone_without_registry.run(sys.executable, "-c", fetch, **env).stdout.split()
+    assert {Path(path).name for path in fetched} == {"model.json", "model.safetensors"}
+    assert list((server / "downloads").iterdir()) == []  # gone with the process
 
 
 def free_port() -> int:

@@ -337,10 +337,18 @@ def _finite(values: Any, where: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """`python -m sextant.config check`: one line and a non-zero exit for the first fault in a conf."""
-    if argv != ["check"]:
-        raise UsageError(f"`{' '.join(argv)}` is not understood; expected: check")
+    """`python -m sextant.config check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault.
+
+    A model or data set that is named must be listed: DVC only says that it does not know the stage.
+    """
+    if argv[:1] != ["check"]:
+        raise UsageError(f"`{' '.join(argv)}` is not understood; expected: check [model=…] [dataset=…]")
     check_all()
+    named, rest = asked(argv[1:], "model", "dataset")
+    if rest:
+        raise UsageError(f"`{rest[0]}` is not understood; expected: check [model=…] [dataset=…]")
+    for group, name in named.items():
+        one([f"{group}={name}"], group)
 
 
 if __name__ == "__main__":

@@ -346,6 +346,7 @@ def test_a_full_disk_while_a_stage_writes(road: Clone, harmless: Callable[..., H
         assert [path.name for path in (road.path / "data/raw").glob(".*.part")] == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_answers_are_written(
     road: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

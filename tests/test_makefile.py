@@ -133,7 +133,7 @@ def ready(folder: Path) -> None:
         (["serve", "MODEL=ann"], "[-m][sextant.serve][model=ann][port=5001]"),
         (["serve", "MODEL=ann", "PORT=8080"], "[-m][sextant.serve][model=ann][port=8080]"),
         (["pin", "DATASET=churn"], "[-m][sextant.pin][dataset=churn]"),
-        (["test-fast"], "[-m][pytest][-q][-m][not slow]"),
+        (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),
     ],
 )
 def test_a_target_calls_its_module_with_what_was_asked(bare: Path, words: list[str], called: str) -> None:

@@ -16,6 +16,8 @@ import sextant
 from sextant import config, files, predict, tracking
 from sextant.errors import DataError, SextantError, UsageError
 
+pytestmark = pytest.mark.slow  # all of them ask the chain's champion
+
 MODEL = "ann"
 NAME = tracking.registered_name(MODEL, "embedded")
 ROWS = 31
@@ -73,7 +75,6 @@ def written(frame: pd.DataFrame, path: Path, **how: Any) -> Path:
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
 def test_every_form_of_question_gets_the_answers_of_the_library(asked: pd.DataFrame, ask: Ask, ending: str) -> None:
     expected = sextant.load(MODEL).predict(asked)
@@ -114,7 +115,6 @@ def test_answers_go_to_standard_output_where_no_file_is_named(
     assert said.err == f"sextant: {MODEL} has no champion on real data; its twin's answers\n"
 
 
-@pytest.mark.slow
 def test_the_command_line_says_no_more_than_the_answers(chain: Clone, asked: pd.DataFrame, tmp_path: Path) -> None:
     rows = written(asked, tmp_path / "rows.csv")
     said = chain.run(sys.executable, "-m", "sextant.predict", f"model={MODEL}", f"input={rows}")

@@ -122,12 +122,14 @@ def test_a_service_of_nothing_is_answered_with_the_usage(words: list[str]) -> No
         serve.main(words)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_champion_is_not_served(chain: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(chain.path)
     with pytest.raises(SextantError, match="`digits` has no champion in .*; champions there: ann"):
         serve.main(["model=digits"])
 
 
+@pytest.mark.slow
 def test_csv_survives_the_way(features: pd.DataFrame) -> None:
     """What the first test relies on: text keeps every number."""
     again = pd.read_csv(io.StringIO(features.to_csv(index=False)))

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import ROOT, Clone
 
-from sextant import config, files, tracking
+from sextant import config, errors, files, tracking
 from sextant.errors import SextantError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range is deprecated")  # MLflow's own, on pandas 3
@@ -71,6 +71,7 @@ def run(client: Any) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_tags_and_parameters_say_how_the_run_was_made(chain: Clone, run: Any) -> None:
     conf = config.model(MODEL)
     tags = run.data.tags
@@ -89,6 +90,7 @@ def test_tags_and_parameters_say_how_the_run_was_made(chain: Clone, run: Any) ->
     assert params["optimizer.lr"] == str(conf.optimizer["lr"])
 
 
+@pytest.mark.slow
 def test_the_data_set_is_an_input(run: Any) -> None:
     (data,) = run.inputs.dataset_inputs
     profile = json.loads(Path("data/prepared/churn/profile.json").read_text())
@@ -98,6 +100,7 @@ def test_the_data_set_is_an_input(run: Any) -> None:
     assert json.loads(data.dataset.profile)["rows"] == profile["rows"]
 
 
+@pytest.mark.slow
 def test_metrics_lie_on_one_axis_of_epochs_and_the_best_are_told(client: Any, run: Any) -> None:
     curves = pd.read_csv(f"reports/curves/{MODEL}.csv")
     for name in curves.columns.drop("epoch"):
@@ -113,6 +116,7 @@ def test_metrics_lie_on_one_axis_of_epochs_and_the_best_are_told(client: Any, ru
         assert {key: found[f"baseline/{baseline}/{key}"] for key in scores} == pytest.approx(scores)
 
 
+@pytest.mark.slow
 def test_configuration_curves_and_figures_are_artifacts(client: Any, run: Any) -> None:
     assert {f"{MODEL}.csv", "config.yaml", "metrics.json", "figures"} <= {
         one.path for one in client.list_artifacts(run.info.run_id)
@@ -131,6 +135,7 @@ def packed(client: Any) -> Path:
     return Path(client.get_model_version_download_uri(NAME, "1").removeprefix("file://"))
 
 
+@pytest.mark.slow
 def test_no_pickle_is_packed(packed: Path) -> None:
     names = [path.relative_to(packed).as_posix() for path in packed.rglob("*") if path.is_file()]
     endings = {Path(name).suffix for name in names if name.startswith("data/")}
@@ -142,6 +147,7 @@ def test_no_pickle_is_packed(packed: Path) -> None:
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
 
+@pytest.mark.slow
 def test_the_signature_names_the_columns_asked_and_answered(packed: Path) -> None:
     signature = yaml.safe_load((packed / "MLmodel").read_text())["signature"]
     columns = config.dataset("churn").columns
@@ -152,6 +158,7 @@ def test_the_signature_names_the_columns_asked_and_answered(packed: Path) -> Non
     assert [(one["name"], one["type"]) for one in answered] == [("prediction", "long"), ("probability", "double")]
 
 
+@pytest.mark.slow
 def test_the_input_example_is_nobody(packed: Path) -> None:
     example = json.loads((packed / "input_example.json").read_text())
     rows = pd.DataFrame(example["data"], columns=example["columns"])
@@ -162,6 +169,7 @@ def test_the_input_example_is_nobody(packed: Path) -> None:
     pd.testing.assert_frame_equal(rows, twin[list(rows.columns)].head(len(rows)), check_dtype=False)
 
 
+@pytest.mark.slow
 def test_requirements_are_pinned_to_what_is_installed(packed: Path) -> None:
     lines = (packed / "requirements.txt").read_text().split()
     pinned = dict(line.split("==") for line in lines)
@@ -169,6 +177,7 @@ def test_requirements_are_pinned_to_what_is_installed(packed: Path) -> None:
     assert pinned["torch"] == installed("torch").split("+")[0]
 
 
+@pytest.mark.slow
 def test_the_model_card_says_what_it_is_and_is_not(client: Any) -> None:
     version = client.get_model_version(NAME, "1")
     card, metrics = version.description, json.loads(Path(f"reports/metrics/{MODEL}.json").read_text())
@@ -269,6 +278,7 @@ def held(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield other
 
 
+@pytest.mark.slow
 def test_a_database_that_is_held_is_waited_for_and_then_named(held: sqlite3.Connection) -> None:
     questions: list[Callable[[], Any]] = [
         tracking.client,
@@ -337,6 +347,7 @@ def test_a_store_that_cannot_be_spoken_to_is_named(uri: str, monkeypatch: pytest
     assert "secret" not in str(met.value) and "\n" not in str(met.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_stumbles_does_not_pass_for_an_empty_one(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.exceptions import MlflowException
 
@@ -348,3 +359,14 @@ def test_a_server_that_stumbles_does_not_pass_for_an_empty_one(client: Any, monk
     for call in (tracking.versions, tracking.champion, tracking.reigns):
         with pytest.raises(MlflowException, match="503"):
             call(client, NAME)
+
+
+def test_a_database_that_fails_under_way_is_one_line_without_the_statement() -> None:
+    from mlflow.exceptions import MlflowException
+
+    for why in ("database is locked", "disk I/O error", "database or disk is full"):
+        error = MlflowException(
+            f"(sqlite3.OperationalError) {why}\n[SQL: INSERT INTO metrics (key) VALUES (?)]\n(e3q8)"
+        )
+        line = errors.one_line(error)
+        assert line.startswith(f"the MLflow database refused ({why}); `make doctor` says") and "INSERT" not in line

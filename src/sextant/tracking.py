@@ -48,6 +48,7 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 
@@ -184,6 +185,7 @@ def relocate() -> bool:
     """Mend a local store whose checkout has moved: MLflow stores artifact paths absolute. True where it had."""
     path, new, moved = database(), _home(), False
     while path and new and (old := moved_from()):
+        _check_unlocked()
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection, connection:
             for table, column in (
                 ("experiments", "artifact_location"),

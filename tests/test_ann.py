@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from sextant.data.tabular import UNSEEN, Batch
 from sextant.models.ann import ANN, PiecewiseLinear
 
-ROWS, NUMERIC, LEVELS, CLASSES, MEMBERS = 31, 2, (3, 5), 3, 7
+ROWS, NUMERIC, LEVELS, CLASSES, BODIES, MEMBERS = 31, 2, (3, 5), 3, 2, 7
 
 
 def batch_of(rows: int = ROWS, seed: int = 1) -> Batch:
@@ -20,7 +20,7 @@ def batch_of(rows: int = ROWS, seed: int = 1) -> Batch:
 
 def net_of(numeric: int = NUMERIC, levels: tuple[int, ...] = LEVELS, dropout: float = 0.0) -> ANN:
     torch.manual_seed(3)
-    sizes = {"bins": 4, "embedding_size": 5, "hidden_sizes": [11, 13], "members": MEMBERS}
+    sizes = {"bins": 4, "embedding_size": 5, "hidden_sizes": [11, 13], "bodies": BODIES, "members": MEMBERS}
     return ANN(numeric, levels, CLASSES, dropout=dropout, **sizes)
 
 
@@ -95,21 +95,25 @@ def test_a_number_beyond_a_value_that_many_rows_share_does_not_explode(x):
 
 
 def test_members_are_independent():
-    """What member j gets wrong moves its own adapter, head and base, and none of another's."""
+    """What member j gets wrong moves its own adapter, head and base and its body, and none of another's."""
     net, batch = net_of(), batch_of()
-    for j in range(MEMBERS):
+    for j in range(BODIES * MEMBERS):
         net.zero_grad()
         F.cross_entropy(net(batch)[:, j], batch.target).backward()
         for own in (net.adapter, net.head, net.base):
             assert own.grad is not None
-            assert [bool(grad.any()) for grad in own.grad] == [i == j for i in range(MEMBERS)]
+            moved = [bool(grad.any()) for grad in own.grad.flatten(0, 1)]
+            assert moved == [i == j for i in range(BODIES * MEMBERS)]
+        for shared in (parameter for layer in net.body for parameter in layer[0].parameters()):
+            assert shared.grad is not None
+            assert [bool(grad.any()) for grad in shared.grad] == [i == j // MEMBERS for i in range(BODIES)]
 
 
 def test_the_loss_is_the_mean_of_the_members_losses():
     net, batch = net_of(), batch_of()
     logits = net(batch)
-    assert logits.shape == (ROWS, MEMBERS, CLASSES)
-    each = [F.cross_entropy(logits[:, j], batch.target) for j in range(MEMBERS)]
+    assert logits.shape == (ROWS, BODIES * MEMBERS, CLASSES)
+    each = [F.cross_entropy(logits[:, j], batch.target) for j in range(BODIES * MEMBERS)]
     torch.testing.assert_close(net.loss(batch), torch.stack(each).mean())
 
 
@@ -129,12 +133,13 @@ def test_one_member_is_a_plain_perceptron():
     """By hand: head(MLP(r * x)) + base."""
     torch.manual_seed(3)
     net, batch = (
-        ANN(NUMERIC, LEVELS, CLASSES, bins=4, embedding_size=5, hidden_sizes=[11], dropout=0.0, members=1),
+        ANN(NUMERIC, LEVELS, CLASSES, bins=4, embedding_size=5, hidden_sizes=[11], dropout=0.0, bodies=1, members=1),
         batch_of(),
     )
     x = torch.cat([net.numbers(batch.numeric), *(e(batch.categories[:, i]) for i, e in enumerate(net.categories))], 1)
-    h = F.relu(F.linear(x * net.adapter[0], net.body[0][0].weight, net.body[0][0].bias))
-    torch.testing.assert_close(net(batch)[:, 0], h @ net.head[0] + net.base[0])
+    layer = net.body[0][0]
+    h = F.relu(x * net.adapter[0, 0] @ layer.weight[0] + layer.bias[0, 0])
+    torch.testing.assert_close(net(batch)[:, 0], h @ net.head[0, 0] + net.base[0, 0])
 
 
 # --- categories and base rates ----------------------------------------------------------------------------------------

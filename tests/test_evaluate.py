@@ -30,7 +30,7 @@ COLUMNS = tabular.Columns(
     numeric=["x"],
     categorical=["colour"],
 )
-NET = {"bins": 3, "embedding_size": 5, "hidden_sizes": [7], "dropout": 0.0, "members": 2}
+NET = {"bins": 3, "embedding_size": 5, "hidden_sizes": [7], "dropout": 0.0, "bodies": 1, "members": 2}
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
@@ -144,7 +144,7 @@ def test_golden(model):
     Where that is meant, take the new ones from what this assertion prints. Another CPU may differ by 0.01.
     """
     found, _ = evaluate.evaluate(model, PARTS)
-    golden = {"accuracy": 0.842, "auroc": 0.849, "log_loss": 0.481, "brier": 0.142}
+    golden = {"accuracy": 0.842, "auroc": 0.849, "log_loss": 0.519, "brier": 0.142}
     assert found["test"] == pytest.approx(golden, abs=0.01)
 
 

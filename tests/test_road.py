@@ -49,12 +49,12 @@ def test_a_second_repro_runs_no_stage_and_takes_at_most_three_seconds(copy: Clon
     assert copy.changed() == []
 
 
-def test_a_chain_changes_the_lock_and_the_small_reports_and_nothing_else(chain: Clone) -> None:
-    committed = chain.run("git", "show", "--format=", "--name-only").stdout.split()
+def test_a_chain_changes_the_lock_and_the_small_reports_and_nothing_else(copy: Clone) -> None:
+    committed = copy.run("git", "show", "--format=", "--name-only").stdout.split()
     metrics = [f"reports/metrics/{model}.json" for model in MODELS]
     validation = [f"reports/validation/{dataset}.json" for dataset in DATASETS]
     assert sorted(committed) == sorted(["dvc.lock", *metrics, *validation])
-    assert chain.changed() == []
+    assert copy.changed() == []
 
 
 def test_outputs_carry_no_path_no_time_and_no_run(chain: Clone) -> None:

@@ -24,7 +24,7 @@ COLUMNS = tabular.Columns(
     numeric=["height"],
     categorical=["colour", "shoes"],
 )
-NET = {"bins": 3, "embedding_size": 5, "hidden_sizes": [7], "dropout": 0.2, "members": 2}
+NET = {"bins": 3, "embedding_size": 5, "hidden_sizes": [7], "dropout": 0.2, "bodies": 1, "members": 2}
 
 
 def table(rows: int = 211) -> pd.DataFrame:
@@ -140,4 +140,4 @@ def test_a_file_of_rows_is_read_as_the_data_were(folder, tmp_path, suffix):
 def test_a_net_is_its_sizes_and_its_conf():
     sizes = {"numeric": 1, "cardinalities": [3, 11], "classes": 3, "pictures": 7}  # more than this family asks for
     found = saved.build("ann", sizes, NET)
-    assert found.head.shape == (2, 7, 3) and len(found.categories) == 2
+    assert found.head.shape == (1, 2, 7, 3) and len(found.categories) == 2

@@ -3,17 +3,18 @@
 import json
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from ..errors import DataError
 from ..strict import Strict
 from . import PARTS, parts_by_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNSEEN = 0  # the code of a category that training did not meet; its embedding stays at zero
 
@@ -375,9 +376,9 @@ def _classes(rows: pd.DataFrame, columns: Columns) -> list[Any]:
 class Batch(NamedTuple):
     """Rows as tensors: numeric (rows, numeric) float32, categories (rows, categorical) int64, target (rows) int64."""
 
-    numeric: Tensor
-    categories: Tensor
-    target: Tensor
+    numeric: "Tensor"
+    categories: "Tensor"
+    target: "Tensor"
 
 
 class Encoder:
@@ -440,6 +441,8 @@ class Encoder:
         target = np.full(len(rows), -1)
         if self.columns.target in rows:
             target = pd.Index(self.classes).get_indexer(rows[self.columns.target])
+        import torch  # two seconds, which pull, validate and prepare need not wait for
+
         return Batch(torch.from_numpy(numeric), torch.from_numpy(categories), torch.from_numpy(target.astype(np.int64)))
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:

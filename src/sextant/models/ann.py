@@ -1,5 +1,6 @@
 """Feed-forward net for tables: an ensemble in one network, on piecewise-linear embeddings of the numbers."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -49,11 +50,26 @@ class PiecewiseLinear(nn.Module):
         return torch.cat([inside[..., :1] + below, inside[..., 1:-1], inside[..., -1:] + above], -1)
 
 
-class ANN(nn.Module):
-    """k multilayer perceptrons that share their weights but for a rank-one adapter before the first layer and the head.
+class Shared(nn.Module):
+    """One linear layer of each body, for all the members that share it: (rows, bodies, members, n_in) to (…, n_out)."""
 
-    f_j(x) = head_j(MLP(r_j * x)), trained each on its own loss, answered by their mean probability. So an ensemble of
-    k costs little more than one net. Gorishniy et al., "TabM", ICLR 2025 (TabM-mini).
+    def __init__(self, bodies: int, n_in: int, n_out: int):
+        super().__init__()
+        bound = n_in**-0.5
+        self.weight = nn.Parameter(torch.empty(bodies, n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(bodies, 1, n_out).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("rbmi,bio->rbmo", x, self.weight) + self.bias
+
+
+class ANN(nn.Module):
+    """An ensemble in one net: a few bodies, and in each of them members that share its weights.
+
+    f_bj(x) = head_bj(MLP_b(r_bj * x)): a member has a rank-one adapter before the first layer of its body, and its own
+    head. Each learns on its own loss; the answer is their mean probability. Members cost little and differ little
+    (Gorishniy et al., "TabM", ICLR 2025, TabM-mini); bodies differ as nets of other seeds do (Lakshminarayanan et al.,
+    "Deep Ensembles", NeurIPS 2017).
 
     What the embedding of an unseen category adds is nothing: its row stays at zero.
     """
@@ -70,6 +86,7 @@ class ANN(nn.Module):
         embedding_size: Size,
         hidden_sizes: Annotated[list[Size], Field(min_length=1)],
         dropout: Annotated[float, Field(ge=0, lt=1)],
+        bodies: Size,
         members: Size,
     ):
         super().__init__()
@@ -78,31 +95,31 @@ class ANN(nn.Module):
             nn.Embedding(levels + 1, embedding_size, padding_idx=UNSEEN) for levels in cardinalities
         )
         sizes = [(numeric + len(cardinalities)) * embedding_size, *hidden_sizes]
-        self.adapter = nn.Parameter(torch.randint(0, 2, (members, sizes[0])) * 2.0 - 1)  # signs tell the members apart
+        self.adapter = nn.Parameter(torch.randint(0, 2, (bodies, members, sizes[0])) * 2.0 - 1)  # random signs
         self.body = nn.Sequential(
             *(
-                nn.Sequential(nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout))
+                nn.Sequential(Shared(bodies, n_in, n_out), nn.ReLU(), nn.Dropout(dropout))
                 for n_in, n_out in zip(sizes, sizes[1:], strict=False)
             )
         )
         bound = sizes[-1] ** -0.5
-        self.head = nn.Parameter(torch.empty(members, sizes[-1], classes).uniform_(-bound, bound))
-        self.base = nn.Parameter(torch.zeros(members, classes))
+        self.head = nn.Parameter(torch.empty(bodies, members, sizes[-1], classes).uniform_(-bound, bound))
+        self.base = nn.Parameter(torch.zeros(bodies, members, classes))
 
     def initialise(self, train: Batch) -> None:
         """Bin edges from the quantiles, the output bias from the base rates: log P(class)."""
         self.numbers.initialise(train.numeric)
-        counts = torch.bincount(train.target, minlength=self.base.shape[1]).clamp_min(1)
+        counts = torch.bincount(train.target, minlength=self.base.shape[-1]).clamp_min(1)
         with torch.no_grad():
             self.base.copy_((counts / counts.sum()).log())
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits of each member, (rows, members, classes)."""
+        """Logits of each member, (rows, bodies * members, classes)."""
         parts = [self.numbers(batch.numeric)]
         parts += [embed(batch.categories[:, i]) for i, embed in enumerate(self.categories)]
         x = torch.cat(parts, 1)
-        h = self.body(x[:, None, :] * self.adapter)  # (rows, members, hidden)
-        return torch.einsum("rmh,mhc->rmc", h, self.head) + self.base
+        h = self.body(x[:, None, None, :] * self.adapter)  # (rows, bodies, members, hidden)
+        return (torch.einsum("rbmh,bmhc->rbmc", h, self.head) + self.base).flatten(1, 2)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross entropy over rows and members: each member learns on its own."""
@@ -111,4 +128,5 @@ class ANN(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`logits` (rows, classes): the log of the members' mean probability."""
-        return {"logits": self(batch).log_softmax(-1).logsumexp(1) - torch.tensor(len(self.head)).log()}
+        logits = self(batch)
+        return {"logits": logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])}

@@ -158,6 +158,7 @@ def fresh_clone(path: Path) -> Clone:
     ready_environment(path)
     clone.edit("params.yaml", "budget: standard", "budget: smoke")
     (path / "dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(path / "reports", ignore_errors=True)  # the metrics of `budget: standard`
     clone.run("git", "init", "-q")
     clone.commit()
     return clone

@@ -1,9 +1,7 @@
 """A champion's answers: the same from every form of question, and a refusal in one line where there can be none."""
 
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,7 @@ ROWS = 31
 @pytest.fixture(scope="module")
 def registry(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the chain's database, whose versions lie where the chain's do."""
-    copy = tmp_path_factory.mktemp("registry") / "mlflow.db"
-    with closing(sqlite3.connect(chain.path / "mlflow.db")) as there, closing(sqlite3.connect(copy)) as here:
-        there.backup(here)
-    return copy
+    return chain.copy_registry(tmp_path_factory.mktemp("registry") / "mlflow.db")
 
 
 @pytest.fixture(autouse=True)

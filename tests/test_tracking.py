@@ -52,10 +52,7 @@ def test_no_password_is_written_down(uri: str, shown: str, monkeypatch: pytest.M
 @pytest.fixture(scope="module")
 def store(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the chain's database; what it says of the chain's files stays true."""
-    copy = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with closing(sqlite3.connect(chain.path / "mlflow.db")) as there, closing(sqlite3.connect(copy)) as here:
-        there.backup(here)
-    return copy
+    return chain.copy_registry(tmp_path_factory.mktemp("store") / "mlflow.db")
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from sextant import config, data, validate
+from sextant import config, rooms, validate
 from sextant.errors import DataError, UsageError
-from sextant.files import write_json
+from sextant.files import RECEIPT, folder_digest, write_json
 
 ROOT = Path(__file__).parents[1]
 SUITES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf/expectations").glob("*.yaml"))}
@@ -238,7 +238,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frame]:
 
 def _twin(name: str, folder: Path) -> Frame:
     conf = config.dataset(name)
-    kind = data.kind(conf.kind)
+    kind = rooms.module("data", conf.kind)
     kind.write_twin(conf.twin, conf.columns, folder)
     return kind.table(kind.read(folder, conf.columns), conf.columns)
 
@@ -301,7 +301,7 @@ def test_the_real_table_is_accepted(name: str, tmp_path: Path, monkeypatch: pyte
     for entry in conf.sources.get("mirror", []):
         (tmp_path / entry["file"]).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / entry["file"]).symlink_to(MIRROR / entry["path"])
-    kind = data.kind(conf.kind)
+    kind = rooms.module("data", conf.kind)
     results = validate.validate(kind.table(kind.read(tmp_path, conf.columns), conf.columns), SUITES[name])
     assert validate.refusal(name, results) is None
     failed = {(r["severity"], r["kwargs"]["column"], r["unexpected"]) for r in results if not r["success"]}
@@ -573,11 +573,11 @@ def test_data_that_were_not_pulled_are_named(workspace: Path) -> None:
 
 def test_the_digest_is_of_names_and_bytes_and_not_of_the_source(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,b\n")
-    digests = [validate.data_digest(tmp_path)]
+    digests = [folder_digest(tmp_path, without=RECEIPT)]
     write_json(tmp_path / "source.json", {"source": "mirror"})
-    digests.append(validate.data_digest(tmp_path))
+    digests.append(folder_digest(tmp_path, without=RECEIPT))
     (tmp_path / "rows.csv").write_text("a,c\n")
-    digests.append(validate.data_digest(tmp_path))
+    digests.append(folder_digest(tmp_path, without=RECEIPT))
     (tmp_path / "rows.csv").rename(tmp_path / "lines.csv")
-    digests.append(validate.data_digest(tmp_path))
+    digests.append(folder_digest(tmp_path, without=RECEIPT))
     assert digests[0] == digests[1] and len(set(digests)) == 3

@@ -16,6 +16,8 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from .errors import reason, words
+
 BLOCK = 2**18  # bytes
 TIMEOUT = (10, 60)  # seconds to connect, and of silence
 ATTEMPTS = 5  # in a row without a further byte
@@ -25,11 +27,6 @@ BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that another attempt may m
 
 def is_http(address: str) -> bool:
     return address.startswith(("http://", "https://"))
-
-
-def shown(text: str) -> str:
-    """Addresses as a message may show them: without user, password and query, which can be secrets."""
-    return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", re.sub(r"://[^\s/@]*@", "://", text))
 
 
 class Unreachable(Exception):
@@ -75,7 +72,7 @@ def _blocks(address: str) -> Iterator[bytes]:
     except FileNotFoundError:
         raise Unreachable("no such file") from None
     except Exception as error:  # every remote file system has exceptions of its own
-        raise Unreachable(_words(error)) from error
+        raise Unreachable(words(error)) from error
 
 
 def _download(url: str, to: Path, label: str, size: int | None, pause: float) -> bool:
@@ -150,9 +147,9 @@ class Download:
         try:
             return requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT)
         except (requests.ConnectionError, requests.Timeout) as error:
-            raise Broken(_reason(error)) from error
+            raise Broken(reason(error)) from error
         except requests.RequestException as error:
-            raise Unreachable(_reason(error)) from error
+            raise Unreachable(reason(error)) from error
 
     def _write(self, response: requests.Response, start: int, total: int | None) -> None:
         with _bar(self.label, total, start) as bar:
@@ -184,18 +181,6 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
 def _validator(response: requests.Response) -> str | None:
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _reason(error: BaseException) -> str:
-    """Why, in the words of the exception at the bottom: `Connection refused` and not the pool that met it."""
-    while (deeper := error.__cause__ or error.__context__) is not None:
-        error = deeper
-    return _words(error)
-
-
-def _words(error: BaseException) -> str:
-    words = error.strerror if isinstance(error, OSError) else None
-    return shown(words or " ".join(str(error).split()) or type(error).__name__)
 
 
 def _bar(label: str, total: int | None, start: int = 0) -> Any:

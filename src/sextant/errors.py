@@ -42,6 +42,24 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows where)"
 
 
+def shown(text: str) -> str:
+    """Addresses as a message may show them: without user, password and query, which can be secrets."""
+    return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", re.sub(r"://[^\s/@]*@", "://", text))
+
+
+def words(error: BaseException) -> str:
+    """What an exception says, as a message may show it."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return shown(said or " ".join(str(error).split()) or type(error).__name__)
+
+
+def reason(error: BaseException) -> str:
+    """Why, in the words of the exception at the bottom: `Connection refused` and not the layers above it."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return words(error)
+
+
 def restore_hint() -> str:
     """DVC empties a stage's outputs before the stage can refuse; `dvc checkout` brings the last ones back."""
     return "; `dvc checkout` restores the outputs as they last were" if os.environ.get("DVC_STAGE") else ""

@@ -11,6 +11,8 @@ from typing import Any
 
 from .errors import SextantError
 
+RECEIPT = "source.json"  # beside the upstream files of a data set: the source they came from, their sizes and digests
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -53,10 +55,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def folder_digest(folder: Path) -> str:
-    """One sha256 over the names and digests of all files in `folder`; a version of a model is known by it."""
+def folder_digest(folder: Path, without: str = "") -> str:
+    """One sha256 over the names and digests of all files in `folder` but `without`.
+
+    A version of a model is known by it, and a data set from whichever source it came.
+    """
     whole = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / without):
         whole.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return whole.hexdigest()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import config
 from .errors import SextantError, UsageError, run
-from .files import folder_digest
+from .files import RECEIPT, folder_digest
 
 HEADINGS = ("model", "data set", "source", "metric", "value", "trivial baseline", "best baseline", "decision")
 KINDS = {"embedded": "twin", "mirror": "real", "canonical": "real"}
@@ -176,7 +176,7 @@ def next_steps(rows: Sequence[Row], asked: str) -> str:
 def _raw_file(dataset: str) -> str:
     """The first raw file of a data set, to ask with."""
     folder = Path("data/raw", dataset)
-    names = sorted(path.name for path in folder.glob("*") if path.name != "source.json")
+    names = sorted(path.name for path in folder.glob("*") if path.name != RECEIPT)
     return str(folder / (names[0] if names else "<file>"))
 
 

@@ -18,12 +18,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field
 
-from . import config, data, download, files
-from .errors import DataError, SextantError, UsageError, run
+from . import config, download, files, rooms
+from .errors import DataError, SextantError, UsageError, run, shown
 from .strict import Strict, check
-
-RECEIPT = "source.json"
-
 
 # --- what stands under `sources` in conf/dataset/<name>.yaml ----------------------------------------------------------
 
@@ -36,8 +33,8 @@ def _plain(value: str) -> str:
 
 
 def _not_the_receipt(value: str) -> str:
-    if value == RECEIPT:
-        raise ValueError(f"{RECEIPT} is where pull writes what it brought; choose another name")
+    if value == files.RECEIPT:
+        raise ValueError(f"{files.RECEIPT} is where pull writes what it brought; choose another name")
     return value
 
 
@@ -168,10 +165,10 @@ def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) 
         with naming(folder):
             beside.mkdir()
             if conf.chosen_source == "embedded":
-                data.kind(conf.kind).write_twin(conf.twin, conf.columns, beside)
+                rooms.module("data", conf.kind).write_twin(conf.twin, conf.columns, beside)
             else:
                 _bring(conf, list(zip(found, addresses, strict=True)), beside, pause)
-            files.write_json(beside / RECEIPT, receipt(conf.chosen_source, beside))
+            files.write_json(beside / files.RECEIPT, receipt(conf.chosen_source, beside))
 
 
 def receipt(source: str, folder: Path) -> dict[str, Any]:
@@ -228,7 +225,7 @@ def _check_pin(conf: config.DatasetConf, entry: Entry, address: str, path: Path)
 def _differs(conf: config.DatasetConf, entry: Entry, address: str, got: str) -> DataError:
     expected = f"sha256 {str(entry.sha256)[:12]}, {entry.bytes:,} bytes"
     return DataError(
-        f"{conf.name}: {download.shown(address)} is not the file that {conf_path(conf)} pins: got {got};"
+        f"{conf.name}: {shown(address)} is not the file that {conf_path(conf)} pins: got {got};"
         f" expected {expected};"
         f" `make pin DATASET={conf.name}` if the change is intended, otherwise mend the source"
     )
@@ -247,7 +244,7 @@ def reading(conf: config.DatasetConf, entry: Entry, address: str) -> Iterator[No
         else:
             repair = f"mend the url of `{entry.file}` in {conf_path(conf)}"
         later = "run the same command again, which goes on from there, or " if error.later else ""
-        raise SextantError(f"{conf.name}: cannot read {download.shown(address)}: {error}; {later}{repair}") from error
+        raise SextantError(f"{conf.name}: cannot read {shown(address)}: {error}; {later}{repair}") from error
 
 
 @contextmanager
@@ -274,7 +271,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def downloads() -> Path:
     """Where partial downloads wait for the next run; DVC's root, so that an experiment's copy finds them too."""
-    folder = Path(os.environ.get("DVC_ROOT", "")) / ".scratch" / "downloads"
+    folder = files.state_root() / ".scratch" / "downloads"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -285,7 +282,7 @@ def main(argv: list[str]) -> None:
     conf = config.dataset(name, overrides)
     folder = Path("data" if "DVC_STAGE" in os.environ else ".scratch") / "raw" / name
     pull(conf, folder)
-    brought = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))["files"]
+    brought = json.loads((folder / files.RECEIPT).read_text(encoding="utf-8"))["files"]
     size = sum(file["bytes"] for file in brought.values())
     print(f"{name}: {len(brought)} file(s), {size:,} bytes from source {conf.chosen_source} in {folder}/")
 

@@ -53,11 +53,8 @@ class Candidate:
         self.name, self.folder = name, Path("models") / name
         self.metrics_file = Path("reports/metrics") / f"{name}.json"
         prepared = Path("data/prepared") / self.conf.dataset
-        for needed in (self.folder, self.metrics_file, prepared):
-            if not needed.exists():
-                raise SextantError(
-                    f"{needed} is not there; `make repro` makes it, `dvc checkout` restores the last one"
-                )
+        for output in (self.folder, self.metrics_file, prepared):
+            files.needed(output)
         self.metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
         self.profile = json.loads((prepared / "profile.json").read_text(encoding="utf-8"))
         self._check_of_one_run()

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import json
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from . import config, files
-from .errors import SextantError
+from .errors import SextantError, reason, shown
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -67,7 +66,7 @@ def uri() -> str:
 
 def address() -> str:
     """The store as records and messages may show it: without user and password."""
-    return re.sub(r"://[^/@]*@", "://", uri())
+    return shown(uri())
 
 
 def client() -> "MlflowClient":
@@ -92,7 +91,9 @@ def client() -> "MlflowClient":
                 if path
                 else "start the server, or correct MLFLOW_TRACKING_URI"
             )
-            raise SextantError(f"no answer from the MLflow store {address()} ({_reason(error)}); {repair}") from error
+            raise SextantError(
+                f"no answer from the MLflow store {address()} ({reason(error)[:200]}); {repair}"
+            ) from error
 
 
 def _answering(address: str) -> "MlflowClient":
@@ -119,14 +120,6 @@ def _upgraded() -> "MlflowClient":
             " `make setup` installs the one that constraints.txt names, which upgrades an older store"
         )
     return _answering(uri())
-
-
-def _reason(error: BaseException) -> str:
-    """Why, in the words of the exception at the bottom: `Connection refused` and not the layers above it."""
-    while (deeper := error.__cause__ or error.__context__) is not None:
-        error = deeper
-    words = error.strerror if isinstance(error, OSError) else None
-    return words or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def database() -> Path | None:
@@ -275,7 +268,7 @@ def training_run(conf: config.ModelConf, profile: Mapping[str, Any], folder: Pat
     relocate()  # in a checkout that was moved or copied, the run's files would go where it was before
     mlflow = client()
     remembered = folder / "run.json"
-    place = {"uri": uri(), "name": registered_name(conf.name, profile["source"])}
+    place = {"uri": address(), "name": registered_name(conf.name, profile["source"])}
     earlier = json.loads(remembered.read_text()) if remembered.is_file() else {}
     same = all(earlier.get(key) == value for key, value in place.items())
     if same and _there(mlflow, earlier["run"]):
@@ -673,7 +666,7 @@ def folder_of(model_uri: str) -> Path:
     except Exception as error:
         client()  # raises where the store itself is gone
         raise Lost(
-            f"the files of {model_uri} cannot be read ({_reason(error)});"
+            f"the files of {model_uri} cannot be read ({reason(error)[:200]});"
             " `make register` mends what a moved or lost folder broke"
         ) from error
 

@@ -16,9 +16,7 @@ and in the Data Docs below .scratch/.
 """
 
 import ast
-import difflib
 import functools
-import hashlib
 import json
 import logging
 import math
@@ -33,10 +31,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, create_model
 
-from . import config, data
+from . import config, rooms
 from .errors import DataError, UsageError, one_line, run
-from .files import sha256, state_root, write_json, written_whole
-from .strict import Strict, check
+from .files import RECEIPT, folder_digest, state_root, write_json, written_whole
+from .strict import Strict, advice, check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +160,7 @@ def check_suite(suite: Any, where: str = "the suite", columns: Collection[str] |
 def _check_entry(entry: dict[str, Any], where: str, columns: Collection[str] | None) -> None:
     name = str(entry.get("expectation"))
     if name not in EXPECTATIONS:
-        raise UsageError(f"{where}: unknown expectation `{name}`; {_near(name, EXPECTATIONS)}")
+        raise UsageError(f"{where}: unknown expectation `{name}`; {advice(name, EXPECTATIONS)}")
     where = f"{where} ({name})"
     check(_entry_model(name), entry, where)
     if "min_value?" in EXPECTATIONS[name].split():
@@ -174,7 +172,7 @@ def _check_entry(entry: dict[str, Any], where: str, columns: Collection[str] | N
     if columns is not None:
         for column in _columns(entry):
             if column not in columns:
-                raise UsageError(f"{where}: the table has no column `{column}`; {_near(column, columns)}")
+                raise UsageError(f"{where}: the table has no column `{column}`; {advice(column, columns)}")
 
 
 def _asks_for_rows(entry: dict[str, Any]) -> bool:
@@ -189,11 +187,6 @@ def _columns(entry: dict[str, Any]) -> list[str]:
     named = [entry[key] for key in ("column", "column_A", "column_B") if key in entry]
     condition = ast.walk(ast.parse(entry.get("row_condition", "True"), mode="eval"))
     return [*named, *entry.get("column_list", []), *(node.id for node in condition if isinstance(node, ast.Name))]
-
-
-def _near(word: str, options: Collection[str]) -> str:
-    close = difflib.get_close_matches(word, list(options), n=1)
-    return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(options)}"
 
 
 def _arguments(entry: dict[str, Any]) -> dict[str, Any]:
@@ -390,19 +383,11 @@ def remarks(dataset: str, results: list[dict[str, Any]]) -> list[str]:
 # --- the stage --------------------------------------------------------------------------------------------------------
 
 
-def data_digest(folder: Path) -> str:
-    """One sha256 over the names and digests of the upstream files, the same from whichever source they came."""
-    whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "source.json"):
-        whole.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
-    return whole.hexdigest()
-
-
 def _source(folder: Path, dataset: str) -> str:
     try:
-        return str(json.loads((folder / "source.json").read_text(encoding="utf-8"))["source"])
+        return str(json.loads((folder / RECEIPT).read_text(encoding="utf-8"))["source"])
     except FileNotFoundError:
-        raise DataError(f"{folder} has no source.json; `make pull DATASET={dataset}` brings the data") from None
+        raise DataError(f"{folder} has no {RECEIPT}; `make pull DATASET={dataset}` brings the data") from None
 
 
 def write_data_docs(context: Any, folder: Path) -> None:
@@ -422,7 +407,7 @@ def main(argv: list[str]) -> None:
     name, overrides = config.one(argv, "dataset")
     conf = config.dataset(name, overrides)
     folder, scratch = Path("data/raw") / name, state_root() / ".scratch"
-    source, kind = _source(folder, name), data.kind(conf.kind)
+    source, kind = _source(folder, name), rooms.module("data", conf.kind)
     table = kind.table(kind.read(folder, conf.columns), conf.columns)
     check_suite(conf.expectations, f"conf/expectations/{name}.yaml", list(table.columns))
     context, found = _run(table, conf.expectations)
@@ -436,7 +421,7 @@ def main(argv: list[str]) -> None:
     refused = refusal(name, results)
     accepted = refused is None and "DVC_STAGE" in os.environ
     report = (Path("reports/validation") if accepted else scratch / "validation") / f"{name}.json"
-    write_json(report, summary(name, source, len(table), data_digest(folder), results))
+    write_json(report, summary(name, source, len(table), folder_digest(folder, without=RECEIPT), results))
     if refused:
         raise DataError(f"{refused}; {report} has them all")
     print(f"{name}: {sum(result['success'] for result in results)} of {len(results)} expectations hold ({report})")

@@ -6,14 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import rooms
-
 PARTS = ("train", "val", "gate", "test")
-
-
-def kind(name: str) -> Any:
-    """The module of a kind; raises UsageError with what there is."""
-    return rooms.module("data", name)
 
 
 def parts_by_hash(keys: Iterable[str], split: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from ..errors import DataError
+from ..files import RECEIPT
 from ..strict import Strict
 from . import PARTS, parts_by_hash
 
@@ -224,7 +225,7 @@ def read(folder: Path, columns: Columns) -> pd.DataFrame:
     A column with letters among its numbers stays text, so that the expectations can name it.
     Raises DataError for an empty or unreadable file and for a column that is not there.
     """
-    files = sorted(path for path in folder.glob("*") if path.name != "source.json")
+    files = sorted(path for path in folder.glob("*") if path.name != RECEIPT)
     if not files:
         raise DataError(f"{folder} holds no file; `make pull` brings them")
     return pd.concat([_read_file(path, columns) for path in files], ignore_index=True)

@@ -9,6 +9,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # This checkout's code, also where .venv is shared with another checkout.
 export PYTHONPATH := $(CURDIR)/src
 
+# The environment is made without bytecode, of which the first use writes what it needs. Where that is forbidden, every
+# start would compile some thousand modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Nobody is told what is run here, and no pickle is loaded.
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1

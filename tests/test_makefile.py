@@ -15,9 +15,9 @@ TARGETS = [t for t in re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILIN
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
-def make(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def make(*words: str, folder: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Make as a person runs it, in a folder without an environment, so that nothing can be run by mistake."""
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    env |= {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
     return subprocess.run(["make", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
 
 
@@ -151,6 +151,12 @@ def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path)
         "[-m][sextant.register][--write]",
         "[-m][sextant.leaderboard]",
     ]
+
+
+def test_bytecode_is_kept_even_where_the_caller_forbids_it(bare: Path) -> None:
+    ready(bare)
+    (bare / ".venv/bin/python").write_text("#!/bin/sh\necho ${PYTHONDONTWRITEBYTECODE:-kept}\n")
+    assert make("leaderboard", folder=bare, PYTHONDONTWRITEBYTECODE="1").stdout == "kept\n"
 
 
 def test_the_environment_is_stamped_by_content_and_not_by_times(bare: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from conftest import Clone, fresh_clone
 
 from sextant import retrain
-from sextant.errors import DataError, SextantError, UsageError
+from sextant.errors import DataError, SextantError, UsageError, restore_hint
 
 # --- the pieces -------------------------------------------------------------------------------------------------------
 
@@ -39,13 +39,14 @@ def test_the_verdict_follows_from_what_the_registry_held_before_and_after(before
     assert retrain.verdict(snapshot(*before), snapshot(*after)) == code
 
 
-def test_the_refusal_is_the_last_word_of_a_stage_without_advice_already_followed() -> None:
-    said = [
-        "Running stage 'x'\n",
-        "sextant: first\n",
-        "sextant: 3 rows lie; `dvc checkout` restores them\n",
-        "ERROR: y\n",
-    ]
+@pytest.mark.parametrize("stage", ["pull@orders", "validate@orders"])
+def test_the_refusal_is_the_last_word_of_a_stage_without_advice_already_followed(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", stage)
+    advice = restore_hint(DataError("3 rows lie"))
+    assert "dvc checkout` restores" in advice
+    said = [f"Running stage '{stage}'\n", "sextant: first\n", f"sextant: 3 rows lie{advice}\n", "ERROR: y\n"]
     assert retrain.refusal(said) == "3 rows lie"
     assert retrain.refusal(["ERROR: y\n"]) == ""
 

@@ -137,7 +137,7 @@ def test_no_pickle_is_packed(packed: Path) -> None:
     names = [path.relative_to(packed).as_posix() for path in packed.rglob("*") if path.is_file()]
     endings = {Path(name).suffix for name in names if name.startswith("data/")}
     assert endings == {".safetensors", ".json"}
-    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".pyc"))]
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"))]
     flavor = yaml.safe_load((packed / "MLmodel").read_text())["flavors"]["python_function"]
     assert flavor["loader_module"] == "sextant.saved" and flavor["data"] == f"data/{MODEL}"
     assert "python_model" not in flavor and (packed / flavor["code"] / "sextant/saved.py").is_file()

@@ -60,9 +60,17 @@ def reason(error: BaseException) -> str:
     return words(error)
 
 
-def restore_hint() -> str:
-    """DVC empties a stage's outputs before the stage can refuse; `dvc checkout` brings the last ones back."""
-    return "; `dvc checkout` restores the outputs as they last were" if os.environ.get("DVC_STAGE") else ""
+def restore_hint(error: BaseException) -> str:
+    """The command that brings back what DVC emptied before the stage could refuse.
+
+    Data that a stage after pull refuses are in dvc.lock already: there pull had taken them.
+    """
+    stage = os.environ.get("DVC_STAGE", "")
+    if not stage:
+        return ""
+    if isinstance(error, DataError) and not stage.startswith("pull"):
+        return "; `git checkout dvc.lock && dvc checkout` restores data and outputs of the last commit"
+    return "; `dvc checkout` restores the outputs as they last were"
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -77,5 +85,5 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     except Exception as error:
         if os.environ.get("SEXTANT_DEBUG") == "1":
             traceback.print_exc()
-        print(f"sextant: {one_line(error)}{restore_hint()}", file=sys.stderr)
+        print(f"sextant: {one_line(error)}{restore_hint(error)}", file=sys.stderr)
         sys.exit(error.code if isinstance(error, SextantError) else 1)

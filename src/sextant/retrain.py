@@ -195,7 +195,7 @@ def _run(words: Sequence[str], must: bool = True) -> None:
 def refusal(said: Sequence[str]) -> str:
     """The one line of a stage that gave up, without the advice to restore what is restored here."""
     lines = [line.removeprefix("sextant: ").strip() for line in said if line.startswith("sextant: ")]
-    return lines[-1].partition("; `dvc checkout`")[0] if lines else ""
+    return re.split("; `(?:git checkout dvc.lock && )?dvc checkout`", lines[-1])[0] if lines else ""
 
 
 def _environment() -> dict[str, str]:

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import ROOT, Clone
 
-from sextant import config, errors, files, tracking
+from sextant import config, errors, files, register, tracking
 from sextant.errors import SextantError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range is deprecated")  # MLflow's own, on pandas 3
@@ -142,6 +142,15 @@ def test_no_pickle_is_packed(packed: Path) -> None:
     assert flavor["loader_module"] == "sextant.saved" and flavor["data"] == f"data/{MODEL}"
     assert "python_model" not in flavor and (packed / flavor["code"] / "sextant/saved.py").is_file()
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+@pytest.mark.slow
+def test_no_bytecode_is_packed(client: Any, tmp_path: Path) -> None:
+    """What a champion's own code leaves beside it when it answers comes later."""
+    candidate = register.Candidate(MODEL)
+    tracking.pack(tmp_path / "packed", None, candidate.folder, *register._interface(candidate))
+    names = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert "saved.py" in names and not [name for name in names if name.endswith(".pyc")]
 
 
 @pytest.mark.slow

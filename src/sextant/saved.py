@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import rooms
+from .errors import UsageError
 from .files import write_json, written_whole
 
 WEIGHTS = "model.safetensors"
@@ -52,6 +53,12 @@ def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> Any:
     """The net of a family: sizes by the names before the `*` of its constructor, the rest from conf."""
     constructor = rooms.family(family)
     positional = constructor.__init__.__code__.co_varnames[1 : constructor.__init__.__code__.co_argcount]
+    lacking = [name for name in positional if name not in sizes]
+    if lacking:
+        raise UsageError(
+            f"family `{family}` needs the number of `{lacking[0]}`, which these data do not have; they have:"
+            f" {', '.join(sizes)}; choose another family, or name the columns in conf/dataset/"
+        )
     return constructor(**{name: sizes[name] for name in positional}, **net)
 
 

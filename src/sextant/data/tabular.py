@@ -21,13 +21,13 @@ UNSEEN = 0  # the code of a category that training did not meet; its embedding s
 
 
 class Columns(Strict):
-    """What each column of a table is, and how its files are written."""
+    """What each column of a table is, and how its files are written; `target` is null where no row has a label."""
 
     names: list[str] | None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
     unknown: str | None
     key: str | None
-    target: str
+    target: str | None
     ignored: list[str]
     numeric: list[str]
     categorical: list[str]
@@ -47,7 +47,7 @@ class Columns(Strict):
 
     @property
     def all(self) -> list[str]:
-        return [*([self.key] if self.key else []), *self.ignored, *self.features, self.target]
+        return [*filter(None, [self.key]), *self.ignored, *self.features, *filter(None, [self.target])]
 
 
 # --- the twin: a generator whose numbers stand in conf ----------------------------------------------------------------
@@ -286,7 +286,7 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     for name in columns.categorical:
         if not pd.api.types.is_numeric_dtype(rows[name]) or pd.api.types.is_bool_dtype(rows[name]):
             rows[name] = _levels(rows[name])
-    unlabelled = int(rows[columns.target].isna().sum())
+    unlabelled = int(rows[columns.target].isna().sum()) if columns.target else 0
     if unlabelled:
         raise DataError(f"{unlabelled} rows have no `{columns.target}`; label them or take them out of the file")
     return rows
@@ -326,13 +326,18 @@ def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.Data
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError where a key lies in two parts or a part lacks a class."""
-    classes = set(pd.concat([rows[columns.target] for rows in parts.values()]))
+    """Raise DataError where a key lies in two parts, or a part has no row or lacks a class."""
     seen: dict[Any, str] = {}
     for part, rows in parts.items():
+        if rows.empty:
+            raise DataError(f"part {part} has no row; bring more rows, or change `split` in the conf")
         for key in set(rows[columns.key]) if columns.key else ():
             if seen.setdefault(key, part) != part:
                 raise DataError(f"key {key} lies in {seen[key]} and in {part}; each key may stand in one part only")
+    if columns.target is None:
+        return
+    classes = set(pd.concat([rows[columns.target] for rows in parts.values()]))
+    for part, rows in parts.items():
         lacking = sorted(map(str, classes - set(rows[columns.target])))
         if lacking:
             raise DataError(
@@ -358,7 +363,7 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, Any]:
     """What a reader asks of the training rows: ranges, means, levels."""
     train = parts["train"]
     found: dict[str, Any] = {name: _range(train[name]) for name in columns.numeric}
-    for name in [*columns.categorical, columns.target]:
+    for name in [*columns.categorical, *filter(None, [columns.target])]:
         found[name] = {str(level): int(n) for level, n in train[name].value_counts().sort_index().items()}
     return {"columns": found, "classes": _classes(train, columns)}
 
@@ -368,7 +373,7 @@ def _range(numbers: pd.Series) -> dict[str, float]:
 
 
 def _classes(rows: pd.DataFrame, columns: Columns) -> list[Any]:
-    return sorted(rows[columns.target].unique().tolist())
+    return sorted(rows[columns.target].unique().tolist()) if columns.target else []
 
 
 # --- from rows to tensors ---------------------------------------------------------------------------------------------
@@ -427,7 +432,8 @@ class Encoder:
     def sizes(self) -> dict[str, Any]:
         """What a family's constructor may ask for before its `*`."""
         cardinalities = [len(self.levels[name]) for name in self.columns.categorical]
-        return {"numeric": len(self.numbers), "cardinalities": cardinalities, "classes": len(self.classes)}
+        classes = {"classes": len(self.classes)} if self.classes else {}
+        return {"numeric": len(self.numbers), "cardinalities": cardinalities, **classes}
 
     def encode(self, rows: pd.DataFrame) -> Batch:
         """Rows in upstream columns to tensors; the target is -1 where it is not there."""
@@ -440,7 +446,7 @@ class Encoder:
             codes = {level: code for code, level in enumerate(levels, start=1)}
             categories[:, i] = [codes.get(level, UNSEEN) for level in _levels(rows[name])]
         target = np.full(len(rows), -1)
-        if self.columns.target in rows:
+        if self.columns.target and self.columns.target in rows:
             target = pd.Index(self.classes).get_indexer(rows[self.columns.target])
         import torch  # two seconds, which pull, validate and prepare need not wait for
 

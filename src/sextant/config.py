@@ -214,12 +214,22 @@ def check_model(conf: ModelConf) -> None:
 
     where = f"conf/model/{conf.name}.yaml"
     task = rooms.module("tasks", conf.task)
-    check(signature_model(rooms.family(conf.family)), conf.net, f"{where} net")
+    family = rooms.family(conf.family)
+    check(signature_model(family), conf.net, f"{where} net")
+    if hasattr(family, "check"):  # what its arguments must be together
+        try:
+            family.check(conf.net)
+        except UsageError as error:
+            raise UsageError(f"{where} net: {error}") from None
     optimizers.check(conf.optimizer, f"{where} optimizer")
     schedule = check(optimizers.Schedule, conf.schedule, f"{where} schedule")
     for place, metric in [("schedule", schedule.monitor), *(("gate", guard.split()[0]) for guard in conf.gate.guards)]:
         if metric not in task.METRICS:
             raise UsageError(f"{where} {place}: `{metric}` is no metric of {conf.task}: {', '.join(task.METRICS)}")
+    watched = getattr(task, "WATCHED", list(task.METRICS))  # what is known after each epoch, where that is not all
+    if schedule.monitor not in watched:
+        known = ", ".join(watched)
+        raise UsageError(f"{where} schedule: `{schedule.monitor}` is not known in training; choose from: {known}")
 
 
 def check_all() -> None:

@@ -27,12 +27,13 @@ def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> Non
 def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics of val and test with every baseline fitted on the same train rows, and the answers on test."""
     task = model.task
-    val = task.score(model.answer(parts["val"]), parts["val"], model.encoder)
+    val = model.score(model.answer(model.questions(parts["val"])), parts["val"])
     check_reproduced(model.card["val"], val)
-    answers = {"model": model.answer(parts["test"])}
+    questions = model.questions(parts["test"])
+    answers = {"model": model.answer(questions)}
     for name, fit in baselines.of(model.card["task"]).items():
-        answers[name] = fit(parts["train"], model.encoder.columns)(parts["test"])
-    scores = {name: task.score(found, parts["test"], model.encoder) for name, found in answers.items()}
+        answers[name] = rooms.call(fit, parts["train"], model.encoder.columns, net=model.card["net"])(questions)
+    scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
     metric = next(iter(task.METRICS))
     found = {
         **{key: model.card[key] for key in ("model", "family", "dataset", "task", "source", "seed", "budget")},
@@ -66,7 +67,12 @@ def main(argv: list[str]) -> None:
     curves = Path("reports/curves") / f"{name}.csv" if trained == Path("models") / name else scratch / "curves.csv"
     drawn = {
         "curve": figures.learning_curve(pd.read_csv(needed(curves))),
-        **figures.of(model.card["task"])(answers.pop("model"), parts["test"], model.encoder.columns, answers),
+        **rooms.call(
+            figures.of(model.card["task"]),
+            *(answers.pop("model"), parts["test"], model.encoder.columns, answers),
+            model=model,
+            train=parts["train"],
+        ),
     }
     with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
         folder.mkdir()

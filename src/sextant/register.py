@@ -26,14 +26,19 @@ def decide(
     gate: config.Gate,
     metric: str,
     direction: str,
+    guarded: Mapping[str, float] | None = None,
 ) -> tuple[bool, str]:
-    """Whether the challenger becomes champion, and why in a sentence: a pure function of scores and gate conf."""
+    """Whether the challenger becomes champion, and why in a sentence: a pure function of scores and gate conf.
+
+    `guarded`: the challenger's scores that the guards read, where a task has them read on other rows than the gate's.
+    """
     sign = 1 if direction == "up" else -1
     for guard in gate.guards:
         name, relation, bound = guard.split()
-        kept = challenger[name] <= float(bound) if relation == "<=" else challenger[name] >= float(bound)
+        value = (challenger if guarded is None else guarded)[name]
+        kept = value <= float(bound) if relation == "<=" else value >= float(bound)
         if not kept:
-            return False, f"breaks the guard {guard}: {name} is {challenger[name]:.4f}"
+            return False, f"breaks the guard {guard}: {name} is {value:.4f}"
     ours = challenger[metric]
     if not sign * (ours - trivial[metric]) > 0:  # so that NaN, too, beats nothing
         return False, f"{metric} {ours:.4f} does not beat the trivial baseline's {trivial[metric]:.4f}"
@@ -81,16 +86,16 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
 
     model = saved.load(candidate.folder)
     kind, task = rooms.module("data", model.card["kind"]), model.task
-    parts = {part: kind.load(candidate.prepared / part) for part in ("train", "gate")}
+    parts = {part: kind.load(candidate.prepared / part) for part in ("train", "val", "gate")}
+    questions = model.questions(parts["gate"])
     trivial, fit = next(iter(baselines.of(candidate.conf.task).items()))
 
     def scored(answers: Any) -> dict[str, float]:
-        scores: dict[str, float] = task.score(answers, parts["gate"], model.encoder)
-        return scores
+        return model.score(answers, parts["gate"])
 
     with tempfile.TemporaryDirectory() as place:
         rows = Path(place) / "rows.parquet"
-        kind.write(parts["gate"], rows)
+        kind.write(questions, rows)
 
         def asked(uri: str) -> tuple[dict[str, float] | None, str]:
             """The scores of a packed model, or why it has none."""
@@ -109,9 +114,14 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
         if challenger is None:
             raise SextantError(f"{candidate.name} as packed cannot answer the gate's rows: {trouble}")
         champion_scores, trouble = asked(champion.model_uri) if champion else (None, "")
-    floor = scored(fit(parts["train"], model.encoder.columns)(parts["gate"]))
+    answer = rooms.call(fit, parts["train"], model.encoder.columns, net=model.card["net"])
+    floor = scored(answer(questions))
+    guarded = None
+    if hasattr(task, "guarded"):
+        others = task.guarded(parts)
+        guarded = model.score(model.answer(model.questions(others)), others)
     metric, direction = next(iter(task.METRICS.items()))
-    promoted, reason = decide(challenger, champion_scores, floor, candidate.conf.gate, metric, direction)
+    promoted, reason = decide(challenger, champion_scores, floor, candidate.conf.gate, metric, direction, guarded)
     if champion is None:
         reason += "; there was no champion to beat" if promoted else ""
     elif champion_scores is None:
@@ -229,7 +239,7 @@ def _version(mlflow: Any, candidate: Candidate, run_id: str) -> tracking.Version
 
 
 def _interface(candidate: Candidate) -> tuple[Any, Any]:
-    """An input example that is nobody's, and the columns asked with and answered."""
+    """An input example that is nobody's, and the columns asked with and answered, and the parameters."""
     from . import saved
 
     model = saved.load(candidate.folder)
@@ -239,9 +249,10 @@ def _interface(candidate: Candidate) -> tuple[Any, Any]:
         with tempfile.TemporaryDirectory() as place:
             kind.write_twin(conf.twin, conf.columns, Path(place))
             example = model.encoder.question(kind.read(Path(place), conf.columns).head(3))
-    types = {"f": "double", "i": "long"}
+    types = {"b": "boolean", "f": "double", "i": "long"}
     answers = [(name, types.get(column.dtype.kind, "string"), True) for name, column in model.predict(example).items()]
-    return example, (model.encoder.schema(), answers)
+    params = [("details", "boolean", False)] if hasattr(model.task, "SHOWN") else []
+    return example, (model.encoder.schema(), answers, params)
 
 
 def card(candidate: Candidate) -> str:

@@ -1,10 +1,14 @@
 """The open ends of the house: a kind, a family, a task is a module in its room, found by its name."""
 
 import importlib
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import UsageError
+
+T = TypeVar("T")
 
 SINGULAR = {"data": "kind", "models": "family", "tasks": "task", "baselines": "task", "figures": "task"}
 
@@ -19,6 +23,12 @@ def module(room: str, name: str) -> Any:
     if name not in options(room):
         raise UsageError(f"unknown {SINGULAR[room]} `{name}`; src/sextant/{room}/ has: {', '.join(options(room))}")
     return importlib.import_module(f".{room}.{name}", __package__)
+
+
+def call(function: Callable[..., T], *args: Any, **offered: Any) -> T:
+    """Call a room's function with those of `offered` that its signature names: it asks for no more than it needs."""
+    asked = inspect.signature(function).parameters
+    return function(*args, **{name: value for name, value in offered.items() if name in asked})
 
 
 def family(name: str) -> Any:

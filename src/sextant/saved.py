@@ -38,15 +38,29 @@ class Saved:
         """Rows from a file in the upstream format, from Parquet or from JSON records."""
         return rooms.module("data", self.card["kind"]).read_rows(Path(path), self.encoder.columns)
 
-    def predict(self, frame: Any) -> Any:
-        """The answers to rows asked with; raises DataError for a row that cannot be answered."""
-        return self.answer(self.encoder.check(frame))
+    def predict(self, frame: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """The answers to rows asked with; raises DataError for a row that cannot be answered.
+
+        `params={"details": True}`: with the columns that a task's `score` needs and that it otherwise does not show.
+        """
+        answers = self.answer(self.encoder.check(frame))
+        shown = getattr(self.task, "SHOWN", None)
+        return answers[list(shown)] if shown and not (params or {}).get("details") else answers
 
     def answer(self, rows: Any) -> Any:
         """The answers to rows of a prepared part."""
         return self.task.answers(
             outputs(self.net, self.encoder.encode(rows)), rows, self.encoder, self.card["calibration"]
         )
+
+    def questions(self, rows: Any) -> Any:
+        """What to ask in order to score `rows`: these, or what a task's own `questions` makes of them."""
+        return self.task.questions(rows, self.encoder) if hasattr(self.task, "questions") else rows
+
+    def score(self, answers: Any, rows: Any) -> dict[str, float]:
+        """The metrics on `rows` of the answers, this model's or another's, to their `questions`."""
+        scores: dict[str, float] = self.task.score(answers, rows, self.encoder)
+        return scores
 
 
 def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> Any:

@@ -527,16 +527,17 @@ def pack(place: Path | None, run_id: str | None, model: Path, example: Any, sche
     """
     import mlflow
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     mlflow.set_tracking_uri(uri())
     mlflow.set_registry_uri(uri())
-    inputs, outputs = (Schema([ColSpec(kind, name, required) for name, kind, required in s]) for s in schema)
+    inputs, outputs = (Schema([ColSpec(kind, name, required) for name, kind, required in s]) for s in schema[:2])
+    params: Any = ParamSchema([ParamSpec(*each) for each in schema[2]]) if schema[2] else None
     package = dict(
         loader_module="sextant.saved",
         data_path=str(model),
         code_paths=[str(Path(__file__).parent)],
-        signature=ModelSignature(inputs, outputs),
+        signature=ModelSignature(inputs, outputs, params),
         input_example=example,
         pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
     )
@@ -677,7 +678,9 @@ warnings.simplefilter("ignore")
 model, rows = mlflow.pyfunc.load_model(sys.argv[1]), pandas.read_parquet(sys.argv[2])
 numbers = [one.name for one in model.metadata.get_input_schema() if one.type.name == "double"]
 rows[numbers] = rows[numbers].astype(float)  # MLflow takes no integer for a float
-model.predict(rows).to_parquet(sys.argv[3])
+params = model.metadata.get_params_schema() or []
+details = {one.name: True for one in params if one.name == "details"}  # what scores need and people do not
+model.predict(rows, params=details or None).to_parquet(sys.argv[3])
 """
 
 

@@ -291,7 +291,7 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
 
         found = saved.outputs(best, batch["val"])
         calibration = task.calibrate(found, batch["val"])
-        card = {
+        card: dict[str, Any] = {
             "model": conf.name,
             "family": conf.family,
             "task": conf.task,
@@ -306,8 +306,9 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
             "columns": profile["layout"],
             "calibration": calibration,
             "epoch": epoch,
-            "val": task.score(task.answers(found, parts["val"], encoder, calibration), parts["val"], encoder),
         }
+        model = saved.Saved(card, best, encoder)
+        card["val"] = model.score(model.answer(model.questions(parts["val"])), parts["val"])
         write_curves(curves, learner.history)
         saved.save(out, card, best, encoder)
         tracked.finish(card, out, curves)

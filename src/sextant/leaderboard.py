@@ -50,7 +50,7 @@ def rows(metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[s
 
 def _row(found: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Row:
     metric = found["metric"]
-    scores = {name: float(values[metric]) for name, values in found["baselines"].items()}
+    scores = {name: float(values[metric]) for name, values in found["baselines"].items() if metric in values}
     best = (max if found["direction"] == "up" else min)(scores, key=lambda name: scores[name])
     return Row(
         model=found["model"],

@@ -268,7 +268,10 @@ def card(candidate: Candidate) -> str:
             "",
             f"| on the test part | {' | '.join(found['test'])} |",
             "|---|" + "---|" * len(found["test"]),
-            *(f"| {name} | {' | '.join(f'{v:.4f}' for v in one.values())} |" for name, one in scores.items()),
+            *(
+                f"| {name} | {' | '.join(_cell(one.get(metric)) for metric in found['test'])} |"
+                for name, one in scores.items()
+            ),
             "",
             f"- rows: {rows}; data sha256 {profile['digest'][:12]}",
             f"- seed {found['seed']}, budget {found['budget']}, epoch {found['epochs']} kept by its score on val",
@@ -276,6 +279,10 @@ def card(candidate: Candidate) -> str:
             "- for rows like those it was trained on: a category it never met adds nothing, and is warned about",
         ]
     )
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _record(

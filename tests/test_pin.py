@@ -19,6 +19,7 @@ GROWN = BODY + b"997,sheep,0\r\n"
 TEXT = """\
 # A farm, "one" row an animal.   (two spaces,  and a tab\t)
 kind: tabular
+about: null
 source: mirror        # ours
 sources:
     mirror:

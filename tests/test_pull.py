@@ -116,6 +116,7 @@ def serving() -> Iterator[Server]:
 
 CONF = """\
 kind: tabular
+about: null
 source: {source}
 sources: {sources}
 columns: {{names: [number, animal, age], delimiter: ",", unknown: null, key: null, target: animal, ignored: [],

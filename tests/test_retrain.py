@@ -115,6 +115,7 @@ def test_arguments_are_refused() -> None:
 ROWS = 701
 CONF = """
 kind: tabular
+about: null
 source: mirror
 sources:
   mirror:

@@ -80,9 +80,13 @@ class Gate(Strict):
 
 
 class DatasetFile(Strict):
-    """conf/dataset/<name>.yaml; `columns` and `twin` are held to the kind's own types."""
+    """conf/dataset/<name>.yaml; `columns` and `twin` are held to the kind's own types.
+
+    `about` is what a reader of any number reached on these data has to know; the report and the model card say it.
+    """
 
     kind: str
+    about: str | None
     source: Source | None
     sources: dict[Source, list[dict[str, Any]]]
     columns: dict[str, Any]
@@ -95,6 +99,7 @@ class DatasetConf(Strict):
 
     name: str
     kind: str
+    about: str | None
     source: Source | None
     sources: dict[Source, list[dict[str, Any]]]
     columns: Any
@@ -174,7 +179,7 @@ def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
     found = check(DatasetFile, composed, where)
     room = rooms.module("data", found.kind)
     return DatasetConf(
-        **{key: getattr(found, key) for key in ("kind", "source", "sources", "split")},
+        **{key: getattr(found, key) for key in ("kind", "about", "source", "sources", "split")},
         name=name,
         columns=check(room.Columns, found.columns, f"{where} columns"),
         twin=None if found.twin is None else check(room.Twin, found.twin, f"{where} twin"),

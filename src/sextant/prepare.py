@@ -23,6 +23,7 @@ def profile(parts: dict[str, Any], conf: config.DatasetConf, validation: dict[st
     return {
         "dataset": conf.name,
         "kind": conf.kind,
+        "about": conf.about,
         "source": validation["source"],
         "digest": validation["digest"],
         "layout": conf.columns.model_dump(),

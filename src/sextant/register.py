@@ -273,6 +273,7 @@ def card(candidate: Candidate) -> str:
                 for name, one in scores.items()
             ),
             "",
+            *([f"- {profile['about']}"] if profile.get("about") else []),
             f"- rows: {rows}; data sha256 {profile['digest'][:12]}",
             f"- seed {found['seed']}, budget {found['budget']}, epoch {found['epochs']} kept by its score on val",
             "- chosen on train and val alone; the test part decided nothing, the gate part is read by the gate alone",

@@ -134,13 +134,28 @@ class Slope(Strict):
     unit: Annotated[float, Field(gt=0)]
 
 
+class Groups(Strict):
+    """Rows of `number` groups: `share` of what tells rows apart in a column is the group's, the rest is the row's own.
+
+    The values of a column stay as they were drawn and are only dealt out anew, so that groups change no marginal.
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
 class Twin(Strict):
-    """The stand-in of a table: rows drawn column by column, and a target with planted log odds."""
+    """The stand-in of a table: rows drawn column by column, and a target with planted log odds.
+
+    `last_line_end`: whether the last row ends in a line end, as upstream.
+    """
 
     file: str
+    last_line_end: bool
     rows: Annotated[int, Field(ge=1)]
     seed: int
     draws: dict[str, Annotated[Counter | Unique | Choice | Uniform | Normal, Field(discriminator="draw")]]
+    groups: Groups | None
     rate: Annotated[float, Field(gt=0, lt=1)]
     labels: Annotated[list[str | int], Field(min_length=2, max_length=2)]
     signal: list[Term]
@@ -164,20 +179,42 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     """Write the twin to `folder` in the upstream format: same columns, delimiter and CRLF line ends."""
     rng = np.random.default_rng(twin.seed)
     rows = pd.DataFrame(index=range(twin.rows))
+    group = rng.integers(twin.groups.number, size=twin.rows) if twin.groups else None
     for name, draw in twin.draws.items():
-        rows[name] = _draw(draw, rows, rng)
+        values = _draw(draw, twin.rows, rng)
+        if twin.groups and not isinstance(draw, Counter | Unique):
+            values = _gathered(values, group, twin.groups, rng)
+        rows[name] = _with_zeros(values, draw.zeros, rows, rng) if isinstance(draw, Normal) and draw.zeros else values
+    if columns.target:
+        rows[columns.target] = _target(twin, rows, rng)
+    text = rows.to_csv(sep=columns.delimiter, header=columns.names is None, index=False, lineterminator="\r\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / twin.file).open("w", encoding="utf-8", newline="") as stream:
+        stream.write(text if twin.last_line_end else text.removesuffix("\r\n"))
+
+
+def _target(twin: Twin, rows: pd.DataFrame, rng: np.random.Generator) -> Any:
     odds = sum((term.weight * _product(term, rows) for term in twin.signal), np.zeros(twin.rows))
     noisy = odds + rng.logistic(size=twin.rows)
     positive = noisy > np.quantile(noisy, 1 - twin.rate)
-    rows[columns.target] = np.where(positive, twin.labels[1], twin.labels[0])
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(
-        folder / twin.file, sep=columns.delimiter, header=columns.names is None, index=False, lineterminator="\r\n"
-    )
+    return np.where(positive, twin.labels[1], twin.labels[0])
 
 
-def _draw(draw: Any, rows: pd.DataFrame, rng: np.random.Generator) -> Any:
-    size = len(rows)
+def _gathered(values: Any, group: Any, groups: Groups, rng: np.random.Generator) -> Any:
+    """The same values, each row's rank among them leaning to that of its group (Iman and Conover 1982)."""
+    habit = rng.standard_normal(groups.number)[group]
+    lean = groups.share**0.5 * habit + (1 - groups.share) ** 0.5 * rng.standard_normal(len(values))
+    dealt = np.empty_like(values)
+    dealt[np.argsort(lean)] = np.sort(values)
+    return dealt
+
+
+def _with_zeros(values: Any, zeros: Zeros, rows: pd.DataFrame, rng: np.random.Generator) -> Any:
+    share = rows[zeros.column].astype(str).map(zeros.shares).to_numpy(float)
+    return np.where(rng.random(len(values)) < share, 0, values)
+
+
+def _draw(draw: Any, size: int, rng: np.random.Generator) -> Any:
     match draw:
         case Counter():
             return np.arange(1, size + 1)
@@ -191,11 +228,7 @@ def _draw(draw: Any, rows: pd.DataFrame, rng: np.random.Generator) -> Any:
             return _rounded(rng.uniform(draw.low, draw.high, size), draw.digits)
     z = rng.standard_normal(size)
     stretched = np.expm1(draw.skew * z) / draw.skew if draw.skew else z
-    values = _rounded(np.clip(draw.mean + draw.sd * stretched, draw.low, draw.high), draw.digits)
-    if draw.zeros:
-        share = rows[draw.zeros.column].astype(str).map(draw.zeros.shares).to_numpy(float)
-        values = np.where(rng.random(size) < share, 0, values)
-    return values
+    return _rounded(np.clip(draw.mean + draw.sd * stretched, draw.low, draw.high), draw.digits)
 
 
 def _rounded(values: Any, digits: int) -> Any:
@@ -210,9 +243,9 @@ def _product(term: Term, rows: pd.DataFrame) -> Any:
             case Levels():
                 product = product * x.astype(str).map(factor.levels).fillna(0.0).to_numpy(float)
             case Hump():
-                product = product * np.exp(-(((x - factor.center) / factor.width) ** 2)).to_numpy(float)
+                product = product * np.exp(-(((x.to_numpy(float) - factor.center) / factor.width) ** 2))
             case Slope():
-                product = product * ((x - factor.zero) / factor.unit).to_numpy(float)
+                product = product * (x.to_numpy(float) - factor.zero) / factor.unit
     return product
 
 
@@ -414,7 +447,8 @@ class Encoder:
         for name in columns.numeric:
             x = rows[name].to_numpy(float)
             x = x[~np.isnan(x)]
-            numbers[name] = [float(x.mean()), float(x.std()) or 1.0, *np.quantile(x, (0.1, 0.5, 0.9)).tolist()]
+            of_it = [x.mean(), x.std() or 1.0, *np.quantile(x, (0.1, 0.5, 0.9)), x.min(), x.max()]
+            numbers[name] = [float(each) for each in of_it]
         gaps = [name for name in columns.numeric if rows[name].isna().any()]
         levels = {name: sorted(set(_levels(rows[name])), key=lambda v: (v is None, v)) for name in columns.categorical}
         return cls(columns, numbers, gaps, levels, _classes(rows, columns))
@@ -438,7 +472,7 @@ class Encoder:
     def encode(self, rows: pd.DataFrame) -> Batch:
         """Rows in upstream columns to tensors; the target is -1 where it is not there."""
         numeric = np.empty((len(rows), len(self.numbers)), np.float32)
-        for i, (name, (mean, std, _, median, _)) in enumerate(self.numbers.items()):
+        for i, (name, (mean, std, _, median, *_)) in enumerate(self.numbers.items()):
             x = rows[name].to_numpy(float)
             numeric[:, i] = (np.where(np.isnan(x), median, x) - mean) / std
         categories = np.empty((len(rows), len(self.levels)), np.int64)
@@ -451,6 +485,26 @@ class Encoder:
         import torch  # two seconds, which pull, validate and prepare need not wait for
 
         return Batch(torch.from_numpy(numeric), torch.from_numpy(categories), torch.from_numpy(target.astype(np.int64)))
+
+    def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows as numbers alone, in float64: numbers in upstream units, each level of a category as 0 or 1."""
+        found: dict[str, Any] = {}
+        for name, (_, _, _, median, *_) in self.numbers.items():
+            found[name] = rows[name].astype(float).fillna(median)
+        for name, levels in self.levels.items():
+            given = _levels(rows[name])
+            for level in levels:
+                found[f"{name}={level}"] = (given.isna() if level is None else given == level).astype(float)
+        return pd.DataFrame(found, index=rows.index)
+
+    @property
+    def scale(self) -> dict[str, tuple[float, float]]:
+        """Low end and span of each column of `wide`, by which (x - low) / span makes distances fair: the range that a
+        number had in training; sqrt(2) for a level, so that two categories are as far apart as the ends of a number.
+        """
+        numbers = {name: (low, (high - low) or 1.0) for name, (*_, low, high) in self.numbers.items()}
+        levels = [f"{name}={level}" for name, levels in self.levels.items() for level in levels]
+        return numbers | dict.fromkeys(levels, (0.0, 2**0.5))
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows that are asked with, as `encode` takes them; label, key and ignored columns may be left out.
@@ -495,7 +549,7 @@ class Encoder:
 
     def example(self) -> pd.DataFrame:
         """Three rows made of the training quantiles and levels: nobody's."""
-        rows = {name: [round(q, 4) for q in quantiles] for name, (_, _, *quantiles) in self.numbers.items()}
+        rows = {name: [round(q, 4) for q in known[2:5]] for name, known in self.numbers.items()}
         for name, kind, _ in self.schema()[len(rows) :]:
             levels = [level for level in self.levels[name] if level is not None] or [""]
             drawn = [levels[i % len(levels)] for i in range(3)]

@@ -32,7 +32,8 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
     questions = model.questions(parts["test"])
     answers = {"model": model.answer(questions)}
     for name, fit in baselines.of(model.card["task"]).items():
-        answers[name] = rooms.call(fit, parts["train"], model.encoder.columns, net=model.card["net"])(questions)
+        answer = rooms.call(fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"])
+        answers[name] = answer(questions)
     scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
     metric = next(iter(task.METRICS))
     found = {

@@ -114,7 +114,7 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
         if challenger is None:
             raise SextantError(f"{candidate.name} as packed cannot answer the gate's rows: {trouble}")
         champion_scores, trouble = asked(champion.model_uri) if champion else (None, "")
-    answer = rooms.call(fit, parts["train"], model.encoder.columns, net=model.card["net"])
+    answer = rooms.call(fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"])
     floor = scored(answer(questions))
     guarded = None
     if hasattr(task, "guarded"):

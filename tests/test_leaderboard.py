@@ -51,6 +51,12 @@ def workspace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def test_a_baseline_without_the_metric_is_not_the_best(workspace):
+    found = metrics("tall", "loans")
+    found["baselines"]["wild"] = {"other": 1.0}
+    assert leaderboard.rows([found], {})[0].best == ("clever", 0.7)
+
+
 def test_a_row_per_model_with_its_best_baseline_by_direction(workspace):
     models = ["tall", "wide"]
     tall, wide = leaderboard.rows(leaderboard.read_metrics(models), leaderboard.read_decisions(models))

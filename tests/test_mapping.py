@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from sextant import baselines, config, figures, saved
+from sextant import baselines, config, figures, saved, tracking
 from sextant.data import tabular
 from sextant.errors import DataError, UsageError
 from sextant.figures import save
+from sextant.register import decide
 from sextant.tasks import mapping
 
 MIRROR = os.environ.get("SEXTANT_MIRROR")  # read here: conftest.py hides the environment from the tests
@@ -152,6 +153,35 @@ def test_a_score_that_knows_nothing_ranks_by_chance():
 def test_guards_read_train_val_and_gate_together_and_not_test():
     parts = {name: table(n) for name, n in (("train", 31), ("val", 7), ("gate", 5), ("test", 11))}
     assert len(mapping.guarded(parts)) == 31 + 7 + 5
+
+
+def test_a_guard_reads_the_rows_that_a_task_has_it_read():
+    gate = config.Gate(margin=0.0, guards=["topographic_error <= 0.06"])
+    ours = {"quantization_error": 0.4, "topographic_error": 0.0}
+    on_gate = ours, None, {"quantization_error": 0.8}, gate, "quantization_error", "down"
+    assert decide(*on_gate)[0] and decide(*on_gate, ours)[0]
+    promoted, why = decide(*on_gate, ours | {"topographic_error": 0.07})
+    assert not promoted and "breaks the guard topographic_error <= 0.06: topographic_error is 0.0700" in why
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")  # in MLflow 3.17, with pandas 3.1
+def test_the_registered_interface_gives_the_columns_for_scores_when_asked_for_details(tmp_path, monkeypatch):
+    import mlflow.pyfunc
+
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    train, rows = table(), table(13, seed=11)
+    model = drawn(train)
+    card = {**model.card, "family": "som", "kind": "tabular", "columns": COLUMNS.model_dump()}
+    saved.save(tmp_path / "model", card, model.net, model.encoder)
+    outputs = [("row", "long", True), ("col", "long", True), ("outlier_score", "double", True)]
+    schema = model.encoder.schema(), [*outputs, ("outlier", "boolean", True)], [("details", "boolean", False)]
+    packed = tracking.pack(tmp_path / "packed", None, tmp_path / "model", model.encoder.question(rows), schema)
+    tabular.write(rows, tmp_path / "rows")
+    assert tracking.answers_of(packed, tmp_path / "rows.parquet", tmp_path / "answers.parquet") is None
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "answers.parquet"), model.answer(rows))
+    served = mlflow.pyfunc.load_model(packed)
+    assert list(served.predict(model.encoder.question(rows))) == mapping.SHOWN
 
 
 # --- baselines --------------------------------------------------------------------------------------------------------

@@ -97,6 +97,21 @@ def test_a_section_says_what_stands_in_the_files(workspace):
     assert "of which more is better" in text and "of which less is better" in text
 
 
+def test_what_a_reader_has_to_know_of_the_data_is_said_where_there_is_something(workspace):
+    assert "About them" not in page()
+    path = Path("data/prepared/loans/profile.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"about": "A loan <is> no gift."}))
+    assert page().count("<dd>A loan &lt;is&gt; no gift.</dd>") == 1
+
+
+def test_a_baseline_without_a_metric_has_a_dash_there(workspace):
+    path = Path("reports/metrics/tall.json")
+    found = json.loads(path.read_text())
+    found["baselines"]["wild"] = {"other": 1.0}
+    path.write_text(json.dumps(found))
+    assert '<th scope="row">wild</th><td class="number">–</td>' in page()
+
+
 def test_nothing_comes_from_outside(workspace):
     text = page()
     links = [attrs[key] for _, attrs in Elements(text).tags for key in ("src", "href") if key in attrs]

@@ -1,0 +1,120 @@
+"""The figures of the map on the real credit card applications, by the model of conf/model/som.yaml.
+
+    SEXTANT_MIRROR=/absolute/folder/of/data PYTHONPATH=src python results/som.py
+
+690 rows, 14 features scaled by their range in the training rows, codes as numbers. Five splits by hash (salts 0 to 4):
+70 % train, 10 % val (which epoch is kept, which row is an outlier), 20 % held out, scored once. Sigma and the number of
+epochs were chosen on val. Writes results/som.md: mean and standard deviation over the five splits.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sextant import baselines, config, files, optimizers, rooms, saved, train
+from sextant.errors import DataError, UsageError, run
+
+SALTS = range(5)
+SHARES = {"train": 0.7, "val": 0.1, "gate": 0.0, "test": 0.2}  # nothing is registered here, so no gate part
+PAGE = Path(__file__).with_suffix(".md")
+OVERRIDES = ["source=mirror", "budget=standard"]
+
+
+def rows(conf: config.DatasetConf) -> Any:
+    """The real rows, held to the digest in conf."""
+    if not os.environ.get("SEXTANT_MIRROR"):
+        raise UsageError("SEXTANT_MIRROR is not set; name the folder with the real data, as for `make repro`")
+    kind, (entry,) = rooms.module("data", conf.kind), conf.sources["mirror"]
+    path = Path(os.environ["SEXTANT_MIRROR"], entry["path"])
+    if files.sha256(path) != entry["sha256"]:
+        raise DataError(f"{path} has another sha256 than conf/dataset/{conf.name}.yaml; bring the pinned file")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, entry["file"]).write_bytes(path.read_bytes())
+        return kind.repair(kind.read(Path(folder), conf.columns), conf.columns)
+
+
+def trained(conf: config.ModelConf, kind: Any, parts: dict[str, Any], columns: Any) -> saved.Saved:
+    """The model of `conf`, trained on train and val as the stage does, without a tracked run."""
+    schedule = optimizers.Schedule(**conf.schedule)
+    encoder, task = kind.Encoder.fit(parts["train"], columns), rooms.module("tasks", conf.task)
+    batch = {part: encoder.encode(parts[part]) for part in ("train", "val")}
+    torch.set_num_threads(schedule.threads)
+    torch.manual_seed(train.derived_seed(conf.seed, "initialise"))
+    net = saved.build(conf.family, encoder.sizes, conf.net)
+    net.initialise(batch["train"])
+    learner = train.Learner(
+        net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, lambda row: None
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        best, epoch = train.fit(
+            learner, Path(folder), conf.trainer, "min" if task.METRICS[schedule.monitor] == "down" else "max"
+        )
+    calibration = task.calibrate(saved.outputs(best, batch["val"]), batch["val"])
+    return saved.Saved({"task": conf.task, "net": conf.net, "calibration": calibration, "epoch": epoch}, best, encoder)
+
+
+def scored(conf: config.ModelConf, data: config.DatasetConf, raw: Any, salt: int) -> dict[tuple[str, str], dict]:
+    """The scores of the map and its baselines on the training and the held out rows of one split."""
+    kind = rooms.module("data", data.kind)
+    split = data.split.model_copy(update={"salt": salt, "shares": config.Shares(**SHARES)})
+    parts = kind.split(raw, data.columns, split)
+    model = trained(conf, kind, parts, data.columns)
+    answers = {"som": model.answer}
+    for name, fit in baselines.of(conf.task).items():
+        answers[name] = rooms.call(fit, parts["train"], data.columns, encoder=model.encoder, net=conf.net)
+    found: dict[tuple[str, str], dict] = {}
+    for part, said in (("train", "training rows"), ("test", "held out")):
+        asked = model.questions(parts[part])
+        found |= {(name, said): model.score(answer(asked), parts[part]) for name, answer in answers.items()}
+    return found
+
+
+def page(conf: config.ModelConf, each: list[dict[tuple[str, str], dict]]) -> str:
+    """The table, as Markdown."""
+    metrics = list(rooms.module("tasks", conf.task).METRICS)
+    lines = [
+        "# The map of the credit card applications",
+        "",
+        (__doc__ or "").split("\n\n", 1)[1].strip(),
+        "",
+        f"| answered by | rows | {' | '.join(metrics)} |",
+        "|---|---|" + "---|" * len(metrics),
+    ]
+    for name, part in each[0]:
+        cells = []
+        for metric in metrics:
+            values = [found[name, part][metric] for found in each if metric in found[name, part]]
+            # A training row is its own nearest neighbour, so that outliers are a question to held out rows.
+            known = values and (metric != "outlier_auroc" or part == "held out")
+            cells.append(f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" if known else "–")
+        lines.append(f"| {name} | {part} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "quantization_error: mean Euclidean distance to the best unit. topographic_error: share of rows whose second",
+        "best unit is none of the eight around the best. outlier_auroc: rows against as many rows with each column",
+        "permuted by itself, mean over 20 such injections; all are asked the same rows. knn_distance: to the nearest",
+        "training row. Class is no feature, and is approval: there is no label of fraud to be right about.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    """Run the protocol and write the page."""
+    if argv:
+        raise UsageError(f"`{' '.join(argv)}` is not understood; the protocol takes no arguments")
+    train.quieten()
+    conf = config.model("som", OVERRIDES)
+    data = config.dataset(conf.dataset, OVERRIDES)
+    raw = rows(data)
+    text = page(conf, [scored(conf, data, raw, salt) for salt in SALTS])
+    with files.written_whole(PAGE) as beside:
+        beside.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -38,10 +38,10 @@ def untrained_pca(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[
         apart = _distances(scaled(rows, encoder), grid)
         order = np.argsort(apart, axis=1, kind="stable")[:, :2]
         best, second = (np.column_stack(np.divmod(unit, size[1])) for unit in order.T)
-        found = pd.DataFrame({"row": best[:, 0], "col": best[:, 1]})
-        found["adjacent"] = (np.abs(best - second) <= 1).all(1)
+        unit = pd.DataFrame({"row": best[:, 0], "col": best[:, 1]})
+        adjacent = pd.DataFrame({"adjacent": (np.abs(best - second) <= 1).all(1)})
         prototypes = nearest(grid[order[:, 0]], encoder)
-        return pd.concat([found, _outliers(apart.min(1), ours), prototypes], axis=1).set_axis(rows.index)
+        return pd.concat([unit, _outliers(apart.min(1), ours), adjacent, prototypes], axis=1).set_axis(rows.index)
 
     ours = _distances(x, grid).min(1)
     return answer

@@ -79,7 +79,7 @@ def page(conf: config.ModelConf, each: list[dict[tuple[str, str], dict]]) -> str
     lines = [
         "# The map of the credit card applications",
         "",
-        (__doc__ or "").split("\n\n", 1)[1].strip(),
+        (__doc__ or "").split("\n\n", 1)[1].strip("\n"),
         "",
         f"| answered by | rows | {' | '.join(metrics)} |",
         "|---|---|" + "---|" * len(metrics),
@@ -91,7 +91,8 @@ def page(conf: config.ModelConf, each: list[dict[tuple[str, str], dict]]) -> str
             # A training row is its own nearest neighbour, so that outliers are a question to held out rows.
             known = values and (metric != "outlier_auroc" or part == "held out")
             cells.append(f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" if known else "–")
-        lines.append(f"| {name} | {part} | {' | '.join(cells)} |")
+        if set(cells) != {"–"}:
+            lines.append(f"| {name} | {part} | {' | '.join(cells)} |")
     lines += [
         "",
         "quantization_error: mean Euclidean distance to the best unit. topographic_error: share of rows whose second",

@@ -396,7 +396,7 @@ def test_a_table_without_labels_is_mapped_and_not_classified():
         saved.build("ann", model.encoder.sizes, {})
 
 
-def test_a_part_without_rows_is_refused():
+def test_a_part_without_rows_is_refused_where_no_class_would_be_missed():
     columns = COLUMNS.model_copy(update={"target": None})
     with pytest.raises(DataError, match="part gate has no row; bring more rows"):
         tabular.check_parts({"train": table(), "gate": table().head(0)}, columns)

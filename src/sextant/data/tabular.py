@@ -362,7 +362,7 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     """Raise DataError where a key lies in two parts, or a part has no row or lacks a class."""
     seen: dict[Any, str] = {}
     for part, rows in parts.items():
-        if rows.empty:
+        if rows.empty and columns.target is None:
             raise DataError(f"part {part} has no row; bring more rows, or change `split` in the conf")
         for key in set(rows[columns.key]) if columns.key else ():
             if seen.setdefault(key, part) != part:

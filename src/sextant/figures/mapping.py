@@ -3,6 +3,7 @@
 The tints go from nothing (the least) to full (the most), each over its own range, which stands with the figure.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,7 +114,7 @@ def _components(net: Any, encoder: Any) -> Figure:
         values = shown[name].to_numpy()
         _tinted(axes, net, _shares(values), COLORS[0])
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
-        axes.set_title(f"{name}\n{values.min():.4g} to {values.max():.4g}", fontsize=7)
+        axes.set_title(f"{name}\n{_range(values)}", fontsize=7)
     for axes in every[shown.shape[1] :]:
         axes.remove()
     figure.supxlabel("column of the map", fontsize=9)
@@ -140,6 +141,14 @@ def _tinted(axes: Axes, net: Any, tints: Any, color: str) -> None:
         axes.set_yticks(at[:: net.cols, 0][::step], map(str, range(0, net.rows, step)))
     for spine in axes.spines.values():
         spine.set(visible=True, color=INK, linewidth=0.6)
+
+
+def _range(values: Any) -> str:
+    """Least and most, to three digits of what lies between them."""
+    low, high = float(values.min()), float(values.max())
+    digits = 2 - math.floor(math.log10(high - low)) if high > low else 3
+    low, high = (round(value, digits) + 0.0 for value in (low, high))  # + 0.0: no minus before a zero
+    return f"{low:,.{max(0, digits)}f} to {high:,.{max(0, digits)}f}"
 
 
 def _rgb(color: str) -> tuple[float, ...]:

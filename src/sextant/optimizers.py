@@ -53,7 +53,7 @@ class Schedule(Strict):
     last bits of the result, so they stand here and not with the hardware; bfloat16 is taken where the hardware has it.
     """
 
-    lr: Literal["constant", "cosine"]
+    lr: Literal["constant", "cosine", "one_cycle"]
     warmup: Annotated[float, Field(ge=0, lt=1)]
     max_epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -65,8 +65,16 @@ class Schedule(Strict):
     precision: Literal["float32", "bfloat16"]
 
     def factor(self, progress: float) -> float:
-        """The share of the learning rate at `progress` in 0..1: a linear warm-up, then constant or half a cosine."""
+        """The share of the learning rate at `progress` in 0..1: a linear warm-up, then constant or half a cosine.
+
+        one_cycle warms up by half a cosine as well, from 1/25 (Smith and Topin, "Super-Convergence", 2018).
+        """
         if progress < self.warmup:
-            return progress / self.warmup
-        done = (progress - self.warmup) / (1 - self.warmup)
-        return 1.0 if self.lr == "constant" else 0.5 * (1 + math.cos(math.pi * done))
+            rising = progress / self.warmup
+            return 1 - (1 - 1 / 25) * _falling(rising) if self.lr == "one_cycle" else rising
+        return 1.0 if self.lr == "constant" else _falling((progress - self.warmup) / (1 - self.warmup))
+
+
+def _falling(done: float) -> float:
+    """Half a cosine from 1 down to 0."""
+    return 0.5 * (1 + math.cos(math.pi * done))

@@ -4,7 +4,8 @@ The folder holds model.safetensors and model.json and nothing that runs, so load
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .files import write_json, written_whole
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 ROWS_AT_ONCE = 4096
+NUMBERS_AT_ONCE = 2**21  # of a row that is a picture, fewer rows: what a net makes of one is a hundred times as large
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,19 @@ def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> Any:
 
 
 def outputs(net: Any, batch: Any) -> dict[str, Tensor]:
-    """The tensors that a net predicts for a batch, a few thousand rows at a time, on the batch's device."""
+    """The tensors that a net predicts for a batch, a piece at a time, on the batch's device."""
     net.eval()
     with torch.no_grad():
-        pieces = [net.predict(type(batch)(*rows)) for rows in zip(*(t.split(ROWS_AT_ONCE) for t in batch), strict=True)]
-    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+        found = [net.predict(piece) for piece in pieces(batch)]
+    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+
+
+def pieces(batch: Any) -> Iterator[Any]:
+    """A batch in pieces that a net can take without asking for gigabytes."""
+    numbers = sum(math.prod(t.shape[1:]) for t in batch)
+    rows = min(ROWS_AT_ONCE, max(1, NUMBERS_AT_ONCE // max(1, numbers)))
+    for piece in zip(*(t.split(rows) for t in batch), strict=True):
+        yield type(batch)(*piece)
 
 
 def save(folder: Path, card: Mapping[str, Any], net: nn.Module, encoder: Any) -> None:

@@ -114,10 +114,11 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         for step, rows in enumerate(zip(*batch, strict=True), start=batch_idx * CHUNK):
-            progress = (self.current_epoch + step / self.chunks.steps) / self.schedule.max_epochs
-            self.losses.append(self._step(type(batch)(*rows), progress))
+            done = self.current_epoch * self.chunks.steps + step
+            self.losses.append(self._step(type(batch)(*rows), done))
 
-    def _step(self, batch: Any, progress: float) -> Tensor:
+    def _step(self, batch: Any, done: int) -> Tensor:
+        progress = done / (self.chunks.steps * self.schedule.max_epochs)
         optimizer: Any = self.optimizers()
         for group, lr in zip(optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = lr * self.schedule.factor(progress)
@@ -133,7 +134,7 @@ class Learner(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.clip)
         optimizer.step()
         if self.schedule.ema:
-            self._average(self.schedule.ema)
+            self._average(min(self.schedule.ema, (done + 1) / (done + 10)))  # so that the first weights are forgotten
         return loss.detach()
 
     @torch.no_grad()
@@ -148,8 +149,10 @@ class Learner(pl.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, self.current_epoch, "val"))
         cpu = {name: t.cpu() for name, t in saved.outputs(self.kept, batch).items()}
+        pieces = [(len(piece[0]), self.kept.loss(piece).item()) for piece in saved.pieces(batch)]
         metrics = self.task.watch(cpu, type(batch)(*(t.cpu() for t in batch)))
-        self.scores = {"val/loss": self.kept.loss(batch).item(), **{f"val/{name}": m for name, m in metrics.items()}}
+        loss = sum(rows * value for rows, value in pieces) / len(batch[0])
+        self.scores = {"val/loss": loss, **{f"val/{name}": m for name, m in metrics.items()}}
         self.log_dict(self.scores, batch_size=1)
 
     def on_train_epoch_end(self) -> None:

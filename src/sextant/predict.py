@@ -56,6 +56,9 @@ def main(argv: list[str]) -> None:
         answers = model.predict(rows)
     for warning in met:
         print(f"sextant: warning: {warning.message}", file=sys.stderr)
+    name = getattr(model.encoder, "named_by", None)  # where rows are asked with as files, an answer says whose it is
+    if name in rows:
+        answers.insert(0, name, rows[name].to_numpy())
     if output:
         with files.written_whole(output) as beside:
             answers.to_csv(beside, index=False)

@@ -2,16 +2,19 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sextant import baselines
+from sextant import baselines, rooms
+from sextant.data import tabular
 from sextant.errors import UsageError
 
-COLUMNS = SimpleNamespace(target="label", key=None, numeric=["x", "y"], categorical=["colour"], ignored=[], names=None)
+COLUMNS = tabular.Columns(
+    names=None, delimiter=",", unknown=None,
+    key=None, target="label", ignored=[], numeric=["x", "y"], categorical=["colour"],
+)  # fmt: skip
 BASELINES = baselines.of("classification")
 MIRROR = os.environ.get("SEXTANT_MIRROR")  # read here: conftest.py hides the environment from the tests
 
@@ -26,6 +29,10 @@ def table(classes: list[str], rows: int = 211, seed: int = 7) -> pd.DataFrame:
     return pd.DataFrame(frame)
 
 
+def fitted(name: str, train: pd.DataFrame, columns: tabular.Columns = COLUMNS):
+    return rooms.call(BASELINES[name], train, columns, encoder=tabular.Encoder.fit(train, columns))
+
+
 @pytest.fixture(params=[["no", "yes"], ["ant", "bee", "cow"]], ids=["two", "three"])
 def classes(request) -> list[str]:
     return request.param
@@ -33,7 +40,7 @@ def classes(request) -> list[str]:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_answers_are_probabilities(name, classes):
-    answers = BASELINES[name](table(classes), COLUMNS)(table(classes, rows=97, seed=11))
+    answers = fitted(name, table(classes))(table(classes, rows=97, seed=11))
     probabilities = answers.drop(columns="prediction").to_numpy()
     assert set(answers["prediction"]) <= set(classes)
     assert (probabilities >= 0).all() and (probabilities <= 1).all()
@@ -47,7 +54,7 @@ def test_answers_are_probabilities(name, classes):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_permuted_rows_have_permuted_answers(name, classes):
-    answer, rows = BASELINES[name](table(classes), COLUMNS), table(classes, rows=97, seed=11)
+    answer, rows = fitted(name, table(classes)), table(classes, rows=97, seed=11)
     order = np.random.default_rng(3).permutation(len(rows))
     pd.testing.assert_frame_equal(answer(rows.iloc[order]), answer(rows).iloc[order])
 
@@ -55,33 +62,33 @@ def test_permuted_rows_have_permuted_answers(name, classes):
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_same_rows_teach_the_same(name, classes):
     rows = table(classes)
-    pd.testing.assert_frame_equal(BASELINES[name](rows, COLUMNS)(rows), BASELINES[name](rows, COLUMNS)(rows))
+    pd.testing.assert_frame_equal(fitted(name, rows)(rows), fitted(name, rows)(rows))
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_label_is_not_read_and_the_rows_stay_as_they_are(name, classes):
     train, rows = table(classes), table(classes, rows=97, seed=11)
     before = rows.copy()
-    answer = BASELINES[name](train, COLUMNS)
+    answer = fitted(name, train)
     pd.testing.assert_frame_equal(answer(rows), answer(rows.drop(columns="label")))
     pd.testing.assert_frame_equal(rows, before)
 
 
 def test_majority_reaches_the_share_of_the_majority(classes):
     rows = table(classes)
-    answers = BASELINES["majority"](rows, COLUMNS)(rows)
+    answers = fitted("majority", rows)(rows)
     assert (answers["prediction"] == rows["label"]).mean() == rows["label"].value_counts(normalize=True).max()
 
 
 def test_logistic_regression_beats_the_majority_where_the_classes_can_be_told_apart(classes):
     train, test = table(classes), table(classes, rows=97, seed=11)
-    right = {n: (fit(train, COLUMNS)(test)["prediction"] == test["label"]).mean() for n, fit in BASELINES.items()}
+    right = {n: (fitted(n, train)(test)["prediction"] == test["label"]).mean() for n in BASELINES}
     assert right["logistic_regression"] > 0.9 > right["majority"]
 
 
 def test_an_unseen_category_counts_as_none(classes):
     """It moves the answer by nothing but the category's own share: as a row with all one-hot columns at 0."""
-    answer, rows = BASELINES["logistic_regression"](table(classes), COLUMNS), table(classes, rows=5, seed=11)
+    answer, rows = fitted("logistic_regression", table(classes)), table(classes, rows=5, seed=11)
     one, other = answer(rows.assign(colour="mauve")), answer(rows.assign(colour="puce"))
     pd.testing.assert_frame_equal(one, other)
     assert np.isfinite(one["probability"]).all()
@@ -90,7 +97,7 @@ def test_an_unseen_category_counts_as_none(classes):
 def test_unknown_is_a_level_and_a_missing_number_the_median(classes):
     train = table(classes)
     train.loc[train["label"] == classes[0], "colour"] = None
-    answer, row = BASELINES["logistic_regression"](train, COLUMNS), train.head(1)
+    answer, row = fitted("logistic_regression", train), train.head(1)
     assert answer(row.assign(x=0.0, colour=None))["prediction"].item() == classes[0]
     gap, median = row.assign(x=np.nan), row.assign(x=train["x"].median())
     pd.testing.assert_frame_equal(answer(gap), answer(median))
@@ -98,7 +105,7 @@ def test_unknown_is_a_level_and_a_missing_number_the_median(classes):
 
 def test_a_number_as_category_is_its_text():
     train = table(["no", "yes"]).assign(colour=lambda rows: rows["colour"].map({"red": 1, "green": 2, "blue": 3}))
-    answer = BASELINES["logistic_regression"](train, COLUMNS)
+    answer = fitted("logistic_regression", train)
     pd.testing.assert_frame_equal(answer(train), answer(train.assign(colour=train["colour"].astype(str))))
 
 
@@ -121,8 +128,9 @@ def test_on_the_real_table_the_baselines_are_no_weaker_than_reported():
     train, test = train_test_split(rows, test_size=0.2, random_state=0)
     left_out, categorical = ["RowNumber", "CustomerId", "Surname", "Exited"], ["Geography", "Gender"]
     numeric = [name for name in rows if name not in left_out + categorical]
-    columns = SimpleNamespace(target="Exited", numeric=numeric, categorical=categorical)
-    answers = {name: fit(train, columns)(test) for name, fit in BASELINES.items()}
+    roles = {"key": None, "target": "Exited", "ignored": [], "numeric": numeric, "categorical": categorical}
+    columns = tabular.Columns(names=None, delimiter=",", unknown=None, **roles)
+    answers = {name: fitted(name, train, columns)(test) for name in BASELINES}
     accuracy = {name: (given["prediction"] == test["Exited"]).mean() for name, given in answers.items()}
     assert accuracy["majority"] == pytest.approx(0.7975, abs=5e-5)
     assert accuracy["logistic_regression"] >= 0.8105

@@ -506,6 +506,13 @@ class Encoder:
         levels = [f"{name}={level}" for name, levels in self.levels.items() for level in levels]
         return numbers | dict.fromkeys(levels, (0.0, 2**0.5))
 
+    def flat(self, rows: pd.DataFrame) -> np.ndarray:
+        """What a baseline reads, (rows, features): `wide` with its numbers standardised."""
+        found = self.wide(rows)
+        for name, (mean, std, *_) in self.numbers.items():
+            found[name] = (found[name] - mean) / std
+        return found.to_numpy(np.float64)
+
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows that are asked with, as `encode` takes them; label, key and ignored columns may be left out.
 

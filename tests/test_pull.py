@@ -24,7 +24,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sextant import config, errors, pull
+from sextant import config, errors, pin, pull
 from sextant.errors import DataError, SextantError, UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -377,6 +377,71 @@ def test_nobody_there(home: Path, server: Server) -> None:
     conf = workspace(home, {"canonical": [pinned(url="http://nowhere.invalid/farm.csv")]})
     with pytest.raises(SextantError, match=r"cannot read http://nowhere.invalid/farm.csv: \S.*, 5 attempts in a row"):
         pull.pull(conf, home / "out", pause=0)
+
+
+# --- canonical, by a list that lies beside the conf -------------------------------------------------------------------
+
+FLOCK = {f"pens/{n % 3}/{n}.csv": BODY[: 503 + n] for n in range(1, 24)} | {"pens/0/copy.csv": BODY[:504]}
+
+
+def by_list(home: Path, server: Server, change: tuple[str, str] = ("", "")) -> config.DatasetConf:
+    """A conf whose list holds FLOCK, with one change after it was pinned; the server has it all."""
+    rows = [f"{path},{hashlib.sha256(body).hexdigest()},{len(body)}" for path, body in FLOCK.items()]
+    text = "\n".join(["path,digest,size", *rows]) + "\n"
+    entry = pinned(text.encode(), each=server.url("/farm/{path}"), sizes="size", digests="digest")
+    conf = workspace(home, {"canonical": [entry | {"file": "flock.csv"}]})
+    (home / "conf/dataset/flock.csv").write_text(text.replace(*change) if change[0] else text)
+    server.pages = {f"/farm/{path}": Page(body) for path, body in FLOCK.items()}
+    return conf
+
+
+def test_a_list_brings_each_file_that_it_lists_and_itself(home: Path, server: Server) -> None:
+    pull.pull(by_list(home, server), home / "out", pause=0)
+    brought = snapshot(home / "out")
+    receipt = json.loads(brought.pop("source.json"))["files"]
+    assert brought.pop("flock.csv") == (home / "conf/dataset/flock.csv").read_bytes()
+    assert brought == FLOCK and len(receipt) == len(FLOCK) + 1
+    assert len(server.asked) == len(FLOCK) - 1  # two of one content are asked for once
+    assert not list((home / ".scratch/downloads").glob("*.part"))
+
+
+def test_what_arrived_of_a_list_is_not_asked_for_again(home: Path, server: Server) -> None:
+    conf = by_list(home, server)
+    lost = server.pages.pop("/farm/pens/1/22.csv")
+    with pytest.raises(SextantError, match="404 Not Found; mend the url of `pens/1/22.csv`"):
+        pull.pull(conf, home / "out", pause=0)
+    assert not (home / "out").exists()
+    there = len(list((home / ".scratch/downloads").glob("*.part")))
+    server.asked.clear()
+    server.pages["/farm/pens/1/22.csv"] = lost
+    pull.pull(conf, home / "out", pause=0)
+    assert 0 < len(server.asked) == len(FLOCK) - 1 - there
+
+
+def test_a_file_of_a_list_with_other_bytes_is_refused(home: Path, server: Server) -> None:
+    conf = by_list(home, server)
+    server.pages["/farm/pens/2/17.csv"] = Page(OTHER[: 503 + 17])
+    with pytest.raises(DataError, match=r"/pens/2/17.csv is not the file that .*farm.yaml pins: got sha256"):
+        pull.pull(conf, home / "out", pause=0)
+
+
+def test_a_list_that_is_not_the_pinned_one_is_refused_before_anything_is_asked(home: Path, server: Server) -> None:
+    conf = by_list(home, server, ("pens/2/17.csv", "pens/2/18.csv"))
+    with pytest.raises(DataError, match=r"conf/dataset/flock.csv is not the file that conf/dataset/farm.yaml pins"):
+        pull.pull(conf, home / "out", pause=0)
+    assert not server.asked
+    (change,) = pin.pin(conf)
+    assert change.file == "flock.csv" and not pin.pin(config.dataset("farm"))
+
+
+def test_a_faulty_line_of_a_list_is_named(home: Path, server: Server) -> None:
+    conf = by_list(home, server, ("pens/1/1.csv", "../1.csv"))
+    pin.pin(conf)
+    with pytest.raises(UsageError, match=r"flock.csv line 2: `file` is '../1.csv'; .*that does not climb out"):
+        pull.pull(config.dataset("farm"), home / "out", pause=0)
+    (home / "conf/dataset/flock.csv").unlink()
+    with pytest.raises(UsageError, match="conf/dataset/flock.csv is not there, but .*farm.yaml names it"):
+        pull.pull(config.dataset("farm"), home / "out", pause=0)
 
 
 # --- mirror -----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ fsspec's matter.
 import re
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,14 +50,23 @@ class Broken(Exception):
     """An attempt failed in a way that another one may mend."""
 
 
-def fetch(address: str, to: Path, label: str, size: int | None = None, pause: float = PAUSE) -> bool:
+def fetch(
+    address: str,
+    to: Path,
+    label: str,
+    size: int | None = None,
+    pause: float = PAUSE,
+    session: requests.Session | None = None,
+) -> bool:
     """Write what lies at `address` to `to`; raises Unreachable, WrongSize.
 
-    `size` is the pinned one, None where any will do. Returns whether the file was put together from several attempts;
-    then only its digest can say that they fit. Over http an interrupted `to` is gone on with (RFC 9110, 14: Range).
+    `size` is the pinned one, None where any will do. `label` stands before the progress bar; without one there is none.
+    A `session` keeps its connection open for the next file. Returns whether the file was put together from several
+    attempts; then only its digest can say that they fit. Over http an interrupted `to` is gone on with.
     """
     if is_http(address):
-        return _download(address, to, label, size, pause)
+        with nullcontext(session) if session else requests.Session() as connection:
+            return _download(connection, address, to, label, size, pause)
     with to.open("wb") as stream, _bar(label, size) as bar:
         for block in _blocks(address):
             stream.write(block)
@@ -75,9 +85,9 @@ def _blocks(address: str) -> Iterator[bytes]:
         raise Unreachable(words(error)) from error
 
 
-def _download(url: str, to: Path, label: str, size: int | None, pause: float) -> bool:
+def _download(session: requests.Session, url: str, to: Path, label: str, size: int | None, pause: float) -> bool:
     with to.open("ab") as stream:
-        download = Download(url, stream, label, size)
+        download = Download(session, url, stream, label, size)
         if size is not None and stream.tell() > size:
             download.restart()
         if size and stream.tell() == size:
@@ -103,6 +113,7 @@ def _download(url: str, to: Path, label: str, size: int | None, pause: float) ->
 class Download:
     """A download over http in as many attempts as it takes, each going on where the last one stopped."""
 
+    session: requests.Session
     url: str
     stream: BinaryIO  # opened for appending
     label: str
@@ -145,7 +156,7 @@ class Download:
             if self.validator:
                 headers["If-Range"] = self.validator
         try:
-            return requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT)
+            return self.session.get(self.url, headers=headers, stream=True, timeout=TIMEOUT)
         except (requests.ConnectionError, requests.Timeout) as error:
             raise Broken(reason(error)) from error
         except requests.RequestException as error:
@@ -185,4 +196,5 @@ def _validator(response: requests.Response) -> str | None:
 
 def _bar(label: str, total: int | None, start: int = 0) -> Any:
     """A progress bar on a terminal, and nothing elsewhere (`disable=None`)."""
-    return tqdm(desc=label, total=total, initial=start, unit="B", unit_scale=True, leave=False, disable=None)
+    shown = None if label else True
+    return tqdm(desc=label, total=total, initial=start, unit="B", unit_scale=True, leave=False, disable=shown)

@@ -4,23 +4,31 @@
 addresses. A source that fails is an error: nothing falls back to another one.
 """
 
+import csv
 import fcntl
 import json
 import os
 import shutil
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import requests
 from pydantic import AfterValidator, Field
+from tqdm import tqdm
 
 from . import config, download, files, rooms
 from .errors import DataError, SextantError, UsageError, run, shown
 from .strict import Strict, check
+
+CONNECTIONS = 8  # at once, to a server that hands out many small files
+
 
 # --- what stands under `sources` in conf/dataset/<name>.yaml ----------------------------------------------------------
 
@@ -55,6 +63,17 @@ class Canonical(Entry):
     url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S")]
 
 
+class Listed(Entry):
+    """Files that a CSV lists, which lies beside the conf and is pinned itself; it is brought along.
+
+    `each` is their address, with {path} for the list's column `path`; `sizes` and `digests` are its columns of pins.
+    """
+
+    each: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*\{path\}")]
+    sizes: str
+    digests: str
+
+
 class Mirror(Entry):
     """A file in the mirror, by its path below SEXTANT_MIRROR."""
 
@@ -69,12 +88,38 @@ def entries(conf: config.DatasetConf, source: config.Source) -> list[Entry]:
     where = f"{conf_path(conf)} sources.{source}"
     if source not in SOURCES:
         raise UsageError(f"{where}: unknown key; known here: {', '.join(SOURCES)} (a twin stands under `twin`)")
-    found = [check(SOURCES[source], entry, f"{where}[{n}]") for n, entry in enumerate(conf.sources.get(source, []))]
+    found = [
+        check(_form(source, entry), entry, f"{where}[{n}]") for n, entry in enumerate(conf.sources.get(source, []))
+    ]
     named = Counter(entry.file for entry in found)
     for name in named:
         if named[name] > 1 or any(str(parent) in named for parent in PurePosixPath(name).parents):
             raise UsageError(f"{where}: `{name}` is named twice, or below another file; give it a name of its own")
     return found
+
+
+def _form(source: config.Source, entry: dict[str, Any]) -> type[Entry]:
+    return Listed if source == "canonical" and "each" in entry else SOURCES[source]
+
+
+def listed(conf: config.DatasetConf, entry: Listed) -> list[Entry]:
+    """What a list lists; raises DataError for a list that is not the pinned one, UsageError for a fault in a line."""
+    path = list_path(entry)
+    if not path.is_file():
+        raise UsageError(f"{path} is not there, but {conf_path(conf)} names it; bring it back from git")
+    _check_pin(conf, entry, str(path), path)
+    found: list[Entry] = []
+    with path.open(newline="", encoding="utf-8") as stream:
+        for number, line in enumerate(csv.DictReader(stream), start=2):
+            name, size, digest = (line.get(column) or "" for column in ("path", entry.sizes, entry.digests))
+            pinned = {"bytes": int(size) if size.isdecimal() else size, "sha256": digest}
+            address = entry.each.replace("{path}", quote(name))
+            found.append(check(Canonical, {"file": name, "url": address, **pinned}, f"{path} line {number}"))
+    return found
+
+
+def list_path(entry: Entry) -> Path:
+    return config.CONF / "dataset" / entry.file
 
 
 def chosen(conf: config.DatasetConf) -> list[Entry]:
@@ -132,6 +177,8 @@ def locate(entry: Entry) -> str:
     """The address of an entry, for `fetch`."""
     if isinstance(entry, Canonical):
         return entry.url
+    if isinstance(entry, Listed):
+        return str(list_path(entry))
     assert isinstance(entry, Mirror)
     return joined(mirror(), entry.path)
 
@@ -160,6 +207,7 @@ def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) 
     DataError for a file that is not the pinned one.
     """
     found = _pinned(conf)
+    found += [one for entry in found if isinstance(entry, Listed) for one in listed(conf, entry)]
     addresses = [locate(entry) for entry in found]
     with turn(conf) if any(map(download.is_http, addresses)) else nullcontext(), files.written_whole(folder) as beside:
         with naming(folder):
@@ -184,31 +232,68 @@ def receipt(source: str, folder: Path) -> dict[str, Any]:
 def _bring(conf: config.DatasetConf, found: list[tuple[Entry, str]], folder: Path, pause: float) -> None:
     """Bring each file to `folder`; what was downloaded is moved there last, so that the next run goes on from it."""
     places: dict[Path, list[Path]] = {}
+    wanted: dict[Path, tuple[Entry, str]] = {}
+    waiting = downloads()
     for entry, address in found:
         place = folder / entry.file
         place.parent.mkdir(parents=True, exist_ok=True)
         if download.is_http(address):
-            part = downloads() / f"{entry.sha256}.part"
+            part = waiting / f"{entry.sha256}.part"
             places.setdefault(part, []).append(place)
-            _to_part(conf, entry, address, part, pause)
+            wanted[part] = entry, address
         else:
             with reading(conf, entry, address):
                 download.fetch(address, place, entry.file, entry.bytes)
             _check_pin(conf, entry, address, place)
+    _download(conf, wanted, pause)
     for part, (first, *others) in places.items():
         shutil.move(part, first)
         for other in others:
             shutil.copyfile(first, other)
 
 
-def _to_part(conf: config.DatasetConf, entry: Entry, address: str, part: Path, pause: float) -> None:
+def _download(conf: config.DatasetConf, wanted: dict[Path, tuple[Entry, str]], pause: float) -> None:
+    """Download each entry to its place: many over several connections and under one bar, few one after the other."""
+    connections = CONNECTIONS if len(wanted) > CONNECTIONS else 1
+    stop = threading.Event()
+
+    def bring(share: list[tuple[Path, tuple[Entry, str]]], bar: Any) -> None:
+        with requests.Session() as session:
+            for part, (entry, address) in share:
+                if stop.is_set():
+                    return
+                label = entry.file if connections == 1 else ""
+                _to_part(conf, entry, address, part, label, pause, session)
+                bar.update()
+
+    hidden = None if connections > 1 else True
+    with tqdm(desc=conf.name, total=len(wanted), unit="file", leave=False, disable=hidden) as bar:
+        with ThreadPoolExecutor(connections) as pool:
+            every = list(wanted.items())
+            shares = [pool.submit(bring, every[start::connections], bar) for start in range(connections)]
+            try:
+                for share in as_completed(shares):
+                    share.result()
+            finally:
+                stop.set()
+
+
+def _to_part(
+    conf: config.DatasetConf,
+    entry: Entry,
+    address: str,
+    part: Path,
+    label: str,
+    pause: float,
+    session: requests.Session,
+) -> None:
     """Download to `part`; one that holds bytes of an earlier run and does not fit is downloaded whole, once."""
     try:
         with naming(part), reading(conf, entry, address):
-            resumed = download.fetch(address, part, entry.file, entry.bytes, pause)
+            resumed = download.fetch(address, part, label, entry.bytes, pause, session)
             if resumed and files.sha256(part) != entry.sha256:
                 part.unlink()
-                download.fetch(address, part, entry.file, entry.bytes, pause)
+                download.fetch(address, part, label, entry.bytes, pause, session)
         _check_pin(conf, entry, address, part)
     except SextantError as error:
         if isinstance(error, DataError) or not part.stat().st_size:  # nothing that a later run could go on with

@@ -105,8 +105,9 @@ class Twin(Strict):
     """The stand-in: heads of any place, size, colour and shade, so that no single pixel knows the class.
 
     `each` is the number of pictures of every class by folder (by file of pictures where they are IDX files); `copies`
-    makes one picture a copy of another. Sides are in pixels; `contrast` is the range of how far stripes stand out and
-    `noise` the standard deviation of the grain, as shares of full brightness.
+    makes one picture a copy of another, and a share of `mislabelled` ones looks like another class. Sides are in
+    pixels; `contrast` is the range of how far stripes stand out and `noise` the standard deviation of the grain, as
+    shares of full brightness.
     """
 
     archive: str | None
@@ -117,6 +118,7 @@ class Twin(Strict):
     long_side: Annotated[int, Field(ge=8)]
     contrast: Annotated[list[float], Field(min_length=2, max_length=2)]
     noise: Annotated[float, Field(ge=0)]
+    mislabelled: Annotated[float, Field(ge=0, lt=1)]
     copies: dict[str, str]
 
 
@@ -129,7 +131,7 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     else:
         for pair in [*columns.files.train, *columns.files.test]:
             labels = rng.permutation(np.repeat([int(name) for name in twin.looks], twin.each[pair.images]))
-            drawn = [np.asarray(_drawn(twin, twin.looks[str(label)], rng).convert("L")) for label in labels]
+            drawn = [np.asarray(_drawn(twin, str(label), rng).convert("L")) for label in labels]
             _write_idx(folder / pair.images, np.stack(drawn))
             _write_idx(folder / pair.labels, labels)
 
@@ -140,7 +142,7 @@ def _write_folders(twin: Twin, files: Folders, folder: Path, rng: np.random.Gene
     for place, number in twin.each.items():
         for label, look in twin.looks.items():
             for i in range(first, first + number):
-                image, file = _drawn(twin, look, rng), io.BytesIO()
+                image, file = _drawn(twin, label, rng), io.BytesIO()
                 image.save(file, "JPEG", quality=90)
                 pictures[f"{place}/{label}/{look.prefix}.{i}.jpg"] = (file.getvalue(), *image.size)
         first += number
@@ -164,8 +166,10 @@ def _write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
 
 
-def _drawn(twin: Twin, look: Look, rng: np.random.Generator) -> Image.Image:
+def _drawn(twin: Twin, label: str, rng: np.random.Generator) -> Image.Image:
     """A striped head with ears before a ground that shades from one colour to another."""
+    others = [name for name in twin.looks if name != label]
+    look = twin.looks[str(rng.choice(others)) if rng.random() < twin.mislabelled else label]
     short, long = twin.short_side, int(rng.integers(twin.short_side, twin.long_side + 1))
     height, width = (short, long) if rng.random() < 0.5 else (long, short)
     v, u = np.ogrid[:height, :width]

@@ -134,3 +134,23 @@ def test_the_style_leaves_the_process_as_it_was(tmp_path):
 def test_an_unknown_task_names_those_there_are():
     with pytest.raises(UsageError, match=r"unknown task `puppies`; .*figures/ has: .*classification"):
         figures.of("puppies")
+
+
+@pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
+def test_the_worst_pictures_are_those_whose_truth_was_least_likely(classes):
+    """Rows 3 and 5 are mistaken, 5 more surely; each picture is a plain grey of its row's number."""
+    rows, right = 17, 0.9
+    label = np.arange(rows) % len(classes)
+    probabilities = np.full((rows, len(classes)), (1 - right) / (len(classes) - 1))
+    probabilities[np.arange(rows), label] = right
+    for row, own in ((3, 0.2), (5, 0.1)):
+        probabilities[row] = (1 - own) / (len(classes) - 1)
+        probabilities[row, label[row]] = own
+    images = pd.Series([np.full((5, 7, 3), row, np.uint8) for row in range(rows)])
+    truth = pd.DataFrame({COLUMNS.target: [classes[i] for i in label], "image": images})
+    truth["path"] = [f"somewhere/{row}.png" for row in range(rows)]
+    found = figures.of("classification")(as_answers(probabilities, classes), truth, COLUMNS, {})["worst"]
+    shown = [axes for axes in found.axes if axes.images]
+    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in shown][:2] == [5, 3] and len(shown) == 12
+    assert shown[0].get_title() == f"5\n{classes[label[5]]}: 10.0%"
+    assert str(found.get_label()).startswith("2 of 17 are mistaken")

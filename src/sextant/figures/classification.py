@@ -1,6 +1,10 @@
-"""A classifier to look at: how well it ranks, whether its probabilities hold, what it mixes up."""
+"""A classifier to look at: how well it ranks, whether its probabilities hold, what it mixes up.
+
+Where the rows have an `image`, uint8 (height, width, channels), the worst mistakes are shown themselves.
+"""
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +18,7 @@ from . import COLORS, INK, canvas, in_style, line
 
 BINS = np.linspace(0, 1, 11)
 LETTERED = 12  # classes up to which a number still fits into its cell
+GALLERY = 3, 4  # rows and columns of pictures
 
 
 @in_style
@@ -26,11 +31,12 @@ def figures(
     everyone = {"model": answers, **baselines}
     asked = SimpleNamespace(columns=columns, classes=classes)  # what `score` reads of an encoder
     scores = {name: score(given, rows, asked) for name, given in everyone.items()}
-    return {
+    found = {
         "roc": _roc(everyone, scores, truth, classes, columns.target),
         "calibration": _calibration(everyone, scores, truth, classes, columns.target),
         "confusion": _confusion(answers, truth, classes, columns.target),
     }
+    return found | ({"worst": _worst(answers, rows, classes, columns.target)} if "image" in rows else {})
 
 
 def _roc(
@@ -132,6 +138,31 @@ def _confusion(answers: pd.DataFrame, truth: pd.Series, classes: list[Any], targ
     axes.set(xlabel=f"predicted {target}", ylabel=f"true {target}")
     hits = ", ".join(f"{shares[i, i]:.1%} of {label}" for i, label in enumerate(classes[:LETTERED]))
     figure.set_label(f"Counts, and shares of each true class. Found: {hits}.")
+    return figure
+
+
+def _worst(answers: pd.DataFrame, rows: pd.DataFrame, classes: list[Any], target: str) -> Figure:
+    """The pictures whose true class was given the least probability, each with that class and probability."""
+    truth = rows[target].tolist()
+    if len(classes) == 2:
+        last = answers["probability"].to_numpy(float)
+        own = np.where([label == classes[-1] for label in truth], last, 1 - last)
+    else:
+        own = np.array([answers[f"probability_{label}"].iloc[i] for i, label in enumerate(truth)])
+    worst = np.argsort(own, kind="stable")[: np.prod(GALLERY)]
+    figure = canvas("Worst mistakes: where the truth was thought least likely", height=4.8)
+    for place, axes in enumerate(figure.subplots(*GALLERY).flat):
+        axes.set_axis_off()
+        if place < len(worst):
+            row = int(worst[place])
+            axes.imshow(rows["image"].iloc[row], cmap="gray", vmin=0, vmax=255)
+            name = f"{PurePosixPath(rows['path'].iloc[row]).stem}\n" if "path" in rows else ""
+            axes.set_title(f"{name}{truth[row]}: {own[row]:.1%}", fontsize=7)
+    wrong = int((answers["prediction"].to_numpy() != rows[target].to_numpy()).sum())
+    figure.set_label(
+        f"{wrong} of {len(rows)} are mistaken. Of each of the {len(worst)} worst: its file, what it shows ({target}),"
+        " and the probability that this was given."
+    )
     return figure
 
 

@@ -148,6 +148,10 @@ class Learner(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, self.current_epoch, "val"))
+        with torch.autocast(self.device.type, enabled=False):  # to the last bit what the saved model will answer
+            self._score(batch)
+
+    def _score(self, batch: Any) -> None:
         cpu = {name: t.cpu() for name, t in saved.outputs(self.kept, batch).items()}
         pieces = [(len(piece[0]), self.kept.loss(piece).item()) for piece in saved.pieces(batch)]
         metrics = self.task.watch(cpu, type(batch)(*(t.cpu() for t in batch)))

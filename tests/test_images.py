@@ -555,7 +555,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
     facts = images.table(twin, PETS)
     counts = facts.groupby(["test", "animal"]).size().to_dict()
-    assert counts == {(False, "cats"): 400, (False, "dogs"): 400, (True, "cats"): 100, (True, "dogs"): 100}
+    assert counts == {(False, "cats"): 600, (False, "dogs"): 600, (True, "cats"): 100, (True, "dogs"): 100}
     assert (facts[["width", "height"]].min(axis=1) == 128).all() and facts["channels"].eq(3).all()
     assert facts[facts["sha256"].duplicated(keep=False)]["path"].tolist() == [
         "training_set/dogs/dog.202.jpg", "training_set/dogs/dog.308.jpg",
@@ -567,7 +567,7 @@ def test_the_twin_goes_through_the_kinds_own_road(twin):
     found = images.split(images.repair(twin, PETS), PETS, SimpleNamespace(**CONF["split"] | {"shares": SPLIT.shares}))
     images.check_parts(found, PETS)
     sizes = {name: len(rows) for name, rows in found.items()}
-    assert sum(sizes.values()) == 1000 and sizes["test"] == 200 and 590 < sizes["train"] < 690
+    assert sum(sizes.values()) == 1400 and sizes["test"] == 200 and 900 < sizes["train"] < 1020
     profile = images.profile(found, PETS)
     assert profile["classes"] == ["cats", "dogs"] and sum(profile["columns"]["animal"].values()) == sizes["train"]
 
@@ -610,7 +610,7 @@ def test_pixels_by_themselves_do_not_tell_the_twins_classes(twin):
 
     found = images.split(images.repair(twin, PETS), PETS, SPLIT)
     fit = baselines.of("classification")["logistic_regression"]
-    answers = fit(found["train"], images.Encoder.fit(found["train"], PETS))(found["test"])
+    answers = fit(found["train"], PETS, images.Encoder.fit(found["train"], PETS))(found["test"])
     assert (answers["prediction"] == found["test"]["animal"]).mean() < 0.65
 
 

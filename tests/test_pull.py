@@ -388,7 +388,7 @@ def by_list(home: Path, server: Server, change: tuple[str, str] = ("", "")) -> c
     """A conf whose list holds FLOCK, with one change after it was pinned; the server has it all."""
     rows = [f"{path},{hashlib.sha256(body).hexdigest()},{len(body)}" for path, body in FLOCK.items()]
     text = "\n".join(["path,digest,size", *rows]) + "\n"
-    entry = pinned(text.encode(), each=server.url("/farm/{path}"), sizes="size", digests="digest")
+    entry = pinned(text.encode(), url=server.url("/farm/{path}"), sizes="size", digests="digest")
     conf = workspace(home, {"canonical": [entry | {"file": "flock.csv"}]})
     (home / "conf/dataset/flock.csv").write_text(text.replace(*change) if change[0] else text)
     server.pages = {f"/farm/{path}": Page(body) for path, body in FLOCK.items()}

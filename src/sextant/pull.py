@@ -66,10 +66,11 @@ class Canonical(Entry):
 class Listed(Entry):
     """Files that a CSV lists, which lies beside the conf and is pinned itself; it is brought along.
 
-    `each` is their address, with {path} for the list's column `path`; `sizes` and `digests` are its columns of pins.
+    `url` is the address of each, with {path} for the list's column `path`; `sizes` and `digests` are its columns of
+    pins.
     """
 
-    each: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*\{path\}")]
+    url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*\{path\}")]
     sizes: str
     digests: str
 
@@ -99,7 +100,7 @@ def entries(conf: config.DatasetConf, source: config.Source) -> list[Entry]:
 
 
 def _form(source: config.Source, entry: dict[str, Any]) -> type[Entry]:
-    return Listed if source == "canonical" and "each" in entry else SOURCES[source]
+    return Listed if source == "canonical" and "digests" in entry else SOURCES[source]
 
 
 def listed(conf: config.DatasetConf, entry: Listed) -> list[Entry]:
@@ -113,7 +114,7 @@ def listed(conf: config.DatasetConf, entry: Listed) -> list[Entry]:
         for number, line in enumerate(csv.DictReader(stream), start=2):
             name, size, digest = (line.get(column) or "" for column in ("path", entry.sizes, entry.digests))
             pinned = {"bytes": int(size) if size.isdecimal() else size, "sha256": digest}
-            address = entry.each.replace("{path}", quote(name))
+            address = entry.url.replace("{path}", quote(name))
             found.append(check(Canonical, {"file": name, "url": address, **pinned}, f"{path} line {number}"))
     return found
 

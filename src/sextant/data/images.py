@@ -12,19 +12,19 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image, ImageOps
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import DataError
 from ..strict import Strict
 from . import PARTS, parts_by_hash, tabular
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 check_parts = tabular.check_parts  # keys and classes are held to what a table's are
 
@@ -326,7 +326,7 @@ def _idx(path: Path, dimensions: tuple[int, ...]) -> np.ndarray:
 def _image(raw: bytes | np.ndarray) -> Image.Image:
     """A picture decoded whole and turned upright; raises ValueError that says why it cannot be."""
     if isinstance(raw, np.ndarray):
-        return Image.fromarray(raw)
+        return Image.fromarray(raw[..., 0] if raw.shape[2:] == (1,) else raw)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -399,8 +399,10 @@ def _square(raw: bytes | np.ndarray, columns: Columns, name: str) -> np.ndarray:
 def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.DataFrame]:
     """Four parts: what the source keeps for testing, and of the rest a picture's by a salted hash of its key.
 
-    The gate's rows keep the files, since these are what a champion is asked with, whatever size it was trained at.
+    They are in the order of their keys, which mixes the classes. The gate's rows keep the files, since these are what a
+    champion is asked with, whatever size it was trained at.
     """
+    rows = rows.sort_values(["key", "path"], ignore_index=True)
     part = np.where(rows["test"], PARTS.index("test"), parts_by_hash(rows["key"], split))
     parts = {name: rows[part == i].reset_index(drop=True) for i, name in enumerate(PARTS)}
     return {name: own if name == "gate" else own.drop(columns="raw") for name, own in parts.items()}
@@ -442,7 +444,7 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, Any]:
 
 def _png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image).save(file, "PNG")
+    _image(image).save(file, "PNG")
     return file.getvalue()
 
 
@@ -489,8 +491,8 @@ def _bytes(path: Path, where: str) -> bytes:
 class Batch(NamedTuple):
     """Pictures as tensors: image (rows, channels, size, size) uint8, target (rows) int64."""
 
-    image: Tensor
-    target: Tensor
+    image: "Tensor"
+    target: "Tensor"
 
 
 class Encoder:
@@ -536,6 +538,8 @@ class Encoder:
 
     def encode(self, rows: pd.DataFrame) -> Batch:
         """Rows with `image` to tensors; the target is -1 where it is not there."""
+        import torch  # two seconds, which pull, validate and prepare need not wait for
+
         images = torch.from_numpy(np.stack(rows["image"].tolist())).permute(0, 3, 1, 2)
         target = np.full(len(rows), -1)
         if self.columns.target in rows:
@@ -544,6 +548,9 @@ class Encoder:
 
     def flat(self, rows: pd.DataFrame) -> np.ndarray:
         """Standardised features for a baseline, (rows, features): the pictures, averaged to a few large pixels."""
+        import torch
+        from torch.nn import functional as F
+
         images, side = self.encode(rows).image, min(self.columns.flat, self.columns.size)
         small = torch.cat([F.adaptive_avg_pool2d(piece / 255, side) for piece in images.split(256)])
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
@@ -564,7 +571,7 @@ class Encoder:
         if "path" in frame:
             names = [f"{name} ({path})" for name, path in zip(names, frame["path"], strict=True)]
         if "image" in frame:
-            given = [_file(one, name) for one, name in zip(frame["image"], names, strict=True)]
+            given: list[Any] = [_file(one, name) for one, name in zip(frame["image"], names, strict=True)]
         else:
             given = [_bytes(Path(str(path)), f"row {i}: ") for i, path in enumerate(frame["path"], start=1)]
         images = [_square(raw, self.columns, name) for raw, name in zip(given, names, strict=True)]
@@ -586,9 +593,10 @@ class Encoder:
         return self.question(pd.DataFrame({"image": pd.Series(images)}))
 
 
-def _file(given: Any, name: str) -> bytes:
-    """The bytes of a picture that was asked with, in base64 or as they are."""
-    if isinstance(given, bytes):
+def _file(given: Any, name: str) -> bytes | np.ndarray:
+    """A picture that was asked with: a file's bytes in base64 or as they are, or an array as a part holds it."""
+    decoded = isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.shape[2:] in ((), (1,), (3,))
+    if isinstance(given, bytes) or (decoded and given.size):
         return given
     try:
         text = given.rpartition(",")[2] if given.startswith("data:") else given

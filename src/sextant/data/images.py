@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from pydantic import Field
 
 from ..errors import DataError
+from ..files import RECEIPT
 from ..strict import Strict
 from . import PARTS, parts_by_hash, tabular
 
@@ -228,7 +229,7 @@ def _rows(folder: Path, files: Folders) -> Iterator[tuple[str, str, bool, str | 
 
 def _members(folder: Path, files: Folders) -> Iterator[tuple[str, bytes | None]]:
     """Path and bytes of all that lies in `folder` and in its zips but hidden files; None for a folder."""
-    own = {"source.json", *([files.index.file] if files.index else [])}
+    own = {RECEIPT, *([files.index.file] if files.index else [])}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if name in own or _hidden(name):

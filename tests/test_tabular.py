@@ -45,7 +45,7 @@ KEYLESS = COLUMNS.model_copy(update={"key": None, "ignored": []})
 
 
 def by_hash(**shares: float) -> config.Split:
-    return config.Split(by="hash", salt=0, shares=config.Shares(**shares))
+    return config.HashSplit(by="hash", salt=0, shares=config.Shares(**shares))
 
 
 SPLIT = by_hash(train=0.6, val=0.1, gate=0.1, test=0.2)
@@ -506,7 +506,7 @@ def conf_of(name: str, **twin: Any) -> tuple[tabular.Twin, tabular.Columns, conf
     return (
         tabular.Twin.model_validate({**conf["twin"], **twin}),
         tabular.Columns(**conf["columns"]),
-        config.Split(**conf["split"]),
+        config.HashSplit(**conf["split"]),
     )
 
 

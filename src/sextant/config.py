@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from . import rooms
 from .errors import UsageError, run
-from .strict import Strict, advice, check, signature_model
+from .strict import Day, Strict, advice, check, signature_model
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Source = Literal["embedded", "mirror", "canonical"]
@@ -64,12 +64,34 @@ class Shares(Strict):
         return self
 
 
-class Split(Strict):
-    """How rows come to a part: by a salted hash of their key."""
+class HashSplit(Strict):
+    """Rows come to a part by a salted hash of their key."""
 
     by: Literal["hash"]
     salt: Annotated[int, Field(ge=0)]
     shares: Shares
+
+
+class DateSplit(Strict):
+    """Rows come to a part by their date (ISO): train is what lies before `val_from`, and so on.
+
+    `gate_from` = `test_from` leaves no gate part, as a published protocol may ask; prepare refuses it.
+    """
+
+    by: Literal["dates"]
+    val_from: Day
+    gate_from: Day
+    test_from: Day
+
+    @model_validator(mode="after")
+    def in_order(self) -> Self:
+        if not self.val_from < self.gate_from <= self.test_from:
+            days = ", ".join((self.val_from, self.gate_from, self.test_from))
+            raise ValueError(f"val, gate and test begin on {days}; expected them one after the other")
+        return self
+
+
+Split = Annotated[HashSplit | DateSplit, Field(discriminator="by")]
 
 
 class Gate(Strict):
@@ -178,6 +200,10 @@ def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
     _finite(composed, where)
     found = check(DatasetFile, composed, where)
     room = rooms.module("data", found.kind)
+    if found.split.by not in room.SPLITS:
+        raise UsageError(
+            f"{where} split: `by` is {found.split.by}; data of kind {found.kind} are split by {', '.join(room.SPLITS)}"
+        )
     return DatasetConf(
         **{key: getattr(found, key) for key in ("kind", "about", "source", "sources", "split")},
         name=name,

@@ -3,13 +3,17 @@
 import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_type_hints
+from datetime import date
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from .errors import UsageError
 
 T = TypeVar("T", bound=BaseModel)
+
+# A day as ISO text, whose order is the order of days.
+Day = Annotated[str, AfterValidator(lambda text: date.fromisoformat(text).isoformat())]
 
 
 class Strict(BaseModel):
@@ -39,7 +43,7 @@ def check(model: type[T], values: Mapping[str, Any], where: str) -> T:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError("; ".join(_fault(model, fault, where) for fault in error.errors()[:3])) from None
+        raise UsageError("; ".join(_fault(model, fault, where, values) for fault in error.errors()[:3])) from None
 
 
 def advice(key: str, known: Collection[str]) -> str:
@@ -48,8 +52,8 @@ def advice(key: str, known: Collection[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known) or 'none'}"
 
 
-def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
-    path = ".".join(str(part) for part in fault["loc"])
+def _fault(model: type[BaseModel], fault: Any, where: str, values: Any) -> str:
+    path = ".".join(_spelt(fault["loc"], values))
     if fault["type"] == "extra_forbidden":
         *above, key = fault["loc"]
         return f"{where}: unknown key `{path}`; {advice(str(key), _fields_at(model, above))}"
@@ -58,6 +62,17 @@ def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
     reason = fault["msg"].removeprefix("Value error, ")
     got = f"`{path}` is {fault['input']!r}; " if path else ""  # without a path: a rule that holds the block together
     return f"{where}: {got}{reason[0].lower()}{reason[1:]}"
+
+
+def _spelt(path: Sequence[Any], values: Any) -> Iterator[str]:
+    """The path as the conf spells it: pydantic's also holds the value by which a union was told apart (`by: hash`)."""
+    for part in path:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            if isinstance(values, Mapping) and part in list(values.values()):
+                continue
+        yield str(part)
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 check_parts = tabular.check_parts  # keys and classes are held to what a table's are
 
+SPLITS = ("hash",)
 MODES = {1: "L", 3: "RGB"}
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}  # of files that are asked with
 HEAVIEST = 2**26  # bytes of one picture's file

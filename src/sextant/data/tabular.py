@@ -17,6 +17,7 @@ from . import PARTS, parts_by_hash
 if TYPE_CHECKING:
     from torch import Tensor
 
+SPLITS = ("hash",)
 UNSEEN = 0  # the code of a category that training did not meet; its embedding stays at zero
 
 

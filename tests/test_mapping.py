@@ -411,7 +411,7 @@ def test_what_is_wrong_in_the_conf_is_refused_before_anything_runs(workspace):
         ("model.net.neighborhood=strawberry", "`neighborhood` is 'strawberry'"),
         ("model.net.rows=0", "`rows` is 0"),
         ("model.net.sigma=-1", "`sigma` is -1"),
-        ("model.schedule.monitor=outlier_auroc", "`outlier_auroc` is not known in training; choose from: quantization"),
+        ("model.schedule.monitor=outlier_auroc", "`outlier_auroc` cannot pick an epoch; choose from: quantization"),
         ("model.gate.guards=['puppies <= 1']", "`puppies` is no metric of mapping"),
     ):
         with pytest.raises(UsageError, match=says):

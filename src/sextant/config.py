@@ -257,10 +257,11 @@ def check_model(conf: ModelConf) -> None:
     for place, metric in [("schedule", schedule.monitor), *(("gate", guard.split()[0]) for guard in conf.gate.guards)]:
         if metric not in task.METRICS:
             raise UsageError(f"{where} {place}: `{metric}` is no metric of {conf.task}: {', '.join(task.METRICS)}")
-    watched = getattr(task, "WATCHED", list(task.METRICS))  # what is known after each epoch, where that is not all
+    # What is known after each epoch, where that is not all, and good up or down.
+    watched = [name for name in getattr(task, "WATCHED", task.METRICS) if task.METRICS[name] in ("up", "down")]
     if schedule.monitor not in watched:
         known = ", ".join(watched)
-        raise UsageError(f"{where} schedule: `{schedule.monitor}` is not known in training; choose from: {known}")
+        raise UsageError(f"{where} schedule: `{schedule.monitor}` cannot pick an epoch; choose from: {known}")
 
 
 def check_all() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from . import baselines, config, figures, rooms, saved
+from . import baselines, config, data, figures, rooms, saved
 from .errors import SextantError, UsageError, run
 from .files import needed, write_json, written_whole
 
@@ -45,7 +45,7 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
         "test": scores.pop("model"),
         "trivial": next(iter(scores)),
         "baselines": scores,
-        "rows": {part: len(rows) for part, rows in parts.items()},
+        "rows": {part: len(data.scored(rows)) for part, rows in parts.items()},
     }
     return found, answers
 

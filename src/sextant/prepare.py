@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import config, rooms
+from . import config, data, rooms
 from .errors import DataError, run
 from .files import needed, write_json, written_whole
 
@@ -27,7 +27,7 @@ def profile(parts: dict[str, Any], conf: config.DatasetConf, validation: dict[st
         "source": validation["source"],
         "digest": validation["digest"],
         "layout": conf.columns.model_dump(),
-        "rows": {name: len(rows) for name, rows in parts.items()},
+        "rows": {name: len(data.scored(rows)) for name, rows in parts.items()},
         **rooms.module("data", conf.kind).profile(parts, conf.columns),
     }
 
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
         for part, rows in parts.items():
             kind.write(rows, folder / part)
         write_json(folder / "profile.json", profile(parts, conf, validation))
-    print(f"{name}: " + ", ".join(f"{part} {len(rows):,}" for part, rows in parts.items()))
+    print(f"{name}: " + ", ".join(f"{part} {len(data.scored(rows)):,}" for part, rows in parts.items()))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Candidate:
 
 def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | None) -> dict[str, Any]:
     """Score challenger, champion and trivial baseline on the gate part, and decide."""
-    from . import baselines, saved
+    from . import baselines, data, saved
 
     model = saved.load(candidate.folder)
     kind, task = rooms.module("data", model.card["kind"]), model.task
@@ -134,7 +134,7 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
         "champion_score": champion_scores[metric] if champion_scores else None,
         "against": _number(champion),
         "baseline": floor[metric],
-        "gate_rows": len(parts["gate"]),
+        "gate_rows": len(data.scored(parts["gate"])),
         "gate": challenger,
     }
 

@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 
 PARTS = ("train", "val", "gate", "test")
+CONTEXT = "context"  # the column that marks what a part holds as input alone: nobody scores it or counts it
+
+
+def scored(part: Any) -> Any:
+    """A part without its context, where it has some."""
+    return part[~part[CONTEXT]] if CONTEXT in part else part
 
 
 def parts_by_hash(keys: Iterable[str], split: Any) -> np.ndarray:

@@ -248,7 +248,8 @@ def _interface(candidate: Candidate) -> tuple[Any, Any]:
     if conf.twin is not None:
         with tempfile.TemporaryDirectory() as place:
             kind.write_twin(conf.twin, conf.columns, Path(place))
-            example = model.encoder.question(kind.read(Path(place), conf.columns).head(3))
+            rows = kind.repair(kind.read(Path(place), conf.columns), conf.columns)
+            example = model.encoder.question(rows.head(len(example)))
     types = {"b": "boolean", "f": "double", "i": "long"}
     answers = [(name, types.get(column.dtype.kind, "string"), True) for name, column in model.predict(example).items()]
     params = [("details", "boolean", False)] if hasattr(model.task, "SHOWN") else []

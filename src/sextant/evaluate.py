@@ -47,6 +47,8 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
         "baselines": scores,
         "rows": {part: len(data.scored(rows)) for part, rows in parts.items()},
     }
+    if hasattr(task, "verdict"):
+        found["verdict"] = task.verdict(answers["model"], parts["test"], model.encoder)
     return found, answers
 
 

@@ -267,58 +267,72 @@ def write_curves(path: Path, history: list[dict[str, float]]) -> None:
         writer.writerows(history)
 
 
-def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
-    """Train `conf` on the parts train and val in `data`; write the model to `out` and the history to `curves`."""
-    profile = json.loads(files.needed(data / "profile.json").read_text(encoding="utf-8"))
+def learn(
+    conf: config.ModelConf,
+    parts: dict[str, Any],
+    profile: dict[str, Any],
+    folder: Path,
+    report: Callable[[dict[str, float]], None],
+) -> tuple[saved.Saved, list[dict[str, float]]]:
+    """Train on the parts train and val; the model and its history.
+
+    `profile` is what prepare says of the data, `folder` holds the checkpoints, `report` hears of each epoch.
+    """
     kind, task = rooms.module("data", profile["kind"]), rooms.module("tasks", conf.task)
     schedule = optimizers.Schedule(**conf.schedule)
-    columns = kind.Columns(**profile["layout"])
-    parts = {part: kind.load(data / part) for part in ("train", "val")}
-    encoder = kind.Encoder.fit(parts["train"], columns)
-    batch = {part: encoder.encode(rows) for part, rows in parts.items()}
+    encoder = kind.Encoder.fit(parts["train"], kind.Columns(**profile["layout"]))
+    batch = {part: encoder.encode(parts[part]) for part in ("train", "val")}
 
     torch.set_num_threads(schedule.threads)
     torch.manual_seed(derived_seed(conf.seed, "initialise"))
     net = saved.build(conf.family, encoder.sizes, conf.net)
     if hasattr(net, "initialise"):
         net.initialise(batch["train"])
+    learner = Learner(net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, report)
+    mode = "max" if task.METRICS[schedule.monitor] == "up" else "min"
+    best, epoch = fit(learner, folder, conf.trainer, mode)
 
+    found = saved.outputs(best, batch["val"])
+    calibration = task.calibrate(found, batch["val"])
+    card: dict[str, Any] = {
+        "model": conf.name,
+        "family": conf.family,
+        "task": conf.task,
+        "dataset": conf.dataset,
+        "kind": profile["kind"],
+        "source": profile["source"],
+        "data": profile["digest"],
+        "seed": conf.seed,
+        "budget": conf.budget,
+        "threads": schedule.threads,
+        "net": conf.net,
+        "columns": profile["layout"],
+        "calibration": calibration,
+        "epoch": epoch,
+    }
+    model = saved.Saved(card, best, encoder)
+    card["val"] = model.score(model.answer(model.questions(parts["val"])), parts["val"])
+    return model, learner.history
+
+
+def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
+    """Train `conf` on the parts train and val in `data`; write the model to `out` and the history to `curves`."""
+    profile = json.loads(files.needed(data / "profile.json").read_text(encoding="utf-8"))
+    kind = rooms.module("data", profile["kind"])
+    parts = {part: kind.load(data / part) for part in ("train", "val")}
     folder = checkpoint_folder(conf, data)
     with held(folder), tracking.training_run(conf, profile, folder) as tracked:
-        progress = Progress(conf.name, schedule.max_epochs, f"val/{schedule.monitor}")
+        progress = Progress(conf.name, conf.schedule["max_epochs"], f"val/{conf.schedule['monitor']}")
 
         def report(row: dict[str, float]) -> None:
             progress(row)
             tracked.log(row)
 
-        learner = Learner(net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, report)
-        mode = "max" if task.METRICS[schedule.monitor] == "up" else "min"
-        best, epoch = fit(learner, folder, conf.trainer, mode)
+        model, history = learn(conf, parts, profile, folder, report)
         progress.bar.close()
-
-        found = saved.outputs(best, batch["val"])
-        calibration = task.calibrate(found, batch["val"])
-        card: dict[str, Any] = {
-            "model": conf.name,
-            "family": conf.family,
-            "task": conf.task,
-            "dataset": conf.dataset,
-            "kind": profile["kind"],
-            "source": profile["source"],
-            "data": profile["digest"],
-            "seed": conf.seed,
-            "budget": conf.budget,
-            "threads": schedule.threads,
-            "net": conf.net,
-            "columns": profile["layout"],
-            "calibration": calibration,
-            "epoch": epoch,
-        }
-        model = saved.Saved(card, best, encoder)
-        card["val"] = model.score(model.answer(model.questions(parts["val"])), parts["val"])
-        write_curves(curves, learner.history)
-        saved.save(out, card, best, encoder)
-        tracked.finish(card, out, curves)
+        write_curves(curves, history)
+        saved.save(out, model.card, model.net, model.encoder)
+        tracked.finish(model.card, out, curves)
 
 
 def main(argv: list[str]) -> None:

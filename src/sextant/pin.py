@@ -82,16 +82,20 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
     changes: list[Change] = []
     with pull.turn(conf) if remote else nullcontext(), TemporaryDirectory(dir=pull.downloads()) as folder:
         whole: list[Path] = []
+        seen: dict[str, State] = {}  # by address: of a zip with several members
         for number, (entry, address) in enumerate(found):
             path = Path(folder) / str(number)
-            with pull.naming(path), pull.reading(conf, entry, address):
-                download.fetch(address, path, entry.file, pause=pause)
-            after = State(path.stat().st_size, files.sha256(path), lines(path))
-            if (after.bytes, after.sha256) == (entry.bytes, entry.sha256):
-                path.unlink()
-                continue
-            changes.append(Change(conf.name, conf.chosen_source, entry.file, _before(conf, entry), after))
-            whole.append(path) if download.is_http(address) else path.unlink()
+            if address not in seen:
+                with pull.naming(path), pull.reading(conf, entry, address):
+                    download.fetch(address, path, entry.file, pause=pause)
+                seen[address] = State(path.stat().st_size, files.sha256(path), lines(path))
+            after = seen[address]
+            if (after.bytes, after.sha256) != (entry.bytes, entry.sha256):
+                changes.append(Change(conf.name, conf.chosen_source, entry.file, _before(conf, entry), after))
+                if path.is_file() and download.is_http(address):
+                    whole.append(path)
+                    continue
+            path.unlink(missing_ok=True)
         for path in whole:
             path.replace(pull.downloads() / f"{files.sha256(path)}.part")
     return changes

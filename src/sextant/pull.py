@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 import threading
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,7 +26,7 @@ from pydantic import AfterValidator, Field
 from tqdm import tqdm
 
 from . import config, download, files, rooms
-from .errors import DataError, SextantError, UsageError, run, shown
+from .errors import DataError, SextantError, UsageError, one_line, run, shown
 from .strict import Strict, check
 
 CONNECTIONS = 8  # at once, to a server that hands out many small files
@@ -50,9 +52,13 @@ PlainPath = Annotated[str, AfterValidator(_plain)]
 
 
 class Entry(Strict):
-    """One file: its name in the raw folder, and its pin, which is absent until the first `make pin`."""
+    """One file: its name in the raw folder, and its pin, which is absent until the first `make pin`.
+
+    `member`: the file is that one inside a zip, and the pin is the zip's; several entries may name members of one zip.
+    """
 
     file: Annotated[PlainPath, AfterValidator(_not_the_receipt)]
+    member: PlainPath | None = None
     bytes: Annotated[int, Field(ge=0)] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
@@ -232,7 +238,7 @@ def receipt(source: str, folder: Path) -> dict[str, Any]:
 
 def _bring(conf: config.DatasetConf, found: list[tuple[Entry, str]], folder: Path, pause: float) -> None:
     """Bring each file to `folder`; what was downloaded is moved there last, so that the next run goes on from it."""
-    places: dict[Path, list[Path]] = {}
+    places: dict[Path, list[Entry]] = {}
     wanted: dict[Path, tuple[Entry, str]] = {}
     waiting = downloads()
     for entry, address in found:
@@ -240,17 +246,46 @@ def _bring(conf: config.DatasetConf, found: list[tuple[Entry, str]], folder: Pat
         place.parent.mkdir(parents=True, exist_ok=True)
         if download.is_http(address):
             part = waiting / f"{entry.sha256}.part"
-            places.setdefault(part, []).append(place)
+            places.setdefault(part, []).append(entry)
             wanted[part] = entry, address
         else:
             with reading(conf, entry, address):
                 download.fetch(address, place, entry.file, entry.bytes)
             _check_pin(conf, entry, address, place)
+            if entry.member:
+                zipped = place.replace(place.with_name(f".{place.name}.zip"))
+                _unzip(conf, entry, zipped, place)
+                zipped.unlink()
     _download(conf, wanted, pause)
-    for part, (first, *others) in places.items():
-        shutil.move(part, first)
-        for other in others:
-            shutil.copyfile(first, other)
+    for part, brought in places.items():
+        for entry in brought:
+            if entry.member:
+                _unzip(conf, entry, part, folder / entry.file)
+        whole = [folder / entry.file for entry in brought if not entry.member]
+        for other in whole[1:]:
+            shutil.copyfile(part, other)
+        if whole:
+            shutil.move(part, whole[0])
+        else:
+            part.unlink()
+
+
+def _unzip(conf: config.DatasetConf, entry: Entry, zipped: Path, place: Path) -> None:
+    """Write the entry's member to `place`; its own name in the zip decides nothing about where that is."""
+    assert entry.member
+    try:
+        with zipfile.ZipFile(zipped) as archive, archive.open(entry.member) as inside, place.open("wb") as stream:
+            shutil.copyfileobj(inside, stream)
+    except KeyError:
+        there = ", ".join(zipfile.ZipFile(zipped).namelist()[:5])
+        raise DataError(
+            f"{conf.name}: the zip of `{entry.file}` has no member {entry.member}; it has {there}, …; mend"
+            f" `member` in {conf_path(conf)}"
+        ) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise DataError(
+            f"{conf.name}: `{entry.file}` cannot be taken out of its zip ({one_line(error)}); mend the source"
+        ) from None
 
 
 def _download(conf: config.DatasetConf, wanted: dict[Path, tuple[Entry, str]], pause: float) -> None:

@@ -88,8 +88,8 @@ report: environment check ## | draw the page, reports/index.html
 leaderboard: environment ## | one table of all models
 	@python -m sextant.leaderboard
 
-predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] | the champion's answers
-	@python -m sextant.predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"}
+predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] [OPTIONS=top_k=10] | the champion's answers
+	@python -m sextant.predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"} $$OPTIONS
 
 PORT = $(if $(filter serve,$(MAKECMDGOALS)),5001,5000)
 serve: need-MODEL environment ## MODEL=ann [PORT=5001] | the champion as an HTTP service on this machine

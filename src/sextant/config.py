@@ -178,7 +178,7 @@ def params(overrides: Sequence[str] = ()) -> Params:
     """params.yaml, with overrides of its three scalars (`seed=7`, `source=mirror`, `budget=smoke`)."""
     found = check(Params, _yaml(PARAMS), str(PARAMS))
     pairs = [override.split("=", 1) for override in overrides if override.split("=")[0] in SCALARS]
-    chosen = {key: _parsed(value, COMMAND_LINE) for key, value in pairs}
+    chosen = {key: parsed(value, COMMAND_LINE) for key, value in pairs}
     found = check(Params, {**found.model_dump(), **chosen}, COMMAND_LINE)
     for name, line in found.models.items():
         if line.dataset not in found.datasets:
@@ -312,14 +312,14 @@ def _listed(name: str, known: Collection[str], group: str) -> None:
 
 def _yaml(path: Path) -> Any:
     try:
-        return _parsed(path.read_text(encoding="utf-8"), str(path))
+        return parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UsageError(f"{path} is not there; run from the repository's root, or add it") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as such") from None
 
 
-def _parsed(text: str, where: str) -> Any:
+def parsed(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

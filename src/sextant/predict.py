@@ -42,18 +42,24 @@ def _packed(code: Path) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """`python -m sextant.predict model=<name> input=<file> [output=<file>]`: CSV to a file or to standard output."""
+    """`python -m sextant.predict model=<name> input=<file> [output=<file>] [top_k=5]`: CSV to a file or stdout.
+
+    What else is named, as top_k here, are options of the model's task.
+    """
     asked, rest = config.asked(argv, "model", "input", "output")
-    if rest or not {"model", "input"} <= set(asked):
-        raise UsageError("expected: make predict MODEL=<model> INPUT=<file of rows> [OUTPUT=<file of answers>]")
+    if not {"model", "input"} <= set(asked):
+        raise UsageError(
+            'expected: make predict MODEL=<model> INPUT=<file of rows> [OUTPUT=<file of answers>] [OPTIONS="top_k=10"]'
+        )
     output = Path(asked["output"]) if asked.get("output") else None
     if output and (output.is_dir() or output.resolve() == Path(asked["input"]).resolve()):
         raise UsageError(f"{output} is {'a folder' if output.is_dir() else 'the input'}; name a file for the answers")
+    options = {key: config.parsed(value, word) for word in rest for key, value in [word.split("=", 1)]}
     model = champion(asked["model"])
     rows = model.read(asked["input"])
     with warnings.catch_warnings(record=True) as met:
         warnings.simplefilter("always", UserWarning)
-        answers = model.predict(rows)
+        answers = model.predict(rows, options) if options else model.predict(rows)
     for warning in met:
         print(f"sextant: warning: {warning.message}", file=sys.stderr)
     name = getattr(model.encoder, "named_by", None)  # where rows are asked with as files, an answer says whose it is

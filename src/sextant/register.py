@@ -252,7 +252,8 @@ def _interface(candidate: Candidate) -> tuple[Any, Any]:
             example = model.encoder.question(rows.head(len(example)))
     types = {"b": "boolean", "f": "double", "i": "long"}
     answers = [(name, types.get(column.dtype.kind, "string"), True) for name, column in model.predict(example).items()]
-    params = [("details", "boolean", False)] if hasattr(model.task, "SHOWN") else []
+    params: list[tuple[str, str, Any]] = [("details", "boolean", False)] if hasattr(model.task, "SHOWN") else []
+    params += [(name, "long", default) for name, default in getattr(model.task, "OPTIONS", {}).items()]
     return example, (model.encoder.schema(), answers, params)
 
 

@@ -43,17 +43,18 @@ class Saved:
     def predict(self, frame: Any, params: Mapping[str, Any] | None = None) -> Any:
         """The answers to rows asked with; raises DataError for a row that cannot be answered.
 
-        `params={"details": True}`: with the columns that a task's `score` needs and that it otherwise does not show.
+        `params` may set what the task has under OPTIONS; `details`: True gives also the columns that its `score` needs
+        and that it otherwise does not show. Raises UsageError for others.
         """
-        answers = self.answer(self.encoder.check(frame))
+        details, options = _params(self.task, params or {})
+        answers = self.answer(self.encoder.check(frame), **options)
         shown = getattr(self.task, "SHOWN", None)
-        return answers[list(shown)] if shown and not (params or {}).get("details") else answers
+        return answers[list(shown)] if shown and not details else answers
 
-    def answer(self, rows: Any) -> Any:
+    def answer(self, rows: Any, **options: Any) -> Any:
         """The answers to rows of a prepared part."""
-        return self.task.answers(
-            outputs(self.net, self.encoder.encode(rows)), rows, self.encoder, self.card["calibration"]
-        )
+        found = outputs(self.net, self.encoder.encode(rows))
+        return self.task.answers(found, rows, self.encoder, self.card["calibration"], **options)
 
     def questions(self, rows: Any) -> Any:
         """What to ask in order to score `rows`: these, or what a task's own `questions` makes of them."""
@@ -63,6 +64,15 @@ class Saved:
         """The metrics on `rows` of the answers, this model's or another's, to their `questions`."""
         scores: dict[str, float] = self.task.score(answers, rows, self.encoder)
         return scores
+
+
+def _params(task: Any, params: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+    """Whether details are asked for, and the task's options."""
+    known = [*getattr(task, "OPTIONS", {}), *(["details"] if hasattr(task, "SHOWN") else [])]
+    unknown = [name for name in params if name not in known]
+    if unknown:
+        raise UsageError(f"unknown option `{unknown[0]}`; known here: {', '.join(known) or 'none'}")
+    return bool(params.get("details")), {name: value for name, value in params.items() if name != "details"}
 
 
 def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> Any:

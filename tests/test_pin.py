@@ -201,6 +201,15 @@ def test_what_was_downloaded_for_the_pin_is_not_downloaded_again(home: Path, ser
     assert (home / "data/raw/farm/farm.csv").read_bytes() == GROWN
 
 
+def test_a_zip_with_several_members_is_downloaded_and_pinned_once_for_all(home: Path, server: Server) -> None:
+    server.pages["/farm.zip"] = Page(GROWN)
+    old = {"url": server.url("/farm.zip"), "bytes": len(BODY), "sha256": sha256(BODY)}
+    conf = workspace(home, {"canonical": [{"file": name, "member": f"farm/{name}", **old} for name in ("a", "b")]})
+    assert [(c.file, c.after.sha256) for c in pin.pin(conf, pause=0)] == [("a", sha256(GROWN)), ("b", sha256(GROWN))]
+    assert server.asked == [None]
+    assert all(entry["bytes"] == len(GROWN) for entry in config.dataset("farm").sources["canonical"])
+
+
 @pytest.mark.parametrize(("tag", "heeds"), [(None, True), ('"1"', True), ('"1"', False), ('W/"1"', True)])
 def test_a_file_that_changes_while_it_is_pinned_is_never_a_mixture(
     tag: str | None, heeds: bool, home: Path, server: Server

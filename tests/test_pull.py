@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -296,6 +298,65 @@ def test_one_content_under_two_names_is_two_files(home: Path, server: Server) ->
     entry = pinned(url=server.url("/farm.csv"))
     pull.pull(workspace(home, {"canonical": [entry, entry | {"file": "twin.csv"}]}), home / "out", pause=0)
     assert (home / "out/farm.csv").read_bytes() == (home / "out/twin.csv").read_bytes() == BODY
+
+
+def zipped(**members: bytes) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            archive.writestr(name.replace("__", "/"), body)
+    return whole.getvalue()
+
+
+def member(name: str, body: bytes, **keys: str) -> dict[str, Any]:
+    return pinned(body, **keys) | {"file": f"{Path(name).name}", "member": name}
+
+
+def test_members_of_one_zip_are_files_and_it_is_downloaded_once(home: Path, server: Server) -> None:
+    body = zipped(farm__a=BODY, farm__b=OTHER)
+    server.pages["/farm.zip"] = Page(body, drops=[101])
+    url = server.url("/farm.zip")
+    entries = [member("farm/a", body, url=url), member("farm/b", body, url=url)]
+    pull.pull(workspace(home, {"canonical": [*entries, pinned(body, url=url)]}), home / "out", pause=0)
+    assert server.asked == [None, "bytes=101-"]
+    files = snapshot(home / "out")
+    assert (files["a"], files["b"], files["farm.csv"]) == (BODY, OTHER, body) and len(files) == 4
+    assert not list((home / ".scratch/downloads").glob("*.part"))
+
+
+def test_a_mirror_may_hold_the_zip(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = zipped(farm__a=BODY)
+    (home / "mirror").mkdir()
+    (home / "mirror/farm.zip").write_bytes(body)
+    monkeypatch.setenv("SEXTANT_MIRROR", f"{home}/mirror")
+    pull.pull(workspace(home, {"mirror": [member("farm/a", body, path="farm.zip")]}, "mirror"), home / "out")
+    assert sorted(snapshot(home / "out")) == ["a", "source.json"] and (home / "out/a").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (zipped(farm__b=BODY), r"the zip of `a` has no member farm/a; it has farm/b, …; mend `member` in"),
+        (BODY, r"`a` cannot be taken out of its zip \(.*not a zip file.*\); mend the source"),
+        (zipped(farm__a=BODY)[:-40], r"`a` cannot be taken out of its zip \(.*not a zip file.*\); mend the source"),
+        (zipped(farm__a=BODY).replace(BODY[:1], b"x"), r"`a` cannot be taken out of its zip"),
+    ],
+    ids=["another member", "no zip", "a truncated zip", "a broken zip"],
+)
+def test_a_zip_without_its_member_leaves_the_folder_as_it_was(
+    body: bytes, message: str, home: Path, server: Server, raw: Path
+) -> None:
+    server.pages["/farm.zip"] = Page(body)
+    conf = workspace(home, {"canonical": [member("farm/a", body, url=server.url("/farm.zip"))]})
+    with pytest.raises(DataError, match=message) as refused:
+        pull.pull(conf, raw, pause=0)
+    assert "\n" not in str(refused.value) and snapshot(raw) == {"farm.csv": b"an earlier pull"}
+
+
+def test_a_member_cannot_be_named_so_that_it_climbs_out(home: Path) -> None:
+    conf = workspace(home, {"canonical": [member("../a", BODY, url="https://example.org/a.zip")]})
+    with pytest.raises(UsageError, match="`member` is '../a'; .*does not climb out"):
+        pull.check_sources(conf)
 
 
 def test_a_left_over_of_other_bytes_is_downloaded_whole_once(home: Path, server: Server) -> None:

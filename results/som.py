@@ -7,16 +7,14 @@
 epochs were chosen on val. Writes results/som.md: mean and standard deviation over the five splits.
 """
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from sextant import baselines, config, files, optimizers, rooms, saved, train
-from sextant.errors import DataError, UsageError, run
+from sextant import baselines, config, files, pull, rooms, train
+from sextant.errors import UsageError, run
 
 SALTS = range(5)
 SHARES = {"train": 0.7, "val": 0.1, "gate": 0.0, "test": 0.2}  # nothing is registered here, so no gate part
@@ -25,36 +23,11 @@ OVERRIDES = ["source=mirror", "budget=standard"]
 
 
 def rows(conf: config.DatasetConf) -> Any:
-    """The real rows, held to the digest in conf."""
-    if not os.environ.get("SEXTANT_MIRROR"):
-        raise UsageError("SEXTANT_MIRROR is not set; name the folder with the real data, as for `make repro`")
-    kind, (entry,) = rooms.module("data", conf.kind), conf.sources["mirror"]
-    path = Path(os.environ["SEXTANT_MIRROR"], entry["path"])
-    if files.sha256(path) != entry["sha256"]:
-        raise DataError(f"{path} has another sha256 than conf/dataset/{conf.name}.yaml; bring the pinned file")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, entry["file"]).write_bytes(path.read_bytes())
-        return kind.repair(kind.read(Path(folder), conf.columns), conf.columns)
-
-
-def trained(conf: config.ModelConf, kind: Any, parts: dict[str, Any], columns: Any) -> saved.Saved:
-    """The model of `conf`, trained on train and val as the stage does, without a tracked run."""
-    schedule = optimizers.Schedule(**conf.schedule)
-    encoder, task = kind.Encoder.fit(parts["train"], columns), rooms.module("tasks", conf.task)
-    batch = {part: encoder.encode(parts[part]) for part in ("train", "val")}
-    torch.set_num_threads(schedule.threads)
-    torch.manual_seed(train.derived_seed(conf.seed, "initialise"))
-    net = saved.build(conf.family, encoder.sizes, conf.net)
-    net.initialise(batch["train"])
-    learner = train.Learner(
-        net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, lambda row: None
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        best, epoch = train.fit(
-            learner, Path(folder), conf.trainer, "min" if task.METRICS[schedule.monitor] == "down" else "max"
-        )
-    calibration = task.calibrate(saved.outputs(best, batch["val"]), batch["val"])
-    return saved.Saved({"task": conf.task, "net": conf.net, "calibration": calibration, "epoch": epoch}, best, encoder)
+    """The real rows, as the pipeline brings and repairs them."""
+    kind = rooms.module("data", conf.kind)
+    with tempfile.TemporaryDirectory() as place:
+        pull.pull(conf, Path(place) / "raw")
+        return kind.repair(kind.read(Path(place) / "raw", conf.columns), conf.columns)
 
 
 def scored(conf: config.ModelConf, data: config.DatasetConf, raw: Any, salt: int) -> dict[tuple[str, str], dict]:
@@ -62,7 +35,9 @@ def scored(conf: config.ModelConf, data: config.DatasetConf, raw: Any, salt: int
     kind = rooms.module("data", data.kind)
     split = data.split.model_copy(update={"salt": salt, "shares": config.Shares(**SHARES)})
     parts = kind.split(raw, data.columns, split)
-    model = trained(conf, kind, parts, data.columns)
+    profile = {"kind": data.kind, "source": data.chosen_source, "digest": "", "layout": data.columns.model_dump()}
+    with tempfile.TemporaryDirectory() as folder:
+        model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
     answers = {"som": model.answer}
     for name, fit in baselines.of(conf.task).items():
         answers[name] = rooms.call(fit, parts["train"], data.columns, encoder=model.encoder, net=conf.net)

@@ -95,7 +95,7 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
 
     with tempfile.TemporaryDirectory() as place:
         rows = Path(place) / "rows.parquet"
-        getattr(kind, "ask", kind.write)(questions, rows)  # where a part is not what a champion is asked with
+        getattr(kind, "ask", kind.write)(questions, rows)  # of pictures, say, champions want the files
 
         def asked(uri: str) -> tuple[dict[str, float] | None, str]:
             """The scores of a packed model, or why it has none."""

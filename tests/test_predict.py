@@ -219,10 +219,16 @@ def test_given_files_are_left_as_they_are(asked: pd.DataFrame, tmp_path: Path, a
     assert files.sha256(rows) == before[0] and (tmp_path / "far/answers.csv").is_file()
 
 
-@pytest.mark.parametrize("words", [[], ["model=ann"], ["input=x.csv"], ["model=ann", "input=x.csv", "lr=1"]])
+@pytest.mark.parametrize("words", [[], ["model=ann"], ["input=x.csv"], ["model=ann", "lr=1"]])
 def test_a_question_without_model_or_rows_is_answered_with_the_usage(words: list[str]) -> None:
     with pytest.raises(UsageError, match="expected: make predict MODEL=<model> INPUT=<file of rows>"):
         predict.main(words)
+
+
+def test_an_option_that_the_task_does_not_have_is_refused(asked: pd.DataFrame, tmp_path: Path) -> None:
+    rows = written(asked, tmp_path / "rows.csv")
+    with pytest.raises(UsageError, match="unknown option `lr`; known here: none"):
+        predict.main([f"model={MODEL}", f"input={rows}", "lr=1"])
 
 
 # --- which champion, and by which code --------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import twins
 import yaml
 from PIL import Image
 
@@ -542,14 +543,11 @@ def test_idx_files_that_are_none_are_refused(file, content, message, digits):
 CONF = yaml.safe_load((ROOT / "conf/dataset/cats_dogs.yaml").read_text(encoding="utf-8"))
 SUITE = yaml.safe_load((ROOT / "conf/expectations/cats_dogs.yaml").read_text(encoding="utf-8"))
 PETS = images.Columns(**CONF["columns"])
-TWIN = images.Twin(**CONF["twin"])
 
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    folder = tmp_path_factory.mktemp("twin")
-    images.write_twin(TWIN, PETS, folder)
-    return images.read(folder, PETS)
+    return images.read(twins.raw("cats_dogs", tmp_path_factory), PETS)
 
 
 def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import twins
 import yaml
 from torch import Tensor
 
@@ -45,24 +46,17 @@ def first(batch: Any, rows: slice) -> Any:
     return type(batch)(*(t[rows] for t in batch))
 
 
-def prepared(conf: config.DatasetConf, folder: Path) -> dict[str, pd.DataFrame]:
-    kind = rooms.module("data", conf.kind)
-    kind.write_twin(conf.twin, conf.columns, folder)
-    return prepare.prepare(kind.read(folder, conf.columns), conf)
-
-
 @pytest.fixture(scope="module", params=MODELS)
 def case(request, tmp_path_factory) -> SimpleNamespace:
     """A model at `budget: smoke`, and of its data set 211 rows to train on and at most 97 to score."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         conf = config.model(request.param, ["budget=smoke"])
-        dataset = config.dataset(conf.dataset)
+    dataset = twins.conf_of(conf.dataset)
     torch.set_num_threads(conf.schedule["threads"])  # two tests at once on two cores would wait for each other
-    if dataset.twin is None:
-        pytest.skip(f"{conf.dataset} has no twin")
-    parts = prepared(dataset, tmp_path_factory.mktemp(conf.dataset))
-    encoder = rooms.module("data", dataset.kind).Encoder.fit(parts["train"], dataset.columns)
+    kind = rooms.module("data", dataset.kind)
+    parts = prepare.prepare(kind.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns), dataset)
+    encoder = kind.Encoder.fit(parts["train"], dataset.columns)
     rows = {"train": parts["train"].head(211), "val": parts["val"].head(97)}
     return SimpleNamespace(
         conf=conf,

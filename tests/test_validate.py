@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from twins import raw
 
 from sextant import config, rooms, validate
 from sextant.errors import DataError, UsageError
@@ -233,13 +235,12 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frame]:
     """The table of every listed twin, as the stage reads it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        return {name: _twin(name, tmp_path_factory.mktemp(name)) for name in LISTED if config.dataset(name).twin}
+        confs = {name: conf for name in LISTED if (conf := config.dataset(name)).twin}
+    return {name: _table(conf, raw(name, tmp_path_factory)) for name, conf in confs.items()}
 
 
-def _twin(name: str, folder: Path) -> Frame:
-    conf = config.dataset(name)
+def _table(conf: config.DatasetConf, folder: Path) -> Frame:
     kind = rooms.module("data", conf.kind)
-    kind.write_twin(conf.twin, conf.columns, folder)
     return kind.table(kind.read(folder, conf.columns), conf.columns)
 
 
@@ -305,8 +306,7 @@ def test_the_real_table_is_accepted(name: str, tmp_path: Path, monkeypatch: pyte
     for entry in conf.sources.get("mirror", []):
         (tmp_path / entry["file"]).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / entry["file"]).symlink_to(MIRROR / entry["path"])
-    kind = rooms.module("data", conf.kind)
-    results = validate.validate(kind.table(kind.read(tmp_path, conf.columns), conf.columns), SUITES[name])
+    results = validate.validate(_table(conf, tmp_path), SUITES[name])
     assert validate.refusal(name, results) is None
     wrong = [result for result in results if not result["success"]]
     failed = {(r["severity"], validate._columns(r | r["kwargs"])[0], r["unexpected"]) for r in wrong}
@@ -491,12 +491,11 @@ NAME = LISTED[0]
 
 
 @pytest.fixture
-def pulled(workspace: Path) -> Path:
+def pulled(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the twin of the first data set as pull leaves it."""
-    raw = workspace / "data/raw" / NAME
-    raw.mkdir(parents=True)
-    _twin(NAME, raw)
-    write_json(raw / "source.json", {"source": "embedded", "files": {}})
+    folder = workspace / "data/raw" / NAME
+    shutil.copytree(raw(NAME, tmp_path_factory), folder)
+    write_json(folder / "source.json", {"source": "embedded", "files": {}})
     return workspace
 
 

@@ -19,7 +19,7 @@ import twins
 import yaml
 from torch import Tensor
 
-from sextant import baselines, config, optimizers, prepare, rooms, saved, train
+from sextant import baselines, config, data, optimizers, prepare, rooms, saved, train
 from sextant.errors import SextantError
 from sextant.files import folder_digest
 
@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 LISTED = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
 CONFS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
 MODELS = [name for name in CONFS if name in LISTED]  # a conf without a line is switched off
+CHEAPER = {"images": ["dataset.columns.size=16"]}  # by kind: what the laws do not need and would wait for
 
 
 def test_every_model_of_params_yaml_is_found_here():
@@ -48,24 +49,25 @@ def first(batch: Any, rows: slice) -> Any:
 
 @pytest.fixture(scope="module", params=MODELS)
 def case(request, tmp_path_factory) -> SimpleNamespace:
-    """A model at `budget: smoke`, and of its data set 211 rows to train on and at most 97 to score."""
+    """A model at `budget: smoke`, and of its data set's twin 211 to train on and at most 97 to score: rows, windows of
+    days, users or whatever a batch has along its first axis."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         conf = config.model(request.param, ["budget=smoke"])
     dataset = twins.conf_of(conf.dataset)
-    torch.set_num_threads(conf.schedule["threads"])  # two tests at once on two cores would wait for each other
+    dataset = twins.conf_of(conf.dataset, *CHEAPER.get(dataset.kind, []))
+    torch.set_num_threads(1)  # two tests at once on two cores would wait for each other
     kind = rooms.module("data", dataset.kind)
     parts = prepare.prepare(kind.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns), dataset)
     encoder = kind.Encoder.fit(parts["train"], dataset.columns)
-    rows = {"train": parts["train"].head(211), "val": parts["val"].head(97)}
     return SimpleNamespace(
         conf=conf,
         kind=dataset.kind,
         columns=dataset.columns,
         task=rooms.module("tasks", conf.task),
         encoder=encoder,
-        rows=rows,
-        batch={part: encoder.encode(found) for part, found in rows.items()},
+        parts=parts,
+        batch={part: first(encoder.encode(parts[part]), slice(n)) for part, n in (("train", 211), ("val", 97))},
     )
 
 
@@ -107,7 +109,7 @@ def test_batched_equals_one_by_one(case, net):
 
 
 def test_permuted_rows_have_permuted_answers(case, net):
-    order = torch.randperm(len(case.rows["val"]))
+    order = torch.randperm(len(case.batch["val"][0]))
     before, after = (saved.outputs(net, first(case.batch["val"], rows)) for rows in (slice(None), order))
     for name in before:
         torch.testing.assert_close(after[name], before[name][order], rtol=1e-5, atol=1e-5)
@@ -166,22 +168,21 @@ def test_what_is_saved_is_all_there_is(case, net, tmp_path):
     }
     saved.save(tmp_path / "model", card, net, case.encoder)
     again, now = saved.load(tmp_path / "model"), saved.Saved(card, net, case.encoder)
-    pd.testing.assert_frame_equal(again.predict(case.rows["val"]), now.predict(case.rows["val"]))
+    question = case.encoder.question(case.parts["val"])
+    pd.testing.assert_frame_equal(again.predict(question), now.predict(question))
     saved.save(tmp_path / "again", card, again.net, again.encoder)
     assert folder_digest(tmp_path / "again") == folder_digest(tmp_path / "model")
 
 
 def test_one_answer_a_row_in_the_form_of_the_baselines(case, net):
-    found = saved.outputs(net, case.batch["val"])
-    calibration = case.task.calibrate(found, case.batch["val"])
-    answers = case.task.answers(found, case.rows["val"], case.encoder, calibration)
-    fit = next(iter(baselines.of(case.conf.task).values()))
-    asked = {"encoder": case.encoder, "net": case.conf.net}
-    theirs = rooms.call(fit, case.rows["train"], case.columns, **asked)(case.rows["val"])
-    assert answers.columns.tolist() == theirs.columns.tolist()
-    assert len(answers) == len(case.rows["val"]) and not answers.isna().any().any()
+    rows = case.parts["val"]
+    calibration = case.task.calibrate(saved.outputs(net, case.batch["val"]), case.batch["val"])
     model = saved.Saved({"task": case.conf.task, "calibration": calibration}, net, case.encoder)
-    scores = model.score(model.answer(model.questions(case.rows["val"])), case.rows["val"])
+    answers, fit = model.answer(rows), next(iter(baselines.of(case.conf.task).values()))
+    theirs = rooms.call(fit, case.parts["train"], case.columns, encoder=case.encoder, net=case.conf.net)(rows)
+    assert answers.columns.tolist() == theirs.columns.tolist()
+    assert len(answers) == len(theirs) == len(data.scored(rows)) and not answers.isna().any().any()
+    scores = model.score(model.answer(model.questions(rows)), rows)
     assert list(scores) == list(case.task.METRICS) and all(map(math.isfinite, scores.values()))
 
 

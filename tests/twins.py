@@ -11,11 +11,11 @@ from sextant import config, rooms
 LISTED: list[str] = yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]
 
 
-def conf_of(name: str) -> config.DatasetConf:
+def conf_of(name: str, *overrides: str) -> config.DatasetConf:
     """The conf of a data set that has a twin; skips the test for one that has none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        found = config.dataset(name)
+        found = config.dataset(name, overrides)
     if found.twin is None:
         pytest.skip(f"{name} has no twin")
     return found

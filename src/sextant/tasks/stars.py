@@ -47,7 +47,7 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     """The metrics on val during training."""
     asked = batch.target > 0
-    whole, unseen = output(outputs, "stars").double().numpy(), (batch.known == 0).numpy()
+    whole, unseen = output(outputs, "stars").double().numpy(), ((batch.known == 0) | asked).numpy()
     user, item = (index.numpy() for index in asked.nonzero(as_tuple=True))
     rank = np.zeros(len(user), int)
     for one, own in zip(*_groups(user), strict=True):

@@ -1,4 +1,4 @@
-"""What the tests share: a workspace of plain files, and one smoke chain made once and copied."""
+"""What the tests share: a workspace of plain files, and two smoke chains made once and copied."""
 
 import json
 import os
@@ -195,16 +195,39 @@ def made_once(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callabl
     return Clone(place / "clone")
 
 
+ONE_MODEL = """
+datasets:
+  - churn
+models:
+  ann: {family: ann, dataset: churn}
+"""
+
+
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The whole pipeline at `budget: smoke`, run once, registered and committed. Not to be changed: see `road`."""
+    """One model's pipeline at `budget: smoke`, run once, registered and committed. Not to be changed: see `road`."""
 
     def make(path: Path) -> None:
         clone = fresh_clone(path)
+        params = path / "params.yaml"
+        params.write_text(params.read_text().partition("\ndatasets:")[0] + ONE_MODEL)
         clone.repro()
-        clone.commit("the smoke chain")
+        clone.commit("the chain of one model")
 
     return made_once("chain", tmp_path_factory, make)
+
+
+@pytest.fixture(scope="session")
+def whole_chain(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The same of every model that params.yaml lists. Not to be changed."""
+
+    def make(path: Path) -> None:
+        clone = copied(chain, path)
+        clone.run("git", "checkout", "-q", "HEAD~", "--", "params.yaml")
+        clone.repro()
+        clone.commit("the chain of every model")
+
+    return made_once("whole_chain", tmp_path_factory, make)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_an_experiment_in_the_workspace_is_tracked_and_judges_nothing(chain: Clo
 def test_what_is_kept_of_an_experiment_is_judged_once(
     chain: Clone, experimented: Clone, twice: Clone, tmp_path: Path
 ) -> None:
-    assert twice.versions() == sorted([*chain.versions(), ("sextant-ann-twin", "2", True)])
+    assert twice.versions() == [*chain.versions(), ("sextant-ann-twin", "2", True)]
     decision = twice.read_json("reports/decisions/ann.json")
     assert (decision["version"], decision["against"]) == ("2", "1")
     assert decision["digest"] == folder_digest(twice.path / "models/ann")

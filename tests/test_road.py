@@ -1,6 +1,7 @@
 """The pipeline as DVC runs it: what an edit reruns, and that all that is tracked is a function of commit and data."""
 
 import json
+import math
 import re
 import resource
 from collections.abc import Callable, Iterable
@@ -19,16 +20,20 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 DATASETS: list[str] = PARAMS["datasets"]
 MODELS: dict[str, dict[str, str]] = PARAMS["models"]
 TASKS = {model: yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text())["task"] for model in MODELS}
+SMALL = [
+    *(f"reports/metrics/{model}.json" for model in MODELS),
+    *(f"reports/validation/{dataset}.json" for dataset in DATASETS),
+]
 
 
 def test_there_are_models_and_data_sets() -> None:
-    assert "ann" in MODELS and "churn" in DATASETS
+    assert len(MODELS) >= 6 and len(DATASETS) >= 5
 
 
 @pytest.fixture(scope="module")
-def copy(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """For all that leaves it as it was; DVC does not work in `chain` itself, which others copy meanwhile."""
-    return copied(chain, tmp_path_factory.mktemp("copy") / "clone")
+def copy(whole_chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """For all that leaves it as it was; DVC does not work in `whole_chain` itself, which others copy meanwhile."""
+    return copied(whole_chain, tmp_path_factory.mktemp("copy") / "clone")
 
 
 # --- the chain as it came out -----------------------------------------------------------------------------------------
@@ -40,32 +45,42 @@ def outs(clone: Clone) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
 
 
-def test_a_second_repro_runs_no_stage_and_takes_at_most_three_seconds(copy: Clone) -> None:
+def test_a_second_repro_runs_no_stage_and_takes_at_most_five_seconds(copy: Clone) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert copy.repro() == []
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # Seconds of the processor: those on the wall say as much of what else runs here.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
     assert copy.changed() == []
 
 
 def test_a_chain_changes_the_lock_and_the_small_reports_and_nothing_else(copy: Clone) -> None:
-    committed = copy.run("git", "show", "--format=", "--name-only").stdout.split()
-    metrics = [f"reports/metrics/{model}.json" for model in MODELS]
-    validation = [f"reports/validation/{dataset}.json" for dataset in DATASETS]
-    assert sorted(committed) == sorted(["dvc.lock", *metrics, *validation])
+    (root,) = copy.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.split()
+    assert sorted(copy.run("git", "diff", "--name-only", root).stdout.split()) == sorted(["dvc.lock", *SMALL])
     assert copy.changed() == []
 
 
-def test_outputs_carry_no_path_no_time_and_no_run(chain: Clone) -> None:
-    runs = [run.encode() for (run,) in chain.ask("SELECT run_uuid FROM runs")]
+def test_every_model_is_judged_and_shown(copy: Clone) -> None:
+    page = (copy.path / "reports/index.html").read_text()
+    for model, line in MODELS.items():
+        metrics = copy.read_json(f"reports/metrics/{model}.json")
+        scored = [metrics["val"], metrics["test"], *metrics["baselines"].values()]
+        assert all(math.isfinite(value) for scores in scored for value in scores.values())
+        assert metrics["dataset"] == line["dataset"]
+        decision = copy.read_json(f"reports/decisions/{model}.json")
+        assert decision["decision"] in ("promoted", "not promoted") and decision["reason"]
+        assert re.search(rf">\s*{model}\s*<", page)
+
+
+def test_outputs_carry_no_path_no_time_and_no_run(whole_chain: Clone) -> None:
+    runs = [run.encode() for (run,) in whole_chain.ask("SELECT run_uuid FROM runs")]
     date = re.compile(rb"\b%d-[01]\d-[0-3]\d" % datetime.now().year)
-    places = [chain.path / "dvc.lock", *(chain.path / out for out in outs(chain))]
+    places = [whole_chain.path / "dvc.lock", *(whole_chain.path / out for out in outs(whole_chain))]
     files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file()]
     assert len(files) > 15 and len(runs) >= len(MODELS)
     for file in files:
         content = file.read_bytes()
-        assert str(chain.path.parent).encode() not in content, f"{file} names the folder it was made in"
+        assert str(whole_chain.path.parent).encode() not in content, f"{file} names the folder it was made in"
         assert not date.search(content), f"{file} says when it was made"
         assert not any(run in content for run in runs), f"{file} names a run of MLflow"
 
@@ -104,20 +119,19 @@ for name in DATASETS:
     url = with_other(r"url: \S+", "url: https://example.org/x")
     EDITS |= {
         f"{name} url": (conf, url, stages("pull", [name])),
-        f"{name} split": (conf, with_other(r"salt: \d+", "salt: 123"), stages("prepare", [name])),
+        f"{name} split": (conf, with_other(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123"), stages("prepare", [name])),
         f"{name} suite": (f"conf/expectations/{name}.yaml", comment, stages("validate", [name])),
     }
 for name, line in MODELS.items():
     conf, code = f"conf/model/{name}.yaml", f"src/sextant/models/{line['family']}.py"
     kin = [other for other in MODELS if MODELS[other]["family"] == line["family"]]
-    title = with_other(r'canvas\("', 'canvas("Look: ')
     EDITS |= {
         f"{name} gate": (conf, with_other("margin: .*", "margin: 0.0123"), stages("register", [name])),
         f"{name} optimizer": (conf, with_other(r"  lr: \d\S*", "  lr: 0.0123"), stages("train", [name])),
         f"{name} comment": (conf, comment, set()),
         f"{name} other budget": (conf, with_other("^  full:.*", r"\g<0> # more"), set()),
         f"{name} code": (code, comment, stages("train evaluate register", kin)),
-        f"{name} figure": (f"src/sextant/figures/{TASKS[name]}.py", title, stages("evaluate", MODELS)),
+        f"{name} figure": (f"src/sextant/figures/{TASKS[name]}.py", comment, stages("evaluate", MODELS)),
         f"{name} baseline": (f"src/sextant/baselines/{TASKS[name]}.py", comment, stages("evaluate register", MODELS)),
     }
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from sextant import baselines, evaluate, saved
+from sextant import baselines, evaluate, rooms, saved
 from sextant.data import tabular
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest
@@ -108,7 +108,7 @@ def test_the_metrics_are_scores_of_what_is_answered(model):
     assert found["val"] == score(model.answer(PARTS["val"]), PARTS["val"], model.encoder)
     assert found["test"] == score(answers["model"], PARTS["test"], model.encoder)
     for name, fit in baselines.of("classification").items():
-        theirs = fit(PARTS["train"], COLUMNS)(PARTS["test"])
+        theirs = rooms.call(fit, PARTS["train"], COLUMNS, encoder=model.encoder)(PARTS["test"])
         pd.testing.assert_frame_equal(answers[name], theirs)
         assert found["baselines"][name] == score(theirs, PARTS["test"], model.encoder)
 

@@ -61,7 +61,7 @@ def test_coverage_is_neither_up_nor_down_and_not_monitored(workspace: Path) -> N
     assert forecasting.METRICS["coverage_90"] == forecasting.COVERAGE
     path = workspace / "conf/model/rnn.yaml"
     path.write_text(path.read_text().replace("monitor: pinball", "monitor: coverage_90"))
-    with pytest.raises(UsageError, match="`monitor` is coverage_90, of which neither more nor less is better; choose"):
+    with pytest.raises(UsageError, match="`coverage_90` cannot pick an epoch; choose from: rmse, mae, pinball, skill"):
         config.check_model(config.model("rnn"))
 
 

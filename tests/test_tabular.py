@@ -347,6 +347,18 @@ def test_train_is_standardised_and_every_level_has_a_code(rows):
     assert [encoder.classes[i] for i in batch.target] == rows["class"].tolist()
 
 
+def test_a_baseline_reads_what_a_net_does(rows):
+    """Flat: the numbers as the batch has them, then a 1 at the code of each category."""
+    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    flat, batch = encoder.flat(rows), encoder.encode(rows)
+    codes = [
+        np.eye(n + 1)[code][:, 1:] for code, n in zip(batch.categories.T, encoder.sizes["cardinalities"], strict=True)
+    ]
+    np.testing.assert_allclose(flat, np.hstack([batch.numeric.numpy(), *codes]), atol=1e-6)
+    strange = rows.head(5).assign(colour="mauve")
+    assert (encoder.flat(strange)[:, 2 : 2 + encoder.sizes["cardinalities"][0]] == 0).all()
+
+
 def test_rows_are_encoded_one_by_one_as_together(rows):
     encoder = tabular.Encoder.fit(rows, COLUMNS)
     together = encoder.encode(rows)

@@ -297,9 +297,9 @@ def test_a_faulty_conf_is_refused_by_name(change, message):
 
 
 @pytest.mark.slow
-def test_the_chain_beats_logistic_regression_on_pixels_by_far(chain):
+def test_the_chain_beats_logistic_regression_on_pixels_by_far(whole_chain):
     """Even at the smoke budget: the twin's classes are of shape and texture."""
-    found = chain.read_json("reports/metrics/cnn.json")
+    found = whole_chain.read_json("reports/metrics/cnn.json")
     assert found["test"]["accuracy"] > found["baselines"]["logistic_regression"]["accuracy"] + 0.15
-    assert (chain.path / "reports/figures/cnn/worst.svg").is_file()
+    assert (whole_chain.path / "reports/figures/cnn/worst.svg").is_file()
     assert np.isfinite([value for scores in found["baselines"].values() for value in scores.values()]).all()

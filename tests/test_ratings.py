@@ -64,17 +64,17 @@ def other(**changes: object) -> ratings.Columns:
 
 
 def test_the_files_are_read_as_upstream_writes_them(folder):
-    (folder / "u.item").write_bytes("1|Cérémonie, La (1995)|01-Jan-1995||x|0\n2|187 (1997)||||1\n".encode("latin-1"))
-    (folder / "u1.base").write_text("7\t1\t5\t874965758\n")
-    (folder / "u1.test").write_text("7\t2\t3\t876893171\n9\t1\t1\t878542960\n")
+    """Rows that nobody gave, of films that nobody made."""
+    films = "1|Fenêtre à l'Île, Une (2031)|01-Jan-2031||x|0\n2|61 (2032)||||1\n"
+    (folder / "u.item").write_bytes(films.encode("latin-1"))
+    (folder / "u1.base").write_text("7\t1\t2\t101\n")
+    (folder / "u1.test").write_text("7\t2\t4\t103\n9\t1\t5\t107\n")
     raw = ratings.read(folder, COLUMNS)
-    assert raw.items["title"].tolist() == ["Cérémonie, La (1995)", "187 (1997)"]
-    assert raw.ratings.to_numpy().tolist() == [
-        [7, 1, 5, 874965758, False], [7, 2, 3, 876893171, True], [9, 1, 1, 878542960, True],
-    ]  # fmt: skip
+    assert raw.items["title"].tolist() == ["Fenêtre à l'Île, Une (2031)", "61 (2032)"]
+    assert raw.ratings.to_numpy().tolist() == [[7, 1, 2, 101, False], [7, 2, 4, 103, True], [9, 1, 5, 107, True]]
     table = ratings.table(raw, COLUMNS)
     assert list(table) == COLUMNS.all == ["user", "item", "rating", "timestamp", "title"]
-    assert table["title"].tolist() == ["Cérémonie, La (1995)", "187 (1997)", "Cérémonie, La (1995)"]
+    assert table["title"].tolist() == ["Fenêtre à l'Île, Une (2031)", "61 (2032)", "Fenêtre à l'Île, Une (2031)"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ BAD = {
     "a film id of 0": (change("u.item", 4, "0|Zero (1990)||"), r"u.item row 5 has `item` 0; ids are whole"),
     "no file": (without("u.item"), r"u.item is not there; `make pull` brings it"),
     "an empty file": (empty("u1.base"), r"u1.base is empty; expected user, item, rating"),
-    "another delimiter": (change("u.item", 0, "1, Toy Story"), r"u.item: item 1, Toy Story has no `title`|has `item`"),
+    "another delimiter": (change("u.item", 0, "1, Glass Harbour"), r"u.item: item 1, Glass Harbour has no `title`|has `item`"),
 }
 
 

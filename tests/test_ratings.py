@@ -1,6 +1,7 @@
 """Ratings: the upstream files and what is wrong with them, parts with their context, the question, the twin."""
 
 import json
+import math
 import os
 import warnings
 from pathlib import Path
@@ -287,6 +288,14 @@ REFUSED = {
     "seven stars": (question([1, 2, 7]), "row 1 has `rating` 7; expected one of 1, 2, 3, 4, 5"),
     "a user id of 0": (question([0, 2, 3]), "row 1 has `user` 0; ids are whole numbers from 1"),
     "a film id in letters": (question([1, "two", 3]), "row 1 has `item` two; ids are whole numbers"),
+    "a user id without end": (question([1, 2, 3], [math.inf, 2, 3]), "row 2 has `user` inf; ids are whole numbers"),
+    "half a user": (question([1, 2, 3], [1.5, 2, 3]), "row 2 has `user` 1.5; ids are whole numbers"),
+    "a user id of no number": (question([1, 2, 3], [math.nan, 2, 3]), "row 2 has `user` nan; ids are whole numbers"),
+    **{
+        f"{name} as an id": (question([1, 2, 3], [big, 2, 3]), r"row 2 has `user` [\d.e+]+; ids are .* below 2\*\*53")
+        for name, big in {"1e20": 1e20, "2**53": 2**53, "2**63": 2**63, "2**64": 2**64, "2.0**63": 2.0**63}.items()
+    },
+    "a film id without end": (question([1, -math.inf, 3]), "row 1 has `item` -inf; ids are whole numbers"),
     "a pair twice": (question([1, 2, 3], [1, 2, None]), "row 2: user 1 and item 2 are there twice"),
 }
 
@@ -296,6 +305,11 @@ def test_a_question_that_cannot_be_answered_is_refused(encoder, frame, message):
     with pytest.raises(DataError, match=message) as refused:
         encoder.check(frame)
     assert "\n" not in str(refused.value)
+
+
+def test_the_greatest_id_is_taken_as_it_is(encoder):
+    greatest = 2**53 - 1
+    assert encoder.check(question([1, 2, 3], [greatest, 2, 3]))["user"].tolist() == [1, greatest]
 
 
 def test_a_user_of_whom_nothing_is_known_is_answered_with_a_warning(encoder):

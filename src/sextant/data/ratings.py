@@ -331,13 +331,14 @@ def _checked(ratings: pd.DataFrame, columns: Columns, unrated: bool = False) -> 
 
 
 def _ids(column: pd.Series, name: str, file: str | None = None) -> pd.Series:
-    """Ids as integers; raises DataError for one that is no whole number from 1."""
+    """Ids as integers; raises DataError for one that is no whole number from 1, or that a float may have rounded."""
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = ~((numbers >= 1) & (numbers == np.floor(numbers))).to_numpy()
+    wrong = ~((numbers >= 1) & (numbers < 2**53) & (numbers == np.floor(numbers))).to_numpy()
     if wrong.any():
         where = f"{file} " if file else ""
         raise DataError(
-            f"{where}row {_first(wrong)} has `{name}` {column[wrong].iloc[0]}; ids are whole numbers from 1; correct it"
+            f"{where}row {_first(wrong)} has `{name}` {column[wrong].iloc[0]};"
+            " ids are whole numbers from 1 and below 2**53; correct it"
         )
     return numbers.astype(np.int64)
 

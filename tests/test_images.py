@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import zipfile
 from collections.abc import Callable, Iterable
@@ -228,6 +229,32 @@ def test_the_fingerprint_tells_where_it_grows_brighter():
     assert images._facts(encoded(Image.fromarray(image)))["dhash"] == "ffffffff00000000"
     darker = encoded(Image.fromarray((image / 2).round().astype(np.uint8)).resize((144, 128)), "PNG")
     assert images._facts(darker)["dhash"] == "ffffffff00000000"
+
+
+@pytest.mark.parametrize("at_once", [1, 29, images.AT_ONCE])
+def test_what_looks_alike_differs_in_a_few_bits_at_most(at_once, monkeypatch):
+    """Every pair compared by itself, whatever share of them is looked at together."""
+    monkeypatch.setattr(images, "AT_ONCE", at_once)
+    rng = np.random.default_rng(5)
+    own = rng.integers(0, 2**64, 53, np.uint64)
+    changed = [own[i] ^ np.uint64((1 << i) - 1) for i in range(7)]  # in i bits
+    known = [f"{one:016x}" for one in [*own, *changed]]
+    expected = [False] * len(known)
+    for (i, one), (j, other) in itertools.combinations(enumerate(known), 2):
+        if (int(one, 16) ^ int(other, 16)).bit_count() <= 3:
+            expected[i] = expected[j] = True
+    assert images._lookalike(pd.Series([None, *known, None])).tolist() == [False, *expected, False]
+    assert sum(expected) == 8
+    for nothing in ([], [None], [None, None], known[:1]):
+        assert images._lookalike(pd.Series(nothing, dtype=object)).tolist() == [False] * len(nothing)
+
+
+def test_a_picture_that_does_not_decode_looks_like_none(tmp_path):
+    jpeg = picture(3, 29, 23, "JPEG")
+    pictures = {"learn/cats/1.jpg": jpeg, "learn/cats/2.png": encoded(Image.open(io.BytesIO(jpeg)))}
+    broken = {"learn/dogs/3.jpg": jpeg[:-99], "learn/dogs/4.jpg": jpeg[:-99], "learn/dogs/5.png": picture(5)}
+    table = images.table(images.read(loose(tmp_path, pictures | broken), COLUMNS), COLUMNS)
+    assert table["lookalike"].tolist() == [True, True, False, False, False] and table["lookalike"].dtype == bool
 
 
 @pytest.mark.parametrize("tall", [False, True])
@@ -576,7 +603,7 @@ def test_the_suite_warns_of_a_picture_that_is_there_twice_and_of_nothing_else(tw
 
     found = validate.validate(images.table(twin, PETS), SUITE)
     failed = [(result["kwargs"]["column"], result["severity"]) for result in found if not result["success"]]
-    assert failed == [("sha256", "warning"), ("dhash", "warning")]
+    assert failed == [("sha256", "warning"), ("lookalike", "warning")]
 
 
 DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -640,7 +667,14 @@ def test_the_real_pictures_are_as_described():
         return sorted(sorted(Path(path).stem for path in group["path"]) for _, group in twice.groupby(column))
 
     assert pairs("sha256") == pairs("key") == [["dog.2027", "dog.3082"]]
-    assert pairs("dhash") == [["cat.2565", "cat.3565"], ["cat.2580", "cat.4726"], ["dog.2027", "dog.3082"]]
+    seven = [
+        ("cat.2565", "cat.3565"), ("cat.2580", "cat.4726"), ("cat.3411", "cat.4435"), ("cat.4126", "cat.4575"),
+        ("dog.2027", "dog.3082"), ("dog.74", "dog.180"), ("dog.980", "dog.1273"),
+    ]  # fmt: skip
+    facts.index = pd.Index([Path(path).stem for path in facts["path"]])
+    assert sorted(facts.index[facts["lookalike"]]) == sorted(name for pair in seven for name in pair)
+    for one, other in seven:
+        assert (int(facts["dhash"][one], 16) ^ int(facts["dhash"][other], 16)).bit_count() <= images.ALIKE
 
 
 @pytest.mark.slow

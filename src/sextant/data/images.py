@@ -33,6 +33,8 @@ SPLITS = ("hash",)
 MODES = {1: "L", 3: "RGB"}
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}  # of files that are asked with
 HEAVIEST = 2**26  # bytes of one picture's file
+ALIKE = 3  # bits of 64 in which the fingerprints of pictures that look alike differ at most; with 4 come false ones
+AT_ONCE = 2**20  # pairs of fingerprints
 TABLE = tabular.Columns(  # of questions
     names=None, delimiter=",", unknown=None, key=None, target="image", ignored=["path"], numeric=[], categorical=[]
 )
@@ -88,7 +90,7 @@ class Columns(Strict):
 
     @property
     def all(self) -> list[str]:
-        facts = ["width", "height", "channels", "decodable", "bytes", "sha256", "dhash"]
+        facts = ["width", "height", "channels", "decodable", "bytes", "sha256", "dhash", "lookalike"]
         return ["path", self.target, "test", self.key, *facts]
 
 
@@ -344,10 +346,21 @@ def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """What the expectations look at: the facts of each picture; sizes are None where it does not decode.
 
     `sha256` is of its content, `dhash` 64 bits of what it looks like: whether each of 8 x 8 greys is brighter than the
-    one to its left. Pictures that look alike share them.
+    one to its left. `lookalike` is true of a picture whose `dhash` another one has too but for ALIKE bits.
     """
     facts = pd.DataFrame([_facts(one) for one in raw["raw"]], index=raw.index)
+    facts["lookalike"] = _lookalike(facts["dhash"])
     return pd.concat([raw.drop(columns="raw"), facts], axis=1)[columns.all]
+
+
+def _lookalike(dhash: pd.Series) -> np.ndarray:
+    """Of each fingerprint, whether another one is near; one that is missing is near none."""
+    there = dhash.notna().to_numpy()
+    bits = np.array([int(one, 16) for one in dhash[there]], np.uint64)
+    near = np.zeros(len(dhash), bool)
+    pieces = np.array_split(bits, max(1, len(bits) ** 2 // AT_ONCE))
+    near[there] = np.concatenate([(np.bitwise_count(one[:, None] ^ bits) <= ALIKE).sum(1) > 1 for one in pieces])
+    return near
 
 
 def _facts(raw: bytes | np.ndarray) -> dict[str, Any]:

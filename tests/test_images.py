@@ -197,6 +197,20 @@ def test_the_index_knows_every_picture(tmp_path):
         images.repair(raw, layout)
 
 
+def test_a_picture_that_the_index_names_is_there(tmp_path):
+    """So that a set that lost most of its pictures, evenly, is not taken for a small one."""
+    layout, pictures = columns(index=True), herd(41)
+    lines = [f"{path},{hashlib.sha256(raw).hexdigest()}" for path, raw in pictures.items()]
+    for i, pack in enumerate((loose, zipped)):
+        left = dict(list(pictures.items())[::3])
+        first = min(set(pictures) - set(left))
+        folder = pack(tmp_path / str(i), left)
+        (folder / "index.csv").write_text("\n".join(["path,original", *lines]))
+        with pytest.raises(DataError, match=f"index.csv names 27 pictures that are not there, first {first}; `make pull`"):
+            images.read(folder, layout)
+        assert len(images.read(pack(folder, pictures), layout)) == 41
+
+
 # --- what is known of a picture ---------------------------------------------------------------------------------------
 
 

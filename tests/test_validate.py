@@ -101,7 +101,8 @@ def _repeat(table: Frame, entry: Entry) -> Frame:
 
 
 def _row_count(table: Frame, entry: Entry) -> Frame:
-    return table.head(entry["min_value"] - 1)
+    asked = table.query(entry["row_condition"]) if "row_condition" in entry else table
+    return table.drop(asked.index[entry["min_value"] - 1 :])
 
 
 def _between(table: Frame, entry: Entry) -> Frame:
@@ -430,6 +431,7 @@ FAULTS: list[tuple[dict[Any, Any], str]] = [
     (UNIQUE | {"row_condition": "key.sum() > 1"}, "`row_condition` .*expected comparisons"),
     (UNIQUE | {"row_condition": "@secret == 1"}, "`row_condition` .*expected comparisons"),
     (UNIQUE | {"row_condition": "kay > 1"}, "no column `kay`; did you mean `key`"),
+    (COUNT | {"row_condition": "kay > 1"}, "no column `kay`; did you mean `key`"),
     (UNIQUE | {"column": "cats"}, "no column `cats`; known here: key, share, word"),
     (BETWEEN, "neither `min_value` nor `max_value`"),
     (BETWEEN | {"min_value": 2, "max_value": 1}, "`min_value` 2 is above `max_value` 1"),

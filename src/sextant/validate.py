@@ -123,7 +123,7 @@ EXPECTATIONS: dict[str, str] = {
     "expect_compound_columns_to_be_unique": "column_list mostly? row_condition?",
     "expect_table_columns_to_match_ordered_list": "column_list",
     "expect_table_columns_to_match_set": "column_set exact_match?",
-    "expect_table_row_count_to_be_between": "min_value? max_value?",
+    "expect_table_row_count_to_be_between": "min_value? max_value? row_condition?",
 }
 
 
@@ -182,11 +182,10 @@ def _asks_for_rows(entry: dict[str, Any]) -> bool:
 
 def _columns(entry: dict[str, Any]) -> list[str]:
     """The columns whose values an entry looks at."""
-    if entry["expectation"].startswith("expect_table"):
-        return []
     named = [entry[key] for key in ("column", "column_A", "column_B") if key in entry]
+    listed = [] if entry["expectation"].startswith("expect_table") else entry.get("column_list", [])
     condition = ast.walk(ast.parse(entry.get("row_condition", "True"), mode="eval"))
-    return [*named, *entry.get("column_list", []), *(node.id for node in condition if isinstance(node, ast.Name))]
+    return [*named, *listed, *(node.id for node in condition if isinstance(node, ast.Name))]
 
 
 def _arguments(entry: dict[str, Any]) -> dict[str, Any]:

@@ -228,6 +228,12 @@ def _rows(folder: Path, files: Folders) -> Iterator[tuple[str, str, bool, str | 
     empty = {found for path, _ in members if (found := _place(path, [*files.train, *files.test]))} - filled
     for place, label in sorted(empty):
         raise DataError(f"class {label} of {place} has no pictures; add some, or take its folder away")
+    lost = sorted(set(keys or ()) - {path for path, raw in members if raw is not None})
+    if files.index and lost:
+        raise DataError(
+            f"{files.index.file} names {len(lost):,} pictures that are not there, first {lost[0]}; `make pull` brings"
+            " them, or take them out of the index"
+        )
 
 
 def _members(folder: Path, files: Folders) -> Iterator[tuple[str, bytes | None]]:
@@ -283,7 +289,7 @@ def _place(path: str, places: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _keys(path: Path, column: str) -> dict[str, str]:
+def _keys(path: Path, column: str) -> dict[str, str | None]:
     if not path.is_file():
         raise DataError(f"{path.name} is not there, the index of the pictures; `make pull` brings it")
     index = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -291,7 +297,7 @@ def _keys(path: Path, column: str) -> dict[str, str]:
         if name not in index:
             found = ", ".join(map(str, index))
             raise DataError(f"{path.name} lacks column {name}; found {found}; correct it, or name it in the conf")
-    return {place: key for place, key in zip(index["path"], index[column], strict=True) if key}
+    return {place: key or None for place, key in zip(index["path"], index[column], strict=True)}
 
 
 def _idx_rows(folder: Path, files: Idx) -> Iterator[tuple[str, int, bool, str, np.ndarray]]:

@@ -144,6 +144,9 @@ test: environment ## | all tests
 test-fast: environment ## | the tests that take no more than three seconds each
 	@python -m pytest -q -m 'not slow' -n 2 --dist worksteal
 
+results: need-SEXTANT_MIRROR environment ## SEXTANT_MIRROR=/folder | the figures of the published protocols
+	@for script in results/*.py; do python "$$script" || exit; done
+
 lint: environment ## | ruff and mypy
 	@ruff check .
 	@ruff format --check .
@@ -165,4 +168,4 @@ need-%:
 	  sed -n 's/^$(firstword $(MAKECMDGOALS)):.* ## \(.*\) | .*/\1/p' Makefile)))
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
-  register promote rollback pin retrain remote check test test-fast lint format clean
+  register promote rollback pin retrain remote check test test-fast results lint format clean

@@ -18,6 +18,7 @@ from sextant.errors import UsageError, run
 
 SALTS = range(5)
 SHARES = {"train": 0.7, "val": 0.1, "gate": 0.0, "test": 0.2}  # nothing is registered here, so no gate part
+AUROC = "outlier_auroc"
 PAGE = Path(__file__).with_suffix(".md")
 OVERRIDES = ["source=mirror", "budget=standard"]
 
@@ -48,6 +49,17 @@ def scored(conf: config.ModelConf, data: config.DatasetConf, raw: Any, salt: int
     return found
 
 
+def paired(apart: list[float], ratio: float) -> tuple[float, float]:
+    """The 95 % interval of a mean difference over repeated splits; `ratio` is that of test to training rows.
+
+    The splits share rows, so that the variance of their mean is more than a share of their own.
+    """
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(apart) - 1) * np.std(apart, ddof=1) * (1 / len(apart) + ratio) ** 0.5
+    return float(np.mean(apart) - half), float(np.mean(apart) + half)
+
+
 def page(conf: config.ModelConf, each: list[dict[tuple[str, str], dict]]) -> str:
     """The table, as Markdown."""
     metrics = list(rooms.module("tasks", conf.task).METRICS)
@@ -64,11 +76,16 @@ def page(conf: config.ModelConf, each: list[dict[tuple[str, str], dict]]) -> str
         for metric in metrics:
             values = [found[name, part][metric] for found in each if metric in found[name, part]]
             # A training row is its own nearest neighbour, so that outliers are a question to held out rows.
-            known = values and (metric != "outlier_auroc" or part == "held out")
+            known = values and (metric != AUROC or part == "held out")
             cells.append(f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" if known else "–")
         if set(cells) != {"–"}:
             lines.append(f"| {name} | {part} | {' | '.join(cells)} |")
+    apart = [found["som", "held out"][AUROC] - found["knn_distance", "held out"][AUROC] for found in each]
+    low, high = paired(apart, SHARES["test"] / SHARES["train"])
     lines += [
+        "",
+        f"{AUROC}, som less knn_distance on the same rows: {np.mean(apart):+.4f}, 95 % from {low:+.4f} to {high:+.4f}",
+        "(Student-t over the splits, its variance corrected for the rows that they share: Nadeau and Bengio 2003).",
         "",
         "quantization_error: mean Euclidean distance to the best unit. topographic_error: share of rows whose second",
         "best unit is none of the eight around the best. outlier_auroc: rows against as many rows with each column",

@@ -62,6 +62,7 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
         (["rollback"], "MODEL"),
         (["pin"], "DATASET"),
         (["remote"], "URL"),
+        (["results"], "SEXTANT_MIRROR"),
     ],
 )
 def test_a_missing_word_gives_one_line_and_the_usage_before_anything_runs(
@@ -133,11 +134,14 @@ def ready(folder: Path) -> None:
         (["serve", "MODEL=ann"], "[-m][sextant.serve][model=ann][port=5001]"),
         (["serve", "MODEL=ann", "PORT=8080"], "[-m][sextant.serve][model=ann][port=8080]"),
         (["pin", "DATASET=churn"], "[-m][sextant.pin][dataset=churn]"),
+        (["results", "SEXTANT_MIRROR=/data"], "[results/last.py]"),
         (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),
     ],
 )
 def test_a_target_calls_its_module_with_what_was_asked(bare: Path, words: list[str], called: str) -> None:
     ready(bare)
+    (bare / "results").mkdir()
+    (bare / "results/last.py").touch()
     done = make(*words, folder=bare)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == called

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sextant import config, data
 from sextant.data import PARTS, series
@@ -234,6 +236,25 @@ def test_quoted_thousands_and_files_in_the_order_of_their_days(tmp_path: Path) -
     assert seen["day"].tolist() == [16155, 16156, 16157] and seen["gap"].tolist()[1:] == [1, 1]
 
 
+@pytest.mark.parametrize("number", ["563,64", "1,12", "11,1288", "1,128.8,7", ",563"])
+def test_a_comma_that_parts_no_thousands_is_not_dropped_in_a_file(tmp_path: Path, number: str) -> None:
+    """The column stays text, which the expectations refuse, and so does `repair`."""
+    (tmp_path / "t.csv").write_text(UPSTREAM.replace("563.64", f'"{number}"'))
+    raw = series.read(tmp_path, COLUMNS)
+    assert raw["Low"].tolist() == [number, "551.41"]
+    assert [raw[name].dtype.kind for name in ("Open", "High", "Close", "Volume")] == ["f", "f", "f", "i"]
+    with pytest.raises(DataError, match=f"row 1 has '{number}' in `Low`; expected a number with a decimal point"):
+        series.repair(raw, COLUMNS)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 2), st.sampled_from([",", "'", " "]))
+def test_a_number_is_read_as_it_was_written_with_any_mark(whole: int, digits: int, mark: str) -> None:
+    columns = COLUMNS.model_copy(update={"thousands": mark})
+    number = whole / 10**digits
+    text = f"{number:,.{digits}f}".replace(",", mark)
+    assert series._numbers(pd.Series([text]), columns).tolist() == [number]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -284,6 +305,10 @@ REFUSED = [
     ({"Open": float("nan")}, r"row 30 has nan in `Open`; expected a number"),
     ({"Low": float("inf")}, r"row 30 has inf in `Low`; expected a number"),
     ({"Open": "cheap"}, r"row 30 has 'cheap' in `Open`; expected a number"),
+    ({"Open": "767,25"}, r"row 30 has '767,25' in `Open`; expected a number with a decimal point"),
+    ({"Volume": "1,2345,678"}, r"row 30 has '1,2345,678' in `Volume`; expected a number"),
+    ({"Volume": "1234,567"}, r"row 30 has '1234,567' in `Volume`; expected a number"),
+    ({"Close": "1,128.8,7"}, r"row 30 has '1,128.8,7' in `Close`; expected a number"),
 ]
 
 

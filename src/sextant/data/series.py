@@ -6,6 +6,7 @@ it. A part holds the days that are scored, and before them one window of days th
 """
 
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from datetime import date
@@ -237,10 +238,9 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
             return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))  # pandas would read days by its own rule
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row of too many fields would be cut to fit
-            return pd.read_csv(
+            rows = pd.read_csv(
                 path,
                 sep=columns.delimiter,
-                thousands=columns.thousands,
                 index_col=False,
                 dtype={columns.date: str},
                 keep_default_na=False,
@@ -257,6 +257,11 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         ) from None
     except (pd.errors.ParserError, ValueError) as error:
         raise DataError(f"{path.name} is no table with delimiter {columns.delimiter!r}: {error}") from None
+    for name in rows.columns.intersection(columns.numbers):
+        found = pd.to_numeric(_unmarked(rows[name], columns), errors="coerce")
+        if (found.notna() | rows[name].isna()).all():  # what holds a word stays text, for the expectations to see
+            rows[name] = found
+    return rows
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -291,7 +296,11 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     _refuse(days < before, f"{{}} in `{columns.date}` after a later day; expected the oldest day first", days)
     for name in columns.numbers:
         rows[name] = _numbers(raw[name], columns)
-        _refuse(rows[name].isna() | np.isinf(rows[name]), f"{{}} in `{name}`; expected a number", raw[name])
+        _refuse(
+            rows[name].isna() | np.isinf(rows[name]),
+            f"{{}} in `{name}`; expected a number with a decimal point",
+            raw[name],
+        )
         if name == columns.volume:
             _refuse(rows[name] < 0, f"{{}} in `{name}`; expected a volume of 0 or more", rows[name])
         else:
@@ -313,9 +322,16 @@ def _adjusted(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
 
 def _numbers(column: pd.Series, columns: Columns) -> pd.Series:
-    if not pd.api.types.is_numeric_dtype(column) and columns.thousands:
-        column = column.astype(str).str.replace(columns.thousands, "", regex=False)
-    return pd.to_numeric(column, errors="coerce").astype(float)
+    return pd.to_numeric(_unmarked(column, columns), errors="coerce").astype(float)
+
+
+def _unmarked(column: pd.Series, columns: Columns) -> pd.Series:
+    """Numbers in text without their thousands marks, where these part groups of three: 767,25 is no 76725."""
+    if pd.api.types.is_numeric_dtype(column) or columns.thousands is None:
+        return column
+    text = column.astype(str).str.strip().astype(object)
+    marked = text.str.fullmatch(rf"[+-]?\d{{1,3}}({re.escape(columns.thousands)}\d{{3}})+(\.\d+)?")
+    return text.mask(marked, text.str.replace(columns.thousands, "", regex=False))
 
 
 def _refuse(wrong: pd.Series, what: str, values: pd.Series) -> None:

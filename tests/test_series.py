@@ -234,6 +234,7 @@ def test_quoted_thousands_and_files_in_the_order_of_their_days(tmp_path: Path) -
     seen = series.table(raw, COLUMNS)
     assert set(seen.columns) == set(COLUMNS.all)
     assert seen["day"].tolist() == [16155, 16156, 16157] and seen["gap"].tolist()[1:] == [1, 1]
+    assert seen["weekday"].tolist() == [2, 3, 4]
 
 
 @pytest.mark.parametrize("number", ["563,64", "1,12", "11,1288", "1,128.8,7", ",563"])
@@ -289,8 +290,11 @@ def test_the_close_before_the_split_is_divided_and_marked_once(rows: pd.DataFram
 
 def test_a_series_without_a_split_is_left_alone() -> None:
     columns = COLUMNS.model_copy(update={"unadjusted": None})
-    rows = series.repair(days(), columns)
-    assert rows["Close"].equals(days()["Close"]) and not rows["repaired"].any()
+    later = days(first="2015-03-02")
+    rows = series.repair(later, columns)
+    assert rows["Close"].equals(later["Close"]) and not rows["repaired"].any()
+    with pytest.raises(DataError, match="row 1 has 600.6 in `Close`, above its `High`"):
+        series.repair(days(), columns)
 
 
 REFUSED = [
@@ -302,6 +306,8 @@ REFUSED = [
     ({"Close": 0.0}, r"row 30 has 0.0 in `Close`; expected a price above 0"),
     ({"Volume": -1.0}, r"row 30 has -1.0 in `Volume`; expected a volume of 0 or more"),
     ({"High": 1.0}, r"row 30 has 1.0 in `High`, below its `Low`"),
+    ({"Open": 777.0}, r"row 30 has 777.0 in `Open`, above its `High`"),
+    ({"Close": 1.0}, r"row 30 has 1.0 in `Close`, below its `Low`"),
     ({"Open": float("nan")}, r"row 30 has nan in `Open`; expected a number"),
     ({"Low": float("inf")}, r"row 30 has inf in `Low`; expected a number"),
     ({"Open": "cheap"}, r"row 30 has 'cheap' in `Open`; expected a number"),
@@ -347,11 +353,38 @@ def test_a_long_gap_is_warned_about(encoder: series.Encoder) -> None:
         encoder.check(days())
 
 
+@pytest.mark.parametrize(("beyond", "refused"), [(0.01, False), (0.04, True)])
+def test_a_price_may_lie_a_rounding_beyond_its_bounds_and_no_more(
+    encoder: series.Encoder, beyond: float, refused: bool
+) -> None:
+    row = 11  # before the split: the Close that is looked at is the repaired one
+    close = round((days()["High"][row] + beyond) * COLUMNS.unadjusted.factor, 2)
+    asked = changed(days(), row, Close=close)
+    if not refused:
+        assert encoder.check(asked)["Close"][row] == pytest.approx(days()["High"][row] + beyond, abs=0.006)
+    else:
+        with pytest.raises(DataError, match=r"row 12 has [0-9.]+ in `Close`, above its `High`"):
+            encoder.check(asked)
+
+
+def test_a_row_of_a_weekend_is_warned_about_where_training_had_none(encoder: series.Encoder) -> None:
+    friday = int(np.flatnonzero(pd.to_datetime(days()["Date"], format="%m/%d/%Y").dt.day_of_week == 4)[3])
+    assert encoder.weekdays == [0, 1, 2, 3, 4]
+    day = pd.Timestamp(days()["Date"][friday]) + pd.Timedelta(days=1)
+    asked = changed(days(), friday, Date=f"{day:%m/%d/%Y}")
+    with pytest.warns(UserWarning, match=f"1 rows of a weekday that training did not meet, such as {day:%Y-%m-%d}"):
+        checked = encoder.check(asked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        series.Encoder.fit(checked, COLUMNS).check(asked)
+
+
 def test_text_numbers_and_days_mean_the_same_however_they_are_written(encoder: series.Encoder) -> None:
     frame, rows = days(), encoder.check(days())
     text = frame.assign(**{name: [f"{x:,}" for x in frame[name]] for name in COLUMNS.numbers})
     pd.testing.assert_frame_equal(encoder.check(text), rows)
-    for dates in (rows["Date"], pd.to_datetime(rows["Date"])):
+    stamps = pd.to_datetime(rows["Date"])
+    for dates in (rows["Date"], stamps, stamps.astype(object), stamps.dt.date, stamps + pd.Timedelta(hours=16)):
         pd.testing.assert_frame_equal(encoder.check(frame.assign(Date=dates)), rows)
     pd.testing.assert_frame_equal(encoder.check(encoder.question(text)), rows)
 
@@ -381,6 +414,27 @@ def test_a_series_of_one_price_and_nothing_else_will_do() -> None:
     assert batch.window.shape[2] == encoder.sizes["features"] == 1
     assert len(encoder.encode(encoder.check(encoder.example())).base) == 2
     assert batch.target[0].item() == pytest.approx(np.log(rows["Open"][WINDOW] / rows["Open"][WINDOW - 1]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"first": "2012-01-02"},
+            "`first` is 2012-01-02; expected it from the first of `eras` .2012-01-03. to the end",
+        ),
+        ({"first": "2016-12-31"}, "`first` is 2016-12-31; .* first of `files` .2016-12-30."),
+        ({"files": STOCK["twin"]["files"][::-1]}, "`files` lie at 2017-01-31, 2016-12-30; expected the oldest first"),
+        (
+            {"eras": STOCK["twin"]["eras"][::-1]},
+            "`eras` lie at 2014-04-03, .*; expected the oldest first, each day once",
+        ),
+        ({"files": STOCK["twin"]["files"][:1] * 2}, "`files` lie at 2016-12-30, 2016-12-30; expected"),
+    ],
+)
+def test_a_twin_whose_days_do_not_follow_each_other_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check(series.Twin, STOCK["twin"] | change, "twin")
 
 
 # --- the twins, and the real files ------------------------------------------------------------------------------------

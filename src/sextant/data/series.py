@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 
 SPLITS = ("dates",)  # a shuffled split would train on the days after those that it scores
 REPAIRED = "repaired"  # the column that marks the rows whose price was divided by the factor of a split
-DERIVED = ("day", "gap")  # what the expectations see besides: days since 1970, days since the row before
+DERIVED = (
+    "day",
+    "gap",
+    "weekday",
+)  # what the expectations see besides: days since 1970 and since the row before, Monday = 0
 LIMIT = 8.0  # standard deviations at which a feature is cut, so that one wild day drowns no other
+SLACK = 0.02  # of a price over High or below Low: what rounding to the cent leaves, twice
 LONG_GAP = 7  # days without a price that no weekend with a holiday explains
 
 
@@ -130,6 +135,18 @@ class Twin(Strict):
     wick: Positive
     volume_sd: Positive
     eras: Annotated[list[Era], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def files_and_eras_follow_each_other(self) -> Self:
+        for what, days in (("files", [one.until for one in self.files]), ("eras", [one.since for one in self.eras])):
+            if sorted(set(days)) != days:
+                raise ValueError(f"`{what}` lie at {', '.join(days)}; expected the oldest first, each day once")
+        if not self.eras[0].since <= self.first <= self.files[0].until:
+            raise ValueError(
+                f"`first` is {self.first}; expected it from the first of `eras` ({self.eras[0].since}) to the end of the"
+                f" first of `files` ({self.files[0].until})"
+            )
+        return self
 
 
 def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
@@ -265,17 +282,18 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """What the expectations look at: the rows as they came, and the day as a number with its gap to the row before."""
+    """What the expectations look at: the rows as they came, and the day as a number, its gap to the row before, and its
+    weekday from Monday, 0, on."""
     days = pd.to_datetime(_days(raw[columns.date], columns))
     day = (days - pd.Timestamp(0)).dt.days
-    return raw.assign(day=day, gap=day.diff())
+    return raw.assign(day=day, gap=day.diff(), weekday=days.dt.day_of_week)
 
 
 def _days(column: pd.Series, columns: Columns) -> pd.Series:
     """Days as ISO text, from the upstream format, ISO text or datetimes; missing where it is none of these."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return column.dt.strftime("%Y-%m-%d")
-    text = column.astype(str)
+    text = column.astype(object).map(lambda day: str(day)[:10] if isinstance(day, date) else str(day))
     found = pd.to_datetime(text, format=columns.date_format, errors="coerce")
     found = found.fillna(pd.to_datetime(text, format="%Y-%m-%d", errors="coerce"))
     return found.dt.strftime("%Y-%m-%d")
@@ -286,7 +304,8 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
     What was divided is marked in `repaired`: a factor for all days is an approximation. It touches only what lies
     far above its day's other prices, so that what is repaired already stays as it is.
-    Raises DataError for days out of order or twice, a number that is none, a price of 0 or less, High below Low.
+    Raises DataError for days out of order or twice, a number that is none, a price of 0 or less, High below Low, and
+    then for a price that is not between them.
     """
     days = _days(raw[columns.date], columns)
     _refuse(days.isna(), f"{{}} in `{columns.date}`; expected a day as {columns.date_format}", raw[columns.date])
@@ -308,7 +327,13 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     if columns.high and columns.low:
         high, low = rows[columns.high], rows[columns.low]
         _refuse(high < low, f"{{}} in `{columns.high}`, below its `{columns.low}`", high)
-    return _adjusted(rows, columns)
+    rows = _adjusted(rows, columns)
+    for name in columns.prices:
+        for bound, way, where in ((columns.high, 1, "above"), (columns.low, -1, "below")):
+            if bound:
+                beyond = way * (rows[name] - rows[bound]) > SLACK
+                _refuse(beyond, f"{{}} in `{name}`, {where} its `{bound}`", rows[name])
+    return rows
 
 
 def _adjusted(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -423,24 +448,27 @@ class Encoder:
     The window of a day holds that day and those before it. What comes after is in its target alone.
     """
 
-    def __init__(self, columns: Columns, features: dict[str, list[float]], typical: dict[str, float]):
-        self.columns, self.features, self.typical = columns, features, typical
+    def __init__(
+        self, columns: Columns, features: dict[str, list[float]], typical: dict[str, float], weekdays: list[int]
+    ):
+        self.columns, self.features, self.typical, self.weekdays = columns, features, typical, weekdays
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
         """Learn from the training part alone."""
         returns = _returns(rows, columns)
         moments = {name: [float(x.mean()), float(x.std()) or 1.0] for name, x in returns.items()}
-        return cls(columns, moments, {name: float(rows[name].median()) for name in columns.numbers})
+        weekdays = sorted(int(day) for day in pd.to_datetime(rows[columns.date]).dt.day_of_week.unique())
+        return cls(columns, moments, {name: float(rows[name].median()) for name in columns.numbers}, weekdays)
 
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON."""
-        return {"features": self.features, "typical": self.typical}
+        return {"features": self.features, "typical": self.typical, "weekdays": self.weekdays}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], columns: Columns) -> Self:
         """The inverse of `state`."""
-        return cls(columns, state["features"], state["typical"])
+        return cls(columns, state["features"], state["typical"], state["weekdays"])
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -473,7 +501,7 @@ class Encoder:
         """Days that are asked with, as `encode` takes them.
 
         Raises DataError for a missing or surplus column, for fewer days than a window, and for all that `repair`
-        refuses. Warns about a gap that no weekend explains.
+        refuses. Warns about a gap that no weekend explains, and of weekdays that training did not meet.
         """
         columns = self.columns
         missing = [name for name in columns.upstream if name not in frame]
@@ -490,11 +518,16 @@ class Encoder:
                 f"{len(frame)} days; expected the {columns.window} most recent days or more, the oldest first"
             )
         rows = repair(frame, columns)
-        gaps = pd.to_datetime(rows[columns.date]).diff().dt.days
+        days = pd.to_datetime(rows[columns.date])
+        gaps = days.diff().dt.days
         if (gaps > LONG_GAP).any():
             last = rows[columns.date][gaps > LONG_GAP].iloc[-1]
             said = f"no rows for {gaps.max():.0f} days, up to {last}; the model takes rows for days in a row"
             warnings.warn(said, stacklevel=2)
+        strange = rows[columns.date][~days.dt.day_of_week.isin(self.weekdays)]
+        if len(strange):
+            said = f"{len(strange)} rows of a weekday that training did not meet, such as {strange.iloc[0]}"
+            warnings.warn(f"{said}; look at the dates", stacklevel=2)
         return rows
 
     def schema(self) -> list[tuple[str, str, bool]]:
@@ -510,11 +543,11 @@ class Encoder:
         """Days made of the training medians, which never were: enough for two answers."""
         days = pd.bdate_range("2000-01-03", periods=self.columns.window + 1).strftime("%Y-%m-%d")
         wave = 1 + 0.01 * np.sin(np.arange(len(days)))
-        bounds = {self.columns.high: 1.02, self.columns.low: 0.98}
+        prices = [self.typical[name] for name in self.columns.prices]
+        bounds = {self.columns.high: 1.02 * max(prices), self.columns.low: 0.98 * min(prices)}
         rows = pd.DataFrame({self.columns.date: days})
         for name in self.columns.numbers:
-            typical = self.typical[self.columns.base if name in bounds else name]
-            rows[name] = (typical * wave * bounds.get(name, 1.0)).round(2)
+            rows[name] = (bounds.get(name, self.typical[name]) * wave).round(2)
         return self.question(rows)
 
 

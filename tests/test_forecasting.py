@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_series import COLUMNS, MIRROR, STOCK, WINDOW, days
+from test_series import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
 
 from sextant import baselines, config, figures
 from sextant.data import series
-from sextant.errors import UsageError
+from sextant.errors import DataError, UsageError
 from sextant.tasks import forecasting
 
 BASELINES = baselines.of("forecasting")
@@ -79,8 +79,26 @@ def test_answers_are_scored_by_their_day_and_one_too_many_is_not(rows: pd.DataFr
 
 
 def test_an_answer_that_is_missing_is_no_score(rows: pd.DataFrame, encoder: series.Encoder) -> None:
-    with pytest.raises(KeyError):
+    lost = encoder.known(rows)["after"][3]
+    with pytest.raises(DataError, match=f"1 of {ROWS - WINDOW} days have no answer, the first the one after {lost};"):
         forecasting.score(BASELINES["ar5"](rows, COLUMNS)(rows).drop(index=3), rows, encoder)
+
+
+@pytest.mark.parametrize("more", [-2, 0, 7])
+def test_a_model_of_a_longer_window_is_not_compared_and_one_of_a_shorter_is(
+    rows: pd.DataFrame, encoder: series.Encoder, more: int
+) -> None:
+    """As an older champion at the gate, whose own window says which days it answers."""
+    gate = series.split(rows, COLUMNS, SPLIT)["gate"]
+    theirs = COLUMNS.model_copy(update={"window": WINDOW + more})
+    answers = BASELINES["previous_close"](rows, theirs)(gate[COLUMNS.upstream])
+    if more <= 0:
+        assert forecasting.score(answers, gate, encoder)["skill"] == 0
+    else:
+        with pytest.raises(
+            DataError, match=f"{more} of 10 days have no answer.*after {WINDOW} known ones: a model of a"
+        ):
+            forecasting.score(answers, gate, encoder)
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------
@@ -152,6 +170,19 @@ def test_diebold_mariano_by_hand() -> None:
     expected = t.sf(1 / (variance / 6) ** 0.5, 6)
     errors = np.full(7, 2.0)
     assert forecasting.diebold_mariano(errors, (errors**2 + gains) ** 0.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "lags"), [(124, 4), (125, 5), (126, 5), (343, 7)])
+def test_diebold_mariano_has_as_many_lags_as_the_cube_root_says(n: int, lags: int) -> None:
+    from scipy.stats import t
+
+    floor, errors = np.random.default_rng(7).normal(size=(2, n)) * [[1.1], [1.0]]
+    gain = floor**2 - errors**2
+    off = gain - gain.mean()
+    between = np.outer(off, off)
+    weights = np.clip(1 - np.abs(np.subtract.outer(np.arange(n), np.arange(n))) / (lags + 1), 0, None)
+    expected = t.sf(gain.mean() / ((weights * between).sum() / n / (n - 1)) ** 0.5, n - 1)
+    assert forecasting.diebold_mariano(errors, floor) == pytest.approx(expected, rel=1e-9)
 
 
 def test_diebold_mariano_at_its_ends() -> None:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from ..errors import DataError
+
 METRICS: dict[str, str | float] = {"rmse": "down", "mae": "down", "pinball": "down", "coverage_90": 0.9, "skill": "up"}
 COVERAGE = 0.9
 LOWER, UPPER = "lower_90", "upper_90"
@@ -90,7 +92,7 @@ def diebold_mariano(errors: np.ndarray, floor: np.ndarray) -> float:
 
     gain = floor**2 - errors**2
     n, centred = len(gain), gain - gain.mean()
-    lags = int(n ** (1 / 3))
+    lags = int(np.cbrt(n))  # of 125, say, 5, where n ** (1 / 3) is a hair less
     variance = sum(
         (1 if lag == 0 else 2 * (1 - lag / (lags + 1))) * float(centred[lag:] @ centred[: n - lag]) / n
         for lag in range(lags + 1)
@@ -108,8 +110,14 @@ def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
 
 def aligned(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> tuple[np.ndarray, ...]:
     """Truth, known price, value and both bounds, of the days of `rows` that have come; the answer after the last has
-    nothing to be held to."""
+    nothing to be held to. Raises DataError for a day without answer."""
     known = encoder.known(rows).dropna(subset="next")
+    lost = known["after"][~known["after"].isin(answers["after"])]
+    if len(lost):
+        raise DataError(
+            f"{len(lost)} of {len(known)} days have no answer, the first the one after {lost.iloc[0]}; expected one for"
+            f" each day after {encoder.columns.window} known ones: a model of a longer window cannot be compared here"
+        )
     given = answers.set_index("after").loc[known["after"]]
     names = asked(encoder.columns), LOWER, UPPER
     return *(known[name].to_numpy(float) for name in ("next", "base")), *(given[name].to_numpy(float) for name in names)

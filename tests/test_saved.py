@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sextant import saved
+from sextant import config, saved
 from sextant.data import tabular
 from sextant.errors import DataError, UsageError
 from sextant.files import folder_digest
@@ -141,3 +142,14 @@ def test_a_net_is_its_sizes_and_its_conf():
     sizes = {"numeric": 1, "cardinalities": [3, 11], "classes": 3, "pictures": 7}  # more than this family asks for
     found = saved.build("ann", sizes, NET)
     assert found.head.shape == (1, 2, 7, 3) and len(found.categories) == 2
+
+
+@pytest.mark.parametrize("ending", ["", ".csv", ".json"])
+@pytest.mark.parametrize("name", config.params().datasets)
+def test_a_folder_to_ask_with_is_refused_in_a_line_or_read_as_pictures(tmp_path: Path, name: str, ending: str) -> None:
+    """Whatever the kind, and however the folder is called."""
+    conf, place = config.dataset(name), tmp_path / f"rows{ending}"
+    place.mkdir()
+    asked = saved.Saved({"kind": conf.kind}, torch.nn.Identity(), SimpleNamespace(columns=conf.columns))
+    with pytest.raises(DataError, match=r"rows\S* (cannot be read \(is a directory\); name a file|holds no picture)"):
+        asked.read(place)

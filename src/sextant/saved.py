@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import rooms
-from .errors import UsageError
+from .errors import DataError, UsageError, words
 from .files import write_json, written_whole
 
 WEIGHTS = "model.safetensors"
@@ -37,8 +37,11 @@ class Saved:
         return rooms.module("tasks", self.card["task"])
 
     def read(self, path: str | Path) -> Any:
-        """Rows from a file in the upstream format, from Parquet or from JSON records."""
-        return rooms.module("data", self.card["kind"]).read_rows(Path(path), self.encoder.columns)
+        """Rows from a file in the upstream format, from Parquet or from JSON records; pictures also from a folder."""
+        try:
+            return rooms.module("data", self.card["kind"]).read_rows(Path(path), self.encoder.columns)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({words(error).lower()}); name a file of rows") from None
 
     def predict(self, frame: Any, params: Mapping[str, Any] | None = None) -> Any:
         """The answers to rows asked with; raises DataError for a row that cannot be answered.

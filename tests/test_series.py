@@ -421,7 +421,7 @@ def test_a_series_of_one_price_and_nothing_else_will_do() -> None:
     [
         (
             {"first": "2012-01-02"},
-            "`first` is 2012-01-02; expected it from the first of `eras` .2012-01-03. to the end",
+            "`first` is 2012-01-02; expected it between the first of `eras` .2012-01-03. and",
         ),
         ({"first": "2016-12-31"}, "`first` is 2016-12-31; .* first of `files` .2016-12-30."),
         ({"files": STOCK["twin"]["files"][::-1]}, "`files` lie at 2017-01-31, 2016-12-30; expected the oldest first"),

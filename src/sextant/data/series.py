@@ -143,8 +143,8 @@ class Twin(Strict):
                 raise ValueError(f"`{what}` lie at {', '.join(days)}; expected the oldest first, each day once")
         if not self.eras[0].since <= self.first <= self.files[0].until:
             raise ValueError(
-                f"`first` is {self.first}; expected it from the first of `eras` ({self.eras[0].since}) to the end of the"
-                f" first of `files` ({self.files[0].until})"
+                f"`first` is {self.first}; expected it between the first of `eras` ({self.eras[0].since}) and the"
+                f" end of the first of `files` ({self.files[0].until})"
             )
         return self
 

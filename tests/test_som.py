@@ -282,13 +282,52 @@ def test_eight_rows_are_learnt_by_heart():
     assert net.predict(batch(8))["distance"].max() < 1e-3
 
 
+def trained_online(net: SOM, rows: Batch, lr: float, epochs: int = 10) -> SOM:
+    """The classic way: a step for each row, in an order drawn for each epoch."""
+    optimizer, draw = torch.optim.SGD(net.parameters(), lr=lr), torch.Generator().manual_seed(2)
+    for epoch in range(epochs):
+        net.progress = epoch / epochs
+        for i in torch.randperm(len(rows.numeric), generator=draw).tolist():
+            optimizer.zero_grad()
+            net.loss(Batch(*(t[i, None] for t in rows))).backward()
+            optimizer.step()
+    return net
+
+
+@pytest.mark.parametrize(("neighborhood", "update"), WAYS)
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize("toroidal", [False, True])
-def test_training_brings_the_map_to_the_rows_on_every_grid(grid, toroidal):
-    rows = batch(211)
-    net = som(rows, rows=6, cols=7, grid=grid, toroidal=toroidal)
+def test_training_brings_the_map_to_the_rows_on_every_grid(grid, toroidal, neighborhood, update):
+    rows, hat = batch(211), neighborhood == "mexican_hat"
+    wide = {"sigma": 3.0, "sigma_end": 2.0} if toroidal else {"sigma": 7.0, "sigma_end": 3.5}  # as SOM says
+    how = {"grid": grid, "toroidal": toroidal, "neighborhood": neighborhood, "update": update}
+    net = som(rows, rows=6, cols=7, **how, **(wide if hat else {}))
     before = net.predict(rows)["distance"].mean()
-    assert trained(net, rows).predict(rows)["distance"].mean() < 0.85 * before
+    found = (trained_online(net, rows, 0.02 if hat else 0.1) if update == "online" else trained(net, rows)).predict(
+        rows
+    )
+    assert found["distance"].mean() < (0.97 if hat else 0.85) * before
+    if neighborhood in ("gaussian", "mexican_hat"):  # the others end at a unit alone, with no neighbour to hold
+        assert found["adjacent"].double().mean() > 0.9
+
+
+def test_a_mexican_hat_that_shrinks_to_half_a_unit_is_no_map():
+    """Why its sigma stays wide: it pushes the units next door away."""
+    rows = batch(211)
+    net = som(rows, rows=6, cols=7, neighborhood="mexican_hat", update="online", sigma=7.0, sigma_end=0.5)
+    found = trained_online(net, rows, 0.1).predict(rows)
+    assert found["adjacent"].double().mean() < 0.7
+
+
+def test_online_is_refused_with_a_step_for_many_rows_or_one_that_forgets_all():
+    online = NET | {"update": "online"}
+    SOM.check(online, {"lr": 0.1}, {"batch_size": 1})
+    SOM.check(NET, {"lr": 1.0}, {"batch_size": 1000})
+    for lr, rows in ((0.1, 2), (1.0, 1)):
+        with pytest.raises(
+            UsageError, match=f"takes a step for each row, with .*batch_size` {rows} and .*lr` {lr:g}; set"
+        ):
+            SOM.check(online, {"lr": lr}, {"batch_size": rows})
 
 
 def test_a_map_of_a_square_unfolds_without_a_twist():

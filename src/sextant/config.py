@@ -247,13 +247,13 @@ def check_model(conf: ModelConf) -> None:
     task = rooms.module("tasks", conf.task)
     family = rooms.family(conf.family)
     check(signature_model(family), conf.net, f"{where} net")
-    if hasattr(family, "check"):  # what its arguments must be together
-        try:
-            family.check(conf.net)
-        except UsageError as error:
-            raise UsageError(f"{where} net: {error}") from None
     optimizers.check(conf.optimizer, f"{where} optimizer")
     schedule = check(optimizers.Schedule, conf.schedule, f"{where} schedule")
+    if hasattr(family, "check"):  # what its arguments must be together, and with how it is trained
+        try:
+            rooms.call(family.check, conf.net, optimizer=conf.optimizer, schedule=conf.schedule)
+        except UsageError as error:
+            raise UsageError(f"{where} net: {error}") from None
     for place, metric in [("schedule", schedule.monitor), *(("gate", guard.split()[0]) for guard in conf.gate.guards)]:
         if metric not in task.METRICS:
             raise UsageError(f"{where} {place}: `{metric}` is no metric of {conf.task}: {', '.join(task.METRICS)}")

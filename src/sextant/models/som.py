@@ -60,7 +60,9 @@ class SOM(nn.Module):
     batch: n_j = sum_i h_ij, so that one step of plain gradient descent with lr 1 on all rows is Kohonen's batch rule,
     W_j <- the mean of the rows weighted by h; a unit that nothing pulls stays. online: n_j = rows of the batch, the
     classic W_j <- W_j + lr h_j (x - W_j) at batch size 1; the mexican hat, which pushes what is further away, knows
-    this way alone.
+    this way alone. Its sigma has to stay wide, for it pushes from sigma on: where that is the unit next door, the map
+    falls apart. From the grid's width to half of it with lr 0.02 it organises (toroidal: a third to a fifth of the
+    width); it stays further from the rows than the others, which end at half a unit.
 
     Numbers are scaled by their range in training to 0..1; a category is one-hot over sqrt(2), so that two levels are as
     far apart as the ends of a number. On a rectangular grid the eight units around one are next to it, on a
@@ -105,13 +107,24 @@ class SOM(nn.Module):
         self.reach = 1.01 if grid == "hexagonal" else 1.42  # up to which grid distance units are next to each other
 
     @staticmethod
-    def check(net: Mapping[str, Any]) -> None:
-        """Raise UsageError for arguments that are each right and together are not."""
+    def check(
+        net: Mapping[str, Any],
+        optimizer: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raise UsageError for arguments that are each right and together, or with the training told, are not."""
         if net["neighborhood"] == "mexican_hat" and net["update"] == "batch":
             raise UsageError(
                 "neighborhood `mexican_hat` trains online only: its weights sum to nothing or less for many units, and"
                 " the batch rule divides by that sum; set `update: online`, or another `neighborhood`"
             )
+        if net["update"] == "online" and optimizer and schedule:
+            rows, lr = schedule["batch_size"], optimizer["lr"]
+            if rows > 1 or lr >= 1:
+                raise UsageError(
+                    f"`update: online` takes a step for each row, with `schedule.batch_size` {rows} and `optimizer.lr`"
+                    f" {lr:g}; set batch_size to 1 and lr to 0.1 or less, or `update: batch`"
+                )
         if net["rows"] * net["cols"] < 2:
             raise UsageError("`rows` times `cols` is 1; expected two units or more: a topology needs two")
         if net["toroidal"] and net["grid"] == "hexagonal" and net["rows"] % 2:

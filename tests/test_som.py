@@ -232,6 +232,70 @@ def test_predict_finds_the_two_nearest_units_and_what_stands_there():
         assert found["adjacent"][i].item() == (max(steps) == 1)
 
 
+def by_hand(codebook: list[float], **net) -> SOM:
+    """A map whose prototypes are these numbers, of rows that lie between 0 and 1 in their one feature."""
+    found = SOM(1, [], **(NET | net)).double()
+    with torch.no_grad():
+        found.codebook.copy_(torch.tensor(codebook)[:, None])
+        found.low.zero_()
+        found.span.fill_(1)
+    return found
+
+
+def line(numbers: list[float]) -> Batch:
+    n = len(numbers)
+    return Batch(torch.tensor(numbers)[:, None].double(), torch.empty(n, 0).long(), torch.zeros(n).long())
+
+
+def test_the_topographic_error_of_a_line_folded_on_itself_is_that_of_paper():
+    """Units 0 to 4 go up to 0.8 and come back: near 0 the second best is the other end, near 0.45 the other leg.
+
+    unit   0    1    2    3    4          row        0.02  0.42  0.48  0.70  0.79
+    W      0.0  0.4  0.8  0.5  0.1        best       0     1     3     2     2
+                                          second     4     3     1     3     3
+                                          apart      4     2     2     1     1      so 3 of 5 are errors
+    """
+    found = by_hand([0.0, 0.4, 0.8, 0.5, 0.1], rows=1, cols=5).predict(line([0.02, 0.42, 0.48, 0.70, 0.79]))
+    assert found["unit"][:, 1].tolist() == [0, 1, 3, 2, 2] and found["second_unit"][:, 1].tolist() == [4, 3, 1, 3, 3]
+    assert found["adjacent"].tolist() == [False, False, False, True, True]
+    assert 1 - found["adjacent"].double().mean() == pytest.approx(3 / 5)
+    straight = by_hand([0.0, 0.2, 0.4, 0.6, 0.8], rows=1, cols=5).predict(line([0.02, 0.42, 0.48, 0.70, 0.79]))
+    assert straight["adjacent"].all()
+
+
+@pytest.mark.parametrize(
+    ("second", "rectangular", "hexagonal", "toroidal"),
+    [  # of the unit at row 1, column 0 of 4 x 5; on a hexagonal grid row 1 is shifted to the right by a half
+        ((0, 0), True, True, True),
+        ((0, 1), True, True, True),
+        ((2, 1), True, True, True),
+        ((1, 4), False, False, True),  # across the seam
+        ((0, 4), False, False, True),  # across it and one up
+        ((3, 0), False, False, False),
+        ((1, 2), False, False, False),
+    ],
+)
+def test_which_second_unit_is_an_error_on_each_grid(second, rectangular, hexagonal, toroidal):
+    codebook = [1.0] * 20
+    codebook[5], codebook[5 * second[0] + second[1]] = 0.5, 0.6
+    for how, expected in (
+        ({}, rectangular),
+        ({"grid": "hexagonal"}, hexagonal),
+        ({"toroidal": True}, toroidal),
+    ):
+        found = by_hand(codebook, rows=4, cols=5, **how).predict(line([0.5]))
+        assert found["unit"].tolist() == [[1, 0]] and found["second_unit"].tolist() == [list(second)]
+        assert found["adjacent"].tolist() == [expected], how
+
+
+def test_a_diagonal_away_from_the_shift_is_an_error_on_a_hexagonal_grid_alone():
+    """Unit (1, 1) lies at x = 1.5 there, and (0, 0) at x = 0."""
+    codebook = [1.0] * 20
+    codebook[6], codebook[0] = 0.5, 0.6
+    assert by_hand(codebook, rows=4, cols=5).predict(line([0.5]))["adjacent"].item()
+    assert not by_hand(codebook, rows=4, cols=5, grid="hexagonal").predict(line([0.5]))["adjacent"].item()
+
+
 def test_batched_answers_equal_one_by_one_and_the_same_seed_gives_the_same_map():
     net, rows = som().float(), batch(29, seed=11)
     whole = net.predict(rows)

@@ -104,6 +104,23 @@ def test_what_a_reader_has_to_know_of_the_data_is_said_where_there_is_something(
     assert page().count("<dd>A loan &lt;is&gt; no gift.</dd>") == 1
 
 
+def test_what_prepare_repaired_is_said_where_it_repaired_something(workspace):
+    assert "by a half" not in page()
+    path = Path("data/prepared/loans/profile.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"repairs": ["`a` <b> was divided", "`c` by a half"]}))
+    assert page().count("<dd>`a` &lt;b&gt; was divided; `c` by a half</dd>") == 1
+
+
+def test_what_the_metrics_come_to_is_said_in_the_section_of_a_model_that_says_it(workspace):
+    assert "No skill" not in page()
+    path = Path("reports/metrics/tall.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": "No skill: RMSE 2 & <more>."}))
+    text = page()
+    assert text.count("<p>No skill: RMSE 2 &amp; &lt;more&gt;.</p>") == 1
+    after = text.split('<h2 id="tall">')[1]
+    assert "No skill" in after.split('<h2 id="wide">')[0]
+
+
 def test_a_baseline_without_a_metric_has_a_dash_there(workspace):
     path = Path("reports/metrics/tall.json")
     found = json.loads(path.read_text())

@@ -20,7 +20,9 @@ from ..tasks.mapping import RARE, nearest, scaled
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
 Fit = Callable[[pd.DataFrame, Any, Any, Mapping[str, Any]], Answer]
 
-REACH = 1.5  # deviations along each main axis; of 0.5, 1, 1.5 and 2 the one nearest to the training rows
+# Deviations along each main axis: of 0.5, 1, 1.5 and 2 the plane nearest to train, in all of five splits of the real
+# credit applications.
+REACH = 1.5
 
 
 def untrained_pca(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, Any]) -> Answer:
@@ -64,7 +66,11 @@ def kmeans(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, An
 
 
 def nearest_neighbor(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, Any]) -> Answer:
-    """The distance to the nearest training row (k = 1; 3, 5 and 10 rank injected rows less well)."""
+    """The distance to the nearest training row.
+
+    The mean distance to the 3, 5 or 10 nearest ranks rows injected into val less well on four of five splits of the
+    real credit applications, and on the mean over them.
+    """
     x = scaled(train, encoder)
     model = NearestNeighbors(n_neighbors=1).fit(x)
     others = NearestNeighbors(n_neighbors=2).fit(x).kneighbors(x)[0][:, -1] if len(x) > 1 else np.zeros(1)

@@ -17,7 +17,7 @@ Width = Annotated[float, Field(gt=0)]
 
 NOTHING = 1e-30  # a pull this weak is none: below it float32 has no digits left to divide
 MEMORY = 0.05  # the share of a unit's spread that one row renews, online
-REACH = 1.5  # deviations along each main axis that the first plane covers
+REACH = 1.5  # deviations along each main axis that the first plane covers; chosen as in baselines/mapping.py
 FLOOR = 0.01  # the least spread of a feature, as a share of its range in training
 
 # How strongly a unit at grid distance d from the best one is pulled, at width sigma: functions of d / sigma.

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_series import COLUMNS, WINDOW, days
+from test_series import COLUMNS, MIRROR, WINDOW, days
 from torch import Tensor
 from torch.nn import functional as F
 
-from sextant import baselines, config, rooms, saved, train
+from sextant import baselines, config, evaluate, saved, train
 from sextant.data import series
 from sextant.models.rnn import RNN
 from sextant.tasks import forecasting
@@ -176,6 +176,15 @@ def test_a_saved_one_answers_the_same(tmp_path: Path) -> None:
 
 # --- on the twin ------------------------------------------------------------------------------------------------------
 
+
+def learnt(folder: Path, found: config.DatasetConf) -> tuple[saved.Saved, dict[str, pd.DataFrame]]:
+    """The model as the pipeline trains it, at budget standard, on the files of `folder`; and the parts."""
+    rows = series.repair(series.read(folder / "raw", found.columns), found.columns)
+    parts = series.split(rows, found.columns, found.split)
+    profile = {"kind": found.kind, "source": "embedded", "digest": "", "layout": found.columns.model_dump()}
+    return train.learn(config.model("rnn"), parts, profile, folder / "checkpoints", lambda row: None)[0], parts
+
+
 MARGIN = 0.15  # of the rmse of the strongest baseline; the echo that the twin's conf plants is worth about 0.3
 
 
@@ -186,14 +195,11 @@ def test_on_the_twin_it_beats_the_strongest_baseline_by_a_margin(
 ) -> None:
     """As the pipeline trains it, at budget standard: on every part, of which gate and test were never seen."""
     monkeypatch.chdir(Path(__file__).parents[1])
-    conf = config.model("rnn")
-    found = config.dataset(conf.dataset)
-    kind = rooms.module("data", found.kind)
-    kind.write_twin(found.twin, found.columns, tmp_path / "raw")
-    rows = kind.repair(kind.read(tmp_path / "raw", found.columns), found.columns)
-    parts = kind.split(rows, found.columns, found.split)
-    profile = {"kind": found.kind, "source": "embedded", "digest": "", "layout": found.columns.model_dump()}
-    model, _ = train.learn(conf, parts, profile, tmp_path / "checkpoints", lambda row: None)
+    found = config.dataset("google_stock")
+    series.write_twin(found.twin, found.columns, tmp_path / "raw")
+    model, parts = learnt(tmp_path, found)
+    metrics, _ = evaluate.evaluate(model, parts)
+    assert metrics["verdict"].startswith(f"Skill: RMSE {metrics['test']['rmse']:.2f} against ")
     for name in ("val", "gate", "test"):
         ours = forecasting.score(model.answer(parts[name]), parts[name], model.encoder)
         others = {
@@ -204,3 +210,22 @@ def test_on_the_twin_it_beats_the_strongest_baseline_by_a_margin(
             best = min(scores[metric] for scores in others.values())
             assert ours[metric] < (1 - MARGIN) * best, (name, metric, ours, others)
         assert np.isclose(ours["coverage_90"], 0.9, atol=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's
+@pytest.mark.skipif(MIRROR is None, reason="needs the real files under SEXTANT_MIRROR")
+def test_on_january_2017_it_is_about_as_near_as_the_previous_close_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    found = config.dataset("google_stock")
+    (tmp_path / "raw").mkdir()
+    for entry in found.sources["mirror"]:
+        (tmp_path / "raw" / entry["file"]).symlink_to(Path(str(MIRROR)) / entry["path"])
+    model, parts = learnt(tmp_path, found)
+    metrics, _ = evaluate.evaluate(model, parts)
+    assert metrics["rows"]["test"] == 20
+    assert metrics["test"]["rmse"] <= 1.05 * metrics["baselines"]["previous_close"]["rmse"]
+    assert "against 3.52 of previous Close over 20 days" in metrics["verdict"]
+    assert "The 90 % interval held" in metrics["verdict"] and metrics["verdict"].startswith("No skill")

@@ -517,3 +517,5 @@ def test_the_real_files_have_their_quirks_and_the_twin_their_days(twin: Path, tm
     found = quirks(tmp_path)
     assert {name: found[name] for name in QUIRKS} == QUIRKS
     assert found["days"] == quirks(twin)["days"]
+    lines = (tmp_path / "Google_Stock_Price_Train.csv").read_text().splitlines()
+    assert sum(line.count('"') == 4 for line in lines) == 109  # Close in thousands, quoted as the volume is

@@ -294,6 +294,7 @@ QUIRKS = {
     "cats_dogs": {("warning", "sha256", 2), ("warning", "lookalike", 14)},
     "churn": {("warning", "EstimatedSalary", 59), ("info", "Surname", 92)},
     "google_stock": {("warning", "High", 560), ("warning", "Volume", 4), ("info", "gap", 1)},
+    "credit_applications": set(),
     "movielens_100k": {("info", "title", 9)},
 }
 

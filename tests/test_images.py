@@ -206,7 +206,9 @@ def test_a_picture_that_the_index_names_is_there(tmp_path):
         first = min(set(pictures) - set(left))
         folder = pack(tmp_path / str(i), left)
         (folder / "index.csv").write_text("\n".join(["path,original", *lines]))
-        with pytest.raises(DataError, match=f"index.csv names 27 pictures that are not there, first {first}; `make pull`"):
+        with pytest.raises(
+            DataError, match=f"index.csv names 27 pictures that are not there, first {first}; `make pull`"
+        ):
             images.read(folder, layout)
         assert len(images.read(pack(folder, pictures), layout)) == 41
 

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sextant import config, errors, pin, pull
+from sextant import config, download, errors, pin, pull
 from sextant.errors import DataError, SextantError, UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,7 @@ class Page:
     body: bytes
     drops: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)  # of the next answers, before all goes well
+    after: str | None = None  # their Retry-After
     ranges: bool = True
     tag: str | None = '"1"'
     heeds: bool = True  # what If-Range says
@@ -77,7 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
         if page is None:
             return self.send_error(404)
         if page.statuses:
-            return self.send_error(page.statuses.pop(0))
+            self.send_response(page.statuses.pop(0))
+            if page.after is not None:
+                self.send_header("Retry-After", page.after)
+            return self.end_headers()
         if page.location:
             self.send_response(302)
             self.send_header("Location", page.location)
@@ -387,6 +392,31 @@ def test_the_pauses_double(home: Path, server: Server) -> None:
     assert time.monotonic() - begin >= 0.02 * (1 + 2 + 4 + 8)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("after", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0", 2, 2),
+        (formatdate(time.time() + 40, usegmt=True), 2, 40),
+        (formatdate(0, usegmt=True), 2, 2),
+        ("31536000", download.LONGEST, download.LONGEST),
+        ("soon", 2, 2),
+        ("-7", 2, 2),
+        ("", 2, 2),
+    ],
+)
+def test_a_busy_server_says_when_to_come_back(
+    after: str, least: float, most: float, status: int, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before that, not before the pause of our own, and no later than the longest."""
+    waits: list[float] = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+    server.pages["/farm.csv"] = Page(BODY, statuses=[status], after=after)
+    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=2)
+    assert len(waits) == 1 and least <= waits[0] <= most
+
+
 def test_other_schemes_go_through_fsspec(home: Path) -> None:
     (home / "elsewhere.csv").write_bytes(BODY)
     pull.pull(workspace(home, {"canonical": [pinned(url=f"file://{home}/elsewhere.csv")]}), home / "out")
@@ -460,6 +490,50 @@ def test_a_list_brings_each_file_that_it_lists_and_itself(home: Path, server: Se
     assert brought == FLOCK and len(receipt) == len(FLOCK) + 1
     assert len(server.asked) == len(FLOCK) - 1  # two of one content are asked for once
     assert not list((home / ".scratch/downloads").glob("*.part"))
+
+
+def test_a_list_is_brought_whole_however_many_of_its_files_need_another_attempt(home: Path, server: Server) -> None:
+    conf = by_list(home, server)
+    for n, (path, page) in enumerate(list(server.pages.items()), start=3):  # the first one's content has its copy
+        if n % 4 == 0:
+            page.drops = [101, 0]
+        elif n % 4 == 1:
+            page.statuses = [503, 429]
+        elif n % 4 == 2:
+            server.pages |= {path: Page(b"", location=f"/moved{path}"), f"/moved{path}": page}
+            page.statuses, page.drops = [503], [211]
+    pull.pull(conf, home / "out", pause=0)
+    brought = snapshot(home / "out")
+    assert {path: brought[path] for path in FLOCK} == FLOCK and len(brought) == len(FLOCK) + 2
+    assert server.asked.count("bytes=101-") == 2 * 6  # six files were cut off there, and then at once again
+    assert server.asked.count("bytes=211-") == 2 * 6  # and six after a redirection, which takes two questions
+    assert not list((home / ".scratch/downloads").glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        (
+            Page(BODY, drops=[101, 0, 0, 0, 0]),
+            "pens/2/17.csv: broke off at 101 of .* 5 attempts in a row; run the same",
+        ),
+        (Page(BODY, statuses=[503] * 5), "pens/2/17.csv: 503 Service Unavailable, 5 attempts in a row; run the same"),
+        (Page(b"", location="/farm/pens/2/17.csv"), "pens/2/17.csv: Exceeded 30 redirects"),
+    ],
+    ids=["drops", "busy", "circle"],
+)
+def test_a_file_of_a_list_that_does_not_come_leaves_nothing_but_what_the_next_run_goes_on_with(
+    page: Page, message: str, home: Path, server: Server
+) -> None:
+    conf = by_list(home, server)
+    good, page.body = server.pages["/farm/pens/2/17.csv"], FLOCK["pens/2/17.csv"]
+    server.pages["/farm/pens/2/17.csv"] = page
+    with pytest.raises(SextantError, match=message) as raised:
+        pull.pull(conf, home / "out", pause=0)
+    assert "\n" not in str(raised.value) and not (home / "out").exists()
+    server.pages["/farm/pens/2/17.csv"] = good
+    pull.pull(conf, home / "out", pause=0)
+    assert {path: snapshot(home / "out")[path] for path in FLOCK} == FLOCK
 
 
 def test_what_arrived_of_a_list_is_not_asked_for_again(home: Path, server: Server) -> None:

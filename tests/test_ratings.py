@@ -133,7 +133,10 @@ BAD = {
     "a film id of 0": (change("u.item", 4, "0|Zero (1990)||"), r"u.item row 5 has `item` 0; ids are whole"),
     "no file": (without("u.item"), r"u.item is not there; `make pull` brings it"),
     "an empty file": (empty("u1.base"), r"u1.base is empty; expected user, item, rating"),
-    "another delimiter": (change("u.item", 0, "1, Glass Harbour"), r"u.item: item 1, Glass Harbour has no `title`|has `item`"),
+    "another delimiter": (
+        change("u.item", 0, "1, Glass Harbour"),
+        r"u.item: item 1, Glass Harbour has no `title`|has `item`",
+    ),
 }
 
 

@@ -23,6 +23,7 @@ BLOCK = 2**18  # bytes
 TIMEOUT = (10, 60)  # seconds to connect, and of silence
 ATTEMPTS = 5  # in a row without a further byte
 PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
+LONGEST = 60.0  # seconds that a busy server may ask for before the next attempt
 BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that another attempt may mend
 
 
@@ -47,7 +48,11 @@ class WrongSize(Exception):
 
 
 class Broken(Exception):
-    """An attempt failed in a way that another one may mend."""
+    """An attempt failed in a way that another one may mend, after `wait` seconds at the earliest."""
+
+    def __init__(self, why: str, wait: float = 0) -> None:
+        super().__init__(why)
+        self.wait = wait
 
 
 def fetch(
@@ -103,10 +108,11 @@ def _download(session: requests.Session, url: str, to: Path, label: str, size: i
                 left -= 1
                 if not left:
                     raise Unreachable(f"{error}, {ATTEMPTS} attempts in a row", later=True) from error
+                wait = error.wait
             # Without a digest to come, bytes of two versions could be joined unseen; only a validator rules that out.
             if size is None and download.validator is None:
                 download.restart()
-            time.sleep(pause * 2 ** (ATTEMPTS - 1 - left))
+            time.sleep(max(wait, pause * 2 ** (ATTEMPTS - 1 - left)))
 
 
 @dataclass
@@ -129,7 +135,7 @@ class Download:
                 self.restart()
                 raise Broken(f"the server has nothing after {offset:,} bytes")
             if response.status_code in BUSY:
-                raise Broken(f"{response.status_code} {response.reason}")
+                raise Broken(f"{response.status_code} {response.reason}", _wait(response))
             if response.status_code not in (200, 206):
                 raise Unreachable(f"{response.status_code} {response.reason}")
             start, total = _extent(response)
@@ -187,6 +193,14 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
         return int(found[1]), None if found[2] == "*" else int(found[2])
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdecimal() else None
+
+
+def _wait(response: requests.Response) -> float:
+    """The seconds that a busy server asks for (RFC 9110, 10.2.3: Retry-After), 0 where it names none."""
+    try:
+        return min(urllib3.Retry().get_retry_after(response.raw) or 0.0, LONGEST)
+    except urllib3.exceptions.InvalidHeader:
+        return 0.0
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -38,10 +38,12 @@ LIVELY: dict[str, Any] = {
 }
 
 
-def net(channels: int = 3, classes: int = 2, widths: Any = (5, 7, 11), stride: int = 1, **how: Any) -> CNN:
+def net(
+    channels: int = 3, classes: int = 2, widths: Any = (5, 7, 11), stride: int = 1, size: int = 17, **how: Any
+) -> CNN:
     torch.manual_seed(0)
     mean, std = [0.4, 0.5, 0.6][:channels], [0.2, 0.25, 0.3][:channels]
-    return CNN(channels, classes, mean, std, widths=list(widths), stride=stride, **LIVELY | how)
+    return CNN(channels, size, classes, mean, std, widths=list(widths), stride=stride, **LIVELY | how)
 
 
 def batch(rows: int = 13, channels: int = 3, side: int = 17, classes: int = 2, seed: int = 1) -> Batch:
@@ -278,6 +280,24 @@ def test_the_same_seed_gives_the_same_net_and_it_comes_back_as_it_was_saved():
     built.load_state_dict({name: t.contiguous() for name, t in one.state_dict().items()})
     rows = batch()
     assert torch.equal(saved.outputs(one, rows)["logits"], saved.outputs(built, rows)["logits"])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("stages", [1, 2, 3, 4, 5])
+def test_a_net_that_can_be_made_can_look_and_a_deeper_one_is_refused(stages, stride):
+    """At every size from 1 on: what torch itself can answer is taken, and all else is refused before it is asked."""
+    with torch.device("meta"):
+        deep = net(widths=[2] * stages, stride=stride, size=2**9)
+    for size in range(1, 34):
+        try:
+            deep.body(torch.empty(2, 3, size, size, device="meta"))
+        except RuntimeError:
+            with pytest.raises(
+                UsageError, match=f"widths are {stages}, and stride is {stride}: .* {size} pixels; take"
+            ):
+                net(widths=[2] * stages, stride=stride, size=size)
+        else:
+            net(widths=[2] * stages, stride=stride, size=size)
 
 
 @pytest.mark.parametrize(

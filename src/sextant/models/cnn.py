@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.images import Batch
+from ..errors import UsageError
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -41,7 +42,8 @@ class CNN(nn.Module):
     an answer is the mean of the logits of the picture and of its mirror image, where `mirror` says that both show the
     same thing.
 
-    Channels lie last in memory, which is how the CPU multiplies them fastest.
+    Channels lie last in memory, which is how the CPU multiplies them fastest. Raises UsageError where the stages leave
+    nothing of pictures of `size` pixels a side.
     """
 
     progress = 0.0
@@ -51,6 +53,7 @@ class CNN(nn.Module):
     def __init__(
         self,
         channels: int,
+        size: int,
         classes: int,
         mean: Sequence[float],
         std: Sequence[float],
@@ -66,6 +69,12 @@ class CNN(nn.Module):
         label_smoothing: Share,
     ):
         super().__init__()
+        side = -(-size // stride) // 2 ** (len(widths) - 1)
+        if not side:
+            raise UsageError(
+                f"widths are {len(widths)}, and stride is {stride}: nothing is left of pictures of {size} pixels;"
+                " take fewer widths or a smaller stride, or set a larger `size` in the data set's conf"
+            )
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
         self.mirror, self.zoom, self.rotation = mirror, zoom, rotation

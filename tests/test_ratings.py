@@ -94,6 +94,33 @@ def test_any_delimiter_with_or_without_a_header(folder, delimiter, names, head):
     assert found[["user", "item", "rating"]].to_numpy().tolist() == lines and not found["test"].any()
 
 
+@pytest.mark.parametrize("delimiter", ["|", "::"])
+def test_in_a_file_without_a_header_a_quotation_mark_is_a_sign_like_any_other(folder, delimiter):
+    """At the start of a title it would else swallow all lines up to the next one."""
+    titles = ['"Harbour" Letters, The (2031)', '"Iron', 'Glass" (2032)', '""', "'Garden'", 'Last "Road"']
+    lines = [f"{n}{delimiter}{title}{delimiter}x" for n, title in enumerate(titles, start=1)]
+    (folder / "u.item").write_text("\n".join(lines))
+    items = ratings.read(folder, other(items={**CONF["columns"]["items"], "delimiter": delimiter})).items
+    assert items["title"].tolist() == titles and items["item"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_in_a_file_with_a_header_a_title_may_be_quoted(folder):
+    (folder / "u.item").write_text('item,title\n1,"Road, The (2031)"\n2,"A ""Glass"" (2032)"\n')
+    items = ratings.read(folder, other(items={"delimiter": ",", "encoding": "ascii", "names": None})).items
+    assert items["title"].tolist() == ["Road, The (2031)", 'A "Glass" (2032)']
+
+
+def test_what_the_parser_says_is_told_in_one_line(folder, tmp_path):
+    """Its words end with a line break."""
+    ragged = "user,item,rating\n1,2,3\n1,2,3,4,5\n"
+    (folder / "r.csv").write_text(ragged)
+    columns = other(ratings={"delimiter": ",", "encoding": "ascii", "names": None}, files=["r.csv"], test_files=[])
+    for read in (lambda: ratings.read(folder, columns), lambda: ratings.read_rows(folder / "r.csv", columns)):
+        with pytest.raises(DataError, match=r"r.csv is no table.*: .*Expected 3 fields in line 3, saw 5") as refused:
+            read()
+        assert "\n" not in str(refused.value)
+
+
 def change(file: str, line: int, text: str, encoding: str = "latin-1"):
     def damage(folder: Path) -> None:
         lines = (folder / file).read_text(encoding="latin-1").splitlines()

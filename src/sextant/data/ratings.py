@@ -8,6 +8,7 @@ The catalogue (all films with their titles, all users) belongs to all rows and t
 the sizes of a model follow from u.item and u.user and not from what a part happens to hold.
 """
 
+import csv
 import io
 import json
 import warnings
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from ..errors import DataError
+from ..errors import DataError, words
 from ..strict import Strict
 from . import CONTEXT, PARTS, parts_by_hash, scored
 
@@ -234,12 +235,13 @@ def _read(path: Path, table: Table, needed: list[str]) -> pd.DataFrame:
             header=None if table.names else "infer",
             names=table.names,
             usecols=range(len(table.names)) if table.names else None,
+            quoting=csv.QUOTE_NONE if table.names else csv.QUOTE_MINIMAL,  # a title may begin with a quotation mark
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
         )
     except (pd.errors.ParserError, ValueError) as error:
-        raise DataError(f"{path.name} is no table with delimiter {table.delimiter!r}: {error}") from None
+        raise DataError(f"{path.name} is no table with delimiter {table.delimiter!r}: {words(error)}") from None
     missing = [name for name in needed if name not in found]
     if missing:
         raise DataError(
@@ -262,7 +264,7 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         raise DataError(f"{path} is not there; name a file of ratings") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:
         raise DataError(
-            f"{path.name} is no table: {error}; expected {columns.user}, {columns.item}, {columns.rating}"
+            f"{path.name} is no table: {words(error)}; expected {columns.user}, {columns.item}, {columns.rating}"
         ) from None
     return _read(path, columns.ratings, [columns.user, columns.item, columns.rating])
 

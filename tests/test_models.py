@@ -27,6 +27,12 @@ ROOT = Path(__file__).parents[1]
 LISTED = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
 CONFS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
 MODELS = [name for name in CONFS if name in LISTED]  # a conf without a line is switched off
+# What a conf may also say and these do not, each a word or two of it: tried as the models themselves are.
+VARIANTS = {
+    "rbm": [["units=softmax", "chain=pcd"], ["units=ordinal"]],
+    "sae": [["tied=false", "refeed=0.1", "activation=selu"]],  # mode item: tests/test_sae.py, on fewer users
+}
+CASES = [(name, words) for name in MODELS for words in ([], *VARIANTS.get(name, []))]
 CHEAPER = {"images": ["dataset.columns.size=16"]}  # by kind: what the laws do not need and would wait for
 
 
@@ -47,13 +53,14 @@ def first(batch: Any, rows: slice) -> Any:
     return type(batch)(*(t[rows] for t in batch))
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=CASES, ids=[" ".join([name, *words]) for name, words in CASES])
 def case(request, tmp_path_factory) -> SimpleNamespace:
     """A model at `budget: smoke`, and of its data set's twin 211 to train on and at most 97 to score: rows, windows of
     days, users or whatever a batch has along its first axis."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        conf = config.model(request.param, ["budget=smoke"])
+        name, words = request.param
+        conf = config.model(name, ["budget=smoke", *(f"model.net.{word}" for word in words)])
     dataset = twins.conf_of(conf.dataset)
     dataset = twins.conf_of(conf.dataset, *CHEAPER.get(dataset.kind, []))
     torch.set_num_threads(1)  # two tests at once on two cores would wait for each other

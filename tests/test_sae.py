@@ -1,11 +1,25 @@
 """The stacked autoencoder: what is missing counts for nothing, biases by hand, both modes, tied weights, re-feeding."""
 
+import typing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
 import pytest
 import torch
+import yaml
 
+from sextant import config, optimizers, saved, strict, train
+from sextant.data import ratings
 from sextant.data.ratings import Batch
 from sextant.errors import UsageError
-from sextant.models.sae import SAE, Stack
+from sextant.models.sae import ACTIVATIONS, SAE, Stack
+from sextant.tasks import stars
+
+ROOT = Path(__file__).parents[1]
+DATA = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text(encoding="utf-8"))
+MODEL = yaml.safe_load((ROOT / "conf/model/sae.yaml").read_text(encoding="utf-8"))
+TRAINER = config.Trainer(**yaml.safe_load((ROOT / "conf/trainer.yaml").read_text(encoding="utf-8")))
 
 USERS, ITEMS = 5, 7
 CONF = {
@@ -203,9 +217,11 @@ def test_every_parameter_learns(mode):
 
 
 @MODES
-def test_it_learns_five_users_by_heart(mode):
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_it_learns_five_users_by_heart(mode, activation):
     torch.manual_seed(0)
-    found = SAE(USERS, ITEMS, [1.0, 2.0, 3.0], **{**CONF, "mode": mode, "hidden_sizes": [32]})
+    conf = {**CONF, "mode": mode, "hidden_sizes": [32], "activation": activation}
+    found = SAE(USERS, ITEMS, [1.0, 2.0, 3.0], **conf)
     found.initialise(batch())
     optimizer = torch.optim.AdamW(found.param_groups(), lr=0.02, weight_decay=0.0)
     for _ in range(300):
@@ -214,6 +230,45 @@ def test_it_learns_five_users_by_heart(mode):
         loss.backward()
         optimizer.step()
     assert loss.item() < 1e-3
+
+
+def test_the_conf_may_name_every_activation():
+    choices = typing.get_type_hints(SAE.__init__)["activation"]
+    assert set(typing.get_args(choices)) == set(ACTIVATIONS)
+
+
+@MODES
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.filterwarnings("ignore:nothing is known of user")
+def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(mode, tied, tmp_path):
+    """As the train stage does it, on a few users; in mode item what it keeps of their ratings is saved with it."""
+    columns = strict.check(ratings.Columns, DATA["columns"], "columns")
+    small = {"users": 31, "items": 37, "ratings": 421, "least": 7, "test": 83, "test_users": 13, "unknown": 5}
+    twin = strict.check(ratings.Twin, {**DATA["twin"], **small, "repeated_titles": 3}, "twin")
+    ratings.write_twin(twin, columns, tmp_path / "raw")
+    rows = ratings.repair(ratings.read(tmp_path / "raw", columns), columns)
+    shares = SimpleNamespace(train=0.6, val=0.2, gate=0.2, test=0.0)
+    parts = ratings.split(rows, columns, SimpleNamespace(salt=0, shares=shares))
+    encoder = ratings.Encoder.fit(parts["train"], columns)
+    known, asked = encoder.encode(parts["train"]), encoder.encode(parts["val"])
+    net_conf = {**CONF, "mode": mode, "tied": tied, "hide": [0.2, 0.6], "dropout": 0.2}
+    schedule = optimizers.Schedule(**{**MODEL["schedule"], "max_epochs": 3, "batch_size": 7})
+
+    def trained(seed: int, name: str) -> bytes:
+        torch.manual_seed(seed)
+        found = saved.build("sae", encoder.sizes, net_conf)
+        found.initialise(known)
+        learner = train.Learner(found, known, asked, stars, MODEL["optimizer"], schedule, seed, lambda row: None)
+        train.fit(learner, tmp_path / f"checkpoints {name}", TRAINER, "min")
+        card = {"family": "sae", "kind": "ratings", "task": "stars", "net": net_conf, "columns": DATA["columns"]}
+        saved.save(tmp_path / name, {**card, "calibration": {}}, learner.kept, encoder)
+        question = encoder.question(parts["val"])
+        expected = saved.Saved({**card, "calibration": {}}, learner.kept, encoder).predict(question)
+        pd.testing.assert_frame_equal(saved.load(tmp_path / name).predict(question), expected)
+        return (tmp_path / name / saved.WEIGHTS).read_bytes()
+
+    train.quieten()
+    assert trained(3, "one") == trained(3, "same") != trained(5, "other")
 
 
 @MODES

@@ -190,6 +190,17 @@ def test_in_mode_item_a_row_is_a_film_and_a_new_user_has_the_biases_alone():
     assert (found.predict(some)["stars"] - new).abs().min() > 0
 
 
+def test_in_mode_item_new_ratings_of_a_known_user_move_their_bias_alone():
+    """The answer less the biases stays, and in mode user it does not."""
+    changed = [[3, 0, 1, 2, 0, 2, 0], *KNOWN[1:]]
+    for mode in ("item", "user"):
+        found, left = net(mode=mode).eval(), []
+        for some in (batch(), batch(changed)):
+            stars, mask = found.values[some.known.long()], (some.known > 0).float()
+            left.append(found.predict(some)["stars"] - found.biases(stars, mask))
+        assert torch.allclose(left[0], left[1], atol=1e-5) is (mode == "item")
+
+
 def test_in_mode_item_the_answer_for_a_user_is_that_output_of_each_film():
     found = net(mode="item").eval()
     stars, mask = batch().known.float(), (batch().known > 0).float()

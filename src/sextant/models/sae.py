@@ -91,7 +91,9 @@ class SAE(nn.Module):
 
     Mode `user` (U-AutoRec; Sedhain et al., WWW 2015): a row of f is a user, and any user is answered from what is known
     of them. Mode `item` (I-AutoRec): a row of f is a film, its inputs and outputs the users of training, whose ratings
-    are kept with the weights (`ratings`); a new user is answered by the biases alone.
+    are kept with the weights (`ratings`); a new user is answered by the biases alone. So whoever has the weights, as
+    `dvc push` and the registry pass them on, has all ratings of training, and MovieLens forbids to pass those on. New
+    ratings of a user of training move only b_u there: the film's row holds the old ones.
 
     The loss is the squared error over the ratings that there are. In training a share between the two of `hide` of a
     row's ratings is hidden from the input (denoising; Vincent et al. 2010); one that was not hidden counts `visible`

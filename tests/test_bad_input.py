@@ -1,12 +1,16 @@
 """Bad input of every kind: one clear line, an exit code that is not 0, and nothing harmed that lasts."""
 
 import hashlib
+import io
+import json
+import os
 import re
 import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,10 +19,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import twins
 import yaml
 from conftest import Clone, copied
+from PIL import Image
 
-from sextant import config, errors, evaluate, files, pin, predict, prepare, pull, register, validate
+from sextant import config, errors, evaluate, files, pin, predict, prepare, pull, register, rooms, saved, validate
 
 MODEL, DATASET = "ann", "churn"
 FILE = "Churn_Modelling.csv"
@@ -67,7 +73,7 @@ SUITE = f"conf/expectations/{DATASET}.yaml"
 CONF_FAULTS: dict[str, tuple[str, Callable[[Any], None], str]] = {
     "unknown family": (PARAMS, at(f"models.{MODEL}.family", "quantum"), "unknown family `quantum`; .* has: .*ann"),
     "unknown data set": (PARAMS, at(f"models.{MODEL}.dataset", "moon"), "`moon`, which `datasets` does not list"),
-    "data set without conf": (PARAMS, at("datasets", [DATASET, "moon"]), "conf/dataset/moon.yaml is not there; add it"),
+    "data set without conf": (PARAMS, lambda conf: conf["datasets"].append("moon"), "moon.yaml is not there; add it"),
     "unknown source": (PARAMS, at("source", "moon"), "params.yaml: `source` is 'moon'; .*'embedded', 'mirror' or"),
     "unknown budget": (PARAMS, at("budget", "huge"), "params.yaml: `budget` is 'huge'; .*'smoke', 'standard' or"),
     "negative seed": (PARAMS, at("seed", -1), "params.yaml: `seed` is -1; .*greater than or equal to 0"),
@@ -162,6 +168,329 @@ def test_an_override_is_held_to_the_same_rules(
 
     line, code = heard(main, capsys, override)
     assert why in line and code == 2
+
+
+# --- the other kinds: damage that no digest can tell, as each stage meets it ------------------------------------------
+
+PETS, SHARES, STARS = "cats_dogs", "google_stock", "movielens_100k"
+ARCHIVE, DAYS = "cats_dogs_128.zip", "Google_Stock_Price_Train.csv"
+CAT = "test_set/cats/cat.601.jpg"
+
+
+def lines(file: str, change: Callable[[list[str]], Any]) -> Callable[[Path], None]:
+    """Change the lines of a file in place, whatever it is encoded in and ends its lines with."""
+
+    def damage(folder: Path) -> None:
+        found = (folder / file).read_bytes().decode("latin-1").split("\n")
+        change(found)
+        (folder / file).write_bytes("\n".join(found).encode("latin-1"))
+
+    return damage
+
+
+def members(change: Callable[[dict[str, bytes]], Any]) -> Callable[[Path], None]:
+    """Change the members of the zip of pictures in place."""
+
+    def damage(folder: Path) -> None:
+        with zipfile.ZipFile(folder / ARCHIVE) as archive:
+            found = {name: archive.read(name) for name in archive.namelist()}
+        change(found)
+        with zipfile.ZipFile(folder / ARCHIVE, "w") as archive:
+            for name, raw in found.items():
+                archive.writestr(name, raw)
+
+    return damage
+
+
+def half(file: str) -> Callable[[Path], None]:
+    return lambda folder: os.truncate(folder / file, (folder / file).stat().st_size // 2)
+
+
+def narrow() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (1, 97)).save(file, "PNG")
+    return file.getvalue()
+
+
+def untested(found: dict[str, bytes]) -> None:
+    for name in [name for name in found if name.startswith("test_set/cats/")]:
+        del found[name]
+
+
+def mojibake(folder: Path) -> None:
+    titles = folder / "u.item"
+    titles.write_text(titles.read_text(encoding="latin-1"), encoding="utf-8")
+
+
+def first_line(text: str) -> Callable[[list[str]], None]:
+    return lambda rows: rows.__setitem__(0, text)
+
+
+NOT_WHOLE = r"cats_dogs_128.zip is no whole zip \(.+\); pull it again, or make it anew"
+CLIMBS = f"holds '../../{CAT}', a path that climbs out of its folder; pull it again, or make it anew"
+NO_BIRDS = "class birds of training_set has no pictures; add some, or take its folder away"
+NOT_UTF_8 = r"u.item is not utf-8: byte 0x[c-f][0-9a-f] at [0-9,]+; name its encoding in the conf"
+
+# Of each: the data set, what is done to its files, and how validate, prepare and a model that is asked with the same
+# file refuse. None: the damage is not to be seen there.
+RAW_FAULTS: dict[str, tuple[str, Callable[[Path], Any], str | None, str | None, str | None]] = {
+    "truncated zip": (PETS, half(ARCHIVE), NOT_WHOLE, NOT_WHOLE, NOT_WHOLE),
+    "zip that climbs out": (
+        PETS, members(lambda found: found.update({f"../../{CAT}": found.pop(CAT)})),
+        CLIMBS, CLIMBS, CLIMBS,
+    ),
+    "picture that does not decode": (
+        PETS, members(lambda found: found.update({CAT: found[CAT][:999]})),
+        "column='decodable'.*1 of 1,400 rows.*damaged on its way",
+        f"{CAT} is no picture that decodes .*; replace it, or take it out",
+        rf"row 1 \({CAT}\) is no picture that decodes .*; replace it",
+    ),
+    "picture 1 pixel wide": (
+        PETS, members(lambda found: found.update({CAT: narrow()})),
+        "column='width', min_value=16.*1 of 1,400 rows are otherwise, such as 1",
+        f"{CAT} is 1 x 97 pixels; expected at least 16 on the short side; replace it",
+        rf"row 1 \({CAT}\) is 1 x 97 pixels; expected at least 16",
+    ),
+    "class without pictures": (
+        PETS, members(lambda found: found.update({"training_set/birds/": b""})), NO_BIRDS, NO_BIRDS, None,
+    ),
+    "class without pictures to test": (
+        PETS, members(untested),
+        "expect_column_distinct_values_to_equal_set.*'test == True'.*missing 'cats'",
+        "part test .*has no row of class cats of `animal`", None,
+    ),
+    "dates out of order": (
+        SHARES, lines(DAYS, lambda rows: rows.insert(41, rows.pop(37))),
+        "expect_column_values_to_be_increasing.*column='day'.*a window would hold the future",
+        r"row 41 has '2012-02-\d\d' in `Date` after a later day; expected the oldest day first; correct the row",
+        r"row 41 has '2012-02-\d\d' in `Date` after a later day",
+    ),
+    "date twice": (
+        SHARES, lines(DAYS, lambda rows: rows.insert(41, rows[40])),
+        "expect_column_values_to_be_unique.*column='Date'.*a day that stands twice",
+        "row 41 has '2012-.*' in `Date` for a second time; expected each day once; correct the row",
+        "row 41 has '2012-.*' in `Date` for a second time",
+    ),
+    "negative price": (
+        SHARES, lines(DAYS, lambda rows: rows.__setitem__(41, rows[41].replace(",", ",-", 1))),
+        "column='Open', min_value=0.*such as -.*a share costs something",
+        "row 41 has -.* in `Open`; expected a price above 0; correct the row",
+        "row 41 has -.* in `Open`; expected a price above 0",
+    ),
+    "too few days for the window": (
+        SHARES, lines(DAYS, lambda rows: rows.__delitem__(slice(31, None))),
+        "expect_table_row_count_to_be_between.*observed 50 .*a shorter file was cut off",
+        "part train has 0 days to score after 30 days of context; expected 1 or more after 40: bring more days",
+        "30 days; expected the 40 most recent days or more, the oldest first",
+    ),
+    "rating of 7": (
+        STARS, lines("u1.base", first_line("1\t2\t7\t874724710")),
+        r"column='rating', value_set=\[1, 2, 3, 4, 5\].*such as 7",
+        "row 1 has `rating` 7; expected one of 1, 2, 3, 4, 5; correct the row",
+        "row 1 has `rating` 7; expected one of 1, 2, 3, 4, 5; correct the row",
+    ),
+    "user id of 0": (
+        STARS, lines("u1.base", first_line("0\t2\t3\t874724710")),
+        "column='user', min_value=1.*such as 0 .*ids count from 1",
+        "row 1 has `user` 0; ids are whole numbers from 1; correct it",
+        "row 1 has `user` 0; ids are whole numbers from 1; correct it",
+    ),
+    "film that is not known": (
+        STARS, lines("u1.base", first_line("1\t9973\t3\t874724710")),
+        "expect_column_values_to_not_be_null.*column='title'.*one that u.item lacks",
+        "row 1 has `item` 9973, which u.item lacks",
+        "row 1 names item 9973, which training did not know; the 1,682 known ones go from 1 to 1682",
+    ),
+    "film without title": (
+        STARS, lines("u.item", lambda rows: rows.__setitem__(40, "41|||")),
+        "expect_column_values_to_not_be_null.*column='title'.*cannot be recommended",
+        "u.item: item 41 has no `title`; give it one", None,
+    ),
+    "Latin-1 read as UTF-8": (
+        STARS, lambda _: Path(f"conf/dataset/{STARS}.yaml").write_text(
+            Path(f"conf/dataset/{STARS}.yaml").read_text().replace("encoding: latin-1", "encoding: utf-8")
+        ),
+        NOT_UTF_8, NOT_UTF_8, None,
+    ),
+    "UTF-8 read as Latin-1": (
+        STARS, mojibake, "expect_column_values_to_not_match_regex.*column='title'.*UTF-8 that was read", None, None,
+    ),
+}  # fmt: skip
+
+
+def met_by(stage: int) -> list[str]:
+    return [case for case, faults in RAW_FAULTS.items() if faults[stage + 2] is not None]
+
+
+def brought(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The twin of a data set as pull left it, and beside it what validate and prepare made of better data."""
+    folder = Path("data/raw") / name
+    shutil.copytree(twins.raw(name, tmp_path_factory), folder)
+    files.write_json(folder / files.RECEIPT, pull.receipt("embedded", folder))
+    files.write_json(Path(f"reports/validation/{name}.json"), {"source": "embedded", "success": True, "digest": "0"})
+    prepared = Path("data/prepared") / name
+    prepared.mkdir(parents=True)
+    (prepared / "train.parquet").write_text("of yesterday")
+    return folder
+
+
+def standing() -> dict[str, str]:
+    """Every file that a stage was given or that an earlier one made; what a refusal leaves is below .scratch/."""
+    found = (path for place in ("data", "reports", "conf") for path in Path(place).rglob("*") if path.is_file())
+    return {str(path): files.sha256(path) for path in found}
+
+
+def refused_by(
+    main: Callable[[list[str]], Any], why: str | None, capsys: pytest.CaptureFixture[str], *words: str
+) -> None:
+    """Run a stage as DVC does; it says in one line why, ends with the code of bad data and harms nothing."""
+    before = standing()
+    line, code = heard(main, capsys, *words)
+    assert why and re.search(why, line), line
+    assert code == 12 and standing() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", met_by(0))
+def test_damaged_raw_data_are_refused_by_validate(
+    case: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    name, damage, why, *_ = RAW_FAULTS[case]
+    damage(brought(name, tmp_path_factory))
+    monkeypatch.setenv("DVC_STAGE", f"validate@{name}")
+    refused_by(validate.main, f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", capsys, f"dataset={name}")
+
+
+@pytest.mark.parametrize("case", met_by(1))
+def test_damaged_raw_data_that_validate_let_pass_are_refused_by_prepare(
+    case: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    name, damage, _, why, _ = RAW_FAULTS[case]
+    damage(brought(name, tmp_path_factory))
+    monkeypatch.setenv("DVC_STAGE", f"prepare@{name}")
+    refused_by(prepare.main, f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", capsys, f"dataset={name}")
+
+
+LEARNT: dict[str, tuple[str, str, dict[str, Any]]] = {  # what the encoder of a model knows of its data set
+    PETS: (ARCHIVE, "cnn", {"classes": ["cats", "dogs"], "mean": [0.5] * 3, "std": [0.25] * 3}),
+    SHARES: (
+        DAYS, "rnn",
+        {
+            "features": {name: [0.0, 0.01] for name in ("Open", "High", "Low", "Close", "Volume")},
+            "typical": {"Open": 500.0, "High": 505.0, "Low": 495.0, "Close": 500.0, "Volume": 1e6},
+        },
+    ),
+    STARS: (
+        "u1.base", "sae",
+        {"items": [*range(1, 1683)], "titles": [f"Film {n}" for n in range(1, 1683)], "users": [*range(1, 944)]},
+    ),
+}  # fmt: skip
+
+
+def untrained(dataset: str, model: str) -> saved.Saved:
+    conf, columns = config.model(model), config.dataset(dataset).columns
+    kind = config.dataset(dataset).kind
+    encoder = rooms.module("data", kind).Encoder.from_state(LEARNT[dataset][2], columns)
+    card = {"kind": kind, "task": conf.task, "calibration": {"slope": 1.0, "offset": 0.0}}
+    return saved.Saved(card, saved.build(conf.family, encoder.sizes, conf.net), encoder)
+
+
+@pytest.mark.parametrize("case", met_by(2))
+def test_a_question_that_is_damaged_in_the_same_way_is_refused(
+    case: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, damage, _, _, why = RAW_FAULTS[case]
+    file, family, _ = LEARNT[name]
+    given = brought(name, tmp_path_factory)
+    damage(given)
+    model = untrained(name, family)
+    refused_by(lambda argv: model.predict(model.read(argv[0])), why, capsys, str(given / file))
+
+
+@pytest.mark.parametrize("model", ["rbm", "sae"])
+def test_a_user_who_is_new_and_one_who_rated_nothing_are_answered(model: str, workspace: Path) -> None:
+    """The defined fallback: by what is known of the user, and where that is nothing, as the average user."""
+    rows = [(7001, 1, 5.0), (7001, 2, None), (7002, 2, None)]
+    asked = pd.DataFrame(rows, columns=["user", "item", "rating"])
+    with pytest.warns(UserWarning, match="nothing is known of user 7002: answered as the average user"):
+        answers = untrained(STARS, model).predict(asked)
+    assert answers["user"].tolist() == [7001, 7002] and answers["title"].tolist() == ["Film 2"] * 2
+    assert answers.notna().all(axis=None)
+
+
+@pytest.mark.slow
+def test_a_user_with_no_ratings_is_taken_and_counted(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines("u.user", lambda rows: rows.insert(943, "944|33|F|other|02139"))(brought(STARS, tmp_path_factory))
+    for stage in (validate, prepare):
+        monkeypatch.setenv("DVC_STAGE", f"{stage.__name__}@{STARS}")
+        stage.main([f"dataset={STARS}"])
+    users = json.loads(Path(f"data/prepared/{STARS}/profile.json").read_text())["columns"]["user"]
+    assert users["count"] == 944 and users["without"] >= 1 and users["ratings_min"] == 0
+
+
+def whole_zip(folder: Path, member: str) -> None:
+    with zipfile.ZipFile(folder / "given.zip", "w") as archive:
+        archive.writestr(member, "1|Harbour (1995)\n" * 997)
+
+
+def in_zip(folder: Path) -> list[dict[str, Any]]:
+    """The entry of a film file inside a zip, with the digest of what is given."""
+    given = folder / "given.zip"
+    pin = {"bytes": given.stat().st_size, "sha256": files.sha256(given)}
+    return [{"file": "u.item", "member": "ml-100k/u.item", "path": "given.zip", **pin}]
+
+
+def cut_zip(folder: Path) -> None:
+    whole_zip(folder, "ml-100k/u.item")
+    half("given.zip")(folder)
+
+
+PULLED: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "pictures cut off": (
+        PETS, lambda folder: put(folder / "cats_dogs/cats_dogs_128.zip"), "cats_dogs.yaml pins: got .*; `make pin",
+    ),
+    "days cut off": (
+        SHARES, lambda folder: put(folder / "stock/Google_Stock_Price_Train.csv"), "stock.yaml pins: got .*`make pin",
+    ),
+    "ratings cut off": (
+        STARS, lambda folder: put(folder / "ratings/ml-100k/u1.base"), "movielens_100k.yaml pins: got .*; `make pin",
+    ),
+    "zip cut off": (STARS, cut_zip, r"`u.item` cannot be taken out of its zip \(.+\); mend the source"),
+    "zip that climbs out": (
+        STARS, lambda folder: whole_zip(folder, "../u.item"),
+        "the zip of `u.item` has no member ml-100k/u.item; it has ../u.item, …; mend `member` in conf",
+    ),
+}  # fmt: skip
+
+
+def put(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text("what came before the line broke")
+
+
+@pytest.mark.parametrize("case", PULLED)
+def test_files_that_came_damaged_are_refused_by_pull(
+    case: str, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, give, why = PULLED[case]
+    given = workspace / "data/given"  # among what has to stand as it was
+    (given.parent / "raw" / name).mkdir(parents=True)
+    (given.parent / "raw" / name / "file.csv").write_text("of yesterday")
+    given.mkdir()
+    give(given)
+    if (given / "given.zip").is_file():
+        conf = Path(f"conf/dataset/{name}.yaml")
+        changed = yaml.safe_load(conf.read_text())
+        changed["sources"]["mirror"] = in_zip(given)
+        conf.write_text(yaml.safe_dump(changed, sort_keys=False))
+    monkeypatch.setenv("SEXTANT_MIRROR", str(given))
+    monkeypatch.setenv("DVC_STAGE", f"pull@{name}")
+    refused_by(pull.main, f"{why}.*; `dvc checkout` restores", capsys, f"dataset={name}", "source=mirror")
+    assert [path.name for path in Path("data/raw").iterdir()] == [name] and not list(workspace.rglob("u.item"))
 
 
 # --- in a real checkout: by DVC and by make ---------------------------------------------------------------------------
@@ -291,6 +620,28 @@ def test_damaged_data_are_refused_before_anything_is_learnt(
             assert outputs(road) == outputs(Clone(whole))
             assert "dvc.lock" not in road.changed()
     assert files.sha256(given) == sum_before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["truncated zip", "Latin-1 read as UTF-8"])
+def test_damage_of_another_kind_as_dvc_meets_it(
+    case: str, road: Clone, harmless: Callable[..., Harmless], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    name, damage, why, *_ = RAW_FAULTS[case]
+    shutil.copytree(twins.raw(name, tmp_path_factory), tmp_path / "given")
+    monkeypatch.chdir(road.path)
+    damage(tmp_path / "given")
+    pins = pull.receipt("mirror", tmp_path / "given")["files"]
+    mirror = [{"file": file, "path": f"given/{file}", **pin} for file, pin in pins.items()]
+    road.set(f"conf/dataset/{name}.yaml", sources__mirror=mirror)
+    road.set(PARAMS, source="mirror", datasets=[DATASET, name])
+    with harmless():
+        done = road.run("dvc", "repro", f"prepare@{name}", code=None, SEXTANT_MIRROR=str(tmp_path))
+        assert re.search(f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", refusal(done.stderr))
+        assert done.returncode != 0 and "exited with 12" in done.stderr
+        assert "Running stage 'prepare@" not in done.stdout
+    assert pull.receipt("mirror", tmp_path / "given")["files"] == pins
 
 
 def mirrored(folder: Path, text: str) -> Path:

@@ -128,6 +128,10 @@ def ready(folder: Path) -> None:
         (["rollback", "MODEL=ann"], "[-m][sextant.register][rollback][model=ann]"),
         (["predict", "MODEL=ann", "INPUT=my rows.csv"], "[-m][sextant.predict][model=ann][input=my rows.csv]"),
         (
+            ["predict", "MODEL=rbm", "INPUT=a.csv", "OPTIONS=top_k=5 lr=1"],
+            "[-m][sextant.predict][model=rbm][input=a.csv][top_k=5][lr=1]",
+        ),
+        (
             ["predict", "MODEL=ann", "INPUT=a.csv", "OUTPUT=b c.csv"],
             "[-m][sextant.predict][model=ann][input=a.csv][output=b c.csv]",
         ),

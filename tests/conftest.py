@@ -211,6 +211,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         clone = fresh_clone(path)
         params = path / "params.yaml"
         params.write_text(params.read_text().partition("\ndatasets:")[0] + ONE_MODEL)
+        clone.commit("one model")
         clone.repro()
         clone.commit("the chain of one model")
 
@@ -223,7 +224,8 @@ def whole_chain(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone
 
     def make(path: Path) -> None:
         clone = copied(chain, path)
-        clone.run("git", "checkout", "-q", "HEAD~", "--", "params.yaml")
+        clone.run("git", "checkout", "-q", "HEAD~2", "--", "params.yaml")
+        clone.commit("every model")
         clone.repro()
         clone.commit("the chain of every model")
 

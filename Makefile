@@ -141,7 +141,7 @@ check: environment ## | hold params.yaml and every conf to its constructor
 test: environment ## | all tests
 	@python -m pytest -q -n 2 --dist worksteal
 
-test-fast: environment ## | the tests that take no more than three seconds each
+test-fast: environment ## | the tests without pipelines and long trainings
 	@python -m pytest -q -m 'not slow' -n 2 --dist worksteal
 
 results: need-SEXTANT_MIRROR environment ## SEXTANT_MIRROR=/folder | the figures of the published protocols

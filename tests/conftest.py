@@ -21,6 +21,12 @@ FOREIGN = (
     *("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "SEXTANT_MIRROR"),
     *("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MAKEFLAGS", "MAKELEVEL"),
 )
+ONE_MODEL = """
+datasets:
+  - churn
+models:
+  ann: {family: ann, dataset: churn}
+"""
 # Two workers on two cores: a second thread in each would spin. The commands that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 settings.register_profile("shared machine", deadline=None)
@@ -46,6 +52,18 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def one_model(workspace: Path) -> Path:
+    """The workspace with one model listed, for what is held to all that is: a sixth of the time."""
+    list_one_model(workspace)
+    return workspace
+
+
+def list_one_model(path: Path) -> None:
+    params = path / "params.yaml"
+    params.write_text(params.read_text().partition("\ndatasets:")[0] + ONE_MODEL)
 
 
 class Clone:
@@ -195,22 +213,13 @@ def made_once(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callabl
     return Clone(place / "clone")
 
 
-ONE_MODEL = """
-datasets:
-  - churn
-models:
-  ann: {family: ann, dataset: churn}
-"""
-
-
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """One model's pipeline at `budget: smoke`, run once, registered and committed. Not to be changed: see `road`."""
 
     def make(path: Path) -> None:
         clone = fresh_clone(path)
-        params = path / "params.yaml"
-        params.write_text(params.read_text().partition("\ndatasets:")[0] + ONE_MODEL)
+        list_one_model(path)
         clone.commit("one model")
         clone.repro()
         clone.commit("the chain of one model")

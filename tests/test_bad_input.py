@@ -114,7 +114,7 @@ def heard(main: Callable[[list[str]], Any], capsys: pytest.CaptureFixture[str], 
 
 @pytest.mark.parametrize("case", CONF_FAULTS)
 def test_a_fault_in_a_conf_is_named_with_its_place(
-    case: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+    case: str, one_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, change, why = CONF_FAULTS[case]
     conf = yaml.safe_load(Path(file).read_text())
@@ -127,7 +127,7 @@ def test_a_fault_in_a_conf_is_named_with_its_place(
 
 @pytest.mark.parametrize("file", [PARAMS, MODEL_CONF, DATASET_CONF, SUITE])
 def test_a_conf_that_is_no_yaml_or_not_there_is_named(
-    file: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+    file: str, one_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(file).write_text("a: [1, 2\nb: }\n")
     line, code = heard(config.main, capsys, "check")
@@ -365,6 +365,7 @@ def test_damaged_raw_data_are_refused_by_validate(
     refused_by(validate.main, f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", capsys, f"dataset={name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", met_by(1))
 def test_damaged_raw_data_that_validate_let_pass_are_refused_by_prepare(
     case: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch,
@@ -401,6 +402,7 @@ def untrained(dataset: str, model: str) -> saved.Saved:
     return saved.Saved(card, saved.build(conf.family, encoder.sizes, conf.net), encoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", met_by(2))
 def test_a_question_that_is_damaged_in_the_same_way_is_refused(
     case: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]

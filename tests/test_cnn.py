@@ -282,22 +282,23 @@ def test_the_same_seed_gives_the_same_net_and_it_comes_back_as_it_was_saved():
     assert torch.equal(saved.outputs(one, rows)["logits"], saved.outputs(built, rows)["logits"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 @pytest.mark.parametrize("stages", [1, 2, 3, 4, 5])
 def test_a_net_that_can_be_made_can_look_and_a_deeper_one_is_refused(stages, stride):
-    """At every size from 1 on: what torch itself can answer is taken, and all else is refused before it is asked."""
-    with torch.device("meta"):
+    """At sizes about the powers of two: what torch can answer is taken, all else is refused before it is asked."""
+    with torch.device("meta"):  # shapes alone, which is all that is asked
         deep = net(widths=[2] * stages, stride=stride, size=2**9)
-    for size in range(1, 34):
-        try:
-            deep.body(torch.empty(2, 3, size, size, device="meta"))
-        except RuntimeError:
-            with pytest.raises(
-                UsageError, match=f"widths are {stages}, and stride is {stride}: .* {size} pixels; take"
-            ):
+        for size in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33):
+            try:
+                deep.body(torch.empty(2, 3, size, size))
+            except RuntimeError:
+                with pytest.raises(
+                    UsageError, match=f"widths are {stages}, and stride is {stride}: .* {size} pixels; take"
+                ):
+                    net(widths=[2] * stages, stride=stride, size=size)
+            else:
                 net(widths=[2] * stages, stride=stride, size=size)
-        else:
-            net(widths=[2] * stages, stride=stride, size=size)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,6 @@ def refusal(file: str) -> str:
 
 def test_there_is_something_to_check_and_the_repository_passes():
     assert PARAMS["datasets"] and PARAMS["models"]
-    config.check_all()
     assert config.main(["check"]) is None
 
 
@@ -122,6 +121,7 @@ def test_conf_is_found_from_the_working_directory(tmp_path, monkeypatch):
     assert config.model(MODEL).schedule["max_epochs"] == conf("model", MODEL)["schedule"]["max_epochs"]
 
 
+@pytest.mark.usefixtures("one_model")
 def test_more_confs_than_keys_may_lie_there_switched_off():
     shutil.copy(FILES["model"], "conf/model/spare.yaml")
     config.check_all()
@@ -219,6 +219,7 @@ def test_a_fault_in_conf(file, path, value, says):
     assert re.search(says, refusal(file))
 
 
+@pytest.mark.slow
 def test_a_fault_is_found_wherever_params_yaml_leads():
     change(FILES["model"], "budgets.full.schedule", {"max_epochs": 0})
     with pytest.raises(UsageError, match="schedule: `max_epochs` is 0; .*greater than or equal to 1"):

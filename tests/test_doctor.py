@@ -229,8 +229,8 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path, text: str) -> None:
 # --- conf, data, training ---------------------------------------------------------------------------------------------
 
 
-def test_a_fault_in_a_conf_is_broken_and_names_the_place(workspace: Path) -> None:
-    model = next((workspace / "conf/model").glob("*.yaml"))
+def test_a_fault_in_a_conf_is_broken_and_names_the_place(one_model: Path) -> None:
+    model = one_model / "conf/model/ann.yaml"
     assert doctor.conf().state == "ok"
     edit(model, "optimizer:", "optimiser:")
     found = doctor.conf()
@@ -238,14 +238,14 @@ def test_a_fault_in_a_conf_is_broken_and_names_the_place(workspace: Path) -> Non
 
 
 def test_the_mirror_is_needed_only_where_a_data_set_comes_from_it(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+    one_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert doctor.mirror().text.startswith("not needed")
-    edit(workspace / "params.yaml", "source: embedded", "source: mirror")
+    edit(one_model / "params.yaml", "source: embedded", "source: mirror")
     assert doctor.mirror().state == "broken" and "SEXTANT_MIRROR is not set" in doctor.mirror().text
-    monkeypatch.setenv("SEXTANT_MIRROR", str(workspace / "nowhere"))
+    monkeypatch.setenv("SEXTANT_MIRROR", str(one_model / "nowhere"))
     assert doctor.mirror().state == "broken" and "no such folder" in doctor.mirror().text
-    monkeypatch.setenv("SEXTANT_MIRROR", str(workspace))
+    monkeypatch.setenv("SEXTANT_MIRROR", str(one_model))
     assert doctor.mirror().state == "ok"
 
 

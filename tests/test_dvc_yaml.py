@@ -128,6 +128,9 @@ class Reached:
         return found
 
 
+reached = functools.cache(Reached)  # by stage: all its data sets or models run the same code
+
+
 @functools.cache
 def tree(module: str) -> ast.Module:
     path = PACKAGE.joinpath(*module.split("."))
@@ -171,7 +174,7 @@ def test_a_stage_depends_on_the_code_that_it_runs_and_on_no_other(name):
     stage, _, key = name.partition("@")
     listed = {path for path in paths(STAGES[name], "deps") if path.startswith("src/")}
     family = PARAMS["models"].get(key, {}).get("family")
-    assert listed == Reached(stage).dependencies(family)
+    assert listed == reached(stage).dependencies(family)
 
 
 def test_a_figure_a_baseline_or_the_gate_retrains_nothing():

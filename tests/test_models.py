@@ -193,6 +193,7 @@ def test_one_answer_a_row_in_the_form_of_the_baselines(case, net):
     assert list(scores) == list(case.task.METRICS) and all(map(math.isfinite, scores.values()))
 
 
+@pytest.mark.slow
 def test_it_overfits_eight_rows(case):
     """The metric that picks the epoch nears its best on rows known by heart, which no net reaches that cannot learn."""
     net = net_of(case, **({"dropout": 0.0} if "dropout" in case.conf.net else {}))
@@ -253,6 +254,7 @@ def fit(case: SimpleNamespace, learner: train.Learner, folder: Path) -> tuple[di
     return weights(best), epoch
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
     found = {}
     for name, seed in (("one", 3), ("same", 3), ("other", 5)):
@@ -264,6 +266,7 @@ def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
     assert found["one"][0] != found["other"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "ema"), [("in the third epoch", None), ("at the end of the third epoch", 0.9)])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(case, tmp_path, ema, where):
     whole = learner_of(case, ema=ema)
@@ -293,6 +296,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(case, tmp_path, em
     assert resumed.history == whole.history
 
 
+@pytest.mark.slow
 def test_no_epoch_is_trained_twice_where_none_was_better(case, tmp_path):
     """A step that changes no weight: the best epoch is the first, and the last one is where it goes on."""
 
@@ -307,6 +311,7 @@ def test_no_epoch_is_trained_twice_where_none_was_better(case, tmp_path):
     assert (epochs, best) == ([4, 5], 1)
 
 
+@pytest.mark.slow
 def test_a_run_that_had_stopped_early_stays_stopped(case, tmp_path):
     stopped = learner_of(case, lr=1e-30, patience=2)
     expected = fit(case, stopped, tmp_path / "x")
@@ -331,6 +336,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(case, tmp_path
     assert same(parameters(net), before)
 
 
+@pytest.mark.slow
 def test_the_kept_epoch_is_the_best_on_val(case, tmp_path):
     learner = learner_of(case)
     kept, epoch = fit(case, learner, tmp_path)

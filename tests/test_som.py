@@ -358,6 +358,7 @@ def trained_online(net: SOM, rows: Batch, lr: float, epochs: int = 10) -> SOM:
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("neighborhood", "update"), WAYS)
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize("toroidal", [False, True])

@@ -18,6 +18,7 @@ import pandas as pd
 
 from sextant import baselines, config, files, pull, rooms, train
 from sextant.errors import UsageError, run
+from sextant.intervals import wilson
 from sextant.tasks import forecasting
 
 MODEL = "rnn"
@@ -114,13 +115,6 @@ def _middle(draws: np.ndarray) -> tuple[float, float]:
     """The middle 95 % of what a bootstrap drew."""
     low, high = np.quantile(draws, (0.025, 0.975))
     return float(low), float(high)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of n. Wilson 1927."""
-    z = 1.959964
-    middle, half = share + z**2 / (2 * n), z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
 
 
 def _table(found: pd.DataFrame) -> list[str]:

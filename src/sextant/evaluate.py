@@ -1,13 +1,14 @@
 """Score a saved model in a fresh process: val must come out as training recorded it, then test, beside baselines."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from . import baselines, config, data, figures, rooms, saved
+from . import baselines, config, data, figures, intervals, rooms, saved
 from .errors import SextantError, UsageError, run
 from .files import needed, write_json, written_whole
 
@@ -25,7 +26,11 @@ def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> Non
 
 
 def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The metrics of val and test with every baseline fitted on the same train rows, and the answers on test."""
+    """The metrics of val and test with every baseline fitted on the same train rows, and the answers on test.
+
+    Of the metric that the gate reads also the 95 % `interval`, the `best` baseline, and by how much the model is `better`
+    than that: value, low, high.
+    """
     task = model.task
     val = model.score(model.answer(model.questions(parts["val"])), parts["val"])
     check_reproduced(model.card["val"], val)
@@ -35,21 +40,31 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
         answer = rooms.call(fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"])
         answers[name] = answer(questions)
     scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
-    metric = next(iter(task.METRICS))
+    metric, direction = next(iter(task.METRICS.items()))
+    held = {name: found[metric] for name, found in scores.items() if metric in found and name != "model"}
+    best = (max if direction == "up" else min)(held, key=lambda name: held[name])
+    own, other = (task.redrawn(answers[name], parts["test"], model.encoder) for name in ("model", best))
     found = {
         **{key: model.card[key] for key in ("model", "family", "dataset", "task", "source", "seed", "budget")},
         "metric": metric,
-        "direction": task.METRICS[metric],
+        "direction": direction,
         "epochs": model.card["epoch"],
         "val": val,
         "test": scores.pop("model"),
+        "interval": _rounded(intervals.interval(own)),
         "trivial": next(iter(scores)),
+        "best": best,
+        "better": _rounded(intervals.gain(own, other, direction)),
         "baselines": scores,
         "rows": {part: len(data.scored(rows)) for part, rows in parts.items()},
     }
     if hasattr(task, "verdict"):
         found["verdict"] = task.verdict(answers["model"], parts["test"], model.encoder)
     return found, answers
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(value, 9) for value in values]
 
 
 def main(argv: list[str]) -> None:
@@ -68,19 +83,21 @@ def main(argv: list[str]) -> None:
     found, answers = evaluate(model, parts)
 
     curves = Path("reports/curves") / f"{name}.csv" if trained == Path("models") / name else scratch / "curves.csv"
+    shown = (answers.pop("model"), parts["test"], model.encoder.columns, answers)
+    besides = {"model": model, "train": parts["train"], "val": parts["val"]}
     drawn = {
         "curve": figures.learning_curve(pd.read_csv(needed(curves))),
-        **rooms.call(
-            figures.of(model.card["task"]),
-            *(answers.pop("model"), parts["test"], model.encoder.columns, answers),
-            model=model,
-            train=parts["train"],
-        ),
+        **rooms.call(figures.of(model.card["task"]), *shown, **besides),
     }
+    told = rooms.call(figures.tables_of(model.card["task"]), *shown, **besides)
     with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
         folder.mkdir()
         for title, figure in drawn.items():
             figures.save(figure, folder / f"{title}.svg")
+    with written_whole(Path("reports/tables") / name if by_dvc else scratch / "tables") as folder:
+        folder.mkdir()
+        for title, table in told.items():
+            table.save(folder / f"{title}.json")
     write_json(Path("reports/metrics") / f"{name}.json" if by_dvc else scratch / "metrics.json", found)
     print(f"{name}: test " + ", ".join(f"{metric} {value:.4f}" for metric, value in found["test"].items()))
 

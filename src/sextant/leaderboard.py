@@ -16,7 +16,7 @@ from . import config
 from .errors import SextantError, UsageError, run
 from .files import RECEIPT, folder_digest
 
-HEADINGS = ("model", "data set", "source", "metric", "value", "trivial baseline", "best baseline", "decision")
+HEADINGS = ("model", "data set", "metric", "value [95 %]", "trivial", "best", "better than that [95 %]", "decision")
 KINDS = {"embedded": "twin", "mirror": "real", "canonical": "real"}
 UNDECIDED = "not registered here"
 CHAMPION = ", champion"  # what follows a decision while its version is the champion
@@ -32,15 +32,21 @@ class Row:
     source: str
     metric: str
     value: float
+    interval: tuple[float, float]
     trivial: tuple[str, float]
     best: tuple[str, float]
+    better: tuple[float, float, float]  # than the best, with its interval
     decision: str
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row as text, under HEADINGS."""
-        value, trivial, best = f"{self.value:.4f}", *(f"{v:.4f} {name}" for name, v in (self.trivial, self.best))
-        return (self.model, self.dataset, KINDS[self.source], self.metric, value, trivial, best, self.decision)
+        low, high = self.interval
+        value, data = f"{self.value:.4f} [{low:.4f}, {high:.4f}]", f"{self.dataset} ({KINDS[self.source]})"
+        trivial, best = (f"{score:.4f} {name}" for name, score in (self.trivial, self.best))
+        gain, least, most = self.better
+        better = f"{gain:+.4f} [{least:+.4f}, {most:+.4f}]"
+        return (self.model, data, self.metric, value, trivial, best, better, self.decision)
 
 
 def rows(metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -50,16 +56,18 @@ def rows(metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[s
 
 def _row(found: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Row:
     metric = found["metric"]
-    scores = {name: float(values[metric]) for name, values in found["baselines"].items() if metric in values}
-    best = (max if found["direction"] == "up" else min)(scores, key=lambda name: scores[name])
+    trivial, best = ((name, float(found["baselines"][name][metric])) for name in (found["trivial"], found["best"]))
+    (low, high), (gain, least, most) = (map(float, found[name]) for name in ("interval", "better"))
     return Row(
         model=found["model"],
         dataset=found["dataset"],
         source=found["source"],
         metric=metric,
         value=float(found["test"][metric]),
-        trivial=(found["trivial"], scores[found["trivial"]]),
-        best=(best, scores[best]),
+        interval=(low, high),
+        trivial=trivial,
+        best=best,
+        better=(gain, least, most),
         decision=decision["decision"] + CHAMPION * bool(decision["champion"]) if decision else UNDECIDED,
     )
 

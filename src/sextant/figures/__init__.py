@@ -2,24 +2,29 @@
 
 Text and axes are drawn in INK, which `save` writes as `currentColor`: a page that shows the figure chooses its ink, and
 anywhere else it is a grey that can be read on white and on black. A figure carries its title (the suptitle) and one
-sentence of what it shows (the label) into the SVG, so that a page needs to know neither.
+sentence of what it shows (the label) into the SVG, so that a page needs to know neither. What a place of it says under
+the pointer (`tell`, `tell_along`) is the SVG's own `<title>` of that place. What is read rather than seen is a Table.
 """
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
 
 from .. import rooms
-from ..files import written_whole
+from ..files import write_json, written_whole
 
 INK = "#757575"  # 4.6 : 1 on white and on black
 COLORS = ("#2f7fd1", "#c96a12", "#2e9160", "#9a63c9", "#cf4a63", "#14919b", "#8f8218")  # each over 3 : 1 on both
@@ -51,6 +56,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "sextant",
 }
 
+TOLD = "told:"  # how the id of a place begins that says something under the pointer
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 
@@ -58,6 +64,28 @@ def of(task: str) -> Callable[..., dict[str, Figure]]:
     """What draws the figures of a task; raises UsageError for a task that has none."""
     found: Callable[..., dict[str, Figure]] = rooms.module("figures", task).figures
     return found
+
+
+def tables_of(task: str) -> Callable[..., dict[str, "Table"]]:
+    """What writes the tables of a task, from the same as its figures; a task without says none."""
+    found = getattr(rooms.module("figures", task), "tables", None)
+    return found if found is not None else lambda answers, rows, columns, baselines: {}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is read and not seen: a title, one sentence of what it shows, and the rows as they are to be read."""
+
+    title: str
+    says: str
+    rows: pd.DataFrame
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON: `title`, `says`, `columns`, `data`; nothing stands for what is not known."""
+        cells = self.rows.astype(object).where(self.rows.notna(), None)
+        data = [[x.item() if isinstance(x, np.generic) else x for x in row] for row in cells.to_numpy()]
+        columns = list(map(str, self.rows.columns))
+        write_json(path, {"title": self.title, "says": self.says, "columns": columns, "data": data})
 
 
 def in_style(draw: Draw) -> Draw:
@@ -84,6 +112,27 @@ def line(index: int) -> dict[str, Any]:
     return {"color": COLORS[index % len(COLORS)], "linestyle": dash, "linewidth": 1.4 if index else 2.2}
 
 
+def tell(axes: Axes, corners: Sequence[tuple[float, float]], words: str, transform: Any = None) -> None:
+    """Let the polygon with these corners say `words` under the pointer; it is not seen."""
+    look: dict[str, Any] = {"transform": transform or axes.transData, "alpha": 0, "zorder": 9, "clip_on": False}
+    place = Polygon(np.asarray(corners), closed=True, **look)
+    place.set_gid(TOLD + words)
+    axes.add_artist(place)
+
+
+def tell_along(axes: Axes, x: Any, columns: Mapping[str, Any], name: str, form: str = ".4f") -> None:
+    """Let the strip around each x say `name`, x and what the lines have there: "epoch 3: train/loss 0.1234, …"."""
+    labels, at = [str(value) for value in x], np.asarray(axes.convert_xunits(list(x)), np.float64)
+    edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
+    span = float(at[-1] - at[0]) or 1.0
+    edges[0], edges[-1] = edges[0] - span / 40, edges[-1] + span / 40
+    for i, label in enumerate(labels):
+        values = ", ".join(f"{key} {np.asarray(of)[i]:{form}}" for key, of in columns.items())
+        low, high = edges[i : i + 2]
+        corners = [(low, 0.0), (high, 0.0), (high, 1.0), (low, 1.0)]
+        tell(axes, corners, f"{name} {label}: {values}", axes.get_xaxis_transform())
+
+
 @in_style
 def learning_curve(curves: pd.DataFrame) -> Figure:
     """Loss on train and val, and each metric on val, by epoch: `epoch`, `train/loss`, `val/loss`, `val/<metric>`, …"""
@@ -106,6 +155,7 @@ def _by_epoch(axes: Axes, curves: pd.DataFrame, names: Sequence[str], label: str
         color = COLORS[0] if name.startswith("val/") else COLORS[1]
         axes.plot(curves["epoch"], curves[name], color=color, marker="o", markersize=2.5, label=name)
     axes.set(xlabel="epoch", ylabel=label)
+    tell_along(axes, curves["epoch"], {name: curves[name] for name in names}, "epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if len(names) > 1:
         axes.legend()
@@ -119,5 +169,6 @@ def save(figure: Figure, path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", metadata=metadata)
     drawn = text.getvalue().replace(INK, "currentColor").replace("<svg ", f'<svg color="{INK}" ', 1)
+    drawn = re.sub(f'<g id="{TOLD}([^"]*)">', r'<g class="told" pointer-events="all"><title>\1</title>', drawn)
     with written_whole(path) as beside:
         beside.write_text(drawn, encoding="utf-8")

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..intervals import wilson
 from ..tasks.classification import score
 from . import COLORS, INK, canvas, in_style, line
 
@@ -88,7 +89,7 @@ def _calibration(
         label = f"{name}, Brier {scores[name]['brier']:.4f}"
         above.plot(predicted, observed, **line(i), marker="o", markersize=4, label=label)
         if i == 0:
-            above.vlines(predicted, *_wilson(observed, counts[counts > 0]), color=COLORS[0], linewidth=1, alpha=0.7)
+            above.vlines(predicted, *wilson(observed, counts[counts > 0]), color=COLORS[0], linewidth=1, alpha=0.7)
             below.bar(BINS[:-1], counts, width=np.diff(BINS), align="edge", color=COLORS[0], alpha=0.6)
     two = len(classes) == 2
     below.set(xlabel=f"probability given to {f'{target} = {classes[-1]}' if two else 'the predicted class'} (fraction)")
@@ -108,13 +109,6 @@ def _reliability(probability: Any, happened: Any) -> tuple[Any, Any, Any]:
     counts, predicted, observed = (np.bincount(bins, w, len(BINS) - 1) for w in (None, probability, happened))
     some = counts > 0
     return counts, predicted[some] / counts[some], observed[some] / counts[some]
-
-
-def _wilson(share: Any, n: Any, z: float = 1.96) -> tuple[Any, Any]:
-    """The 95 % interval of a share seen in n rows (Wilson, JASA 1927)."""
-    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return center - half, center + half
 
 
 def _confusion(answers: pd.DataFrame, truth: pd.Series, classes: list[Any], target: str) -> Figure:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from .. import intervals
+
 METRICS = {"accuracy": "up", "auroc": "up", "log_loss": "down", "brier": "down"}
 
 
@@ -62,6 +64,11 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, 
     classes of the last one's alone.
     """
     return _score(answers, rows[encoder.columns.target], encoder.classes)
+
+
+def redrawn(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
+    """What accuracy is made of: whether each row is right."""
+    return intervals.mean(answers["prediction"].to_numpy() == rows[encoder.columns.target].to_numpy())
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:

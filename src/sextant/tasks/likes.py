@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .. import intervals
 from ..data.ratings import TARGET
 from ._recommendation import OPTIONS, as_answers, output, truth
 
-__all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "score", "watch"]
+__all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "redrawn", "score", "watch"]
 
 METRICS = {"auroc": "up", "accuracy": "up", "log_loss": "down"}
 
@@ -53,6 +54,13 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, 
     """The metrics of the task over the pairs that `rows` asks for, pooled, in float64."""
     liked = truth(rows, encoder.columns)[TARGET].to_numpy() >= encoder.columns.like
     return _score(answers["probability"].to_numpy(np.float64), liked)
+
+
+def redrawn(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
+    """What the area under the ROC is made of: each pair's probability, drawn with its user."""
+    known = truth(rows, encoder.columns)
+    liked = known[TARGET].to_numpy() >= encoder.columns.like
+    return intervals.auroc(answers["probability"].to_numpy(np.float64), liked, known[encoder.columns.user])
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from .. import intervals
+
 METRICS = {"quantization_error": "down", "topographic_error": "down", "outlier_auroc": "up"}
 WATCHED = ["quantization_error", "topographic_error"]
 SHOWN = ["row", "col", "outlier_score", "outlier"]
@@ -79,16 +81,29 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, 
     outlier_auroc: how well `outlier_score` tells the injected rows from `rows`, mean over the injections.
     """
     own, found = answers.iloc[: len(rows)], {}
-    if any(str(name).startswith(NEAREST) for name in own):
-        low, span = np.array(list(encoder.scale.values())).T
-        at = own.reindex(columns=[NEAREST + name for name in encoder.scale], fill_value=0.0).to_numpy(np.float64)
-        apart = scaled(rows, encoder) - (at - low) / span
-        found["quantization_error"] = float(np.sqrt((apart**2).sum(1)).mean())
+    if _has_prototypes(own):
+        found["quantization_error"] = float(_distances(own, rows, encoder).mean())
     if "adjacent" in own:
         found["topographic_error"] = float(1 - own["adjacent"].to_numpy(np.float64).mean())
     if len(answers) > len(rows):
         found["outlier_auroc"] = _auroc(answers["outlier_score"].to_numpy(np.float64), len(rows))
     return found
+
+
+def redrawn(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
+    """What quantization error is made of: the distance of each row to its best unit."""
+    return intervals.mean(_distances(answers.iloc[: len(rows)], rows, encoder))
+
+
+def _has_prototypes(answers: pd.DataFrame) -> bool:
+    return any(str(name).startswith(NEAREST) for name in answers)
+
+
+def _distances(own: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> np.ndarray:
+    """The distance of each row to its best unit, in the scale of `encoder`."""
+    low, span = np.array(list(encoder.scale.values())).T
+    at = own.reindex(columns=[NEAREST + name for name in encoder.scale], fill_value=0.0).to_numpy(np.float64)
+    return np.asarray(np.sqrt(((scaled(rows, encoder) - (at - low) / span) ** 2).sum(1)))
 
 
 def _auroc(scores: np.ndarray, own: int) -> float:

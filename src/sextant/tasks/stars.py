@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from .. import intervals
 from ..data.ratings import TARGET
 from ._recommendation import OPTIONS, as_answers, output, rank_of, retrieval, truth
 
-__all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "score", "watch"]
+__all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "redrawn", "score", "watch"]
 
 METRICS = {"rmse": "down", "mae": "down", "recall_at_10": "up", "ndcg_at_10": "up"}
 
@@ -42,6 +43,13 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, 
     stars = known[TARGET].to_numpy(np.float64)
     user, rank = known[columns.user].to_numpy(), answers["rank"].to_numpy()
     return _score(answers["stars"].to_numpy(np.float64), stars, user, rank, stars >= columns.like)
+
+
+def redrawn(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
+    """What RMSE is made of: the squared error of each pair, drawn with its user."""
+    known = truth(rows, encoder.columns)
+    squares = (answers["stars"].to_numpy(np.float64) - known[TARGET].to_numpy(np.float64)) ** 2
+    return intervals.root_mean(squares, known[encoder.columns.user])
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:

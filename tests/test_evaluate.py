@@ -123,6 +123,12 @@ def test_what_a_metrics_file_says(model):
     for scores in (found["val"], found["test"], *found["baselines"].values()):
         assert list(scores) == list(classification.METRICS)
     assert list(answers) == ["model", *found["baselines"]]
+    accuracy = {name: scores["accuracy"] for name, scores in found["baselines"].items()}
+    assert accuracy[found["best"]] == max(accuracy.values())
+    low, high = found["interval"]
+    assert low < found["test"]["accuracy"] < high
+    better, least, most = found["better"]
+    assert better == pytest.approx(found["test"]["accuracy"] - accuracy[found["best"]]) and least < better < most
     json.dumps(found, allow_nan=False)
 
 

@@ -31,6 +31,8 @@ def metrics(model: str, dataset: str, direction: str = "up", source: str = "embe
     facts = {"model": model, "family": "ann", "dataset": dataset, "task": "guessing", "source": source}
     facts |= {"seed": 42, "budget": "smoke", "epochs": 3, "rows": {"train": 61, "val": 7, "test": 23}}
     facts |= {"metric": "worth", "direction": direction, "trivial": "simple", "baselines": baselines}
+    best, gain = ("clever", 0.1) if direction == "up" else ("simple", -0.3)
+    facts |= {"interval": [0.7, 0.9], "best": best, "better": [gain, gain - 0.02, gain + 0.02]}
     return facts | {"val": {"worth": 0.81}, "test": {"worth": 0.8}}
 
 
@@ -51,19 +53,15 @@ def workspace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_baseline_without_the_metric_is_not_the_best(workspace):
-    found = metrics("tall", "loans")
-    found["baselines"]["wild"] = {"other": 1.0}
-    assert leaderboard.rows([found], {})[0].best == ("clever", 0.7)
-
-
 def test_a_row_per_model_with_its_best_baseline_by_direction(workspace):
     models = ["tall", "wide"]
     tall, wide = leaderboard.rows(leaderboard.read_metrics(models), leaderboard.read_decisions(models))
-    assert tall.cells[:5] == ("tall", "loans", "twin", "worth", "0.8000")
-    assert tall.cells[5:] == ("0.5000 simple", "0.7000 clever", "promoted, champion")
-    assert wide.cells[:5] == ("wide", "films", "real", "worth", "0.8000")
-    assert wide.cells[5:] == ("0.5000 simple", "0.5000 simple", "not registered here")
+    assert tall.cells[:4] == ("tall", "loans (twin)", "worth", "0.8000 [0.7000, 0.9000]")
+    assert tall.cells[4:6] == ("0.5000 simple", "0.7000 clever")
+    assert tall.cells[6:] == ("+0.1000 [+0.0800, +0.1200]", "promoted, champion")
+    assert wide.cells[:4] == ("wide", "films (real)", "worth", "0.8000 [0.7000, 0.9000]")
+    assert wide.cells[4:6] == ("0.5000 simple", "0.5000 simple")
+    assert wide.cells[6:] == ("-0.3000 [-0.3200, -0.2800]", "not registered here")
 
 
 def test_a_decision_on_another_model_is_not_this_ones(workspace):
@@ -80,7 +78,7 @@ def test_a_decision_outlives_the_files_of_its_model(workspace):
 def test_main_prints_the_table_and_what_to_type_next(workspace, capsys):
     leaderboard.main([])
     told = capsys.readouterr().out
-    assert told.startswith("model  data set  source") and "\x1b" not in told
+    assert told.startswith("model  data set") and "\x1b" not in told
     assert "make ui" in told and "reports/index.html" in told
     assert "make predict MODEL=tall INPUT=data/raw/loans/loans.csv OUTPUT=answers.csv" in told
     assert "SEXTANT_MIRROR=<folder>" in told and "`source: mirror` in params.yaml" in told
@@ -101,7 +99,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,40}", fullmatch=True)
 @given(names=st.lists(NAMES, min_size=3, max_size=3), decision=st.text("abc _", min_size=1, max_size=40))
 def test_whatever_the_names_the_table_fits_and_loses_no_letter(names, decision):
     model, dataset, baseline = names
-    found = metrics(model, dataset) | {"baselines": {baseline: {"worth": 0.7}}, "trivial": baseline}
+    found = metrics(model, dataset) | {"baselines": {baseline: {"worth": 0.7}}, "trivial": baseline, "best": baseline}
     row = leaderboard.rows([found], {model: {"decision": decision, "champion": True}})[0]
     text = leaderboard.as_text([row])
     assert max(map(len, text.splitlines())) <= 100
@@ -114,7 +112,7 @@ def test_whatever_the_names_the_table_fits_and_loses_no_letter(names, decision):
 
 def test_a_word_is_broken_after_an_underscore_and_only_where_it_must():
     long = metrics("ann", "loans") | {"baselines": {"logistic_regression": {"worth": 0.7}}}
-    found = leaderboard.rows([long | {"trivial": "logistic_regression"}], {})
+    found = leaderboard.rows([long | {"trivial": "logistic_regression", "best": "logistic_regression"}], {})
     assert leaderboard.as_text(found, 100).splitlines()[3].split().count("logistic_regression") == 2
     narrow = leaderboard.as_text(found, 80)
     assert narrow.count("logistic_\n") + narrow.count("logistic_ ") == 2 and "logistic_r" not in narrow
@@ -140,7 +138,7 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(workspace):
         leaderboard.main([])
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", json.dumps(metrics("wide", "films") | {"trivial": "simpel"})])
+@pytest.mark.parametrize("text", ["{", "{}", "[]", json.dumps(metrics("wide", "films") | {"best": "clevver"})])
 def test_a_broken_file_is_named(workspace, text):
     Path("reports/metrics/wide.json").write_text(text)
     with pytest.raises(SextantError, match=r"reports/metrics/wide.json .*`make repro`"):

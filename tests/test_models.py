@@ -191,6 +191,8 @@ def test_one_answer_a_row_in_the_form_of_the_baselines(case, net):
     assert len(answers) == len(theirs) == len(data.scored(rows)) and not answers.isna().any().any()
     scores = model.score(model.answer(model.questions(rows)), rows)
     assert list(scores) == list(case.task.METRICS) and all(map(math.isfinite, scores.values()))
+    sample = case.task.redrawn(model.answer(model.questions(rows)), rows, case.encoder)
+    assert sample.score(np.ones(len(sample.groups))) == pytest.approx(next(iter(scores.values())))
 
 
 @pytest.mark.slow

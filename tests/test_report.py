@@ -1,11 +1,11 @@
 """The page: a row and a section per model, nothing from outside, nothing that changes by itself."""
 
-import base64
 import dataclasses
 import json
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,11 @@ from sextant.errors import SextantError, UsageError
 
 SVG = """<?xml version="1.0"?>
 <svg color="#757575" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 5"><title>What it shows</title>
-<metadata><description>{says}</description></metadata><path d="M 0 0 L 3 5" stroke="currentColor"/></svg>
+<metadata><description>{says}</description></metadata><defs><path id="mark" d="M 0 0 L 3 5"/></defs>
+<g id="figure_1"><use href="#mark" stroke="currentColor"/></g><g class="told"><title>here &lt;it&gt; is</title></g></svg>
 """
+TABLE = {"title": "The worst", "says": "Of all.", "columns": ["row_name", "worth"], "data": [["a <b>", 0.5], [None, 2.25]]}
+
 
 
 def expectation(name: str, severity: str, success: bool, why: str) -> dict:
@@ -38,6 +41,7 @@ def fill(folder: Path) -> None:
         write(f"{folder}/reports/curves/{model}.csv", "epoch,train/loss,val/loss\n1,0.9,0.8\n2,0.71,0.62\n")
         for figure in ("curve", "map"):
             write(f"{folder}/reports/figures/{model}/{figure}.svg", SVG.format(says=f"{figure} of {model}"))
+        write(f"{folder}/reports/tables/{model}/worst.json", json.dumps(TABLE))
         held = expectation("expect_something", "critical", True, "held")
         lacked = expectation("expect_more", "warning", False, "lacked")
         found = {"dataset": dataset, "source": "embedded", "success": True, "rows": 101, "digest": "ab" * 32}
@@ -132,13 +136,26 @@ def test_a_baseline_without_a_metric_has_a_dash_there(workspace):
 def test_nothing_comes_from_outside(workspace):
     text = page()
     links = [attrs[key] for _, attrs in Elements(text).tags for key in ("src", "href") if key in attrs]
-    assert sum(link.startswith("data:image/svg+xml;base64,") for link in links) == 4
-    assert {link for link in links if not link.startswith(("data:image/svg+xml;base64,", "#"))} == {"decisions.js"}
-    assert not re.search(r"//\w|url\(|@import", text)
-    for link in links:
-        if link.startswith("data:"):
-            svg = base64.b64decode(link.split(",")[1]).decode()
-            assert "<style>svg{color:" in svg and not re.search(r'(href|src)="[^#]|<script', svg)
+    assert {link for link in links if not link.startswith("#")} == {"decisions.js"}
+    assert not re.search(r"(?<!http:)//\w|url\([^#]|@import|https:", text)
+    assert set(re.findall(r"http://[^\"]*", text)) == {"http://www.w3.org/2000/svg"}  # a name, no address
+
+
+def test_each_figure_says_what_it_shows_and_points_at_its_own_marks(workspace):
+    found = Elements(page()).tags
+    drawn = [attrs for tag, attrs in found if tag == "svg"]
+    assert len(drawn) == 4
+    assert all((svg["role"], svg["aria-label"]) == ("img", "What it shows") and "color" not in svg for svg in drawn)
+    marks = [attrs["id"] for tag, attrs in found if tag == "path"]
+    assert len(set(marks)) == 4 and [attrs["href"] for tag, attrs in found if tag == "use"] == [f"#{m}" for m in marks]
+    assert "figure_1" not in page() and page().count("<title>here &lt;it&gt; is</title>") == 4
+
+
+def test_a_table_stands_as_it_was_written(workspace):
+    text = page()
+    assert text.count("<h3>The worst</h3>") == 2 and '<th scope="col">row_<wbr>name</th>' in text
+    assert text.count('<tr><td>a &lt;b&gt;</td><td class="number">0.5</td></tr>') == 2
+    assert text.count('<tr><td>–</td><td class="number">2.25</td></tr>') == 2
 
 
 def test_the_page_is_the_same_at_another_place_and_time(workspace, tmp_path_factory, monkeypatch):
@@ -155,7 +172,7 @@ def test_a_reader_of_screens_finds_the_way(workspace):
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
     assert ("html", {"lang": "en"}) in found.tags
-    assert all(attrs.get("alt") for tag, attrs in found.tags if tag == "img")
+    assert all(attrs.get("aria-label") for tag, attrs in found.tags if tag == "svg")
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in found.tags if tag == "th")
     identifiers = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
     assert len(identifiers) == len(set(identifiers))
@@ -185,11 +202,11 @@ def test_letters_stand_out_from_the_paper_in_light_and_in_dark(workspace):
 
 def test_names_and_reasons_are_text_and_never_markup(workspace):
     nasty = "<script>alert('x')</script>"
-    found = report.section("tall", metrics("tall", "loans"))
+    found = report.section("tall", metrics("tall", "loans"), count())
     for entry in found.validation["expectations"]:
         entry["why"] = entry["expectation"] = nasty
     row = report.leaderboard.rows([metrics(nasty, nasty)], {})[0]
-    drawn = report.picture(SVG.format(says="&lt;script&gt;alert('x')&lt;/script&gt;"))
+    drawn = report.picture(SVG.format(says="&lt;script&gt;alert('x')&lt;/script&gt;"), 7)
     asked = found.metrics | {"task": nasty}
     bad = dataclasses.replace(found, row=row, metrics=asked, curve=drawn, pictures=[drawn])
     text = report.render([bad], "decisions.js")

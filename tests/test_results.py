@@ -48,13 +48,6 @@ def test_there_are_five_seeds_and_five_splits() -> None:
     assert len(set(RNN.SEEDS)) >= 5 and len(set(SOM.SALTS)) >= 5
 
 
-def test_wilson_is_what_the_textbook_has_and_stays_between_0_and_1() -> None:
-    assert RNN.wilson(0.9, 500) == pytest.approx((0.8706, 0.9233), abs=1e-4)
-    assert RNN.wilson(0.95, 20) == pytest.approx((0.7639, 0.9911), abs=1e-4)
-    low, high = RNN.wilson(1.0, 20)
-    assert 0.83 < low < 0.84 and high == pytest.approx(1)
-
-
 def test_a_bootstrap_of_equal_errors_knows_the_rmse_and_of_random_ones_lies_around_it() -> None:
     drawn = RNN._bootstrapped(answered({"model": [1.0, 3.0], "previous_close": [-2.0]}))
     assert drawn["model"] == pytest.approx(np.full(RNN.DRAWS, 2.0))

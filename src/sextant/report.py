@@ -4,12 +4,14 @@ The page is a function of params.yaml and of reports/ and data/prepared/: no tim
 anywhere. Decisions are state of one registry, so the page shows them by including decisions.js, which lies beside it.
 """
 
-import base64
 import csv
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,7 +24,6 @@ from .files import written_whole
 from .leaderboard import read, read_json
 
 PAGE = Path("reports/index.html")
-INKS = ("#1c2024", "#e6e8ea")  # of text and figures, in light and in dark: 16 : 1 and 15 : 1 on their papers
 SOURCES = {
     "embedded": "the twin: made up by this repository in the form of the real data, none of whose rows it holds",
     "mirror": "the real data, from a mirror, pinned by digest",
@@ -32,11 +33,22 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page shows it: alternative text, caption, and the SVG as a data URI."""
+    """A figure as the page shows it: alternative text, caption, and the SVG, which stands in the page itself."""
 
     title: str
     says: str
-    uri: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """What evaluate wrote to be read: cells as text, and for each column whether it holds numbers."""
+
+    title: str
+    says: str
+    columns: list[str]
+    data: list[list[str]]
+    numeric: list[bool]
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,7 @@ class Section:
     curve: Picture
     epochs: list[list[str]]
     pictures: list[Picture]
+    tables: list[Table]
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -57,29 +70,58 @@ class Section:
         return [found for found in self.validation["expectations"] if not found["success"]]
 
 
-def picture(svg: str) -> Picture:
-    """A figure that figures.save wrote; its ink follows the page's light or dark."""
+def picture(svg: str, number: int) -> Picture:
+    """A figure that figures.save wrote, made to stand in a page beside others: `number` keeps its ids its own."""
     words = {element.tag.split("}")[-1]: element.text or "" for element in ElementTree.fromstring(svg).iter()}
-    light, dark = (f"svg{{color:{ink}}}" for ink in INKS)
-    style = f"<style>{light}@media screen and (prefers-color-scheme:dark){{{dark}}}</style>"
-    inked = re.sub(r"<svg\b[^>]*>", lambda tag: tag[0] + style, svg, count=1)
-    uri = "data:image/svg+xml;base64," + base64.b64encode(inked.encode()).decode()
-    return Picture(words["title"], words["description"], uri)
+    title, says = words["title"], words["description"]
+    drawn = svg[svg.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", re.sub(r"<title>.*?</title>", "", drawn, count=1), flags=re.DOTALL)
+    label = f'<svg role="img" aria-label="{escape(title, quote=True)}"'
+    return Picture(title, says, _with_own_ids(re.sub(r'<svg color="[^"]*"', label, drawn, count=1), number))
 
 
-def section(model: str, metrics: dict[str, Any]) -> Section:
-    """Read what the stages wrote of a model and its data; raises SextantError for what is not there."""
-    dataset, drawn = metrics["dataset"], Path("reports/figures", model)
-    pictures = {path.stem: picture(read(path, model)) for path in sorted(drawn.glob("*.svg"))}
-    curve = drawn / "curve.svg"
+def _with_own_ids(svg: str, number: int) -> str:
+    """Only ids that something refers to stay, each under a name that no other figure has; lines lose their indent."""
+    used = sorted(set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)))
+    names = {name: f"s{number}-{i}" for i, name in enumerate(used)}
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
+    svg = re.sub(r'(href="#|url\(#)([^")]+)', lambda found: found[1] + names[found[2]], svg)
+    return re.sub(r"\n\s*", "\n", svg)
+
+
+def table(text: str) -> Table:
+    """A table that figures.Table.save wrote."""
+    found = json.loads(text)
+    columns = list(zip(*found["data"], strict=True)) or [()] * len(found["columns"])
+    numeric = [all(isinstance(cell, int | float | None) for cell in column) for column in columns]
+    data = [[_cell(cell) for cell in row] for row in found["data"]]
+    return Table(found["title"], found["says"], found["columns"], data, numeric)
+
+
+def _cell(value: Any) -> str:
+    """As it is read: four digits behind the point at most, thousands parted only where nothing stands behind it."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Section:
+    """Read what the stages wrote of a model and its data; raises SextantError for what is not there.
+
+    `numbers` tells the figures of the page apart.
+    """
+    dataset, drawn, told = metrics["dataset"], Path("reports/figures", model), Path("reports/tables", model)
+    read(drawn / "curve.svg", model)
+    pictures = {path.stem: picture(read(path, model), next(numbers)) for path in sorted(drawn.glob("*.svg"))}
     return Section(
         row=leaderboard.rows([metrics], {})[0],
         metrics=metrics,
         validation=read_json(Path("reports/validation", f"{dataset}.json"), model),
         profile=read_json(Path("data/prepared", dataset, "profile.json"), model),
-        curve=pictures.pop("curve") if "curve" in pictures else picture(read(curve, model)),
+        curve=pictures.pop("curve"),
         epochs=list(csv.reader(read(Path("reports/curves", f"{model}.csv"), model).splitlines())),
         pictures=list(pictures.values()),
+        tables=[table(read(path, model)) for path in sorted(told.glob("*.json"))],
     )
 
 
@@ -94,7 +136,7 @@ def render(sections: Sequence[Section], decisions: str) -> str:
     )
     words = {name: getattr(leaderboard, name) for name in ("HEADINGS", "KINDS", "UNDECIDED", "CHAMPION")}
     page = house.get_template("report.html.j2")
-    return page.render(sections=sections, decisions=decisions, INKS=INKS, SOURCES=SOURCES, **words) + "\n"
+    return page.render(sections=sections, decisions=decisions, SOURCES=SOURCES, **words) + "\n"
 
 
 def main(argv: list[str]) -> None:
@@ -102,7 +144,8 @@ def main(argv: list[str]) -> None:
     if argv:
         raise UsageError(f"`{' '.join(argv)}` is not understood; the report takes no arguments")
     models = list(config.params().models)
-    sections = [section(*pair) for pair in zip(models, leaderboard.read_metrics(models), strict=True)]
+    numbers = count()
+    sections = [section(*pair, numbers) for pair in zip(models, leaderboard.read_metrics(models), strict=True)]
     page = PAGE if "DVC_STAGE" in os.environ else Path(".scratch", PAGE.name)
     decisions = os.path.relpath(PAGE.with_name("decisions.js"), page.parent)
     with written_whole(page) as beside:

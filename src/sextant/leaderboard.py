@@ -42,10 +42,10 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row as text, under HEADINGS."""
         low, high = self.interval
-        value, data = f"{self.value:.4f} [{low:.4f}, {high:.4f}]", f"{self.dataset} ({KINDS[self.source]})"
+        value, data = f"{self.value:.4f} [{low:.3f}…{high:.3f}]", f"{self.dataset} ({KINDS[self.source]})"
         trivial, best = (f"{score:.4f} {name}" for name, score in (self.trivial, self.best))
         gain, least, most = self.better
-        better = f"{gain:+.4f} [{least:+.4f}, {most:+.4f}]"
+        better = f"{gain:+.4f} [{least:+.3f}…{most:+.3f}]"
         return (self.model, data, self.metric, value, trivial, best, better, self.decision)
 
 

@@ -73,7 +73,7 @@ class Section:
 def picture(svg: str, number: int) -> Picture:
     """A figure that figures.save wrote, made to stand in a page beside others: `number` keeps its ids its own."""
     root = ElementTree.fromstring(svg)
-    title, says = (next(root.iter(f"{{*}}{name}")).text or "" for name in ("title", "description"))
+    title, says = (root.findtext(f".//{{*}}{name}") or "" for name in ("title", "description"))  # the first of each
     drawn = svg[svg.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", re.sub(r"<title>.*?</title>", "", drawn, count=1), flags=re.DOTALL)
     label = f'<svg role="img" aria-label="{escape(title, quote=True)}"'

@@ -233,8 +233,14 @@ def test_quoted_thousands_and_files_in_the_order_of_their_days(tmp_path: Path) -
     assert raw["Close"].tolist() == [1128.87, 556.93, 558.46] and raw["Volume"].tolist() == [5179200, 13100, 41200]
     seen = series.table(raw, COLUMNS)
     assert set(seen.columns) == set(COLUMNS.all)
-    assert seen["day"].tolist() == [16155, 16156, 16157] and seen["gap"].tolist()[1:] == [1, 1]
+    assert seen["day_number"].tolist() == [16155, 16156, 16157] and seen["gap"].tolist()[1:] == [1, 1]
     assert seen["weekday"].tolist() == [2, 3, 4]
+
+
+def test_a_date_column_may_be_called_day_whatever_is_derived_from_it() -> None:
+    columns = COLUMNS.model_copy(update={"date": "Day"})
+    seen = series.table(days().rename(columns={"Date": "Day"}), columns)
+    assert set(seen.columns) == set(columns.all) and len({name.lower() for name in seen}) == len(seen.columns)
 
 
 @pytest.mark.parametrize("number", ["563,64", "1,12", "11,1288", "1,128.8,7", ",563"])
@@ -466,7 +472,7 @@ def quirks(folder: Path) -> dict[str, Any]:
         "days": raw["Date"].tolist(),
         "longest gap": raw["gap"].max(),
         "close above high": int((raw["Close"] > raw["High"]).sum()),
-        "close by open before the split": round(float(ratio[raw["day"] < 16156].mean()), 2),
+        "close by open before the split": round(float(ratio[raw["day_number"] < 16156].mean()), 2),
         "repaired": int(rows["repaired"].sum()),
         "close outside after repair": int(
             ((rows["Close"] > rows["High"] + 0.011) | (rows["Close"] < rows["Low"] - 0.011)).sum()

@@ -465,6 +465,13 @@ def test_a_fault_in_a_suite_is_named(entry: Entry, message: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_columns_whose_names_differ_by_case_alone_are_refused() -> None:
+    suite = _suite({"expectation": "expect_column_values_to_not_be_null", "column": "age"})
+    validate.check_suite(suite, "conf/expectations/people.yaml", ["age", "ages"])
+    with pytest.raises(UsageError, match="cannot tell the columns `Age` and `age` apart.* rename one in the file"):
+        validate.check_suite(suite, "conf/expectations/people.yaml", ["Age", "name", "age"])
+
+
 @pytest.mark.parametrize("lacking", ["why", "severity"])
 def test_an_entry_says_why_and_how_severe(lacking: str) -> None:
     suite = _suite(UNIQUE)

@@ -145,9 +145,10 @@ def _entry_model(expectation: str) -> type[BaseModel]:
 
 
 def check_suite(suite: Any, where: str = "the suite", columns: Collection[str] | None = None) -> None:
-    """Raise UsageError for the first fault in a suite; a misspelt column is one where `columns` are given."""
+    """Raise UsageError for the first fault in a suite, and, where `columns` are given, in what it looks at there."""
     if not isinstance(suite, list) or not all(isinstance(entry, dict) for entry in suite):
         raise UsageError(f"{where} is no list of expectations; each begins with `- expectation: expect_…`")
+    _check_names(columns or (), where)
     for number, entry in enumerate(suite, start=1):
         _check_entry(entry, f"{where} entry {number}", columns)
     if not any(_asks_for_rows(entry) for entry in suite):
@@ -155,6 +156,18 @@ def check_suite(suite: Any, where: str = "the suite", columns: Collection[str] |
         raise UsageError(
             f"{where} lets an empty table pass; add a critical expect_table_row_count_to_be_between with min_value >= 1"
         )
+
+
+def _check_names(columns: Collection[str], where: str) -> None:
+    """Raise UsageError for two names that differ by case alone: Great Expectations would look at the first for both."""
+    first: dict[str, str] = {}
+    for name in columns:
+        other = first.setdefault(str(name).lower(), name)
+        if other != name:
+            raise UsageError(
+                f"{where}: Great Expectations cannot tell the columns `{other}` and `{name}` apart, whose names differ by"
+                " case alone; rename one in the file, and in its conf"
+            )
 
 
 def _check_entry(entry: dict[str, Any], where: str, columns: Collection[str] | None) -> None:

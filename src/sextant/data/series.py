@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("dates",)  # a shuffled split would train on the days after those that it scores
 REPAIRED = "repaired"  # the column that marks the rows whose price was divided by the factor of a split
-DERIVED = (
-    "day",
-    "gap",
-    "weekday",
-)  # what the expectations see besides: days since 1970 and since the row before, Monday = 0
+# What the expectations see besides: days since 1970, days since the row before, Monday = 0. Not `day`, which Great
+# Expectations could not tell from the `Day` of many a file.
+DERIVED = ("day_number", "gap", "weekday")
 LIMIT = 8.0  # standard deviations at which a feature is cut, so that one wild day drowns no other
 SLACK = 0.02  # of a price over High or below Low: what rounding to the cent leaves, twice
 LONG_GAP = 7  # days without a price that no weekend with a holiday explains
@@ -285,8 +283,8 @@ def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """What the expectations look at: the rows as they came, and the day as a number, its gap to the row before, and its
     weekday from Monday, 0, on."""
     days = pd.to_datetime(_days(raw[columns.date], columns))
-    day = (days - pd.Timestamp(0)).dt.days
-    return raw.assign(day=day, gap=day.diff(), weekday=days.dt.day_of_week)
+    number = (days - pd.Timestamp(0)).dt.days
+    return raw.assign(day_number=number, gap=number.diff(), weekday=days.dt.day_of_week)
 
 
 def _days(column: pd.Series, columns: Columns) -> pd.Series:

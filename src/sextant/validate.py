@@ -165,8 +165,8 @@ def _check_names(columns: Collection[str], where: str) -> None:
         other = first.setdefault(str(name).lower(), name)
         if other != name:
             raise UsageError(
-                f"{where}: Great Expectations cannot tell the columns `{other}` and `{name}` apart, whose names differ by"
-                " case alone; rename one in the file, and in its conf"
+                f"{where}: Great Expectations cannot tell the columns `{other}` and `{name}` apart, whose names differ"
+                " by case alone; rename one in the file, and in its conf"
             )
 
 

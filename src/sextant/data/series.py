@@ -49,7 +49,8 @@ class Unadjusted(Strict):
 class Columns(Strict):
     """What each column of a series is, and how its files are written.
 
-    `target` is the price that is asked for, `base` the best price known the day before, `prices` are all of them.
+    `target` is the price that is asked for, `base` the best price known the day before, `prices` are all of them, in
+    `unit`, which the figures name.
     `high` and `low` bound the others of their day, where the series has such.
     """
 
@@ -60,6 +61,7 @@ class Columns(Strict):
     target: str
     base: str
     prices: Annotated[list[str], Field(min_length=1)]
+    unit: str
     high: str | None
     low: str | None
     volume: str | None

@@ -1,7 +1,11 @@
-"""A forecast to look at: beside the price of the day before, which any plot of prices alone would hide."""
+"""A forecast to look at: beside the price of the day before, which any plot of prices alone would hide.
+
+Errors and coverage are also of val, which has more days than a test part may have, and is marked: the epoch was chosen on
+it and the model's interval calibrated.
+"""
 
 from collections.abc import Mapping
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,92 +14,162 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from ..data.series import known
+from .. import baselines as rivals
 from ..tasks.forecasting import COVERAGE, aligned, score, verdict
-from . import COLORS, INK, canvas, in_style, line
+from . import COLORS, INK, canvas, in_style, line, tell, tell_along
+
+ACROSS = 14  # months that are named along a figure at most
+
+
+@dataclass(frozen=True)
+class Part:
+    """The days of a part that have come, what is said of the model's skill on them, and of the model and each baseline
+    the arrays of `aligned`: truth, known price, value, lower and upper bound, (days) each."""
+
+    name: str
+    days: pd.Series
+    verdict: str
+    given: Mapping[str, tuple[np.ndarray, ...]]
+
+    def errors(self, who: str) -> np.ndarray:
+        """By how much a forecast was too high, (days)."""
+        truth, _, value, *_ = self.given[who]
+        return np.asarray(value - truth)
+
+    def held(self, who: str) -> np.ndarray:
+        """Whether the price lay in the interval, (days)."""
+        truth, _, _, lower, upper = self.given[who]
+        return np.asarray((truth >= lower) & (truth <= upper))
 
 
 @in_style
 def figures(
-    answers: pd.DataFrame, rows: pd.DataFrame, columns: Any, baselines: Mapping[str, pd.DataFrame]
+    answers: pd.DataFrame,
+    rows: pd.DataFrame,
+    columns: Any,
+    baselines: Mapping[str, pd.DataFrame],
+    model: Any,
+    train: pd.DataFrame,
+    val: pd.DataFrame,
 ) -> dict[str, Figure]:
-    """The figures by name; `answers` and those of each baseline are to the same `rows`."""
-    # What `score` reads of an encoder.
-    asked = SimpleNamespace(columns=columns, known=lambda rows: known(rows, columns))
-    days = pd.to_datetime(known(rows, columns).dropna(subset="next")["date"])
-    everyone = {"model": answers, **baselines}
-    given = {name: aligned(found, rows, asked) for name, found in everyone.items()}
-    scores = {name: score(found, rows, asked) for name, found in everyone.items()}
+    """The figures by name; `answers` and those of each baseline are to `rows`, the test part."""
+    fits = {name: fit for name, fit in rivals.of("forecasting").items() if name in baselines}
+    on_val = {name: fit(train, columns)(val) for name, fit in fits.items()}
+    test = _part("test", rows, {"model": answers, **baselines}, model.encoder)
+    parts = [_part("val", val, {"model": model.answer(val), **on_val}, model.encoder), test]
+    rmse = {name: score(found, rows, model.encoder)["rmse"] for name, found in {"model": answers, **baselines}.items()}
     trivial = next(iter(baselines))
     return {
-        "prices": _prices(days, given, scores, trivial, columns),
-        "errors": _errors(days, given, trivial, verdict(answers, rows, asked), columns),
-        "coverage": _coverage(days, given, scores),
+        "prices": _prices(test, rmse, trivial, columns),
+        "errors": _errors(parts, trivial, columns),
+        "coverage": _coverage(parts),
     }
 
 
-def _prices(days: pd.Series, given: Mapping[str, Any], scores: Mapping[str, Any], trivial: str, columns: Any) -> Figure:
+def _part(name: str, rows: pd.DataFrame, answers: Mapping[str, pd.DataFrame], encoder: Any) -> Part:
+    days = pd.to_datetime(encoder.known(rows).dropna(subset="next")["date"])
+    given = {who: aligned(found, rows, encoder) for who, found in answers.items()}
+    return Part(name, days, verdict(answers["model"], rows, encoder), given)
+
+
+def _prices(test: Part, rmse: Mapping[str, float], trivial: str, columns: Any) -> Figure:
     """What came, what was forecast the day before and its interval, and the trivial baseline."""
-    truth, _, value, lower, upper = given["model"]
+    truth, _, value, lower, upper = test.given["model"]
+    naive = test.given[trivial][2]
     figure = canvas(f"{columns.target}, forecast the day before", height=4.4)
     axes = figure.add_subplot()
-    axes.fill_between(days, lower, upper, color=COLORS[0], alpha=0.18, linewidth=0, label="90 % interval")
-    axes.plot(days, truth, color=INK, marker="o", markersize=3, linewidth=1, label=f"{columns.target} as it came")
-    axes.plot(days, value, **line(0), label="model")
-    axes.plot(days, given[trivial][2], **line(1), label=trivial)
-    axes.set(ylabel="price")
+    axes.fill_between(test.days, lower, upper, color=COLORS[0], alpha=0.18, linewidth=0, label="90 % interval")
+    axes.plot(test.days, truth, color=INK, marker="o", markersize=3, linewidth=1, label=f"{columns.target} as it came")
+    axes.plot(test.days, value, **line(0), label="model")
+    axes.plot(test.days, naive, **line(1), label=trivial)
+    axes.set(ylabel=f"{columns.target} ({columns.unit})")
     _dated(axes)
+    said = {columns.target: truth, "model": value, "from": lower, "to": upper, trivial: naive}
+    tell_along(axes, _iso(test.days), said, "day", ".2f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
-    each = ", ".join(f"{name} {found['rmse']:.2f}" for name, found in scores.items())
+    each = ", ".join(f"{name} {found:.2f}" for name, found in rmse.items())
     figure.set_label(
-        f"RMSE: {each}, on {len(days):,} days. A forecast that repeats the day before runs beside the price as well."
+        f"RMSE in {columns.unit}: {each}, on {len(test.days):,} days."
+        " A forecast that repeats the day before runs beside the price as well."
     )
     return figure
 
 
-def _errors(days: pd.Series, given: Mapping[str, Any], trivial: str, said: str, columns: Any) -> Figure:
-    """The errors of both, and by how much the model's squares are smaller, added up."""
+def _errors(parts: list[Part], trivial: str, columns: Any) -> Figure:
+    """The errors of both, and by how much the model's squares are smaller, added up from each part's first day."""
     figure = canvas(f"Errors, beside those of {trivial}", height=5.0)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    errors = {name: given[name][2] - given[name][0] for name in ("model", trivial)}
-    for i, (name, error) in enumerate(errors.items()):
-        above.plot(days, error, **line(i), marker="o", markersize=3, label=name)
-    above.axhline(0, color=INK, linewidth=0.8)
-    above.set(ylabel="forecast - price")
-    above.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
-    below.plot(days, np.cumsum(errors[trivial] ** 2 - errors["model"] ** 2), **line(0))
-    below.axhline(0, color=INK, linewidth=0.8)
-    below.set(ylabel="squares saved,\nadded up")
-    _dated(below)
-    figure.set_label(f"Below: above 0 the model has been the better one so far. {said}")
+    layout = {"sharex": "col", "sharey": "row", "height_ratios": [3, 2], "width_ratios": [3, 2]}
+    for i, (part, (above, below)) in enumerate(zip(parts, figure.subplots(2, len(parts), **layout).T, strict=True)):
+        errors = {name: part.errors(name) for name in ("model", trivial)}
+        for k, (name, error) in enumerate(errors.items()):
+            above.plot(part.days, error, **line(k), marker="o", markersize=2.5, label=name)
+        saved = np.cumsum(errors[trivial] ** 2 - errors["model"] ** 2)
+        below.plot(part.days, saved, **line(0))
+        for axes, said in ((above, errors), (below, {"squares saved so far": saved})):
+            axes.axhline(0, color=INK, linewidth=0.8)
+            tell_along(axes, _iso(part.days), said, f"{part.name}, day", ".2f")
+        above.set_title(part.name, fontsize=9)
+        _dated(below)
+        if i == 0:
+            above.set(ylabel=f"forecast - price ({columns.unit})")
+            below.set(ylabel=f"squares saved,\nadded up ({columns.unit}²)")
+            figure.legend(*above.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    val, test = parts
+    figure.set_label(
+        "Below: above 0 the model has been the better one so far in this part."
+        f" test, which decided nothing: {test.verdict} val, on which the epoch was chosen and the interval calibrated:"
+        f" {val.verdict}"
+    )
     return figure
 
 
-def _coverage(days: pd.Series, given: Mapping[str, Any], scores: Mapping[str, Any]) -> Figure:
+def _coverage(parts: list[Part]) -> Figure:
     """The share of days, month by month, whose price lay in the interval of each; the bars are where a share of 0.9
     lies 19 times in 20."""
     from scipy.stats import binom
 
-    months = days.dt.strftime("%Y-%m").to_numpy()
-    names, at, n = np.unique(months, return_inverse=True, return_counts=True)
     figure = canvas("Coverage of the 90 % interval, by month", height=4.4)
     axes = figure.add_subplot()
-    low, high = (binom.ppf(level, n, COVERAGE) / n for level in (0.025, 0.975))
-    axes.bar(range(len(names)), high - low, bottom=low, width=0.8, color=INK, alpha=0.15, label="chance around 0.9")
+    everyone, months, start = list(parts[0].given), {}, 0
+    for part in parts:
+        names, at, n = np.unique(part.days.dt.strftime("%Y-%m"), return_inverse=True, return_counts=True)
+        held = {name: np.bincount(at, part.held(name)) for name in everyone}
+        low, high = (binom.ppf(level, n, COVERAGE) / n for level in (0.025, 0.975))
+        place = start + np.arange(len(names))
+        chance = {"label": "chance around 0.9"} if part is parts[0] else {}
+        axes.bar(place, high - low, bottom=low, width=0.8, color=INK, alpha=0.15, **chance)
+        for i, name in enumerate(everyone):
+            style = line(i) | {"linestyle": "", "marker": "osD^"[i % 4], "markersize": 6 if i == 0 else 4}
+            label = {"label": name} if part is parts[0] else {}
+            axes.plot(place + 0.15 * (i - (len(everyone) - 1) / 2), held[name] / n, **style, **label)
+        for k, month in enumerate(names):
+            each = ", ".join(f"{name} {held[name][k]:.0f}" for name in everyone)
+            words = f"{part.name}, {month}: of {n[k]} days {each}; by chance {low[k] * n[k]:.0f} to {high[k] * n[k]:.0f}"
+            left, right = place[k] - 0.5, place[k] + 0.5
+            corners = [(left, 0), (right, 0), (right, 1), (left, 1)]
+            tell(axes, corners, words, axes.get_xaxis_transform())
+        axes.text(place.mean(), 1.02, part.name, ha="center", fontsize=9, transform=axes.get_xaxis_transform())
+        months |= dict(zip(place.tolist(), names, strict=True))
+        start = place[-1] + 2
     axes.axhline(COVERAGE, color=INK, linewidth=0.8)
-    for i, (name, (truth, _, _, lower, upper)) in enumerate(given.items()):
-        held = (truth >= lower) & (truth <= upper)
-        place = np.arange(len(names)) + 0.15 * (i - (len(given) - 1) / 2)
-        style = line(i) | {"linestyle": "", "marker": "osD^"[i % 4], "markersize": 6 if i == 0 else 4}
-        label = f"{name}, {int(held.sum()):,} of {len(held):,}"
-        axes.plot(place, np.bincount(at, held) / n, **style, label=label)
-    axes.set(xlabel="month", ylabel="share within its interval (fraction)", xlim=(-0.6, len(names) - 0.4))
-    step = -(-len(names) // 4)
-    axes.set_xticks(range(0, len(names), step), names[::step])
+    axes.set(xlabel="month", ylabel="share within its interval (fraction)", xlim=(-0.6, max(months) + 0.6))
+    shown = list(months)[:: -(-len(months) // ACROSS)]
+    axes.set_xticks(shown, [months[place] for place in shown], rotation=45, ha="right", rotation_mode="anchor")
     figure.legend(loc="outside lower left", ncols=2)
-    each = ", ".join(f"{name} {found['coverage_90']:.3f}" for name, found in scores.items())
-    figure.set_label(f"Share of all days: {each}; wanted: {COVERAGE:.1f}. A bar is where chance puts a true 0.9.")
+    figure.set_label(
+        f"{' '.join(_held(part) for part in parts)} Wanted: {COVERAGE:.1f}; a bar is where chance puts a true"
+        f" {COVERAGE:.1f}. On val the model's interval was calibrated, so that there it comes out right by construction."
+    )
     return figure
+
+
+def _held(part: Part) -> str:
+    each = ", ".join(f"{name} {part.held(name).sum():,}" for name in part.given)
+    return f"{part.name}: of {len(part.days):,} days {each} within."
+
+
+def _iso(days: pd.Series) -> list[str]:
+    return list(days.dt.strftime("%Y-%m-%d"))
 
 
 def _dated(axes: Axes) -> None:

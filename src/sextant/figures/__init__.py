@@ -168,7 +168,9 @@ def save(figure: Figure, path: Path) -> None:
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", metadata=metadata)
-    drawn = text.getvalue().replace(INK, "currentColor").replace("<svg ", f'<svg color="{INK}" ', 1)
+    # What is told is told wherever it lies, under letters and lines as well: these are none of the pointer's.
+    drawn = text.getvalue().replace(INK, "currentColor")
+    drawn = drawn.replace("<svg ", f'<svg color="{INK}" pointer-events="none" ', 1)
     drawn = re.sub(f'<g id="{TOLD}([^"]*)">', r'<g class="told" pointer-events="all"><title>\1</title>', drawn)
     with written_whole(path) as beside:
         beside.write_text(drawn, encoding="utf-8")

@@ -1,7 +1,7 @@
 """A forecast to look at: beside the price of the day before, which any plot of prices alone would hide.
 
-Errors and coverage are also of val, which has more days than a test part may have, and is marked: the epoch was chosen on
-it and the model's interval calibrated.
+Errors and coverage are also of val, which has more days than a test part may have, and is marked: the epoch was chosen
+on it and the model's interval calibrated.
 """
 
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ def _prices(test: Part, rmse: Mapping[str, float], trivial: str, columns: Any) -
     axes.plot(test.days, value, **line(0), label="model")
     axes.plot(test.days, naive, **line(1), label=trivial)
     axes.set(ylabel=f"{columns.target} ({columns.unit})")
-    _dated(axes)
+    _dated(axes, test.days)
     said = {columns.target: truth, "model": value, "from": lower, "to": upper, trivial: naive}
     tell_along(axes, _iso(test.days), said, "day", ".2f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
@@ -109,16 +109,15 @@ def _errors(parts: list[Part], trivial: str, columns: Any) -> Figure:
             axes.axhline(0, color=INK, linewidth=0.8)
             tell_along(axes, _iso(part.days), said, f"{part.name}, day", ".2f")
         above.set_title(part.name, fontsize=9)
-        _dated(below)
+        _dated(below, part.days)
         if i == 0:
             above.set(ylabel=f"forecast - price ({columns.unit})")
             below.set(ylabel=f"squares saved,\nadded up ({columns.unit}²)")
             figure.legend(*above.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     val, test = parts
     figure.set_label(
-        "Below: above 0 the model has been the better one so far in this part."
-        f" test, which decided nothing: {test.verdict} val, on which the epoch was chosen and the interval calibrated:"
-        f" {val.verdict}"
+        f"Below, above 0: the model has been the better one so far in that part. Test, where nothing was chosen."
+        f" {test.verdict} Val, where the epoch was chosen and the interval calibrated, which flatters it. {val.verdict}"
     )
     return figure
 
@@ -126,41 +125,44 @@ def _errors(parts: list[Part], trivial: str, columns: Any) -> Figure:
 def _coverage(parts: list[Part]) -> Figure:
     """The share of days, month by month, whose price lay in the interval of each; the bars are where a share of 0.9
     lies 19 times in 20."""
-    from scipy.stats import binom
-
     figure = canvas("Coverage of the 90 % interval, by month", height=4.4)
     axes = figure.add_subplot()
-    everyone, months, start = list(parts[0].given), {}, 0
+    named: dict[int, str] = {}
     for part in parts:
-        names, at, n = np.unique(part.days.dt.strftime("%Y-%m"), return_inverse=True, return_counts=True)
-        held = {name: np.bincount(at, part.held(name)) for name in everyone}
-        low, high = (binom.ppf(level, n, COVERAGE) / n for level in (0.025, 0.975))
-        place = start + np.arange(len(names))
-        chance = {"label": "chance around 0.9"} if part is parts[0] else {}
-        axes.bar(place, high - low, bottom=low, width=0.8, color=INK, alpha=0.15, **chance)
-        for i, name in enumerate(everyone):
-            style = line(i) | {"linestyle": "", "marker": "osD^"[i % 4], "markersize": 6 if i == 0 else 4}
-            label = {"label": name} if part is parts[0] else {}
-            axes.plot(place + 0.15 * (i - (len(everyone) - 1) / 2), held[name] / n, **style, **label)
-        for k, month in enumerate(names):
-            each = ", ".join(f"{name} {held[name][k]:.0f}" for name in everyone)
-            words = f"{part.name}, {month}: of {n[k]} days {each}; by chance {low[k] * n[k]:.0f} to {high[k] * n[k]:.0f}"
-            left, right = place[k] - 0.5, place[k] + 0.5
-            corners = [(left, 0), (right, 0), (right, 1), (left, 1)]
-            tell(axes, corners, words, axes.get_xaxis_transform())
-        axes.text(place.mean(), 1.02, part.name, ha="center", fontsize=9, transform=axes.get_xaxis_transform())
-        months |= dict(zip(place.tolist(), names, strict=True))
-        start = place[-1] + 2
+        months = _months(axes, part, max(named, default=-2) + 2)
+        axes.text(np.mean(list(months)), 1.02, part.name, ha="center", fontsize=9, transform=axes.get_xaxis_transform())
+        if part is parts[0]:
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        named |= months
     axes.axhline(COVERAGE, color=INK, linewidth=0.8)
-    axes.set(xlabel="month", ylabel="share within its interval (fraction)", xlim=(-0.6, max(months) + 0.6))
-    shown = list(months)[:: -(-len(months) // ACROSS)]
-    axes.set_xticks(shown, [months[place] for place in shown], rotation=45, ha="right", rotation_mode="anchor")
-    figure.legend(loc="outside lower left", ncols=2)
+    axes.set(xlabel="month", ylabel="share within its interval (fraction)", xlim=(-0.6, max(named) + 0.6))
+    shown = list(named)[:: -(-len(named) // ACROSS)]
+    axes.set_xticks(shown, [named[place] for place in shown], rotation=45, ha="right", rotation_mode="anchor")
     figure.set_label(
         f"{' '.join(_held(part) for part in parts)} Wanted: {COVERAGE:.1f}; a bar is where chance puts a true"
-        f" {COVERAGE:.1f}. On val the model's interval was calibrated, so that there it comes out right by construction."
+        f" {COVERAGE:.1f}. The model's interval was calibrated on val, so that it comes out right there by construction."
     )
     return figure
+
+
+def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
+    """Draw a part from the place `start` on; the months by their places."""
+    from scipy.stats import binom
+
+    names, at, n = np.unique(part.days.dt.strftime("%Y-%m"), return_inverse=True, return_counts=True)
+    held = {who: np.bincount(at, part.held(who)) for who in part.given}
+    low, high = (binom.ppf(level, n, COVERAGE) for level in (0.025, 0.975))
+    place = start + np.arange(len(names))
+    axes.bar(place, (high - low) / n, bottom=low / n, width=0.8, color=INK, alpha=0.15, label="chance around 0.9")
+    for i, (who, days) in enumerate(held.items()):
+        style = line(i) | {"linestyle": "", "marker": "osD^"[i % 4], "markersize": 6 if i == 0 else 4}
+        axes.plot(place + 0.15 * (i - (len(held) - 1) / 2), days / n, **style, label=who)
+    for k, month in enumerate(names):
+        each = ", ".join(f"{who} {days[k]:.0f}" for who, days in held.items())
+        words = f"{part.name}, {month}: of {n[k]} days {each} within; by chance {low[k]:.0f} to {high[k]:.0f}"
+        left, right = place[k] - 0.5, place[k] + 0.5
+        tell(axes, [(left, 0), (right, 0), (right, 1), (left, 1)], words, axes.get_xaxis_transform())
+    return dict(zip(place.tolist(), names.tolist(), strict=True))
 
 
 def _held(part: Part) -> str:
@@ -172,8 +174,10 @@ def _iso(days: pd.Series) -> list[str]:
     return list(days.dt.strftime("%Y-%m-%d"))
 
 
-def _dated(axes: Axes) -> None:
+def _dated(axes: Axes, days: pd.Series) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=6)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.set(xlabel="day")
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    years, months = (list(days.dt.strftime(form).unique()) for form in ("%Y", "%Y-%m"))
+    span = months if len(months) == 1 else years
+    axes.set(xlabel=f"day, {' to '.join(dict.fromkeys((span[0], span[-1])))}")

@@ -198,7 +198,7 @@ class SOM(nn.Module):
         best = distance.argmin(1, keepdim=True)
         second = distance.scatter(1, best, math.inf).argmin(1, keepdim=True)
         prototype = self.codebook[best[:, 0]]
-        spread = self.spread[best[:, 0]] + FLOOR**2
+        spread = self.spreads(best[:, 0])
         surprise = 0.5 * ((x - prototype) ** 2 / spread + (spread / FLOOR**2).log()).mean(1)
         return {
             "unit": torch.cat([best // self.cols, best % self.cols], 1),
@@ -208,6 +208,10 @@ class SOM(nn.Module):
             "distance": distance.gather(1, best)[:, 0],
             "surprise": surprise,
         }
+
+    def spreads(self, units: Tensor) -> Tensor:
+        """v above, of each of `units`, (units, features): the mean square of the rows around its prototype."""
+        return self.spread[units] + FLOOR**2
 
     def places(self) -> Tensor:
         """Where the units lie when drawn, (units, 2) as y and x."""

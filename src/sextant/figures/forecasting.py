@@ -140,7 +140,7 @@ def _coverage(parts: list[Part]) -> Figure:
     axes.set_xticks(shown, [named[place] for place in shown], rotation=45, ha="right", rotation_mode="anchor")
     figure.set_label(
         f"{' '.join(_held(part) for part in parts)} Wanted: {COVERAGE:.1f}; a bar is where chance puts a true"
-        f" {COVERAGE:.1f}. The model's interval was calibrated on val, so that it comes out right there by construction."
+        f" {COVERAGE:.1f}. The model's interval was calibrated on val, so that it is right there by construction."
     )
     return figure
 

@@ -65,8 +65,8 @@ def tables(
     shown["furthest from its unit"] = list(_furthest(model, asked, found))
     says = (
         f"The {len(worst)} of {len(own):,} test rows with the highest outlier score; an outlier is above"
-        f" {model.card['calibration']['threshold']:.3f}, as one val row in twenty is. It is unlike the other rows, and no"
-        f" more than that. Named are the {FURTHEST} columns that make most of the score, with what stands at the row's"
+        f" {model.card['calibration']['threshold']:.3f}, as one val row in twenty is. It is unlike the other rows and"
+        f" nothing more. Named are the {FURTHEST} columns that make most of the score, with what stands at the row's"
         " unit: the furthest from it, measured by the spread of the training rows there."
     )
     return {"outliers": Table("The rows most unlike the rest", says, pd.DataFrame(shown))}
@@ -88,7 +88,7 @@ def _typical(
     average = scaled(train, encoder).mean(0)
     codebook = net.codebook.detach().double().numpy()
     for unit, (prototype, hits) in enumerate(zip(codebook, _counts(net, known), strict=True)):
-        words = f"{hits} training row{'s' * (hits != 1)}"
+        words = f"{hits} training row{'s' if hits != 1 else ''}"
         if labels is not None and hits:
             words += f", {labels.iloc[unit].max()} of them {labels.columns.name} = {labels.iloc[unit].idxmax()}"
         order = np.argsort(-abs(prototype - average), kind="stable")[:TYPICAL]
@@ -119,7 +119,7 @@ def _u_matrix(net: Any, own: pd.DataFrame, typical: Sequence[str]) -> Figure:
     y, x = net.places().numpy()[_unit(net, strange)].T
     # One unit may have several: they lie around its centre, by the golden angle, so that each can be seen.
     turn = 2.4 * strange.groupby(["row", "col"]).cumcount().to_numpy()
-    away = 0.22 * (turn > 0)
+    away = 0.3 * (turn > 0)
     axes.scatter(x + away * np.cos(turn), y + away * np.sin(turn), marker="x", s=30, color=COLORS[1], label="outlier")
     figure.set_label(
         f"Mean distance to the units next to it, from {heights.min():.2f} (pale) to {heights.max():.2f} (deep), where 1"
@@ -193,7 +193,7 @@ def _tinted(axes: Axes, net: Any, tints: Any, words: Sequence[str], colors: Sequ
     radius = 3**-0.5 if net.grid == "hexagonal" else 2**-0.5
     at = net.places().numpy()
     for unit, ((y, x), tint, said) in enumerate(zip(at, tints, words, strict=True)):
-        look = {"color": colors[unit] if colors else COLORS[0], "alpha": tint, "linewidth": 0}
+        look = {"facecolor": (colors[unit] if colors else COLORS[0], tint), "edgecolor": (INK, 0.2), "linewidth": 0.4}
         cell = RegularPolygon((x, y), corners, radius=radius, orientation=turned, **look)
         cell.set_gid(f"{TOLD}row {unit // net.cols}, column {unit % net.cols}: {said}")
         cell.set_in_layout(False)
@@ -201,9 +201,9 @@ def _tinted(axes: Axes, net: Any, tints: Any, words: Sequence[str], colors: Sequ
     axes.grid(False)
     axes.set(xlim=(at[:, 1].min() - 0.6, at[:, 1].max() + 0.6), ylim=(at[:, 0].max() + 0.6, at[:, 0].min() - 0.6))
     axes.set(xlabel="column of the map", ylabel="row of the map", aspect="equal")
-    if net.grid == "hexagonal":
-        step = max(1, net.rows // 5)
-        axes.set_yticks(at[:: net.cols, 0][::step], map(str, range(0, net.rows, step)))
+    down, along = (range(0, n, max(1, n // 5)) for n in (net.rows, net.cols))
+    axes.set_xticks(along)
+    axes.set_yticks(at[:: net.cols, 0][down], down)
     for spine in axes.spines.values():
         spine.set(visible=True, color=INK, linewidth=0.6)
 

@@ -123,6 +123,16 @@ def test_an_svg_has_no_date_no_picture_of_dots_and_carries_its_words(folder):
         assert text.count(figures.INK) == 1 and "currentColor" in text, name
 
 
+def test_a_place_tells_its_words_also_where_letters_lie_over_it(folder):
+    """Nothing else takes the pointer: what is drawn over a place would hide what it says."""
+    root = ElementTree.fromstring((folder / "curve.svg").read_text())
+    places = [element for element in root.iter() if element.get("class") == "told"]
+    assert root.get("pointer-events") == "none" and {place.get("pointer-events") for place in places} == {"all"}
+    said = [place[0].text.split(":")[0] for place in places]
+    assert all(place[0].tag.endswith("title") for place in places)
+    assert said == 4 * [f"epoch {epoch}" for epoch in range(1, 18)]
+
+
 def test_the_style_leaves_the_process_as_it_was(tmp_path):
     import matplotlib
 

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from test_series import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
 
-from sextant import baselines, config, figures
+from sextant import baselines, config, figures, saved
 from sextant.data import series
 from sextant.errors import DataError, UsageError
 from sextant.tasks import forecasting
@@ -277,24 +279,110 @@ def test_on_january_2017_the_baselines_are_no_weaker_than_reported(tmp_path: Pat
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def drawn(rows: pd.DataFrame) -> dict:
-    given = {name: fit(rows, COLUMNS)(rows) for name, fit in BASELINES.items()}
-    return figures.of("forecasting")(given["ar5"], rows, COLUMNS, given)
+SPLIT_AT = config.DateSplit(by="dates", val_from="2014-04-28", gate_from="2014-06-09", test_from="2014-06-23")
 
 
-def test_the_figures_have_axes_that_say_what_they_are_and_the_naive_line(rows: pd.DataFrame, tmp_path: Path) -> None:
-    found = drawn(rows)
-    assert list(found) == ["prices", "errors", "coverage"]
-    for name, figure in found.items():
+@pytest.fixture(scope="module")
+def shown() -> SimpleNamespace:
+    """The figures of an untrained net, its parts and its scores."""
+    rows = series.repair(days(), COLUMNS)
+    parts = series.split(rows, COLUMNS, SPLIT_AT)
+    encoder = series.Encoder.fit(parts["train"], COLUMNS)
+    torch.manual_seed(5)
+    net = saved.build("rnn", encoder.sizes, {"hidden_size": 7, "layers": 1, "dropout": 0.0})
+    net.initialise(encoder.encode(parts["train"]))
+    card = {"task": "forecasting", "calibration": {"weight": 1.0, "width": 1.3}}
+    model = saved.Saved(card, net, encoder)
+    answers = {name: fit(parts["train"], COLUMNS) for name, fit in BASELINES.items()}
+    asked = {"model": model.answer, **answers}
+    scores = {(who, part): model.score(asked[who](parts[part]), parts[part]) for who in asked for part in parts}
+
+    def draw() -> dict[str, Figure]:
+        on_test = {name: answer(parts["test"]) for name, answer in answers.items()}
+        rest = (model, parts["train"], parts["val"])
+        return figures.of("forecasting")(model.answer(parts["test"]), parts["test"], COLUMNS, on_test, *rest)
+
+    own = {name: part[~part["context"]] for name, part in parts.items()}
+    return SimpleNamespace(draw=draw, found=draw(), own=own, scores=scores)
+
+
+def told(axes: Axes) -> list[str]:
+    """What the places of an axes say under the pointer."""
+    gids = [artist.get_gid() or "" for artist in axes.get_children()]
+    return [gid.removeprefix(figures.TOLD) for gid in gids if gid.startswith(figures.TOLD)]
+
+
+def numbers(words: list[str], name: str) -> np.ndarray:
+    """The number that follows `name` in each."""
+    return np.array([float(re.search(rf"[:,] {name} (-?[\d.]+)", one)[1]) for one in words])  # type: ignore[index]
+
+
+def test_the_figures_have_axes_that_say_what_they_are_and_the_naive_line(
+    shown: SimpleNamespace, tmp_path: Path
+) -> None:
+    assert list(shown.found) == ["prices", "errors", "coverage"]
+    for name, figure in shown.found.items():
         assert figure.get_suptitle() and figure.get_label()
         for axes in figure.axes:
-            shared = axes.get_shared_x_axes().get_siblings(axes)
-            assert axes.get_ylabel() and any(one.get_xlabel() for one in shared), name
-    labels = [text.get_text() for text in found["prices"].axes[0].get_legend().get_texts()]
+            below, beside = (
+                shared.get_siblings(axes) for shared in (axes.get_shared_x_axes(), axes.get_shared_y_axes())
+            )
+            assert any(one.get_xlabel() for one in below) and any(one.get_ylabel() for one in beside), name
+    assert "(USD)" in shown.found["prices"].axes[0].get_ylabel() + shown.found["errors"].axes[0].get_ylabel()
+    labels = [text.get_text() for text in shown.found["prices"].axes[0].get_legend().get_texts()]
     assert {"90 % interval", "model", "previous_close"} <= set(labels)
-    assert "previous_close" in found["errors"].get_suptitle() and "No skill" in found["errors"].get_label()
-    for folder in ("a", "b"):
-        for name, figure in drawn(rows).items():
+    for folder, found in (("a", shown.found), ("b", shown.draw())):
+        for name, figure in found.items():
             figures.save(figure, tmp_path / folder / f"{name}.svg")
-    for name in found:
+    for name in shown.found:
         assert (tmp_path / "a" / f"{name}.svg").read_bytes() == (tmp_path / "b" / f"{name}.svg").read_bytes()
+
+
+def test_each_day_tells_its_price_its_forecast_and_the_naive_one(shown: SimpleNamespace) -> None:
+    words, test = told(shown.found["prices"].axes[0]), shown.own["test"]
+    assert [one.split(":")[0] for one in words] == [f"day {day}" for day in test["Date"]]
+    truth, value, low, high, naive = (
+        numbers(words, name) for name in ("Open", "model", "from", "to", "previous_close")
+    )
+    assert truth == pytest.approx(test["Open"].to_numpy()) and (low < value).all() and (value < high).all()
+    for given, who in ((value, "model"), (naive, "previous_close")):
+        rmse = float(np.sqrt(np.mean((truth - given) ** 2)))
+        assert rmse == pytest.approx(shown.scores[who, "test"]["rmse"], abs=0.01)
+        assert f"{who} {shown.scores[who, 'test']['rmse']:.2f}" in shown.found["prices"].get_label()
+
+
+def test_the_errors_are_of_val_and_test_and_of_no_day_of_the_gate(shown: SimpleNamespace) -> None:
+    figure, days_of = shown.found["errors"], {part: rows["Date"].tolist() for part, rows in shown.own.items()}
+    above, below = figure.axes[:2], figure.axes[2:]
+    for part, first, second in zip(("val", "test"), above, below, strict=True):
+        assert first.get_title() == part
+        for axes in (first, second):
+            assert [one.split(":")[0] for one in told(axes)] == [f"{part}, day {day}" for day in days_of[part]]
+        n, saved_last = len(days_of[part]), numbers(told(second), "squares saved so far")[-1]
+        ours, naive = (shown.scores[who, part]["rmse"] ** 2 * n for who in ("model", "previous_close"))
+        assert saved_last == pytest.approx(naive - ours, abs=0.01)
+        squares = np.sum(numbers(told(first), "model") ** 2)
+        assert squares == pytest.approx(ours, rel=0.01)
+    assert "previous_close" in figure.get_suptitle()
+    for part in ("val", "test"):
+        rmse = shown.scores["model", part]["rmse"]
+        assert f"RMSE {rmse:.2f} against" in figure.get_label(), part
+    assert re.search(
+        r"Val, where the epoch was chosen and the interval calibrated, which flatters it\.", figure.get_label()
+    )
+
+
+def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespace) -> None:
+    figure = shown.found["coverage"]
+    words = told(figure.axes[0])
+    for part in ("val", "test"):
+        own = [one for one in words if one.startswith(f"{part}, ")]
+        months = shown.own[part]["Date"].str[:7]
+        assert [one.split(":")[0] for one in own] == [f"{part}, {month}" for month in months.unique()]
+        n = np.array([int(re.search(r"of (\d+) days", one)[1]) for one in own])  # type: ignore[index]
+        assert n.tolist() == months.value_counts(sort=False).tolist()
+        for who in ("model", *BASELINES):
+            held = np.sum([int(re.search(rf" {who} (\d+)", one)[1]) for one in own])  # type: ignore[index]
+            assert held / n.sum() == pytest.approx(shown.scores[who, part]["coverage_90"]), (part, who)
+            assert re.search(rf"{part}: of {n.sum()} days [^.]*\b{who} {held}\b", figure.get_label())
+    assert len(words) == sum(len(shown.own[part]["Date"].str[:7].unique()) for part in ("val", "test"))

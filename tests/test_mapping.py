@@ -1,6 +1,7 @@
 """Mapping: its metrics on maps drawn by hand, injected rows, baselines and figures, the real and the twin table."""
 
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -265,6 +266,74 @@ def test_figures_have_the_numbers_of_the_answers():
     assert f"Crosses: the {strange} of 31 test rows" in found["u_matrix"].get_label()
     assert [axes.get_title().split("\n")[0] for axes in found["components"].axes] == list(model.encoder.scale)
     assert "kind is no feature" in found["labels"].get_label()
+
+
+def told(figure) -> list[str]:
+    """What the cells of a figure say under the pointer, axes by axes."""
+    cells = [cell for axes in figure.axes for cell in axes.patches]
+    return [cell.get_gid().removeprefix(figures.TOLD) for cell in cells]
+
+
+@pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
+def test_each_unit_tells_its_own_rows_and_their_label_and_all_tell_all(grid):
+    found, model = figures_of(grid=grid), drawn(table(), grid=grid)
+    known = model.answer(table())
+    kinds = pd.crosstab([known["row"], known["col"]], table()["kind"])
+    form = r"row (\d+), column (\d+): .*?(\d+) training rows?(?:, (\d+) of them kind = (\d))?; typical here "
+    for name in ("u_matrix", "hits", "labels"):
+        said = [tuple(int(x or 0) for x in re.match(form, words).groups()) for words in told(found[name])]
+        assert len(said) == 12 and sum(hits for _, _, hits, *_ in said) == 101
+        for row, col, hits, most, kind in said:
+            assert hits == kinds.sum(axis=1).get((row, col), 0)
+            assert not hits or most == kinds.loc[row, col].max() == kinds.loc[row, col][kind]
+
+
+def test_a_unit_names_its_typical_values_the_most_unlike_the_average_first():
+    model, train = drawn(table()), table()
+    codebook = mapping.nearest(model.net.codebook.detach().double().numpy(), model.encoder)
+    average, span = model.encoder.wide(train).mean(), {name: span for name, (_, span) in model.encoder.scale.items()}
+    for unit, words in enumerate(told(figures_of()["hits"])):
+        typical = re.findall(r"([\w=]+) (-?[\d.]+) \(average (-?[\d.]+)\)", words)
+        unlike = [abs(codebook[f"nearest_{name}"][unit] - average[name]) / span[name] for name, *_ in typical]
+        assert len(typical) == 4 and unlike == sorted(unlike, reverse=True)
+        for name, value, mean in typical:
+            near = pytest.approx([codebook[f"nearest_{name}"][unit], average[name]], abs=span[name] / 100)
+            assert [float(value), float(mean)] == near
+
+
+def test_planes_tell_what_stands_at_each_unit_and_are_no_more_than_a_page_can_bear(monkeypatch):
+    model = drawn(table())
+    codebook = mapping.nearest(model.net.codebook.detach().double().numpy(), model.encoder)
+    said = [
+        re.fullmatch(r"row \d, column \d: (\S+) (\S+)", words).groups() for words in told(figures_of()["components"])
+    ]
+    assert [name for name, _ in said] == [name for name in model.encoder.scale for _ in range(12)]
+    for i, (name, value) in enumerate(said):
+        near = pytest.approx(codebook[f"nearest_{name}"][i % 12], abs=model.encoder.scale[name][1] / 100)
+        assert float(value) == near
+    monkeypatch.setattr(figures.rooms.module("figures", "mapping"), "CELLS", 48)
+    fewer = figures_of()["components"]
+    assert len(fewer.axes) == 4 and fewer.get_label().endswith("The 4 of 5 that vary most.")
+
+
+@pytest.mark.parametrize("key", ["id", None])
+def test_the_outliers_are_listed_by_score_with_what_makes_them_so(key):
+    columns = COLUMNS.model_copy(update={"key": key})
+    rows = table(31, seed=11).assign(id=np.arange(31) + 700)
+    rows.loc[17, "x"] = 500.0
+    model = drawn(table().assign(id=np.arange(101)), columns)
+    answers = model.answer(model.questions(rows))
+    listed = figures.tables_of("mapping")(answers, rows, columns, {}, model)["outliers"]
+    expected = answers.head(31).sort_values("outlier_score", ascending=False).head(10)
+    assert list(listed.rows) == [*filter(None, [key]), *mapping.SHOWN, "furthest from its unit"]
+    assert listed.rows["outlier_score"].tolist() == expected["outlier_score"].round(3).tolist()
+    assert listed.rows[["row", "col"]].to_numpy().tolist() == expected[["row", "col"]].to_numpy().tolist()
+    assert [said == "yes" for said in listed.rows["outlier"]] == expected["outlier"].tolist()
+    assert key is None or listed.rows["id"].tolist() == (expected.index + 700).tolist()
+    at = expected["nearest_x"].iloc[0]
+    assert re.match(r"x 500 \(unit [\d.]+\), ", listed.rows["furthest from its unit"][0])
+    assert float(re.search(r"unit ([\d.]+)", listed.rows["furthest from its unit"][0])[1]) == pytest.approx(at, abs=0.1)
+    assert f"above {model.card['calibration']['threshold']:.3f}" in listed.says and "10 of 31 test rows" in listed.says
 
 
 def test_a_table_without_labels_has_no_labels_map():

@@ -175,7 +175,7 @@ def _components(net: Any, encoder: Any) -> Figure:
     every = figure.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, name in zip(every, shown, strict=False):
         values, span = shown[name].to_numpy(), encoder.scale[name][1]
-        _tinted(axes, net, _shares(values), [f"{name} {_written(value, span)}" for value in values])
+        _tinted(axes, net, _shares(values), [f"{name} {_written(value, span)}" for value in values], outline=0)
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
         axes.set_title(f"{name}\n{_range(values)}", fontsize=7)
     for axes in every[shown.shape[1] :]:
@@ -187,13 +187,16 @@ def _components(net: Any, encoder: Any) -> Figure:
     return figure
 
 
-def _tinted(axes: Axes, net: Any, tints: Any, words: Sequence[str], colors: Sequence[str] | None = None) -> None:
+def _tinted(
+    axes: Axes, net: Any, tints: Any, words: Sequence[str], colors: Sequence[str] | None = None, outline: float = 0.4
+) -> None:
     """One cell a unit, `tints` of 0..1 deep, which says its place and its words; row 0 is above, as in a table."""
     corners, turned = (6, 0.0) if net.grid == "hexagonal" else (4, np.pi / 4)
     radius = 3**-0.5 if net.grid == "hexagonal" else 2**-0.5
     at = net.places().numpy()
     for unit, ((y, x), tint, said) in enumerate(zip(at, tints, words, strict=True)):
-        look = {"facecolor": (colors[unit] if colors else COLORS[0], tint), "edgecolor": (INK, 0.2), "linewidth": 0.4}
+        color = colors[unit] if colors else COLORS[0]
+        look = {"facecolor": (color, tint), "edgecolor": (INK, 0.2), "linewidth": outline}
         cell = RegularPolygon((x, y), corners, radius=radius, orientation=turned, **look)
         cell.set_gid(f"{TOLD}row {unit // net.cols}, column {unit % net.cols}: {said}")
         cell.set_in_layout(False)

@@ -226,6 +226,50 @@ def test_an_answer_draws_nothing_and_is_the_same_alone_as_among_others():
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
 
 
+# --- Grad-CAM ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_grad_cam_is_what_autograd_makes_of_its_definition(classes):
+    """Selvaraju et al., equations 1 and 2, with the gradient of each class's score taken by autograd."""
+    model, rows = net(classes=classes).eval(), batch(rows=3, classes=classes)
+    maps = model.grad_cam(rows)
+    stage = model.last_stage(rows.image / 255).detach().requires_grad_()
+    logits = model.head(stage.mean((2, 3)))
+    assert torch.allclose(logits, model(rows.image / 255), atol=1e-5)
+    for row, label in np.ndindex(3, classes):
+        score = logits[row, label] - logits[row].mean()
+        (gradient,) = torch.autograd.grad(score, stage, retain_graph=True)
+        by_hand = (gradient[row].mean((1, 2))[:, None, None] * stage[row]).sum(0).relu()
+        assert torch.allclose(maps[row, label], by_hand, atol=1e-7)
+    assert maps.shape == (3, classes, 4, 4) and maps.min() == 0 < maps.max() and not maps.requires_grad
+
+
+def test_grad_cam_heeds_nothing_that_no_probability_depends_on():
+    model, rows = net().eval(), batch(rows=3)
+    probabilities, maps = model(rows.image / 255).softmax(1), model.grad_cam(rows)
+    with torch.no_grad():
+        model.head.weight += torch.linspace(-1, 1, 11)  # of both classes alike
+    assert torch.allclose(model(rows.image / 255).softmax(1), probabilities, atol=1e-5)
+    assert torch.allclose(model.grad_cam(rows), maps, atol=1e-6)
+
+
+def test_grad_cam_finds_the_corner_that_the_class_is_told_by():
+    """A net that adds up brightness: the second class is the brighter one, and one corner alone is bright."""
+    model = plain(net(channels=1, widths=(1, 1), size=16, **STILL))
+    with torch.no_grad():
+        model.mean.zero_()
+        model.head.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+    image = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    image[..., 10:, :6] = 255
+    dark, bright = model.grad_cam(Batch(image, torch.ones(1, dtype=torch.int64)))[0]
+    assert dark.max() == 0 and bright[4:, :4].max() == bright.max() > 0
+    assert bright[0].max() == bright[:, 7].max() == 0  # the far sides, beyond the reach of the convolutions
+
+
+# --- pieces -----------------------------------------------------------------------------------------------------------
+
+
 def test_pieces_of_large_pictures_are_small():
     rows = Batch(torch.zeros(1000, 3, 64, 64, dtype=torch.uint8), torch.zeros(1000, dtype=torch.int64))
     sizes = [len(piece.image) for piece in saved.pieces(rows)]

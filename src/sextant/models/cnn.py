@@ -89,8 +89,12 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (rows, classes) of pictures in 0..1, (rows, channels, height, width)."""
+        return self.head(self.last_stage(x).mean((2, 3))).float()
+
+    def last_stage(self, x: Tensor) -> Tensor:
+        """What the head reads of pictures in 0..1: (rows, widths[-1], h, w), each place a neighbourhood of theirs."""
         x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.head(self.body(x).mean((2, 3))).float()
+        return self.body(x)
 
     def augment(self, x: Tensor) -> Tensor:
         """Pictures in 0..1, each as it might also have been taken: shape and range stay, the label still holds.
@@ -133,6 +137,19 @@ class CNN(nn.Module):
         """`logits` (rows, classes): the mean over the picture and its mirror image, where they show the same."""
         x = batch.image.float() / 255
         return {"logits": (self(x) + self(x.flip(3))) / 2 if self.mirror else self(x)}
+
+    @torch.no_grad()
+    def grad_cam(self, batch: Batch) -> Tensor:
+        """Where in a picture the evidence for each class is, (rows, classes, h, w) from 0 up.
+
+        Selvaraju et al., "Grad-CAM", ICCV 2017: relu(sum_k a_ck A_k), A the last stage's channels, a_ck the mean over
+        places of the gradient by A_k of the class's score; here the logit less the mean of all logits, since what all
+        of them share moves no probability. As logits are linear in the mean over places, that gradient is the head's
+        weight over the number of places, and nothing has to be derived.
+        """
+        stage = self.last_stage(batch.image.float() / 255)
+        gradient = (self.head.weight - self.head.weight.mean(0)) / stage[0, 0].numel()
+        return torch.einsum("rkhw,ck->rchw", stage, gradient).relu()
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Weights decay; the scales and shifts of the normalisation and the biases do not."""

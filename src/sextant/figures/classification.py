@@ -1,10 +1,10 @@
 """A classifier to look at: how well it ranks, whether its probabilities hold, what it mixes up.
 
-Where the rows have an `image`, uint8 (height, width, channels), the worst mistakes are shown themselves.
+Of a table also what its columns are worth to the model, and the surest mistakes as rows; of pictures the pictures.
 """
 
+import math
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,18 +15,28 @@ from matplotlib.patches import Rectangle
 
 from ..intervals import wilson
 from ..tasks.classification import score
-from . import COLORS, INK, canvas, in_style, line
+from . import COLORS, INK, Table, _importance, _pictures, canvas, in_style, line, tell, tell_along
 
 BINS = np.linspace(0, 1, 11)
+RATES = np.round(np.linspace(0, 1, 41), 3)  # false positive rates at which the curves say their values
+HALF = 0.5  # the probability from which the last of two classes is predicted
 LETTERED = 12  # classes up to which a number still fits into its cell
-GALLERY = 3, 4  # rows and columns of pictures
+MISTAKES, TELLING = 10, 6  # rows and columns of the table of mistakes
 
 
 @in_style
 def figures(
-    answers: pd.DataFrame, rows: pd.DataFrame, columns: Any, baselines: Mapping[str, pd.DataFrame]
+    answers: pd.DataFrame,
+    rows: pd.DataFrame,
+    columns: Any,
+    baselines: Mapping[str, pd.DataFrame],
+    model: Any = None,
+    train: Any = None,
 ) -> dict[str, Figure]:
-    """The figures by name; `answers` and those of each baseline are to the same `rows`, in the same order."""
+    """The figures by name; `answers` and those of each baseline are to the same `rows`, in the same order.
+
+    Those that ask the model again need `model`, and what it was trained on as `train`.
+    """
     truth = rows[columns.target]
     classes = sorted(truth.unique().tolist())
     everyone = {"model": answers, **baselines}
@@ -37,7 +47,59 @@ def figures(
         "calibration": _calibration(everyone, scores, truth, classes, columns.target),
         "confusion": _confusion(answers, truth, classes, columns.target),
     }
-    return found | ({"worst": _worst(answers, rows, classes, columns.target)} if "image" in rows else {})
+    own = _given(answers, truth, classes)
+    if "image" in rows:
+        found["worst"] = _pictures.worst(rows, answers, own, columns.target)
+    if hasattr(columns, "features") and model is not None:
+        rises = _importance.importance(model, rows, columns.features, _log_loss(columns.target, classes))
+        found["importance"] = _importance.figure(rises, "log loss")
+    if hasattr(getattr(model, "net", None), "grad_cam"):
+        found["grad_cam"] = _pictures.grad_cam(model, rows, answers, own, columns.target)
+    if hasattr(getattr(model, "net", None), "augment"):
+        found["augmentation"] = _pictures.augmentation(model, train, columns.target)
+    return found
+
+
+def tables(
+    answers: pd.DataFrame, rows: pd.DataFrame, columns: Any, baselines: Mapping[str, pd.DataFrame], model: Any
+) -> dict[str, Table]:
+    """Of a table of columns, the rows that were answered wrongly with most certainty."""
+    if not hasattr(columns, "features"):
+        return {}
+    truth, prediction = rows[columns.target], answers["prediction"]
+    classes = sorted(truth.unique().tolist())
+    sure = pd.Series(_given(answers, prediction, classes))
+    wrong = np.flatnonzero(prediction.to_numpy() != truth.to_numpy())
+    surest = wrong[np.argsort(-sure.to_numpy()[wrong], kind="stable")][:MISTAKES]
+    rises = _importance.importance(model, rows, columns.features, _log_loss(columns.target, classes), repeats=1)
+    telling = list(rises)[:TELLING]
+    found = pd.DataFrame(
+        {
+            f"true {columns.target}": truth.iloc[surest].to_numpy(),
+            "predicted": prediction.iloc[surest].to_numpy(),
+            "probability": sure.iloc[surest].round(3).to_numpy(),
+            **{name: _legible(rows[name]).iloc[surest].to_numpy() for name in telling},
+        }
+    )
+    says = (
+        f"{len(wrong):,} of {len(rows):,} test rows are mistaken; these are the {len(found)} whose wrong class was"
+        f" given most probability. Of {len(columns.features)} columns the {len(telling)} that tell the model most."
+    )
+    return {"mistakes": Table("The surest mistakes", says, found)}
+
+
+def _log_loss(target: str, classes: list[Any]) -> _importance.Loss:
+    """What each row adds to the log loss."""
+    return lambda answers, rows: -np.log(np.clip(_given(answers, rows[target], classes), 1e-15, 1))
+
+
+def _legible(values: pd.Series) -> pd.Series:
+    """Numbers to three digits of how far they spread, whole ones where that leaves no fraction."""
+    if not pd.api.types.is_float_dtype(values):
+        return values
+    spread = float(values.std())
+    digits = max(0, 2 - math.floor(math.log10(spread))) if spread > 0 else 3
+    return values.round(digits) if digits else values.round().astype("Int64")
 
 
 def _roc(
@@ -53,11 +115,17 @@ def _roc(
             axes.plot(*rates, **thin, label=f"{label} against the rest")
     for i, (name, given) in enumerate(everyone.items()):
         axes.plot(*_mean_rates(given, truth, classes), **line(i), label=f"{name}, AUC {scores[name]['auroc']:.4f}")
+    if len(classes) == 2:
+        positive, found = (labels.to_numpy() == classes[-1] for labels in (truth, everyone["model"]["prediction"]))
+        at_half = found[~positive].mean(), found[positive].mean()
+        axes.plot(*at_half, "o", color=COLORS[0], markersize=7, label=f"model, from probability {HALF} on")
     axes.set(xlabel="false positive rate (fraction)", ylabel="true positive rate (fraction)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right")
-    positive = f"{target} = {classes[-1]}" if len(classes) == 2 else f"each class of {target} in turn, and their mean"
-    figure.set_label(f"{_each(scores, 'auroc', 'AUC')}, on {len(truth)} rows; positive is {positive}.")
+    at_each = {name: np.interp(RATES, *_mean_rates(given, truth, classes)) for name, given in everyone.items()}
+    tell_along(axes, RATES, at_each, "false positive rate", ".3f")
+    asked = f"{target} = {classes[-1]}" if len(classes) == 2 else f"each class of {target} in turn, and their mean"
+    figure.set_label(f"{_each(scores, 'auroc', 'AUC')}, on {len(truth):,} rows; positive is {asked}.")
     return figure
 
 
@@ -82,15 +150,23 @@ def _calibration(
     """Observed share against predicted probability in ten bins, and how many rows of the model's lie in each."""
     figure = canvas("Calibration: whether its probabilities hold", height=5.0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    told: dict[int, list[str]] = {}
     above.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
     for i, (name, given) in enumerate(everyone.items()):
         happened = truth == classes[-1] if len(classes) == 2 else truth.to_numpy() == given["prediction"]
         counts, predicted, observed = _reliability(given["probability"].to_numpy(float), np.asarray(happened, float))
         label = f"{name}, Brier {scores[name]['brier']:.4f}"
         above.plot(predicted, observed, **line(i), marker="o", markersize=4, label=label)
+        for place, share in zip(np.flatnonzero(counts).tolist(), observed, strict=True):
+            told.setdefault(place, []).append(f"{name} {share:.3f} of {counts[place]:,} rows")
         if i == 0:
             above.vlines(predicted, *wilson(observed, counts[counts > 0]), color=COLORS[0], linewidth=1, alpha=0.7)
             below.bar(BINS[:-1], counts, width=np.diff(BINS), align="edge", color=COLORS[0], alpha=0.6)
+    for place, said in told.items():
+        low, high = BINS[place : place + 2]
+        for axes in (above, below):
+            corners, across = [(low, 0), (high, 0), (high, 1), (low, 1)], axes.get_xaxis_transform()
+            tell(axes, corners, f"{low:.1f} to {high:.1f} came true: {', '.join(said)}", across)
     two = len(classes) == 2
     below.set(xlabel=f"probability given to {f'{target} = {classes[-1]}' if two else 'the predicted class'} (fraction)")
     below.set(ylabel="rows (count)")
@@ -119,45 +195,36 @@ def _confusion(answers: pd.DataFrame, truth: pd.Series, classes: list[Any], targ
     figure = canvas("Confusion: what it mixes up")
     axes = figure.add_subplot()
     axes.grid(False)
-    for (i, j), share in np.ndenumerate(shares):
-        # A tint of at most 0.3, so that the ink stays readable on it in light and in dark.
-        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=COLORS[0], alpha=0.3 * share, linewidth=0))
+    for i, j in np.ndindex(shares.shape):
         if len(classes) <= LETTERED:
-            text = f"{counts[i, j]}\n{share:.1%}"
+            text = f"{counts[i, j]:,}\n{shares[i, j]:.1%}"
             axes.text(j, i, text, ha="center", va="center", fontsize=11 if len(classes) < 5 else 7)
+        if counts[i, j]:
+            # A tint of at most 0.3, so that the ink stays readable on it in light and in dark.
+            tint = 0.3 * shares[i, j]
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=COLORS[0], alpha=tint, linewidth=0))
+            corners = [(j - 0.5, i - 0.5), (j + 0.5, i - 0.5), (j + 0.5, i + 0.5), (j - 0.5, i + 0.5)]
+            words = f"{counts[i, j]:,} of {counts[i].sum():,} ({shares[i, j]:.1%})"
+            tell(axes, corners, f"true {classes[i]}, predicted {classes[j]}: {words}")
     if len(classes) <= LETTERED:
         axes.set_xticks(range(len(classes)), map(str, classes))
         axes.set_yticks(range(len(classes)), map(str, classes))
     axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5))
     axes.set(xlabel=f"predicted {target}", ylabel=f"true {target}")
     hits = ", ".join(f"{shares[i, i]:.1%} of {label}" for i, label in enumerate(classes[:LETTERED]))
-    figure.set_label(f"Counts, and shares of each true class. Found: {hits}.")
+    two = f"{target} = {classes[-1]} is predicted from probability {HALF} on"
+    rule = two if len(classes) == 2 else f"the {target} of the highest probability is predicted"
+    figure.set_label(f"Counts, and shares of each true class; {rule}. Found: {hits}.")
     return figure
 
 
-def _worst(answers: pd.DataFrame, rows: pd.DataFrame, classes: list[Any], target: str) -> Figure:
-    """The pictures whose true class was given the least probability, each with that class and probability."""
-    truth = rows[target].tolist()
+def _given(answers: pd.DataFrame, labels: pd.Series, classes: list[Any]) -> np.ndarray:
+    """The probability that was given to each row's label."""
     if len(classes) == 2:
-        last = answers["probability"].to_numpy(float)
-        own = np.where([label == classes[-1] for label in truth], last, 1 - last)
-    else:
-        own = np.array([answers[f"probability_{label}"].iloc[i] for i, label in enumerate(truth)])
-    worst = np.argsort(own, kind="stable")[: np.prod(GALLERY)]
-    figure = canvas("Worst mistakes: where the truth was thought least likely", height=4.8)
-    for place, axes in enumerate(figure.subplots(*GALLERY).flat):
-        axes.set_axis_off()
-        if place < len(worst):
-            row = int(worst[place])
-            axes.imshow(rows["image"].iloc[row], cmap="gray", vmin=0, vmax=255)
-            name = f"{PurePosixPath(rows['path'].iloc[row]).stem}\n" if "path" in rows else ""
-            axes.set_title(f"{name}{truth[row]}: {own[row]:.1%}", fontsize=7)
-    wrong = int((answers["prediction"].to_numpy() != rows[target].to_numpy()).sum())
-    figure.set_label(
-        f"{wrong} of {len(rows)} are mistaken. Of each of the {len(worst)} worst: its file, what it shows ({target}),"
-        " and the probability that this was given."
-    )
-    return figure
+        last = answers["probability"].to_numpy(np.float64)
+        return np.where(labels.to_numpy() == classes[-1], last, 1 - last)
+    each = answers[[f"probability_{label}" for label in classes]].to_numpy(np.float64)
+    return each[np.arange(len(labels)), pd.Index(classes).get_indexer(labels)]
 
 
 def _each(scores: Mapping[str, Any], metric: str, word: str) -> str:

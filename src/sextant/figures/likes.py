@@ -190,8 +190,8 @@ def _completion(model: Any, train: pd.DataFrame, rows: pd.DataFrame, columns: An
     )
     return Table(
         "One user completed: what is known is clamped, the rest follows",
-        f"A user of whom {len(known)} ratings are known; of these the {len(given)} films that most users rated, and"
-        f" then the {len(best)} unseen films most probably liked, with what the test part knows of them. The answer is the"
+        f"A user of whom {len(known)} ratings are known; of these the {len(given)} films that most users rated, then"
+        f" the {len(best)} unseen films most probably liked, with what the test part knows of them. The answer is the"
         " mean-field probability; exact has the hidden units summed out, Gibbs is the mean of"
         f" {CHAINS * STEPS:,} steps; all three calibrated alike.{caution(model)}",
         pd.concat([clamped, completed], ignore_index=True),

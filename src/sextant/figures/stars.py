@@ -155,7 +155,7 @@ def _recommended(model: Any, rows: pd.DataFrame, columns: Any) -> Table:
     best, titles = model.answer(known), model.encoder.titles
     among = places(known[columns.item], model.encoder)
     stars = dict(zip(among.tolist(), known[columns.rating], strict=True))
-    vectors = model.net.units().double().numpy().T
+    vectors = model.net.units().detach().double().numpy().T
 
     def reason(item: int) -> str:
         return "; ".join(f"{titles[i]}: {stars[i]:g}" for i in nearest(vectors, item, among)[:REASONS].tolist())

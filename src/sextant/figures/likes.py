@@ -109,7 +109,8 @@ def added(net: Any, batch: Any) -> tuple[Tensor, Tensor]:
 def _free_energy(model: Any, val: pd.DataFrame) -> Figure:
     """How `added` is spread over the users, of train and of val."""
     train, held = (values.double().numpy() for values in added(model.net, model.encoder.encode(val)))
-    edges = np.linspace(*np.quantile(np.concatenate([train, held]), (0.005, 0.995)), BINS + 1)
+    low, high = np.quantile(np.concatenate([train, held]), (0.005, 0.995))
+    edges = np.linspace(low, high, BINS + 1)
     figure = canvas("Free energy: is train known by heart?", height=3.6)
     axes, middle, shares = figure.add_subplot(), (edges[1:] + edges[:-1]) / 2, {}
     for name, values, color in (("train", train, COLORS[1]), ("val", held, COLORS[0])):  # as in the learning curve

@@ -81,7 +81,7 @@ def _retrieval(everyone: Mapping[str, pd.DataFrame], known: pd.DataFrame, column
     every = figure.subplots(2, 1, sharex=True)
     liked = (known[TARGET] >= columns.like).to_numpy()
     user, _ = pd.factorize(known[columns.user].to_numpy()[liked])
-    steps = np.arange(1, FURTHEST + 1)
+    steps = range(1, FURTHEST + 1)
     found = {
         name: np.array([at_k(user, given["rank"].to_numpy()[liked], k) for k in steps])
         for name, given in everyone.items()

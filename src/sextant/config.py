@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -222,7 +222,8 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
     file = check(ModelFile, _yaml(Path(where)), where)
     trainer = check(Trainer, _yaml(CONF / "trainer.yaml"), str(CONF / "trainer.yaml"))
     known = {"model": file.model_dump(exclude={"budgets"}), "trainer": trainer.model_dump()}
-    budget = list(_flat("model", getattr(file.budgets, chosen.budget).model_dump()))
+    changed = flat(getattr(file.budgets, chosen.budget).model_dump(), "model.")
+    budget = [f"{key}={value}" for key, value in changed.items()]  # so that a word on the command line still wins
     _check_keys(budget, known, f"{where} budgets.{chosen.budget}")
     _check_keys(overrides, known, COMMAND_LINE)
     composed = _compose([f"model={name}", *_scalars(chosen), *budget, *overrides])
@@ -342,13 +343,13 @@ def _check_keys(overrides: Sequence[str], blocks: dict[str, Any], where: str) ->
             here = here[part]
 
 
-def _flat(prefix: str, block: dict[str, Any]) -> Iterator[str]:
-    """A nested block as Hydra overrides, so that a word on the command line still wins over a budget."""
+def flat(block: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested block as `net.sigma`: `3.0`, the values as JSON, which is how Hydra and DVC take them."""
+    found = {}
     for key, value in block.items():
-        if isinstance(value, dict):
-            yield from _flat(f"{prefix}.{key}", value)
-        else:
-            yield f"{prefix}.{key}={json.dumps(value)}"
+        inner = flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": json.dumps(value)}
+        found.update(inner)
+    return found
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:

@@ -218,7 +218,8 @@ def _run(mlflow: Any, candidate: Candidate) -> str:
         run_id = tracking.run_from_outputs(
             mlflow, candidate.registered, candidate.conf, candidate.profile, candidate.folder, curves
         )
-    tracking.log_evaluation(mlflow, run_id, candidate.metrics, Path("reports/figures") / candidate.name)
+    figures, tables = (Path("reports", kind, candidate.name) for kind in ("figures", "tables"))
+    tracking.log_evaluation(mlflow, run_id, candidate.metrics, figures, tables)
     return run_id
 
 

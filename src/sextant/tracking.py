@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -42,6 +43,19 @@ PROBE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-learn", "pillow")
+NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as the description of an experiment or a run
+LEGEND = """\
+Each run is one training. Its metrics, by their first word:
+
+- `train/`, `val/`: after each epoch, which is the step
+- `best/`: the epoch that was kept, on val
+- `test/`: the model as it was saved, on the test part; from `_low` to `_high` is the 95 % interval
+- `baseline/`: each baseline on the same rows
+- `better_than_baseline/`: what the model gains over the best of them, with its 95 % interval; better is above 0
+- `system/`: the machine while it trained
+
+A training by hand (tag `scratch`) is not evaluated here: it has no `test/`, and is never registered.
+"""
 
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -171,7 +185,7 @@ def _experiment(mlflow: "MlflowClient", name: str) -> str:
     home = _home()
     place = f"{home}/mlruns/{name}" if home else None
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens at the training runs
-    return str(mlflow.create_experiment(name, artifact_location=place, tags=kind))
+    return str(mlflow.create_experiment(name, artifact_location=place, tags={**kind, NOTE: LEGEND}))
 
 
 def relocate() -> bool:
@@ -256,7 +270,7 @@ class TrainingRun:
         for name, value in best.items():
             self.mlflow.log_metric(self.run_id, name, value)
         self.mlflow.set_tag(self.run_id, "digest", files.folder_digest(model))
-        self.mlflow.log_artifact(self.run_id, str(curves))
+        self.mlflow.log_text(self.run_id, curves.read_text(encoding="utf-8"), "curves.csv")
 
 
 @contextmanager
@@ -308,8 +322,8 @@ def _create_run(
 ) -> str:
     from mlflow.entities import Param
 
-    commit, dirty, pipeline = _git()
-    again = f"make train MODEL={conf.name}" if not by_hand else f"python -m sextant.train {' '.join(sys.argv[1:])}"
+    commit = _git("rev-parse", "HEAD").strip() or "0" * 40
+    settings, reproduce = _made_by(conf.name, commit, by_hand)
     tags = {
         "model": conf.name,
         "family": conf.family,
@@ -318,18 +332,44 @@ def _create_run(
         "mlflow.source.name": "sextant.train",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
-        "dirty": str(dirty).lower(),
-        "pipeline": pipeline,
+        "dirty": str(bool(_changes())).lower(),
+        "pipeline": _pipeline(commit),
         "scratch": str(by_hand).lower(),
-        "reproduce": f"git checkout {commit[:12]} && {again}" + (" (with changes not committed)" if dirty else ""),
+        "reproduce": reproduce,
+        NOTE: f"{conf.task.capitalize()} on `{conf.dataset}`. The same again:\n\n```\n{reproduce}\n```\n",
         **({"experiment": os.environ["DVC_EXP_NAME"]} if os.environ.get("DVC_EXP_NAME") else {}),
     }
     flat = {"seed": conf.seed, "budget": conf.budget, "source": profile["source"], **_flat(conf)}
-    run = mlflow.create_run(_experiment(mlflow, name), tags=tags, run_name=f"{conf.name} {commit[:7]}")
+    title = " ".join([conf.name, commit[:7], *settings])[:250]
+    run = mlflow.create_run(_experiment(mlflow, name), tags=tags, run_name=title)
     mlflow.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in flat.items()])
     _log_data(mlflow, run.info.run_id, profile)
     mlflow.log_dict(run.info.run_id, conf.model_dump(), "config.yaml")
     return str(run.info.run_id)
+
+
+def _made_by(model: str, commit: str, by_hand: bool) -> tuple[list[str], str]:
+    """The settings that are not the commit's, as `net.sigma=3.0`, and the command that trains with them again."""
+    if by_hand:
+        words = [word for word in sys.argv[1:] if word != f"model={model}"]
+        settings = [word.removeprefix("model.") for word in words]
+        command, told = ["python", "-m", "sextant.train", f"model={model}", *words], not _changes()
+    else:
+        conf = config.CONF / "model" / f"{model}.yaml"
+        altered = {"": _altered(config.PARAMS), f"{conf}:": _altered(conf)}
+        settings = [f"{key}={value}" for found, _ in altered.values() for key, value in found.items()]
+        options = [f"-S={file}{key}={value}" for file, (found, _) in altered.items() for key, value in found.items()]
+        command = ["dvc", "exp", "run", *options, f"train@{model}"] if options else ["make", "train", f"MODEL={model}"]
+        told = all(whole for _, whole in altered.values()) and not _changes(config.PARAMS, conf)
+    again = f"git checkout {commit[:12]} && {shlex.join(command)}"
+    return settings, again if told else f"{again}  # and changes that were not committed"
+
+
+def _altered(path: Path) -> tuple[dict[str, str], bool]:
+    """The values of a YAML file that are not the commit's, and whether it differs in nothing else."""
+    texts = _git("show", f"HEAD:./{path}"), path.read_text(encoding="utf-8")
+    was, now = (config.flat(config.parsed(text, str(path)) or {}) for text in texts)
+    return {key: now[key] for key in now if key in was and was[key] != now[key]}, was.keys() == now.keys()
 
 
 def _flat(conf: config.ModelConf) -> dict[str, Any]:
@@ -339,14 +379,22 @@ def _flat(conf: config.ModelConf) -> dict[str, Any]:
 
 
 def _log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -> None:
-    """The data set with name, source and digest, as the run's input."""
+    """The data set with name, source and digest, as the run's input; MLflow's pages show a `url` or a `uri`."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
+    name, source = profile["dataset"], profile["source"]
+    first = next(iter(config.dataset(name).sources.get(source, [])), {})
+    places = {
+        "embedded": ("local", {"uri": f"the twin that conf/dataset/{name}.yaml describes, no real data"}),
+        "mirror": ("local", {"uri": f"$SEXTANT_MIRROR/{first.get('path')}"}),
+        "canonical": ("http", {"url": first.get("url")}),
+    }
+    kind, place = places[source]
     data = Dataset(
-        name=profile["dataset"],
+        name=name,
         digest=profile["digest"][:36],
-        source_type=profile["source"],
-        source=json.dumps({"source": profile["source"], "digest": profile["digest"]}),
+        source_type=kind,
+        source=json.dumps({**place, "source": source, "digest": profile["digest"]}),
         profile=json.dumps({"rows": profile["rows"]}),
     )
     mlflow.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "train, val")])])
@@ -367,18 +415,24 @@ def _system_metrics(run_id: str) -> Iterator[None]:
         monitor.finish()
 
 
-def _git() -> tuple[str, bool, str]:
-    """Commit, whether anything but DVC's own writing differs from it, and the tag that joins one execution's runs."""
+ASIDE = (".", ":!dvc.lock", ":!reports")  # what DVC itself writes is no change
 
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], capture_output=True, text=True)
-        return done.stdout if done.returncode == 0 else ""
 
-    changes = git("status", "--porcelain", "--", ".", ":!dvc.lock", ":!reports")
-    commit = git("rev-parse", "HEAD").strip() or "0" * 40
-    difference = git("diff", "HEAD", "--", ".", ":!dvc.lock", ":!reports")
-    whole = " ".join([commit, difference, config.PARAMS.read_text(encoding="utf-8")])
-    return commit, bool(changes.strip()), hashlib.sha256(whole.encode()).hexdigest()[:12]
+def _git(*words: str) -> str:
+    """What git says; nothing where there is no repository."""
+    done = subprocess.run(["git", *words], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _changes(*aside: Path) -> str:
+    """The files that are not the commit's, but for those `aside`."""
+    return _git("status", "--porcelain", "--", *ASIDE, *(f":!{path}" for path in aside)).strip()
+
+
+def _pipeline(commit: str) -> str:
+    """The tag that joins one execution's runs."""
+    whole = [commit, _git("diff", "HEAD", "--", *ASIDE), config.PARAMS.read_text(encoding="utf-8")]
+    return hashlib.sha256(" ".join(whole).encode()).hexdigest()[:12]
 
 
 def run_of(mlflow: "MlflowClient", name: str, digest: str) -> str | None:
@@ -402,18 +456,33 @@ def run_from_outputs(
     return run_id
 
 
-def log_evaluation(mlflow: "MlflowClient", run_id: str, metrics: Mapping[str, Any], figures: Path) -> None:
-    """The metrics of test, of the baselines, and the figures, added to the run of the training.
+def log_evaluation(
+    mlflow: "MlflowClient", run_id: str, metrics: Mapping[str, Any], figures: Path, tables: Path
+) -> None:
+    """The metrics of test and of the baselines, figures and tables, added to the run of the training.
 
-    Those of val stand under `best/`: `val/…` has an axis of epochs, where they would be a stray point.
+    The metrics of val stand under `best/`: `val/…` has an axis of epochs, where they would be a stray point.
     """
-    for name, value in metrics["test"].items():
-        mlflow.log_metric(run_id, f"test/{name}", value)
-    for baseline, scores in metrics["baselines"].items():
-        for name, value in scores.items():
-            mlflow.log_metric(run_id, f"baseline/{baseline}/{name}", value)
+    from mlflow.entities import Metric, RunTag
+
+    now = int(time.time() * 1000)
+    logged = [Metric(name, value, now, 0) for name, value in scores(metrics).items()]
+    shown = [{"path": f"tables/{path.name}", "type": "table"} for path in sorted(tables.glob("*.json"))]
+    mlflow.log_batch(run_id, logged, tags=[RunTag("mlflow.loggedArtifacts", json.dumps(shown))])
     mlflow.log_artifacts(run_id, str(figures), "figures")
+    mlflow.log_artifacts(run_id, str(tables), "tables")
     mlflow.log_dict(run_id, dict(metrics), "metrics.json")
+
+
+def scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What evaluate found, flat, under the words of LEGEND."""
+    metric, ends = metrics["metric"], ("", "_low", "_high")
+    found = {f"test/{name}": value for name, value in metrics["test"].items()}
+    found |= {f"test/{metric}{end}": value for end, value in zip(ends[1:], metrics["interval"], strict=True)}
+    found |= {f"better_than_baseline/{metric}{end}": value for end, value in zip(ends, metrics["better"], strict=True)}
+    for baseline, scored in metrics["baselines"].items():
+        found |= {f"baseline/{baseline}/{name}": value for name, value in scored.items()}
+    return found
 
 
 # --- the registry -----------------------------------------------------------------------------------------------------
@@ -545,7 +614,7 @@ def pack(place: Path | None, run_id: str | None, model: Path, example: Any, sche
         mlflow.pyfunc.save_model(str(place), **package)
         return str(place)
     with mlflow.start_run(run_id, log_system_metrics=False):
-        return str(mlflow.pyfunc.log_model(name="model", **package).model_uri)
+        return str(mlflow.pyfunc.log_model(name=model.name, **package).model_uri)
 
 
 def create_version(

@@ -356,20 +356,21 @@ def _made_by(model: str, commit: str, by_hand: bool) -> tuple[list[str], str]:
         command, told = ["python", "-m", "sextant.train", f"model={model}", *words], not _changes()
     else:
         conf = config.CONF / "model" / f"{model}.yaml"
-        altered = {"": _altered(config.PARAMS), f"{conf}:": _altered(conf)}
-        settings = [f"{key}={value}" for found, _ in altered.values() for key, value in found.items()]
-        options = [f"-S={file}{key}={value}" for file, (found, _) in altered.items() for key, value in found.items()]
+        (run, all_of_run), (own, all_of_own) = _altered(config.PARAMS), _altered(conf)
+        settings = [*run, *own]
+        options = [word for one in [*run, *(f"{conf}:{one}" for one in own)] for word in ("-S", one)]
         command = ["dvc", "exp", "run", *options, f"train@{model}"] if options else ["make", "train", f"MODEL={model}"]
-        told = all(whole for _, whole in altered.values()) and not _changes(config.PARAMS, conf)
+        told = all_of_run and all_of_own and not _changes(config.PARAMS, conf)
     again = f"git checkout {commit[:12]} && {shlex.join(command)}"
     return settings, again if told else f"{again}  # and changes that were not committed"
 
 
-def _altered(path: Path) -> tuple[dict[str, str], bool]:
+def _altered(path: Path) -> tuple[list[str], bool]:
     """The values of a YAML file that are not the commit's, and whether it differs in nothing else."""
     texts = _git("show", f"HEAD:./{path}"), path.read_text(encoding="utf-8")
     was, now = (config.flat(config.parsed(text, str(path)) or {}) for text in texts)
-    return {key: now[key] for key in now if key in was and was[key] != now[key]}, was.keys() == now.keys()
+    altered = [key for key in now if key in was and was[key] != now[key]]
+    return [f"{key}=" + now[key].strip('"') for key in altered], was.keys() == now.keys()
 
 
 def _flat(conf: config.ModelConf) -> dict[str, Any]:

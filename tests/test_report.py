@@ -118,7 +118,7 @@ def test_what_prepare_repaired_is_said_where_it_repaired_something(workspace):
 def test_what_the_metrics_come_to_is_said_in_the_section_of_a_model_that_says_it(workspace):
     assert "No skill" not in page()
     path = Path("reports/metrics/tall.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": "No skill: RMSE 2 & <more>."}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": ["No skill: RMSE 2 & <more>."]}))
     text = page()
     assert text.count("<p>No skill: RMSE 2 &amp; &lt;more&gt;.</p>") == 1
     after = text.split('<h2 id="tall">')[1]

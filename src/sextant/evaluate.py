@@ -59,7 +59,8 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
         "rows": {part: len(data.scored(rows)) for part, rows in parts.items()},
     }
     if hasattr(task, "verdict"):
-        found["verdict"] = task.verdict(answers["model"], parts["test"], model.encoder)
+        # In a list, so that DVC's tables of metrics, which pass over lists, stay as narrow as their numbers.
+        found["verdict"] = [task.verdict(answers["model"], parts["test"], model.encoder)]
     return found, answers
 
 

@@ -276,7 +276,7 @@ def card(candidate: Candidate) -> str:
                 for name, one in scores.items()
             ),
             "",
-            *([f"- {found['verdict']}"] if "verdict" in found else []),
+            *(f"- {sentence}" for sentence in found.get("verdict", [])),
             *([f"- {profile['about']}"] if profile.get("about") else []),
             f"- rows: {rows}; data sha256 {profile['digest'][:12]}",
             f"- seed {found['seed']}, budget {found['budget']}, epoch {found['epochs']} kept by its score on val",

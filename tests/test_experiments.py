@@ -30,6 +30,7 @@ def test_an_experiment_in_the_workspace_is_tracked_and_judges_nothing(chain: Clo
     run = experimented.runs("sextant-ann-twin")[-1]
     assert (run["experiment"], run["net.dropout"], run["status"]) == ("wet", "0.4", "FINISHED")
     assert run["digest"] == folder_digest(experimented.path / "models/ann")
+    assert run["reproduce"].endswith("&& dvc exp run -S conf/model/ann.yaml:net.dropout=0.4 train@ann")
     assert experimented.versions() == chain.versions() and experimented.champions() == chain.champions()
     assert experimented.read_json("reports/registry/ann.json")["model"] == run["digest"]
 

@@ -46,6 +46,56 @@ def test_no_password_is_written_down(uri: str, shown: str, monkeypatch: pytest.M
     assert tracking.address() == shown
 
 
+# --- how to make a run again ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def committed(workspace: Path) -> str:
+    """The commit of a workspace."""
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "add", "-A"], check=True)
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *who, "commit", "-qm", "as it stands"], check=True)
+    return tracking._git("rev-parse", "HEAD").strip()
+
+
+def edit(file: str, old: str, new: str) -> None:
+    text = Path(file).read_text()
+    assert text.count(old) == 1
+    Path(file).write_text(text.replace(old, new))
+
+
+def test_what_is_not_the_commits_is_in_the_runs_name_and_in_the_command(committed: str) -> None:
+    checkout = f"git checkout {committed[:12]} && "
+    assert tracking._made_by("som", committed, by_hand=False) == ([], f"{checkout}make train MODEL=som")
+    edit("params.yaml", "source: embedded", "source: mirror")
+    edit("conf/model/som.yaml", "sigma: 5.0 ", "sigma: 3.0 ")
+    edit("conf/model/ann.yaml", "hidden_sizes: [128, 128]", "hidden_sizes: [64]")
+    settings, command = tracking._made_by("som", committed, by_hand=False)
+    assert settings == ["source=mirror", "net.sigma=3.0"]
+    words = "dvc exp run -S source=mirror -S conf/model/som.yaml:net.sigma=3.0 train@som"
+    assert command == f"{checkout}{words}  # and changes that were not committed"  # the ann's
+    tracking._git("checkout", "conf/model/ann.yaml")
+    assert tracking._made_by("som", committed, by_hand=False)[1] == f"{checkout}{words}"
+
+
+def test_a_setting_that_came_or_went_is_a_change_that_was_not_committed(committed: str) -> None:
+    edit("conf/model/som.yaml", "  rows: 10\n", "  rows: 11\n  depth: 2\n")
+    settings, command = tracking._made_by("som", committed, by_hand=False)
+    assert settings == ["net.rows=11"] and command.endswith(" train@som  # and changes that were not committed")
+    Path("conf/model/map.yaml").write_text("task: mapping\n")
+    settings, command = tracking._made_by("map", committed, by_hand=False)
+    assert settings == [] and command.endswith("&& make train MODEL=map  # and changes that were not committed")
+
+
+def test_a_training_by_hand_is_told_by_its_words(committed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "budget=smoke", "model=ann", "model.net.hidden_sizes=[8, 8]"])
+    settings, command = tracking._made_by("ann", committed, by_hand=True)
+    assert settings == ["budget=smoke", "net.hidden_sizes=[8, 8]"]
+    words = "python -m sextant.train model=ann budget=smoke 'model.net.hidden_sizes=[8, 8]'"
+    assert command == f"git checkout {committed[:12]} && {words}"
+
+
 # --- what the chain's run carries -------------------------------------------------------------------------------------
 
 
@@ -77,6 +127,7 @@ def test_tags_and_parameters_say_how_the_run_was_made(chain: Clone, run: Any) ->
     trained_at = tags["mlflow.source.git.commit"]
     assert chain.run("git", "cat-file", "-t", trained_at).stdout == "commit\n"
     assert tags["reproduce"] == f"git checkout {trained_at[:12]} && make train MODEL={MODEL}"
+    assert tags["reproduce"] in tags[tracking.NOTE] and run.info.run_name == f"{MODEL} {trained_at[:7]}"
     assert tags["dirty"] == "false"  # what DVC itself writes does not count
     assert tags["digest"] == files.folder_digest(Path("models") / MODEL)
     assert len(tags["pipeline"]) == 12
@@ -91,9 +142,10 @@ def test_tags_and_parameters_say_how_the_run_was_made(chain: Clone, run: Any) ->
 def test_the_data_set_is_an_input(run: Any) -> None:
     (data,) = run.inputs.dataset_inputs
     profile = json.loads(Path("data/prepared/churn/profile.json").read_text())
-    assert (data.dataset.name, data.dataset.source_type) == ("churn", "embedded")
     assert len(data.dataset.digest) == 36 and profile["digest"].startswith(data.dataset.digest)
-    assert json.loads(data.dataset.source)["digest"] == profile["digest"]
+    assert (data.dataset.name, data.dataset.source_type) == ("churn", "local")  # a type whose `uri` the pages show
+    source = json.loads(data.dataset.source)
+    assert (source["source"], source["digest"]) == ("embedded", profile["digest"]) and "twin" in source["uri"]
     assert json.loads(data.dataset.profile)["rows"] == profile["rows"]
 
 
@@ -111,17 +163,25 @@ def test_metrics_lie_on_one_axis_of_epochs_and_the_best_are_told(client: Any, ru
     assert {key: found[f"test/{key}"] for key in metrics["test"]} == pytest.approx(metrics["test"])
     for baseline, scores in metrics["baselines"].items():
         assert {key: found[f"baseline/{baseline}/{key}"] for key in scores} == pytest.approx(scores)
+    assert [found["test/accuracy_low"], found["test/accuracy_high"]] == pytest.approx(metrics["interval"])
+    gain = [found[f"better_than_baseline/accuracy{end}"] for end in ("", "_low", "_high")]
+    assert gain == pytest.approx(metrics["better"])
+    legend = client.get_experiment(run.info.experiment_id).tags[tracking.NOTE]
+    assert [name for name in found if f"`{name.split('/')[0]}/`" not in legend] == []
 
 
 @pytest.mark.slow
-def test_configuration_curves_and_figures_are_artifacts(client: Any, run: Any) -> None:
-    assert {f"{MODEL}.csv", "config.yaml", "metrics.json", "figures"} <= {
+def test_configuration_curves_figures_and_tables_are_artifacts(client: Any, run: Any) -> None:
+    assert {"curves.csv", "config.yaml", "metrics.json", "figures", "tables"} <= {
         one.path for one in client.list_artifacts(run.info.run_id)
     }
     whole = yaml.safe_load(Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text())
     assert whole == config.model(MODEL).model_dump()
-    drawn = {Path(one.path).name for one in client.list_artifacts(run.info.run_id, "figures")}
-    assert drawn == {path.name for path in Path(f"reports/figures/{MODEL}").iterdir()} and drawn
+    for kind in ("figures", "tables"):
+        logged = {Path(one.path).name for one in client.list_artifacts(run.info.run_id, kind)}
+        assert logged == {path.name for path in Path(f"reports/{kind}/{MODEL}").iterdir()} and logged
+    shown = json.loads(run.data.tags["mlflow.loggedArtifacts"])  # which of the JSON files are tables
+    assert {one["path"] for one in shown} == {f"tables/{name}" for name in logged}
 
 
 # --- what the registered model carries --------------------------------------------------------------------------------

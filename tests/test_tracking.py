@@ -247,6 +247,7 @@ def test_requirements_are_pinned_to_what_is_installed(packed: Path) -> None:
 def test_the_model_card_says_what_it_is_and_is_not(client: Any) -> None:
     version = client.get_model_version(NAME, "1")
     card, metrics = version.description, json.loads(Path(f"reports/metrics/{MODEL}.json").read_text())
+    assert card.startswith("Gate: **promoted**. accuracy ")
     assert "its generated twin, so these numbers say nothing of real data" in card
     for name, scores in [("this model", metrics["test"]), *metrics["baselines"].items()]:
         assert f"| {name} | {' | '.join(f'{value:.4f}' for value in scores.values())} |" in card

@@ -173,6 +173,8 @@ def register(candidate: Candidate) -> dict[str, Any]:
             tracking.tag(mlflow, version, pending=json.dumps(decision), **gate)
     if decision["decision"] == "promoted" and "champion_until" not in version.tags:
         tracking.crown(mlflow, version)
+    decided = f"Gate: **{decision['decision']}**. {decision['reason']}.\n\n{card(candidate)}"
+    mlflow.update_model_version(version.name, version.version, decided)
     tracking.tag(mlflow, version, decision=json.dumps(decision))
     tracking.untag(mlflow, version, "pending")
     return _record(mlflow, candidate, version, decision)
@@ -233,10 +235,9 @@ def _version(mlflow: Any, candidate: Candidate, run_id: str) -> tracking.Version
         "source": candidate.metrics["source"],
         "data": candidate.profile["digest"],
     }
-    about = (
-        f"{candidate.metrics['task']} on {candidate.metrics['dataset']}; the alias `champion` answers `make predict`."
+    return tracking.create_version(
+        mlflow, candidate.registered, address, run_id, tags, card(candidate), about(candidate)
     )
-    return tracking.create_version(mlflow, candidate.registered, address, run_id, tags, card(candidate), about)
 
 
 def _interface(candidate: Candidate) -> tuple[Any, Any]:
@@ -256,6 +257,23 @@ def _interface(candidate: Candidate) -> tuple[Any, Any]:
     params: list[tuple[str, str, Any]] = [("details", "boolean", False)] if hasattr(model.task, "SHOWN") else []
     params += [(name, "long", default) for name, default in getattr(model.task, "OPTIONS", {}).items()]
     return example, (model.encoder.schema(), answers, params)
+
+
+def about(candidate: Candidate) -> str:
+    """What the page of a registered model says above its versions, in Markdown."""
+    found = candidate.metrics
+    real = "its generated twin" if found["source"] == "embedded" else "real data"
+    return "\n".join(
+        [
+            f"{found['family'].upper()} for {found['task']} on `{found['dataset']}` ({real}).",
+            "",
+            f"- The version with the alias `champion` answers `make predict MODEL={candidate.name}`. The gate moves the"
+            " alias, and by hand `make promote` and `make rollback`.",
+            "- A version's tags: `decision` of the gate and why, `gate.…` its scores on the part that the gate alone"
+            " reads, `digest` and `data`: sha256 of the model's folder and of its raw data.",
+            "- The tag `reigns`: which versions were champion, one after the other.",
+        ]
+    )
 
 
 def card(candidate: Candidate) -> str:

@@ -23,11 +23,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ##@ Start
 
 help: ## | this page
-	@echo 'make TARGET [NAME=value ...]'
-	@awk -F ' ## | \\| ' \
-	  '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	   /^[a-z-]+:.* ## / { sub(/:.*/, "", $$1); sub(/^\| /, "", $$2); use = NF > 2 ? $$1 " " $$2 : $$1; \
-	     printf (length(use) < 36 ? "  %-36s%s\n" : "  %s\n" sprintf("%38s", "") "%s\n"), use, $$NF }' Makefile
+	@bold=; plain=; if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$(printf '\033[1m') plain=$$(printf '\033[0m'); fi; \
+	echo 'make TARGET [NAME=value ...]: what a target needs is made first, and nothing is made twice'; \
+	awk -F ' ## | \\| ' -v bold="$$bold" -v plain="$$plain" \
+	  '/^##@ / { group = substr($$0, 5); print "" } \
+	   /^[a-z-]+:.* ## / { sub(/:.*/, "", $$1); sub(/^\| /, "", $$2); \
+	     printf "%s%-10s%s%-30s  %s\n", bold, group, plain, (NF > 2 ? $$1 " " $$2 : $$1), $$NF; group = "" }' Makefile
 
 # The stamp is made of content, not of times, so that a fresh clone with a ready .venv stays as it is.
 EXTRAS = dev$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n')
@@ -55,15 +56,16 @@ environment:
 doctor: environment ## | what is missing or broken here, and how to mend it
 	@python -m sextant.doctor
 
-##@ The pipeline (a stage runs with all that it needs; what has not changed is not run again)
+##@ Pipeline
 
 repro: environment check ## | all that params.yaml lists, from the data to the champion
-	@python -m dvc repro
+	@python -m sextant.repro
 	@python -m sextant.register --write
 	@python -m sextant.leaderboard
 
-# `make train MODEL=ann` is `dvc repro train@ann`; without a name, the stage of every model or data set.
-stage = python -m dvc repro $(1)$(if $(2),@$(2))
+# `make train MODEL=ann` is `dvc repro train@ann` that numbers its stages; without a name, the stage of every model or data
+# set.
+stage = python -m sextant.repro $(1)$(if $(2),@$(2))
 
 pull: environment check ## [DATASET=churn] | fetch the raw files, held to their size and sha256
 	@$(call stage,pull,$(DATASET))
@@ -88,7 +90,7 @@ report: environment check ## | draw the page, reports/index.html
 leaderboard: environment ## | one table of all models
 	@python -m sextant.leaderboard
 
-predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] [OPTIONS=top_k=10] | the champion's answers
+predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] [OPTIONS=top_k=10] | ask the champion
 	@python -m sextant.predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"} $$OPTIONS
 
 PORT = $(if $(filter serve,$(MAKECMDGOALS)),5001,5000)
@@ -106,9 +108,9 @@ ui: environment ## [PORT=5000] | the MLflow pages: runs, curves, registered mode
 	       --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" ;; \
 	esac
 
-##@ The registry of champions
+##@ Registry
 
-register: environment ## [MODEL=ann] | judge what was not judged here yet; mend a lost or moved registry
+register: environment ## [MODEL=ann] | judge what is not judged here yet; mend a lost registry
 	@python -m sextant.register --write $${MODEL:+"model=$$MODEL"}
 
 promote: need-MODEL need-VERSION environment ## MODEL=ann VERSION=3 | make a version champion by hand
@@ -125,7 +127,7 @@ pin: need-DATASET environment ## DATASET=churn | write into its conf what its so
 retrain: environment ## | pin, repro, register, push where a remote is set, summary
 	@python -m sextant.retrain
 
-remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | where DVC keeps data and models for the team
+remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | where a team's data and models lie
 	@case "$$URL" in s3://*|ssh://*) ;; *:*) \
 	  echo "URL=$$URL: expected a folder, s3://bucket/path or ssh://host/path" >&2; exit 2 ;; esac
 	@$(MAKE) -s --no-print-directory environment
@@ -133,7 +135,7 @@ remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | where DVC kee
 	@$(MAKE) -s --no-print-directory environment
 	@echo 'remote set in .dvc/config, which is to be committed; then `.venv/bin/dvc push` sends, `.venv/bin/dvc pull` fetches'
 
-##@ Work on Sextant
+##@ Develop
 
 check: environment ## | hold params.yaml and every conf to its constructor
 	@python -m sextant.config check $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}

@@ -45,9 +45,12 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
     page = make(folder=bare)
     assert page.returncode == 0
     assert page.stdout == make("help", folder=bare).stdout
-    listed = re.findall(r"^  ([a-z-]+)", page.stdout, re.MULTILINE)
-    assert sorted(listed) == sorted(TARGETS)
-    assert len(page.stdout.splitlines()) <= 50 and max(map(len, page.stdout.splitlines())) <= 110
+    usage, *lines = page.stdout.splitlines()
+    listed = [line[10:].split()[0] for line in lines if line]
+    assert usage.startswith("make TARGET") and sorted(listed) == sorted(TARGETS)
+    groups = [line[:10].strip() for line in lines if line[:10].strip()]
+    assert groups == ["Start", "Pipeline", "Use", "Registry", "New data", "Develop"]
+    assert len(page.stdout.splitlines()) <= 40 and max(map(len, page.stdout.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
@@ -118,10 +121,10 @@ def ready(folder: Path) -> None:
 @pytest.mark.parametrize(
     "words, called",
     [
-        (["train", "MODEL=ann"], "[-m][dvc][repro][train@ann]"),
-        (["train"], "[-m][dvc][repro][train]"),
-        (["pull", "DATASET=churn"], "[-m][dvc][repro][pull@churn]"),
-        (["report"], "[-m][dvc][repro][report]"),
+        (["train", "MODEL=ann"], "[-m][sextant.repro][train@ann]"),
+        (["train"], "[-m][sextant.repro][train]"),
+        (["pull", "DATASET=churn"], "[-m][sextant.repro][pull@churn]"),
+        (["report"], "[-m][sextant.repro][report]"),
         (["register"], "[-m][sextant.register][--write]"),
         (["register", "MODEL=ann"], "[-m][sextant.register][--write][model=ann]"),
         (["promote", "MODEL=ann", "VERSION=3"], "[-m][sextant.register][promote][model=ann][version=3]"),
@@ -155,7 +158,7 @@ def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path)
     ready(bare)
     assert make("repro", folder=bare).stdout.splitlines() == [
         "[-m][sextant.config][check]",
-        "[-m][dvc][repro]",
+        "[-m][sextant.repro]",
         "[-m][sextant.register][--write]",
         "[-m][sextant.leaderboard]",
     ]

@@ -25,9 +25,9 @@ from .errors import SextantError, UsageError, one_line, run
 
 GIB = 2**30
 SCHEMES = {"s3": ("dvc_s3", "s3fs"), "ssh": ("dvc_ssh", "sshfs")}  # of a remote: DVC's module, fsspec's
-DVC = re.compile(
-    r"(^|[/ ])dvc( |$)"
-)  # in a command line: `dvc repro`, `python /…/bin/dvc repro`, `python -m dvc repro`
+DVC = re.compile(  # in a command line: `dvc repro`, `python /…/bin/dvc repro`, `python -m dvc repro`, and our own
+    r"((^|[/ ])dvc| sextant\.repro)( |$)"
+)
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,10 @@ def retrain() -> tuple[int, str]:
         if not changes and _settled(chosen, confs):
             return 10, f"{NOTHING}\n"
         before = _snapshot(chosen, confs)
-        _dvc("repro", *DATA_STAGES)  # of all data sets, before the first hour of training
-        _dvc("repro", "evaluate")
-    _dvc("repro")
-    _run([sys.executable, "-m", "sextant.register", "--write"])
+        _sextant("repro", *DATA_STAGES)  # of all data sets, before the first hour of training
+        _sextant("repro", "evaluate")
+    _sextant("repro")
+    _sextant("register", "--write")
     after = _snapshot(chosen, confs)
     code = verdict(before, after)
     text = summary(chosen, confs, changes, before, after)
@@ -171,6 +171,10 @@ def _json(path: Path) -> Any:
 
 def _dvc(*words: str) -> None:
     _run([sys.executable, "-m", "dvc", *words])
+
+
+def _sextant(module: str, *words: str) -> None:
+    _run([sys.executable, "-m", f"sextant.{module}", *words])
 
 
 def _run(words: Sequence[str], must: bool = True) -> None:

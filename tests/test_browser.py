@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
-
 from conftest import Clone
+from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = (1280, 390)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

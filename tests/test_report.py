@@ -19,8 +19,12 @@ SVG = """<?xml version="1.0"?>
 <metadata><description>{says}</description></metadata><defs><path id="mark" d="M 0 0 L 3 5"/></defs>
 <g id="figure_1"><use href="#mark" stroke="currentColor"/></g><g class="told"><title>here &lt;it&gt; is</title></g></svg>
 """
-TABLE = {"title": "The worst", "says": "Of all.", "columns": ["row_name", "worth"], "data": [["a <b>", 0.5], [None, 2.25]]}
-
+TABLE = {
+    "title": "The worst",
+    "says": "Of all.",
+    "columns": ["row_name", "worth"],
+    "data": [["a <b>", 0.5], [None, 2.25]],
+}
 
 
 def expectation(name: str, severity: str, success: bool, why: str) -> dict:
@@ -41,7 +45,7 @@ def fill(folder: Path) -> None:
         write(f"{folder}/reports/curves/{model}.csv", "epoch,train/loss,val/loss\n1,0.9,0.8\n2,0.71,0.62\n")
         for figure in ("curve", "map"):
             write(f"{folder}/reports/figures/{model}/{figure}.svg", SVG.format(says=f"{figure} of {model}"))
-        write(f"{folder}/reports/tables/{model}/worst.json", json.dumps(TABLE))
+        write(f"{folder}/reports/tables/{model}.json", json.dumps({"worst": TABLE}))
         held = expectation("expect_something", "critical", True, "held")
         lacked = expectation("expect_more", "warning", False, "lacked")
         found = {"dataset": dataset, "source": "embedded", "success": True, "rows": 101, "digest": "ab" * 32}
@@ -222,6 +226,7 @@ def test_names_and_reasons_are_text_and_never_markup(workspace):
         "reports/validation/films.json",
         "reports/curves/wide.csv",
         "reports/figures/wide/curve.svg",
+        "reports/tables/wide.json",
         "data/prepared/films/profile.json",
     ],
 )

@@ -41,7 +41,10 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
         answers[name] = answer(questions)
     scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
     metric, direction = next(iter(task.METRICS.items()))
-    held = {name: found[metric] for name, found in scores.items() if metric in found and name != "model"}
+    # One that answers less is a floor to show and no rival: k-means has no map to keep.
+    held = {
+        name: found[metric] for name, found in scores.items() if name != "model" and set(found) >= set(task.METRICS)
+    }
     best = (max if direction == "up" else min)(held, key=lambda name: held[name])
     own, other = (task.redrawn(answers[name], parts["test"], model.encoder) for name in ("model", best))
     found = {
@@ -95,10 +98,8 @@ def main(argv: list[str]) -> None:
         folder.mkdir()
         for title, figure in drawn.items():
             figures.save(figure, folder / f"{title}.svg")
-    with written_whole(Path("reports/tables") / name if by_dvc else scratch / "tables") as folder:
-        folder.mkdir()
-        for title, table in told.items():
-            table.save(folder / f"{title}.json")
+    tables = Path("reports/tables") / f"{name}.json" if by_dvc else scratch / "tables.json"
+    write_json(tables, {title: table.record() for title, table in told.items()})
     write_json(Path("reports/metrics") / f"{name}.json" if by_dvc else scratch / "metrics.json", found)
     print(f"{name}: test " + ", ".join(f"{metric} {value:.4f}" for metric, value in found["test"].items()))
 

@@ -220,7 +220,7 @@ def _run(mlflow: Any, candidate: Candidate) -> str:
         run_id = tracking.run_from_outputs(
             mlflow, candidate.registered, candidate.conf, candidate.profile, candidate.folder, curves
         )
-    figures, tables = (Path("reports", kind, candidate.name) for kind in ("figures", "tables"))
+    figures, tables = Path("reports/figures", candidate.name), Path("reports/tables", f"{candidate.name}.json")
     tracking.log_evaluation(mlflow, run_id, candidate.metrics, figures, tables)
     return run_id
 

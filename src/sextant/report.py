@@ -5,10 +5,9 @@ anywhere. Decisions are state of one registry, so the page shows them by includi
 """
 
 import csv
-import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import count
@@ -89,9 +88,8 @@ def _with_own_ids(svg: str, number: int) -> str:
     return re.sub(r"\n\s*", "\n", svg)
 
 
-def table(text: str) -> Table:
-    """A table that figures.Table.save wrote."""
-    found = json.loads(text)
+def table(found: Mapping[str, Any]) -> Table:
+    """A table as figures.Table.record has it."""
     columns = list(zip(*found["data"], strict=True)) or [()] * len(found["columns"])
     numeric = [all(isinstance(cell, int | float | None) for cell in column) for column in columns]
     data = [[_cell(cell) for cell in row] for row in found["data"]]
@@ -110,7 +108,7 @@ def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Sect
 
     `numbers` tells the figures of the page apart.
     """
-    dataset, drawn, told = metrics["dataset"], Path("reports/figures", model), Path("reports/tables", model)
+    dataset, drawn = metrics["dataset"], Path("reports/figures", model)
     read(drawn / "curve.svg", model)
     pictures = {path.stem: picture(read(path, model), next(numbers)) for path in sorted(drawn.glob("*.svg"))}
     return Section(
@@ -121,7 +119,7 @@ def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Sect
         curve=pictures.pop("curve"),
         epochs=list(csv.reader(read(Path("reports/curves", f"{model}.csv"), model).splitlines())),
         pictures=list(pictures.values()),
-        tables=[table(read(path, model)) for path in sorted(told.glob("*.json"))],
+        tables=list(map(table, read_json(Path("reports/tables", f"{model}.json"), model).values())),
     )
 
 

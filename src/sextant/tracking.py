@@ -468,10 +468,12 @@ def log_evaluation(
 
     now = int(time.time() * 1000)
     logged = [Metric(name, value, now, 0) for name, value in scores(metrics).items()]
-    shown = [{"path": f"tables/{path.name}", "type": "table"} for path in sorted(tables.glob("*.json"))]
+    told = {f"tables/{name}.json": table for name, table in json.loads(tables.read_text(encoding="utf-8")).items()}
+    shown = [{"path": path, "type": "table"} for path in told]
     mlflow.log_batch(run_id, logged, tags=[RunTag("mlflow.loggedArtifacts", json.dumps(shown))])
     mlflow.log_artifacts(run_id, str(figures), "figures")
-    mlflow.log_artifacts(run_id, str(tables), "tables")
+    for path, table in told.items():
+        mlflow.log_dict(run_id, table, path)
     mlflow.log_dict(run_id, dict(metrics), "metrics.json")
 
 

@@ -26,7 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from .. import rooms
-from ..files import write_json, written_whole
+from ..files import written_whole
 
 INK = "#757575"  # 4.6 : 1 on white and on black
 COLORS = ("#2f7fd1", "#c96a12", "#2e9160", "#9a63c9", "#cf4a63", "#14919b", "#8f8218")  # each over 3 : 1 on both
@@ -82,12 +82,11 @@ class Table:
     says: str
     rows: pd.DataFrame
 
-    def save(self, path: Path) -> None:
-        """Write it as JSON: `title`, `says`, `columns`, `data`; nothing stands for what is not known."""
+    def record(self) -> dict[str, Any]:
+        """As JSON has it: `title`, `says`, `columns`, `data`, row by row; null stands for what is not known."""
         cells = self.rows.astype(object).where(self.rows.notna(), None)
         data = [[x.item() if isinstance(x, np.generic) else x for x in row] for row in cells.to_numpy()]
-        columns = list(map(str, self.rows.columns))
-        write_json(path, {"title": self.title, "says": self.says, "columns": columns, "data": data})
+        return {"title": self.title, "says": self.says, "columns": list(map(str, self.rows.columns)), "data": data}
 
 
 def in_style(draw: Draw) -> Draw:

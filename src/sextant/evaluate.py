@@ -28,8 +28,8 @@ def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> Non
 def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics of val and test with every baseline fitted on the same train rows, and the answers on test.
 
-    Of the metric that the gate reads also the 95 % `interval`, the `best` baseline, and by how much the model is `better`
-    than that: value, low, high.
+    Of the metric that the gate reads also the 95 % `interval`, the `best` baseline, and by how much the model is
+    `better` than that: value, low, high.
     """
     task = model.task
     val = model.score(model.answer(model.questions(parts["val"])), parts["val"])

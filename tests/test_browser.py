@@ -1,6 +1,6 @@
 """The page in a real browser: it renders at both widths, asks nobody for anything, and a reader of screens can use it.
 
-They need Chromium (Debian, Ubuntu: `apt install chromium`) and skip without it; SEXTANT_BROWSER=needed makes that a failure.
+They need Chromium (Debian, Ubuntu: `apt install chromium`) and skip without it, or fail: SEXTANT_BROWSER=needed.
 """
 
 import http.server

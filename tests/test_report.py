@@ -17,14 +17,11 @@ from sextant.errors import SextantError, UsageError
 SVG = """<?xml version="1.0"?>
 <svg color="#757575" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 5"><title>What it shows</title>
 <metadata><description>{says}</description></metadata><defs><path id="mark" d="M 0 0 L 3 5"/></defs>
-<g id="figure_1"><use href="#mark" stroke="currentColor"/></g><g class="told"><title>here &lt;it&gt; is</title></g></svg>
+<g id="figure_1"><use href="#mark" stroke="currentColor"/></g>
+<g class="told"><title>here &lt;it&gt; is</title></g></svg>
 """
-TABLE = {
-    "title": "The worst",
-    "says": "Of all.",
-    "columns": ["row_name", "worth"],
-    "data": [["a <b>", 0.5], [None, 2.25]],
-}
+TABLE: dict = {"title": "The worst", "says": "Of all.", "columns": ["row_name", "worth"]}
+TABLE |= {"data": [["a <b>", 0.5], [None, 2.25]]}
 
 
 def expectation(name: str, severity: str, success: bool, why: str) -> dict:

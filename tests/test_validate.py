@@ -251,7 +251,7 @@ def _table(conf: config.DatasetConf, folder: Path) -> Frame:
 
 @pytest.fixture(scope="module")
 def relaxed(twins: dict[str, Frame]) -> Callable[[str], list[Entry]]:
-    """The suite of a twin with what fails already allowed once more than that, so that a damage has something to break."""
+    """The suite of a twin, with what fails already allowed once more than that: so a damage has something to break."""
     return functools.cache(lambda name: _relaxed(SUITES[name], twins[name]))
 
 

@@ -42,10 +42,8 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
     scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
     metric, direction = next(iter(task.METRICS.items()))
     # One that answers less is a floor to show and no rival: k-means has no map to keep.
-    held = {
-        name: found[metric] for name, found in scores.items() if name != "model" and set(found) >= set(task.METRICS)
-    }
-    best = (max if direction == "up" else min)(held, key=lambda name: held[name])
+    rivals = [name for name, found in scores.items() if name != "model" and found.keys() >= task.METRICS.keys()]
+    best = (max if direction == "up" else min)(rivals, key=lambda name: scores[name][metric])
     own, other = (task.redrawn(answers[name], parts["test"], model.encoder) for name in ("model", best))
     found = {
         **{key: model.card[key] for key in ("model", "family", "dataset", "task", "source", "seed", "budget")},

@@ -65,7 +65,7 @@ def tables(
     shown["furthest from its unit"] = list(_furthest(model, asked, found))
     says = (
         f"The {len(worst)} of {len(own):,} test rows with the highest outlier score; an outlier is above"
-        f" {model.card['calibration']['threshold']:.3f}, as one val row in twenty is, and unlike the others, nothing more."
+        f" {model.card['calibration']['threshold']:.3f}, as one val row in twenty is: unlike the others, nothing more."
         " Named are the columns that make most of the score: the furthest from what stands at the row's unit, measured"
         " by the spread of the training rows there."
     )

@@ -166,19 +166,15 @@ def test_the_settings_that_a_page_tries_are_allowed(workspace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_no_other_test_runs(chain: Clone, process: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    said = chain.run("bash", "-c", "source .venv/bin/activate && command -v dvc python").stdout.split()
+def test_what_no_other_test_runs(road: Clone, process: Callable[..., subprocess.Popen[str]]) -> None:
+    said = road.run("bash", "-c", "source .venv/bin/activate && command -v dvc python").stdout.split()
     assert [Path(path).name for path in said] == ["dvc", "python"]
-    registry = f"sqlite:///{chain.copy_registry(tmp_path / 'mlflow.db')}"
-    doctor = chain.run("make", "doctor", MLFLOW_TRACKING_URI=registry).stdout
+    doctor = road.run("make", "doctor").stdout
     assert "registered version(s)" in doctor and "broken" not in doctor
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    env = chain.env | {"MLFLOW_TRACKING_URI": registry}
-    page = process(
-        "make", "ui", f"PORT={port}", cwd=chain.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    page = process("make", "ui", f"PORT={port}", cwd=road.path, env=road.env)
     for _ in range(300):
         try:
             assert b"MLflow" in urlopen(f"http://127.0.0.1:{port}", timeout=10).read()

@@ -98,7 +98,7 @@ def _prices(test: Part, rmse: Mapping[str, float], trivial: str, columns: Any) -
 def _errors(parts: list[Part], trivial: str, columns: Any) -> Figure:
     """The errors of both, and by how much the model's squares are smaller, added up from each part's first day."""
     figure = canvas(f"Errors, beside those of {trivial}", height=5.0)
-    layout = {"sharex": "col", "sharey": "row", "height_ratios": [3, 2], "width_ratios": [3, 2]}
+    layout: dict[str, Any] = {"sharex": "col", "sharey": "row", "height_ratios": [3, 2], "width_ratios": [3, 2]}
     for i, (part, (above, below)) in enumerate(zip(parts, figure.subplots(2, len(parts), **layout).T, strict=True)):
         errors = {name: part.errors(name) for name in ("model", trivial)}
         for k, (name, error) in enumerate(errors.items()):
@@ -130,7 +130,9 @@ def _coverage(parts: list[Part]) -> Figure:
     named: dict[int, str] = {}
     for part in parts:
         months = _months(axes, part, max(named, default=-2) + 2)
-        axes.text(np.mean(list(months)), 1.02, part.name, ha="center", fontsize=9, transform=axes.get_xaxis_transform())
+        axes.text(
+            sum(months) / len(months), 1.02, part.name, ha="center", fontsize=9, transform=axes.get_xaxis_transform()
+        )
         if part is parts[0]:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
         named |= months

@@ -206,7 +206,7 @@ def _tinted(
     axes.set(xlabel="column of the map", ylabel="row of the map", aspect="equal")
     down, along = (range(0, n, max(1, n // 5)) for n in (net.rows, net.cols))
     axes.set_xticks(along)
-    axes.set_yticks(at[:: net.cols, 0][down], down)
+    axes.set_yticks(at[:: net.cols, 0][down], list(map(str, down)))
     for spine in axes.spines.values():
         spine.set(visible=True, color=INK, linewidth=0.6)
 

@@ -367,9 +367,7 @@ def test_the_errors_are_of_val_and_test_and_of_no_day_of_the_gate(shown: SimpleN
     for part in ("val", "test"):
         rmse = shown.scores["model", part]["rmse"]
         assert f"RMSE {rmse:.2f} against" in figure.get_label(), part
-    assert re.search(
-        r"Val, where the epoch was chosen and the interval calibrated, which flatters it\.", figure.get_label()
-    )
+    assert "On val the epoch was chosen and the interval calibrated, which flatters it." in figure.get_label()
 
 
 def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespace) -> None:
@@ -384,5 +382,5 @@ def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespac
         for who in ("model", *BASELINES):
             held = np.sum([int(re.search(rf" {who} (\d+)", one)[1]) for one in own])  # type: ignore[index]
             assert held / n.sum() == pytest.approx(shown.scores[who, part]["coverage_90"]), (part, who)
-            assert re.search(rf"{part}: of {n.sum()} days [^.]*\b{who} {held}\b", figure.get_label())
+            assert re.search(rf"Of {n.sum()} days of {part}, within: [^.]*\b{who} {held}\b", figure.get_label())
     assert len(words) == sum(len(shown.own[part]["Date"].str[:7].unique()) for part in ("val", "test"))

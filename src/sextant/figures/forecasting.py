@@ -116,8 +116,8 @@ def _errors(parts: list[Part], trivial: str, columns: Any) -> Figure:
             figure.legend(*above.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     val, test = parts
     figure.set_label(
-        f"Below, above 0: the model has been the better one so far in that part. Test, where nothing was chosen."
-        f" {test.verdict} Val, where the epoch was chosen and the interval calibrated, which flatters it. {val.verdict}"
+        "Lower half: above 0 the model has been the better one so far in that part. On test nothing was chosen."
+        f" {test.verdict} On val the epoch was chosen and the interval calibrated, which flatters it. {val.verdict}"
     )
     return figure
 
@@ -169,7 +169,7 @@ def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
 
 def _held(part: Part) -> str:
     each = ", ".join(f"{name} {part.held(name).sum():,}" for name in part.given)
-    return f"{part.name}: of {len(part.days):,} days {each} within."
+    return f"Of {len(part.days):,} days of {part.name}, within: {each}."
 
 
 def _iso(days: pd.Series) -> list[str]:

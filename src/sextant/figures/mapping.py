@@ -120,10 +120,10 @@ def _u_matrix(net: Any, own: pd.DataFrame, typical: Sequence[str]) -> Figure:
     # One unit may have several: they lie around its centre, by the golden angle, so that each can be seen.
     turn = 2.4 * strange.groupby(["row", "col"]).cumcount().to_numpy()
     away = 0.3 * (turn > 0)
-    axes.scatter(x + away * np.cos(turn), y + away * np.sin(turn), marker="x", s=30, color=COLORS[1], label="outlier")
+    axes.scatter(x + away * np.cos(turn), y + away * np.sin(turn), marker="x", s=34, linewidths=1.8, color=COLORS[1])
     figure.set_label(
-        f"Mean distance to the units next to it, from {heights.min():.2f} (pale) to {heights.max():.2f} (deep), where 1"
-        f" is the whole range of one column. Crosses: the {len(strange)} of {len(own)} test rows that are outliers."
+        f"Mean distance to the units next to it, from {heights.min():.2f} (faint) to {heights.max():.2f} (strong); 1 is"
+        f" the whole range of one column. Crosses: the {len(strange)} of {len(own)} test rows that are outliers."
     )
     return figure
 
@@ -139,13 +139,13 @@ def _hits(net: Any, known: pd.DataFrame, typical: Sequence[str]) -> Figure:
             axes.text(x, y, str(count) if count else "", ha="center", va="center", fontsize=8)
     figure.set_label(
         f"{len(known):,} training rows by their best unit; {int((counts == 0).sum())} of {len(counts)} units have none,"
-        f" the fullest has {counts.max()}."
+        f" the fullest has {counts.max()}. Point at a unit: it names its typical row."
     )
     return figure
 
 
 def _labels(net: Any, counts: pd.DataFrame, typical: Sequence[str]) -> Figure:
-    """The label of most training rows at each unit, the deeper the more of them have it; no model has read it."""
+    """The label of most training rows at each unit, the stronger the more of them have it; no model has read it."""
     shares = counts.div(counts.sum(axis=1), axis=0).fillna(0.0).to_numpy()
     target = counts.columns.name
     figure = canvas("Labels: what the map was not told", height=4.6)
@@ -156,7 +156,7 @@ def _labels(net: Any, counts: pd.DataFrame, typical: Sequence[str]) -> Figure:
     figure.legend(handles=keys[:12], loc="outside lower center", ncols=3)
     pure = float(shares.max(1)[counts.sum(axis=1).to_numpy() > 0].mean())
     figure.set_label(
-        f"{target} of most training rows at each unit, the deeper the purer; on average {pure:.0%} of a unit's rows."
+        f"{target} of most training rows at each unit, the stronger the purer; on average {pure:.0%} of a unit's rows."
         f" {target} is no feature: the map was drawn without it."
     )
     return figure
@@ -171,26 +171,28 @@ def _components(net: Any, encoder: Any) -> Figure:
     varied = (codebook.std(ddof=0) / spans).sort_values(ascending=False, kind="stable").index[:most]
     shown = codebook[[name for name in codebook if name in set(varied)]]
     lines = -(-shown.shape[1] // ACROSS)
-    figure = canvas("Component planes: each feature on the map", height=0.8 + 1.35 * lines)
+    figure = canvas("Component planes: each feature on the map", height=0.8 + 1.4 * lines)
     every = figure.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, name in zip(every, shown, strict=False):
         values, span = shown[name].to_numpy(), encoder.scale[name][1]
         _tinted(axes, net, _shares(values), [f"{name} {_written(value, span)}" for value in values], outline=0)
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
-        axes.set_title(f"{name}\n{_range(values)}", fontsize=7)
+        axes.set_title(f"{name}\n{_range(values)}", fontsize=8)
     for axes in every[shown.shape[1] :]:
         axes.remove()
     figure.supxlabel("column of the map", fontsize=9)
     figure.supylabel("row of the map", fontsize=9)
     left_out = f" The {len(shown.columns)} of {codebook.shape[1]} that vary most." * (len(shown.columns) < len(spans))
-    figure.set_label(f"What stands at each unit, from the least (pale) to the most (deep) of each feature.{left_out}")
+    figure.set_label(
+        f"What stands at each unit, from the least (faint) to the most (strong) of each feature.{left_out}"
+    )
     return figure
 
 
 def _tinted(
     axes: Axes, net: Any, tints: Any, words: Sequence[str], colors: Sequence[str] | None = None, outline: float = 0.4
 ) -> None:
-    """One cell a unit, `tints` of 0..1 deep, which says its place and its words; row 0 is above, as in a table."""
+    """One cell a unit, `tints` of 0..1 strong, which says its place and its words; row 0 is above, as in a table."""
     corners, turned = (6, 0.0) if net.grid == "hexagonal" else (4, np.pi / 4)
     radius = 3**-0.5 if net.grid == "hexagonal" else 2**-0.5
     at = net.places().numpy()

@@ -3,6 +3,7 @@
 import hashlib
 import html
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sextant import figures
@@ -32,6 +34,11 @@ def drawn(classes: list, rows: int = 193) -> tuple[dict[str, Figure], dict[str, 
     truth = pd.DataFrame({COLUMNS.target: pd.Series([classes[i] for i in label])})
     found = figures.of("classification")(answers, truth, COLUMNS, {"majority": flat})
     return found, score(answers, truth, SimpleNamespace(columns=COLUMNS, classes=classes))
+
+
+def told(axes: Axes) -> list[str]:
+    """What the places of a figure say under the pointer."""
+    return [str(patch.get_gid()).removeprefix(figures.TOLD) for patch in axes.patches if patch.get_gid()]
 
 
 def curves(epochs: int = 17) -> pd.DataFrame:
@@ -68,13 +75,51 @@ def test_the_numbers_shown_are_the_scores(classes):
 
 
 def test_of_many_classes_the_confusion_keeps_the_tint_and_drops_the_numbers():
+    """What is not written is told under the pointer, of each pair of classes that was met."""
     axes = drawn([f"class {i:02}" for i in range(13)])[0]["confusion"].axes[0]
-    assert len(axes.patches) == 13**2 and not axes.texts
+    tints = [patch for patch in axes.patches if not patch.get_gid()]
+    assert len(tints) == len(told(axes)) <= 13**2 and not axes.texts
+    counts = [int(words.split(": ")[1].split(" of ")[0]) for words in told(axes)]
+    assert min(counts) > 0 and sum(counts) == 193
 
 
 def test_every_row_is_counted_in_the_bins():
-    heights = [bar.get_height() for bar in drawn([0, 1])[0]["calibration"].axes[1].patches]
+    above, below = drawn([0, 1])[0]["calibration"].axes
+    heights = [bar.get_height() for bar in below.containers[0]]
     assert sum(heights) == 193 and len(heights) == 10
+    said = [re.search(r"^(.*) came true: model ([\d.]+) of (\d+) rows", words) for words in told(above)]
+    assert [int(words[3]) for words in said] == [n for n in heights if n] and told(below) == told(above)
+    (line,) = [line for line in above.lines if line.get_label().startswith("model")]
+    assert [float(words[2]) for words in said] == pytest.approx(line.get_ydata(), abs=0.0006)
+
+
+@pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
+def test_the_roc_says_its_values_under_the_pointer(classes):
+    axes = drawn(classes)[0]["roc"].axes[0]
+    said = dict(words.split(": ") for words in told(axes))
+    assert len(said) == 41 and "majority 0.250" in said["false positive rate 0.25"]
+    (line,) = [line for line in axes.lines if line.get_label().startswith("model, AUC")]
+    x, y = (np.asarray(values) for values in line.get_data())
+    shown = float(said["false positive rate 0.5"].split(",")[0].split()[1])
+    assert y[x <= 0.5].max() - 0.0006 <= shown <= y[x >= 0.5].min() + 0.0006
+
+
+def test_of_two_classes_the_threshold_is_said_and_is_a_point_of_the_roc():
+    found, _ = drawn(["no", "yes"])
+    (point,) = [line for line in found["roc"].axes[0].lines if line.get_label().endswith("0.5 on")]
+    counts = np.reshape([int(text.get_text().split()[0]) for text in found["confusion"].axes[0].texts], (2, 2))
+    false, true = counts[:, 1] / counts.sum(axis=1)
+    assert [*point.get_xdata(), *point.get_ydata()] == pytest.approx([false, true])
+    assert "; <kind> = yes is predicted from probability 0.5 on. " in found["confusion"].get_label()
+    three = drawn(["ant", "bee", "cow"])[0]["confusion"].get_label()
+    assert "; the <kind> of the highest probability is predicted. " in three
+
+
+def test_no_title_is_wider_than_its_figure():
+    for name, figure in everything().items():
+        title = figure.texts[0]
+        assert title.get_text() == figure.get_suptitle()
+        assert title.get_window_extent().x1 < figure.bbox.x1, name
 
 
 def test_the_learning_curve_shows_every_metric_and_names_the_lowest_loss():
@@ -144,23 +189,3 @@ def test_the_style_leaves_the_process_as_it_was(tmp_path):
 def test_an_unknown_task_names_those_there_are():
     with pytest.raises(UsageError, match=r"unknown task `puppies`; .*figures/ has: .*classification"):
         figures.of("puppies")
-
-
-@pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
-def test_the_worst_pictures_are_those_whose_truth_was_least_likely(classes):
-    """Rows 3 and 5 are mistaken, 5 more surely; each picture is a plain grey of its row's number."""
-    rows, right = 17, 0.9
-    label = np.arange(rows) % len(classes)
-    probabilities = np.full((rows, len(classes)), (1 - right) / (len(classes) - 1))
-    probabilities[np.arange(rows), label] = right
-    for row, own in ((3, 0.2), (5, 0.1)):
-        probabilities[row] = (1 - own) / (len(classes) - 1)
-        probabilities[row, label[row]] = own
-    images = pd.Series([np.full((5, 7, 3), row, np.uint8) for row in range(rows)])
-    truth = pd.DataFrame({COLUMNS.target: [classes[i] for i in label], "image": images})
-    truth["path"] = [f"somewhere/{row}.png" for row in range(rows)]
-    found = figures.of("classification")(as_answers(probabilities, classes), truth, COLUMNS, {})["worst"]
-    shown = [axes for axes in found.axes if axes.images]
-    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in shown][:2] == [5, 3] and len(shown) == 12
-    assert shown[0].get_title() == f"5\n{classes[label[5]]}: 10.0%"
-    assert str(found.get_label()).startswith("2 of 17 are mistaken")

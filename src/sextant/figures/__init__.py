@@ -113,6 +113,11 @@ def line(index: int) -> dict[str, Any]:
     return {"color": COLORS[index % len(COLORS)], "linestyle": dash, "linewidth": 1.4 if index else 2.2}
 
 
+def short(text: str, letters: int) -> str:
+    """The beginning of a text that is longer than there is room for."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
 def tell(axes: Axes, corners: Sequence[tuple[float, float]], words: str, transform: Any = None) -> None:
     """Let the polygon with these corners say `words` under the pointer; it is not seen."""
     look: dict[str, Any] = {"transform": transform or axes.transData, "alpha": 0, "zorder": 9, "clip_on": False}

@@ -5,24 +5,23 @@ it. Columns that say the same hide each other: each is shuffled while the other 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from . import COLORS, INK, canvas, tell
+from . import COLORS, INK, canvas, short, tell
 
 REPEATS = 5
 ASKED, LEAST = 3000, 50  # answers in a repeat over all columns, and rows at least: a second for an ensemble
 BARS = 20  # columns shown
-LETTERS = 24  # of a column's name
 
+Answer = Callable[[pd.DataFrame], pd.DataFrame]
 Loss = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
 
 
 def importance(
-    model: Any, rows: pd.DataFrame, columns: Sequence[str], loss: Loss, repeats: int = REPEATS
+    answer: Answer, rows: pd.DataFrame, columns: Sequence[str], loss: Loss, repeats: int = REPEATS
 ) -> pd.DataFrame:
     """By how much the mean `loss(answers, rows)` rises when a column is shuffled: (repeats, columns), most first.
 
@@ -35,7 +34,7 @@ def importance(
         rng = np.random.default_rng(repeat)
         drawn = rows.sample(n, random_state=rng).reset_index(drop=True)
         shuffled = [drawn.assign(**{name: rng.permutation(drawn[name].to_numpy())}) for name in columns]
-        as_it_is, *others = (float(loss(model.answer(each), each).mean()) for each in (drawn, *shuffled))
+        as_it_is, *others = (float(loss(answer(each), each).mean()) for each in (drawn, *shuffled))
         found.append(np.subtract(others, as_it_is))
     rises = pd.DataFrame(found, columns=list(columns))
     return rises[rises.mean().sort_values(ascending=False, kind="stable").index]
@@ -50,7 +49,7 @@ def figure(rises: pd.DataFrame, metric: str) -> Figure:
     axes = drawn.add_subplot()
     axes.barh(at, mean, color=COLORS[0], alpha=0.6)
     axes.hlines(at, low, high, color=INK, linewidth=1.4)
-    axes.set_yticks(at, [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in names])
+    axes.set_yticks(at, [short(name, 24) for name in names])
     axes.set(xlabel=f"rise of {metric} when the column is shuffled", ylabel="column", ylim=(len(at) - 0.4, -0.6))
     axes.grid(False, axis="y")
     for i, name in enumerate(names):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.nn import functional as F
 
-from . import COLORS, canvas
+from . import COLORS, canvas, short
 
 SIDE = 128  # pixels of a side as shown, whatever the net reads: sharp on a fine screen, and small in a page
 WORST = 3, 4  # rows and columns of pictures
@@ -25,7 +25,8 @@ SEED = 0
 def worst(rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndarray, target: str) -> Figure:
     """The pictures whose true class was given the least probability, each with that class and probability."""
     chosen = np.argsort(own, kind="stable")[: np.prod(WORST)]
-    told = [f"{name}{rows[target].iloc[i]}: {own[i]:.1%}" for name, i in zip(_names(rows, chosen), chosen, strict=True)]
+    names = [f"{_word(PurePosixPath(path).stem)}\n" for path in rows.get("path", [])]
+    told = [(names[i] if names else "") + f"{_word(rows[target].iloc[i])}: {own[i]:.1%}" for i in chosen]
     wrong = answers["prediction"].to_numpy() != rows[target].to_numpy()
     figure = _sheet("Worst mistakes: the truth thought unlikely", 4.7, WORST, _images(rows, chosen), told)
     figure.set_label(
@@ -48,7 +49,7 @@ def grad_cam(model: Any, rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndar
     pictures, told = [], []
     for image, i, label, one in zip(_images(rows, chosen), chosen, taken, heat, strict=True):
         pictures += [image, _heated(image, one / (one.max() or 1.0))]
-        told += [f"{truth.iloc[i]}: {own[i]:.1%}", f"for {label}"]
+        told += [f"{_word(truth.iloc[i])}: {own[i]:.1%}", f"as {_word(label)}"]
     figure = _sheet("Grad-CAM: where it looks", 5.4, (LOOKED, 4), pictures, told)
     figure.set_label(
         f"Each picture with its {target} and the probability that this was given; beside it, in orange, where the"
@@ -67,7 +68,7 @@ def augmentation(model: Any, train: pd.DataFrame, target: str) -> Figure:
         seen = model.net.augment(x.repeat_interleave(times, 0))
     both = torch.cat([x[:, None], seen.view(len(x), times, *x.shape[1:])], 1).flatten(0, 1)
     images = [_shown(image) for image in (255 * both).round().byte().permute(0, 2, 3, 1).numpy()]
-    told = [str(train[target].iloc[i]) if k == 0 else "" for i in chosen for k in range(times + 1)]
+    told = [_word(train[target].iloc[i]) if k == 0 else "" for i in chosen for k in range(times + 1)]
     figure = _sheet("Augmentation: what training sees", 3.7, (pictures, times + 1), images, told)
     figure.set_label(f"Left {len(x)} training pictures, beside each {times} of the ways in which training may meet it.")
     return figure
@@ -79,16 +80,13 @@ def _sheet(title: str, height: float, shape: tuple[int, int], images: list[np.nd
     for axes in every:
         axes.set_axis_off()
     for axes, image, words in zip(every, images, told, strict=False):
-        axes.imshow(image, interpolation="none")
+        axes.imshow(image, interpolation="none", clip_on=False)
         axes.set_title(words, fontsize=8, pad=3)
     return figure
 
 
-def _names(rows: pd.DataFrame, chosen: Any) -> list[str]:
-    """A line with the file's name, where a picture has one."""
-    if "path" not in rows:
-        return [""] * len(chosen)
-    return [f"{PurePosixPath(path).stem}\n" for path in rows["path"].iloc[chosen]]
+def _word(name: Any) -> str:
+    return short(str(name), 12)  # what fits above a picture
 
 
 def _images(rows: pd.DataFrame, chosen: Any) -> list[np.ndarray]:

@@ -51,7 +51,7 @@ def figures(
     if "image" in rows:
         found["worst"] = _pictures.worst(rows, answers, own, columns.target)
     if hasattr(columns, "features") and model is not None:
-        rises = _importance.importance(model, rows, columns.features, _log_loss(columns.target, classes))
+        rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes))
         found["importance"] = _importance.figure(rises, "log loss")
     if hasattr(getattr(model, "net", None), "grad_cam"):
         found["grad_cam"] = _pictures.grad_cam(model, rows, answers, own, columns.target)
@@ -71,7 +71,7 @@ def tables(
     sure = pd.Series(_given(answers, prediction, classes))
     wrong = np.flatnonzero(prediction.to_numpy() != truth.to_numpy())
     surest = wrong[np.argsort(-sure.to_numpy()[wrong], kind="stable")][:MISTAKES]
-    rises = _importance.importance(model, rows, columns.features, _log_loss(columns.target, classes), repeats=1)
+    rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes), repeats=1)
     telling = list(rises)[:TELLING]
     found = pd.DataFrame(
         {

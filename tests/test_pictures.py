@@ -1,8 +1,10 @@
 """Pictures of a classifier of pictures: the right ones, in the right place, small, and the same on every run."""
 
 import base64
+import functools
 import io
 import re
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,31 +32,33 @@ COLUMNS = Columns(
 )  # fmt: skip
 
 
-def pictures(classes: list[Any], rows: int = 17, size: tuple[int, ...] = (16, 16, 3)) -> pd.DataFrame:
+def pictures(classes: Sequence[Any], rows: int = 17, size: tuple[int, ...] = (16, 16, 3)) -> pd.DataFrame:
     """Each picture is a plain grey of ten times its row's number."""
     images = pd.Series([np.full(size, 10 * row, np.uint8) for row in range(rows)])
     labels = [classes[i % len(classes)] for i in range(rows)]
     return pd.DataFrame({"kind": labels, "image": images, "path": [f"somewhere/{row}.png" for row in range(rows)]})
 
 
-def answers(classes: list[Any], rows: int = 17, right: float = 0.9) -> pd.DataFrame:
+def answers(classes: Sequence[Any], rows: int = 17, right: float = 0.9) -> pd.DataFrame:
     """Rows 3 and 5 are mistaken, 5 more surely; of the right ones the later are the surer."""
     label = np.arange(rows) % len(classes)
     own = right + 0.001 * np.arange(rows)
     own[[3, 5]] = 0.2, 0.1
     probabilities = np.repeat((1 - own[:, None]) / (len(classes) - 1), len(classes), 1)
     probabilities[np.arange(rows), label] = own
-    return as_answers(probabilities, classes)
+    return as_answers(probabilities, list(classes))
 
 
-def net(classes: list[Any], rows: pd.DataFrame) -> saved.Saved:
+def net(classes: Sequence[Any], rows: pd.DataFrame) -> saved.Saved:
     """An untrained net with an encoder of these rows."""
     encoder = Encoder.fit(rows, COLUMNS)
     torch.manual_seed(0)
     return saved.Saved({"task": "classification"}, saved.build("cnn", encoder.sizes, NET).eval(), encoder)
 
 
-def drawn(classes: list[Any] = CLASSES) -> dict[str, Figure]:
+@functools.cache
+def drawn(*classes: Any) -> dict[str, Figure]:
+    """All figures of an untrained net, which is said to have given these answers."""
     rows = pictures(classes)
     model = net(classes, rows)
     return figures.of("classification")(answers(classes), rows, COLUMNS, {}, model=model, train=rows)
@@ -79,7 +83,7 @@ def test_the_worst_pictures_are_those_whose_truth_was_least_likely(classes, size
 
 @pytest.mark.parametrize("classes", [[0, 1], CLASSES], ids=len)
 def test_grad_cam_is_of_the_surest_of_each_class_and_of_the_worst_mistakes(classes):
-    seen = shown(drawn(classes)["grad_cam"])
+    seen = shown(drawn(*classes)["grad_cam"])
     plain = [int(image[0, 0, 0]) // 10 for _, image in seen[::2]]
     assert plain == [16, 15, 14, 13, 5, 3, 0, 1] and len(seen) == 16
     assert seen[8][0] == f"{classes[5 % len(classes)]}: 10.0%"
@@ -127,7 +131,7 @@ def test_a_model_that_offers_no_maps_is_shown_without_them():
 
 
 def test_titles_fit_and_every_figure_has_its_words():
-    found = drawn()
+    found = drawn(*CLASSES)
     assert list(found) == ["roc", "calibration", "confusion", "worst", "grad_cam", "augmentation"]
     for name, figure in found.items():
         assert figure.texts[0].get_window_extent().x1 < figure.bbox.x1 and figure.get_label(), name

@@ -150,6 +150,8 @@ def test_of_a_wide_table_few_columns_are_shown():
     model = SimpleNamespace(answer=lambda asked: always[: len(asked)])
     found = figures.tables_of("classification")(always, rows, columns, {}, model)["mistakes"].rows
     assert found.shape == (4, 9) and found["true left"].tolist() == [0] * 4
+    right = always.assign(prediction=rows["left"])
+    assert figures.tables_of("classification")(right, rows, columns, {}, model) == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from . import COLORS, INK, canvas, short, tell
 
 REPEATS = 5
-ASKED, LEAST = 3000, 50  # answers in a repeat over all columns, and rows at least: a second for an ensemble
+ASKED, LEAST = 4000, 50  # answers in a repeat over all columns, and rows at least: a third of a second for the ann
 BARS = 20  # columns shown
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]

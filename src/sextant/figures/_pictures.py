@@ -48,12 +48,12 @@ def grad_cam(model: Any, rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndar
     heat = F.interpolate(maps[:, None].float(), SIDE, mode="bicubic").clamp(min=0)[:, 0].numpy()
     pictures, told = [], []
     for image, i, label, one in zip(_images(rows, chosen), chosen, taken, heat, strict=True):
-        pictures += [image, _heated(image, one / (one.max() or 1.0))]
+        pictures += [image, _heated(image, (one - one.min()) / (np.ptp(one) or 1.0))]
         told += [f"{_word(truth.iloc[i])}: {own[i]:.1%}", f"as {_word(label)}"]
     figure = _sheet("Grad-CAM: where it looks", 5.4, (LOOKED, 4), pictures, told)
     figure.set_label(
-        f"Each picture with its {target} and the probability that this was given; beside it, in orange, where the"
-        " evidence lies for what it was taken for. Above the surest answers of each class, below the worst mistakes."
+        f"Above the surest answers of each class, below the worst mistakes: what each picture shows ({target}) and the"
+        " probability that this was given; beside it what it was taken for, the deeper the orange the more for that."
     )
     return figure
 

@@ -63,15 +63,15 @@ def figures(
 def tables(
     answers: pd.DataFrame, rows: pd.DataFrame, columns: Any, baselines: Mapping[str, pd.DataFrame], model: Any
 ) -> dict[str, Table]:
-    """Of a table of columns, the rows that were answered wrongly with most certainty."""
-    if not hasattr(columns, "features"):
-        return {}
+    """Of a table of columns, the rows that were answered wrongly with most certainty, where any were."""
     truth, prediction = rows[columns.target], answers["prediction"]
+    wrong = np.flatnonzero(prediction.to_numpy() != truth.to_numpy())
+    if not hasattr(columns, "features") or not len(wrong):
+        return {}
     classes = sorted(truth.unique().tolist())
     sure = pd.Series(_given(answers, prediction, classes))
-    wrong = np.flatnonzero(prediction.to_numpy() != truth.to_numpy())
     surest = wrong[np.argsort(-sure.to_numpy()[wrong], kind="stable")][:MISTAKES]
-    rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes), repeats=1)
+    rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes))
     telling = list(rises)[:TELLING]
     found = pd.DataFrame(
         {

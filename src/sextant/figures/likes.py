@@ -18,8 +18,8 @@ from ..tasks.likes import redrawn
 from . import COLORS, Table, canvas, classification, in_style, tell_along
 from ._recommendation import best_known, by_known, caution, places, somebody, units
 
-BINS = 40
-SHOWN = 10  # of the films that are known of a user
+BINS = 25
+SHOWN = 8  # films of each sort of one user
 CHAINS, STEPS = 20, 100
 
 
@@ -164,36 +164,36 @@ def sampled(net: Any, codes: Tensor, items: Tensor) -> Tensor:
 
 
 def _completion(model: Any, train: pd.DataFrame, rows: pd.DataFrame, columns: Any) -> Table:
-    """The films that one user most probably likes, given what is known, and three ways to that probability."""
+    """What is known of one user, and three ways to how probably other films are liked."""
     known, asked = somebody(rows, columns)
-    best, encoder, item = model.answer(known), model.encoder, columns.item
-    codes, items = encoder.encode(known).known[0], torch.from_numpy(places(best[item], encoder))
+    encoder, calibration = model.encoder, model.card["calibration"]
     given = best_known(known, train, encoder, SHOWN)
-    clamped = pd.DataFrame(
-        {
-            "film": np.asarray(encoder.titles, object)[places(given[item], encoder)],
-            "liked": np.where(given[columns.rating] >= columns.like, "yes, clamped", "no, clamped"),
-        }
-    )
-    stars = asked.set_index(item)[TARGET].reindex(best[item]).to_numpy()
-    calibration = model.card["calibration"]
+    unseen = model.answer(known, top_k=SHOWN)
+    found = model.answer(pd.concat([known, asked])).assign(stars=asked[TARGET].to_numpy())
+    found = found[~found[columns.item].isin(unseen[columns.item])].sort_values("rank", kind="stable")
+    spread = np.unique(np.linspace(0, len(found) - 1, min(len(found), SHOWN)).round().astype(int))
+    stars = asked.set_index(columns.item)[TARGET].reindex(unseen[columns.item]).to_numpy()
+    shown = pd.concat([unseen.assign(stars=stars), found.iloc[spread]], ignore_index=True)
+    codes, items = encoder.encode(known).known[0], torch.from_numpy(places(shown[columns.item], encoder))
+    odds = {"exact": exact(model.net, codes, items), "Gibbs": sampled(model.net, codes, items)}
     ways = {
-        name: (calibration["slope"] * odds.double() + calibration["offset"]).sigmoid().numpy().round(3)
-        for name, odds in (("exact", exact(model.net, codes, items)), ("Gibbs", sampled(model.net, codes, items)))
+        name: (calibration["slope"] * values.double() + calibration["offset"]).sigmoid().numpy().round(3)
+        for name, values in odds.items()
     }
-    completed = pd.DataFrame(
-        {
-            "film": best[columns.title],
-            "liked": np.select([stars >= columns.like, stars < columns.like], ["yes", "no"], "not asked"),
-            "answer": best["probability"].round(3),
-            **ways,
-        }
-    )
+    titles = np.asarray(encoder.titles, object)[places(given[columns.item], encoder)]
+    clamped = {"film": titles, "liked": _liked(given[columns.rating], "clamped: ", columns)}
+    completed = {"film": shown[columns.title], "liked": _liked(shown["stars"], "test: ", columns)}
+    completed |= {"answer": shown["probability"].round(3), **ways}
     return Table(
         "One user completed: what is known is clamped, the rest follows",
-        f"A user of whom {len(known)} ratings are known; of these the {len(given)} films that most users rated, then"
-        f" the {len(best)} unseen films most probably liked, with what the test part knows of them. The answer is the"
-        " mean-field probability; exact has the hidden units summed out, Gibbs is the mean of"
+        f"A user of whom {len(known)} ratings are known. First the {len(given)} of these that most others rated too,"
+        f" then {len(unseen)} unseen films most probably liked, then {len(spread)} of those that test asks about. The"
+        " answer is the mean-field probability; exact has the hidden units summed out, Gibbs is the mean of"
         f" {CHAINS * STEPS:,} steps; all three calibrated alike.{caution(model)}",
-        pd.concat([clamped, completed], ignore_index=True),
+        pd.concat([pd.DataFrame(clamped), pd.DataFrame(completed)], ignore_index=True),
     )
+
+
+def _liked(stars: Any, whence: str, columns: Any) -> Any:
+    said = np.where(np.asarray(stars) >= columns.like, f"{whence}yes", f"{whence}no")
+    return np.where(np.isnan(np.asarray(stars, float)), "not known", said)

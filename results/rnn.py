@@ -20,6 +20,7 @@ from sextant import baselines, config, files, pull, rooms, train
 from sextant.errors import UsageError, run
 from sextant.intervals import wilson
 from sextant.tasks import forecasting
+from sextant.terminal import progress
 
 MODEL = "rnn"
 SEEDS = (42, 43, 44, 45, 46)
@@ -61,13 +62,12 @@ def _collected(runs: list[dict[str, Any]], conf: config.DatasetConf) -> pd.DataF
         table = dict(zip(SHOWN, forecasting.aligned(answers, part, encoder), strict=True))
         found.append(pd.DataFrame({"who": who, "seed": seed, "day": encoder.known(part)["date"], **table}))
 
-    for parts in runs:
-        test = parts["test"]
-        for seed in SEEDS:
-            model = _learnt(parts, conf, seed)
-            note("model", seed, model.answer(test), test, model.encoder)
-        for name, fit in baselines.of("forecasting").items():
-            note(name, SEEDS[0], fit(parts["train"], conf.columns)(test), test, model.encoder)
+    trainings = [(parts, seed) for parts in runs for seed in SEEDS]
+    for parts, seed in progress(trainings, "results/rnn.py", "trainings"):
+        model = _learnt(parts, conf, seed)
+        note("model", seed, model.answer(parts["test"]), parts["test"], model.encoder)
+        for name, fit in baselines.of("forecasting").items() if seed == SEEDS[0] else ():
+            note(name, seed, fit(parts["train"], conf.columns)(parts["test"]), parts["test"], model.encoder)
     return pd.concat(found, ignore_index=True)
 
 
@@ -80,8 +80,6 @@ def _learnt(parts: dict[str, Any], conf: config.DatasetConf, seed: int) -> Any:
     profile = {"kind": conf.kind, "source": conf.chosen_source, "digest": "", "layout": conf.columns.model_dump()}
     with tempfile.TemporaryDirectory() as folder:
         learnt, _ = train.learn(model, parts, profile, Path(folder), lambda row: None)
-    last, pinball = parts["test"][conf.columns.date].max(), learnt.card["val"]["pinball"]
-    print(f"up to {last}, seed {seed}: epoch {learnt.card['epoch']} kept, val pinball {pinball:.4f}", flush=True)
     return learnt
 
 

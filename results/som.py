@@ -15,6 +15,7 @@ import numpy as np
 
 from sextant import baselines, config, files, pull, rooms, train
 from sextant.errors import UsageError, run
+from sextant.terminal import progress
 
 SALTS = range(5)
 SHARES = {"train": 0.7, "val": 0.1, "gate": 0.0, "test": 0.2}  # nothing is registered here, so no gate part
@@ -103,7 +104,7 @@ def main(argv: list[str]) -> None:
     conf = config.model("som", OVERRIDES)
     data = config.dataset(conf.dataset, OVERRIDES)
     raw = rows(data)
-    text = page(conf, [scored(conf, data, raw, salt) for salt in SALTS])
+    text = page(conf, [scored(conf, data, raw, salt) for salt in progress(SALTS, "results/som.py", "splits")])
     with files.written_whole(PAGE) as beside:
         beside.write_text(text, encoding="utf-8")
     print(text)

@@ -213,8 +213,9 @@ def test_a_lock_whose_number_is_another_program_now(tmp_path: Path) -> None:
     assert found.repair == f"rm {tmp_path}/.dvc/tmp/rwlock"
 
 
-def test_a_lock_of_a_dvc_that_runs(tmp_path: Path) -> None:
-    with living(sys.executable, "-c", WAIT, "dvc", "repro") as pid:
+@pytest.mark.parametrize("command", ["dvc repro", "-m sextant.repro", "-m sextant.repro train@ann"])
+def test_a_lock_of_a_dvc_that_runs(tmp_path: Path, command: str) -> None:
+    with living(sys.executable, "-c", WAIT, *command.split()) as pid:
         rwlock(tmp_path, held_by(pid))
         found = doctor.locks(tmp_path)
     assert found.state == "ok" and f"DVC is running here (process {pid})" in found.text

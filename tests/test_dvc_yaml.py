@@ -15,8 +15,9 @@ PACKAGE = ROOT / "src" / "sextant"
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 WRITTEN = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ROOMS = ("data", "tasks", "baselines", "figures", "models")
-# Imported, and still no dependency: neither can change an output. Errors are words; tracking is state beside the graph.
-NO_DEPENDENCY = ("errors", "tracking")
+# Imported, and still no dependency, for none can change an output: errors and what is told on the terminal are words,
+# tracking is state beside the graph.
+NO_DEPENDENCY = ("errors", "terminal", "tracking")
 
 
 # --- dvc.yaml with its loops unrolled ---------------------------------------------------------------------------------

@@ -57,9 +57,9 @@ def schedule(**changes: Any) -> optimizers.Schedule:
     return optimizers.Schedule(**{**plain, **rest, **changes})
 
 
-def learner(net: Any = None, rate: float = 1.0, seed: int = 3, **changes: Any) -> train.Learner:
+def learner(net: Any = None, rate: float = 1.0, seed: int = 3, tick: Any = abs, **changes: Any) -> train.Learner:
     rows, descent = Batch(torch.arange(37.0)), {"name": "sgd", "lr": rate, "momentum": 0.0, "weight_decay": 0.0}
-    return train.Learner(net or Fall(), rows, rows, TASK, descent, schedule(**changes), seed, lambda row: None)
+    return train.Learner(net or Fall(), rows, rows, TASK, descent, schedule(**changes), seed, lambda row: None, tick)
 
 
 def fitted(folder: Path, **changes: Any) -> train.Learner:
@@ -330,16 +330,10 @@ def test_the_curves_come_back_as_they_were(tmp_path):
         assert [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)] == history
 
 
-def test_where_no_one_watches_progress_is_a_line_now_and_then(capsys, monkeypatch):
-    progress, now = train.Progress("x", 97, "val/w"), 1000.0
-    monkeypatch.setattr(train.time, "monotonic", lambda: now)
-    for epoch in range(1, 98):
-        now += 0.5
-        progress({"epoch": epoch, "val/w": 1 / epoch})
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "train x: epoch 1 of 97, val/w 1.0000"
-    assert lines[-1] == "train x: epoch 97 of 97, val/w 0.0103"
-    assert len(lines) == 6  # every ten seconds, and the last
+def test_each_step_tells_how_many_epochs_are_done(tmp_path):
+    told: list[float] = []
+    fitted(tmp_path, tick=told.append)
+    assert told == pytest.approx([step / STEPS for step in range(STEPS * EPOCHS)])
 
 
 @pytest.mark.parametrize("accelerator", ["auto", "cpu"])

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import fsspec
 import requests
 import urllib3
-from tqdm import tqdm
 
 from .errors import reason, words
+from .terminal import Progress
 
 BLOCK = 2**18  # bytes
+MB = 1e6
 TIMEOUT = (10, 60)  # seconds to connect, and of silence
 ATTEMPTS = 5  # in a row without a further byte
 PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
@@ -65,17 +66,15 @@ def fetch(
 ) -> bool:
     """Write what lies at `address` to `to`; raises Unreachable, WrongSize.
 
-    `size` is the pinned one, None where any will do. `label` stands before the progress bar; without one there is none.
+    `size` is the pinned one, None where any will do. `label` stands before the progress; without one there is none.
     A `session` keeps its connection open for the next file. Returns whether the file was put together from several
     attempts; then only its digest can say that they fit. Over http an interrupted `to` is gone on with.
     """
     if is_http(address):
         with nullcontext(session) if session else requests.Session() as connection:
             return _download(connection, address, to, label, size, pause)
-    with to.open("wb") as stream, _bar(label, size) as bar:
-        for block in _blocks(address):
-            stream.write(block)
-            bar.update(len(block))
+    with to.open("wb") as stream:
+        _write(_blocks(address), stream, label, size)
     return False
 
 
@@ -148,7 +147,7 @@ class Download:
             if other:
                 raise WrongSize(total)
             self.resumed, self.validator = start > 0, _validator(response)
-            self._write(response, start, total)
+            self._append(response, total)
 
     def restart(self) -> None:
         self.stream.truncate(0)
@@ -168,11 +167,8 @@ class Download:
         except requests.RequestException as error:
             raise Unreachable(reason(error)) from error
 
-    def _write(self, response: requests.Response, start: int, total: int | None) -> None:
-        with _bar(self.label, total, start) as bar:
-            for block in self._body(response, total):
-                self.stream.write(block)
-                bar.update(len(block))
+    def _append(self, response: requests.Response, total: int | None) -> None:
+        _write(self._body(response, total), self.stream, self.label, total)
         if total is not None and self.stream.tell() != total:
             raise Broken(f"broke off at {self.stream.tell():,} of {total:,} bytes")
 
@@ -208,7 +204,10 @@ def _validator(response: requests.Response) -> str | None:
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _bar(label: str, total: int | None, start: int = 0) -> Any:
-    """A progress bar on a terminal, and nothing elsewhere (`disable=None`)."""
-    shown = None if label else True
-    return tqdm(desc=label, total=total, initial=start, unit="B", unit_scale=True, leave=False, disable=shown)
+def _write(blocks: Iterator[bytes], stream: BinaryIO, label: str, total: int | None) -> None:
+    """Write the blocks, and tell how far that is where there is a `label`."""
+    with Progress(label, None if total is None else total / MB, "MB") if label else nullcontext() as progress:
+        for block in blocks:
+            if progress:
+                progress.at(stream.tell() / MB)
+            stream.write(block)

@@ -4,7 +4,6 @@ The rows are the same ones that head the report page and the summary of a retrai
 """
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import config
+from . import config, terminal
 from .errors import SextantError, UsageError, run
 from .files import RECEIPT, folder_digest
 
@@ -194,7 +193,7 @@ def main(argv: list[str]) -> None:
         raise UsageError(f"`{' '.join(argv)}` is not understood; the leaderboard takes no arguments")
     models = list(config.params().models)
     found = rows(read_metrics(models), read_decisions(models))
-    print(as_text(found, colors=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    print(as_text(found, colors=terminal.colored(sys.stdout)))
     print(next_steps(found, _raw_file(found[0].dataset)), end="")
 
 

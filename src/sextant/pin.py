@@ -15,6 +15,7 @@ import yaml
 
 from . import config, download, files, pull
 from .errors import UsageError, run
+from .terminal import progress
 
 BLOCK = 2**20  # bytes
 
@@ -83,11 +84,12 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
     with pull.turn(conf) if remote else nullcontext(), TemporaryDirectory(dir=pull.downloads()) as folder:
         whole: list[Path] = []
         seen: dict[str, State] = {}  # by address: of a zip with several members
-        for number, (entry, address) in enumerate(found):
+        many = len(found) > pull.CONNECTIONS  # one progress of them all, or else one of each
+        for number, (entry, address) in enumerate(progress(found, f"pin {conf.name}", "files") if many else found):
             path = Path(folder) / str(number)
             if address not in seen:
                 with pull.naming(path), pull.reading(conf, entry, address):
-                    download.fetch(address, path, entry.file, pause=pause)
+                    download.fetch(address, path, "" if many else entry.file, pause=pause)
                 seen[address] = State(path.stat().st_size, files.sha256(path), lines(path))
             after = seen[address]
             if (after.bytes, after.sha256) != (entry.bytes, entry.sha256):

@@ -23,11 +23,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
 from pydantic import AfterValidator, Field
-from tqdm import tqdm
 
 from . import config, download, files, rooms
 from .errors import DataError, SextantError, UsageError, one_line, run, shown
 from .strict import Strict, check
+from .terminal import Progress
 
 CONNECTIONS = 8  # at once, to a server that hands out many small files
 
@@ -293,20 +293,22 @@ def _download(conf: config.DatasetConf, wanted: dict[Path, tuple[Entry, str]], p
     connections = CONNECTIONS if len(wanted) > CONNECTIONS else 1
     stop = threading.Event()
 
-    def bring(share: list[tuple[Path, tuple[Entry, str]]], bar: Any) -> None:
+    def bring(share: list[tuple[Path, tuple[Entry, str]]], progress: Progress | None) -> None:
         with requests.Session() as session:
             for part, (entry, address) in share:
                 if stop.is_set():
                     return
                 label = entry.file if connections == 1 else ""
                 _to_part(conf, entry, address, part, label, pause, session)
-                bar.update()
+                if progress:
+                    progress.step()
 
-    hidden = None if connections > 1 else True
-    with tqdm(desc=conf.name, total=len(wanted), unit="file", leave=False, disable=hidden) as bar:
+    with Progress(f"pull {conf.name}", len(wanted), "files") if connections > 1 else nullcontext() as progress:
+        if progress:
+            progress.at(0)
         with ThreadPoolExecutor(connections) as pool:
             every = list(wanted.items())
-            shares = [pool.submit(bring, every[start::connections], bar) for start in range(connections)]
+            shares = [pool.submit(bring, every[start::connections], progress) for start in range(connections)]
             try:
                 for share in as_completed(shares):
                     share.result()

@@ -5,6 +5,7 @@
 is `dvc repro [stage ...]`, with its options, all else that it says, and its code.
 """
 
+import atexit
 import logging
 import sys
 from collections.abc import Iterable
@@ -34,6 +35,7 @@ class Numbered(logging.Filter):
 def main(argv: list[str]) -> int:
     """`dvc repro` with these words; its exit code."""
     from dvc.cli import main as dvc
+    from dvc.logger import colorama
     from dvc.repo import reproduce
 
     numbered, planned = Numbered(), reproduce.plan_repro
@@ -48,8 +50,10 @@ def main(argv: list[str]) -> int:
     for handler in logging.getLogger("dvc").handlers:
         if handler.level == logging.INFO:
             handler.addFilter(numbered)
-        elif not terminal.colored(sys.stderr) and hasattr(handler.formatter, "log_colors"):  # DVC knows no NO_COLOR
-            handler.formatter.log_colors = False
+        form: Any = handler.formatter
+        form.log_colors = terminal.colored(sys.stderr)  # of the words WARNING and ERROR; DVC knows no NO_COLOR
+    if not terminal.colored(sys.stdout):
+        atexit.unregister(colorama.initialise.reset_all)  # which would end with a colour
     code: int = dvc(["repro", *argv])
     return code
 

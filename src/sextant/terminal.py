@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self, TextIO, TypeVar
 
 FIRST, EVERY = 5.0, 10.0  # seconds until the first line, and between two of them, where no bar can be drawn
-BAR = "{desc}: {percentage:3.0f} %|{bar}| {n:,.0f} of {total:,.0f} {unit}, {remaining} left{postfix}"
+BAR = "{desc} |{bar}| {n:,.0f} of {total:,.0f} {unit}, %s {remaining} left{postfix}"
+ENDLESS = "{desc}: {n:,.0f} {unit}{postfix}"
 Item = TypeVar("Item")
 
 
@@ -26,7 +27,8 @@ class Progress:
     def __init__(self, what: str, total: float | None, unit: str, left: str = "about"):
         self.what, self.total, self.unit, self.left = what, total, unit, left
         self.done, self.note = 0.0, ""
-        self.first: float | None = None  # what was done before: it says nothing about how fast this goes
+        self.first: float | None = None  # which says nothing about how fast this goes
+        self.begun = self.due = 0.0  # when that was, and when the next line is due
         self.bar: Any = None
 
     def __enter__(self) -> Self:
@@ -37,7 +39,7 @@ class Progress:
             self.bar.close()
 
     def at(self, done: float) -> None:
-        """So much is done now; cheap enough to be said of every step."""
+        """So much is done now; the first time, what was done before. Cheap enough to be said of every step."""
         self.done = done
         if self.first is None:
             self._begin(done)
@@ -63,10 +65,10 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            how: dict[str, Any] = {"bar_format": BAR.replace("{remaining}", f"{self.left} {{remaining}}")}
             self.bar = tqdm(
                 desc=self.what, total=self.total, initial=done, unit=self.unit,
-                delay=1, smoothing=0, miniters=0, leave=False, dynamic_ncols=True, **(how if self.total else {}),
+                bar_format=BAR % self.left if self.total else ENDLESS,
+                delay=1, smoothing=0, miniters=0, leave=False, dynamic_ncols=True,
             )  # fmt: skip
 
     def _line(self, now: float) -> str:
@@ -82,11 +84,11 @@ class Progress:
 
 def progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
     """The items, each counted once it was dealt with."""
-    with Progress(what, len(items), unit) as bar:
-        bar.at(0)
+    with Progress(what, len(items), unit) as told:
+        told.at(0)
         for item in items:
             yield item
-            bar.step()
+            told.step()
 
 
 def span(seconds: float) -> str:

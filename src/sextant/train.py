@@ -16,8 +16,6 @@ import logging
 import math
 import os
 import shutil
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from . import config, files, optimizers, rooms, saved, tracking
 from .errors import SextantError, run
+from .terminal import Progress
 
 CHUNK = 50  # steps that one call of Lightning's loop makes
 
@@ -86,13 +85,14 @@ class Learner(pl.LightningModule):
         schedule: optimizers.Schedule,
         seed: int,
         report: Callable[[dict[str, float]], None],
+        tick: Callable[[float], None] = lambda epochs: None,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.net: Any = net
         self.kept: Any = copy.deepcopy(net) if schedule.ema else net  # what val scores and what is kept
         self.train_rows, self.val_rows, self.task = train, val, task
-        self.optimizer_conf, self.schedule, self.seed, self.report = optimizer, schedule, seed, report
+        self.optimizer_conf, self.schedule, self.seed, self.report, self.tick = optimizer, schedule, seed, report, tick
         self.history: list[dict[str, float]] = []
         self.losses: list[Tensor] = []
 
@@ -118,6 +118,7 @@ class Learner(pl.LightningModule):
             self.losses.append(self._step(type(batch)(*rows), done))
 
     def _step(self, batch: Any, done: int) -> Tensor:
+        self.tick(done / self.chunks.steps)
         progress = done / (self.chunks.steps * self.schedule.max_epochs)
         optimizer: Any = self.optimizers()
         for group, lr in zip(optimizer.param_groups, self.base_lr, strict=True):
@@ -193,7 +194,7 @@ def fit(learner: Learner, folder: Path, trainer: config.Trainer, mode: str) -> t
         max_epochs=learner.schedule.max_epochs,
         callbacks=[stopping, best, last],
         logger=False,
-        enable_progress_bar=False,  # an epoch is a fraction of a second: one bar over all of them, see `Progress`
+        enable_progress_bar=False,  # an epoch can be a fraction of a second: one bar over all of them, see `train`
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -209,24 +210,6 @@ def precision(schedule: optimizers.Schedule, trainer: config.Trainer) -> Any:
     gpu = trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
     able = torch.cuda.is_bf16_supported() if gpu else torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if schedule.precision == "bfloat16" and able else "32-true"
-
-
-class Progress:
-    """One bar over all epochs on a terminal; elsewhere a line now and then."""
-
-    def __init__(self, name: str, epochs: int, metric: str):
-        from tqdm import tqdm
-
-        self.name, self.epochs, self.metric, self.spoke = name, epochs, metric, 0.0
-        self.bar = tqdm(total=epochs, desc=f"train {name}", unit="epoch", disable=not sys.stderr.isatty())
-
-    def __call__(self, row: dict[str, float]) -> None:
-        done = int(row["epoch"])
-        self.bar.update(done - self.bar.n)
-        self.bar.set_postfix_str(f"{self.metric} {row[self.metric]:.4f}")
-        if self.bar.disable and (time.monotonic() - self.spoke > 10 or done == self.epochs):
-            print(f"train {self.name}: epoch {done} of {self.epochs}, {self.metric} {row[self.metric]:.4f}", flush=True)
-            self.spoke = time.monotonic()
 
 
 def checkpoint_folder(conf: config.ModelConf, data: Path) -> Path:
@@ -273,10 +256,12 @@ def learn(
     profile: dict[str, Any],
     folder: Path,
     report: Callable[[dict[str, float]], None],
+    tick: Callable[[float], None] = lambda epochs: None,
 ) -> tuple[saved.Saved, list[dict[str, float]]]:
     """Train on the parts train and val; the model and its history.
 
-    `profile` is what prepare says of the data, `folder` holds the checkpoints, `report` hears of each epoch.
+    `profile` is what prepare says of the data, `folder` holds the checkpoints, `report` hears of each epoch and `tick`,
+    before each step, how many epochs are done.
     """
     kind, task = rooms.module("data", profile["kind"]), rooms.module("tasks", conf.task)
     schedule = optimizers.Schedule(**conf.schedule)
@@ -288,7 +273,7 @@ def learn(
     net = saved.build(conf.family, encoder.sizes, conf.net)
     if hasattr(net, "initialise"):
         net.initialise(batch["train"])
-    learner = Learner(net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, report)
+    learner = Learner(net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, report, tick)
     mode = "max" if task.METRICS[schedule.monitor] == "up" else "min"
     best, epoch = fit(learner, folder, conf.trainer, mode)
 
@@ -322,14 +307,15 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
     parts = {part: kind.load(data / part) for part in ("train", "val")}
     folder = checkpoint_folder(conf, data)
     with held(folder), tracking.training_run(conf, profile, folder) as tracked:
-        progress = Progress(conf.name, conf.schedule["max_epochs"], f"val/{conf.schedule['monitor']}")
+        metric = f"val/{conf.schedule['monitor']}"
+        # "at most": it may stop early
+        with Progress(f"train {conf.name}", conf.schedule["max_epochs"], "epochs", "at most") as progress:
 
-        def report(row: dict[str, float]) -> None:
-            progress(row)
-            tracked.log(row)
+            def report(row: dict[str, float]) -> None:
+                progress.say(f"{metric} {row[metric]:.4f}")
+                tracked.log(row)
 
-        model, history = learn(conf, parts, profile, folder, report)
-        progress.bar.close()
+            model, history = learn(conf, parts, profile, folder, report, progress.at)
         write_curves(curves, history)
         saved.save(out, model.card, model.net, model.encoder)
         tracked.finish(model.card, out, curves)

@@ -22,6 +22,7 @@ from pydantic import Field
 from ..errors import DataError
 from ..files import RECEIPT
 from ..strict import Strict
+from ..terminal import progress
 from . import PARTS, parts_by_hash, tabular
 
 if TYPE_CHECKING:
@@ -135,21 +136,22 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     else:
         for pair in [*columns.files.train, *columns.files.test]:
             labels = rng.permutation(np.repeat([int(name) for name in twin.looks], twin.each[pair.images]))
-            drawn = [np.asarray(_drawn(twin, str(label), rng).convert("L")) for label in labels]
+            shown = progress(labels.tolist(), "drawing", "pictures")
+            drawn = [np.asarray(_drawn(twin, str(label), rng).convert("L")) for label in shown]
             _write_idx(folder / pair.images, np.stack(drawn))
             _write_idx(folder / pair.labels, labels)
 
 
 def _write_folders(twin: Twin, files: Folders, folder: Path, rng: np.random.Generator) -> None:
     pictures: dict[str, tuple[bytes, int, int]] = {}
-    first = 1
+    wanted, first = [], 1
     for place, number in twin.each.items():
-        for label, look in twin.looks.items():
-            for i in range(first, first + number):
-                image, file = _drawn(twin, label, rng), io.BytesIO()
-                image.save(file, "JPEG", quality=90)
-                pictures[f"{place}/{label}/{look.prefix}.{i}.jpg"] = (file.getvalue(), *image.size)
+        wanted += [(place, label, i) for label in twin.looks for i in range(first, first + number)]
         first += number
+    for place, label, i in progress(wanted, "drawing", "pictures"):
+        image, file = _drawn(twin, label, rng), io.BytesIO()
+        image.save(file, "JPEG", quality=90)
+        pictures[f"{place}/{label}/{twin.looks[label].prefix}.{i}.jpg"] = (file.getvalue(), *image.size)
     pictures |= {copy: pictures[original] for copy, original in twin.copies.items()}
     with zipfile.ZipFile(folder / str(twin.archive), "w") as archive:
         for path, (raw, _, _) in pictures.items():
@@ -354,7 +356,8 @@ def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     `sha256` is of its content, `dhash` 64 bits of what it looks like: whether each of 8 x 8 greys is brighter than the
     one to its left. `lookalike` is true of a picture whose `dhash` another one has too but for ALIKE bits.
     """
-    facts = pd.DataFrame([_facts(one) for one in raw["raw"]], index=raw.index)
+    shown = progress(raw["raw"].tolist(), "looking at", "pictures")
+    facts = pd.DataFrame([_facts(one) for one in shown], index=raw.index)
     facts["lookalike"] = _lookalike(facts["dhash"])
     return pd.concat([raw.drop(columns="raw"), facts], axis=1)[columns.all]
 
@@ -393,8 +396,8 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     if len(unknown):
         raise DataError(f"{len(unknown)} pictures, first {unknown.iloc[0]}, are not in the index; add them to it")
     images = np.empty((len(raw), columns.size, columns.size, columns.channels), np.uint8)
-    for i, (path, one) in enumerate(zip(raw["path"], raw["raw"], strict=True)):
-        images[i] = _square(one, columns, path)
+    for i, one in enumerate(progress(raw["raw"].tolist(), "decoding", "pictures")):
+        images[i] = _square(one, columns, raw["path"].iloc[i])
     return raw.assign(image=list(images))
 
 
@@ -595,7 +598,8 @@ class Encoder:
             given: list[Any] = [_file(one, name) for one, name in zip(frame["image"], names, strict=True)]
         else:
             given = [_bytes(Path(str(path)), f"row {i}: ") for i, path in enumerate(frame["path"], start=1)]
-        images = [_square(raw, self.columns, name) for raw, name in zip(given, names, strict=True)]
+        shown = progress(list(zip(given, names, strict=True)), "decoding", "pictures")
+        images = [_square(raw, self.columns, name) for raw, name in shown]
         return frame.assign(image=pd.Series(images, index=frame.index))
 
     def schema(self) -> list[tuple[str, str, bool]]:

@@ -16,6 +16,7 @@ from .errors import SextantError, UsageError, run
 from .files import RECEIPT, folder_digest
 
 HEADINGS = ("model", "data set", "metric", "value [95 %]", "trivial", "best", "better than that [95 %]", "decision")
+TOLD = ("model", "data set", "metric [95 %]", "trivial and best baseline", "better [95 %]", "decision")  # on a terminal
 KINDS = {"embedded": "twin", "mirror": "real", "canonical": "real"}
 UNDECIDED = "not registered here"
 CHAMPION = ", champion"  # what follows a decision while its version is the champion
@@ -46,6 +47,13 @@ class Row:
         gain, least, most = self.better
         better = f"{gain:+.4f} [{least:+.3f}…{most:+.3f}]"
         return (self.model, data, self.metric, value, trivial, best, better, self.decision)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The same in two lines, under TOLD."""
+        model, data, metric, value, trivial, best, better, decision = self.cells
+        pairs = (f"{metric}\n{value}", f"{trivial}\n{best}", better.replace(" [", "\n["), decision.replace(", ", ",\n"))
+        return (model, data.replace(" (", "\n("), *pairs)
 
 
 def rows(metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -126,9 +134,9 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def as_text(rows: Sequence[Row], width: int = WIDTH, colors: bool = False) -> str:
     """The table for a terminal: aligned, and folded inside its cells where it would be wider than `width`."""
-    table = [HEADINGS, *(row.cells for row in rows)]
+    table = [TOLD, *(row.told for row in rows)]
     columns = list(zip(*table, strict=True))
-    widths, words, parts = ([_longest(column, at) for column in columns] for at in ("$", " ", "[ _]"))
+    widths, words, parts = ([_longest(column, at) for column in columns] for at in ("\n", r"\s", r"[\s_]"))
     while sum(widths) + 2 * (len(widths) - 1) > width:
         # A column gives way where that breaks no word, then where it breaks one at an underscore, the widest first.
         widest = max(range(len(widths)), key=lambda i: (widths[i] > words[i], widths[i] > parts[i] + 1, widths[i]))
@@ -151,6 +159,8 @@ def _longest(cells: Sequence[str], at: str) -> int:
 
 def _fold(cell: str, width: int) -> list[str]:
     """`cell` in lines of at most `width`, broken at its spaces, and a word that is longer after its underscores."""
+    if "\n" in cell:
+        return [line for part in cell.split("\n") for line in _fold(part, width)]
     lines: list[str] = []
     for word in cell.split():
         if lines and len(f"{lines[-1]} {word}") <= width:

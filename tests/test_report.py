@@ -94,7 +94,7 @@ def test_the_leaderboard_has_a_row_per_model_and_each_has_its_section(workspace)
 
 def test_a_section_says_what_stands_in_the_files(workspace):
     text = re.sub(r"<wbr>", "", page())
-    assert "guessing on <code>loans</code>" in text and "ab" * 32 in text
+    assert "(guessing on <code>loans</code>)" in text and "ab" * 32 in text
     assert "train 1,061, val 7, gate 5, test 23" in text and "passed: 1 of 2 expectations" in text
     assert "warning: <code>expect_more</code> on <code>Age</code>, 17 rows: lacked" in text
     assert "expect_something" not in text
@@ -155,7 +155,7 @@ def test_each_figure_says_what_it_shows_and_points_at_its_own_marks(workspace):
 def test_a_table_stands_as_it_was_written(workspace):
     text = page()
     assert text.count("<h3>The worst</h3>") == 2 and '<th scope="col">row_<wbr>name</th>' in text
-    assert text.count('<tr><td>a &lt;b&gt;</td><td class="number">0.5</td></tr>') == 2
+    assert text.count('<tr><td>a &lt;b&gt;</td><td class="number">0.50</td></tr>') == 2
     assert text.count('<tr><td>–</td><td class="number">2.25</td></tr>') == 2
 
 

@@ -23,6 +23,13 @@ from .files import written_whole
 from .leaderboard import read, read_json
 
 PAGE = Path("reports/index.html")
+ASKED = {  # in a task's own words; a further task stands under its name alone
+    "classification": "Which class?",
+    "forecasting": "What comes next?",
+    "mapping": "Where on a map, and how unlike the rest?",
+    "likes": "Will this user like this film?",
+    "stars": "How many stars will this user give this film?",
+}
 SOURCES = {
     "embedded": "the twin: made up by this repository in the form of the real data, none of whose rows it holds",
     "mirror": "the real data, from a mirror, pinned by digest",
@@ -92,15 +99,15 @@ def table(found: Mapping[str, Any]) -> Table:
     """A table as figures.Table.record has it."""
     columns = list(zip(*found["data"], strict=True)) or [()] * len(found["columns"])
     numeric = [all(isinstance(cell, int | float | None) for cell in column) for column in columns]
-    data = [[_cell(cell) for cell in row] for row in found["data"]]
+    data = [list(row) for row in zip(*map(_cells, columns), strict=True)]
     return Table(found["title"], found["says"], found["columns"], data, numeric)
 
 
-def _cell(value: Any) -> str:
-    """As it is read: four digits behind the point at most, thousands parted only where nothing stands behind it."""
-    if value is None:
-        return "–"
-    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+def _cells(column: Sequence[Any]) -> list[str]:
+    """As they are read: all fractions of a column with as many digits behind the point, four at most."""
+    fractions = [f"{cell:.4f}".rstrip("0").partition(".")[2] for cell in column if isinstance(cell, float)]
+    digits = max(map(len, fractions), default=0)
+    return ["–" if cell is None else f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell) for cell in column]
 
 
 def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Section:
@@ -134,7 +141,7 @@ def render(sections: Sequence[Section], decisions: str) -> str:
     )
     words = {name: getattr(leaderboard, name) for name in ("HEADINGS", "KINDS", "UNDECIDED", "CHAMPION")}
     page = house.get_template("report.html.j2")
-    return page.render(sections=sections, decisions=decisions, SOURCES=SOURCES, **words) + "\n"
+    return page.render(sections=sections, decisions=decisions, ASKED=ASKED, SOURCES=SOURCES, **words) + "\n"
 
 
 def main(argv: list[str]) -> None:

@@ -160,7 +160,7 @@ def _by_epoch(axes: Axes, curves: pd.DataFrame, names: Sequence[str], label: str
     for name in names:
         color = COLORS[0] if name.startswith("val/") else COLORS[1]
         axes.plot(curves["epoch"], curves[name], color=color, marker="o", markersize=2.5, label=name)
-    axes.set(xlabel="epoch", ylabel=label)
+    axes.set(xlabel="epoch", ylabel=label if len(label) < 17 else label.replace("_", "_\n", 1))
     tell_along(axes, curves["epoch"], {name: curves[name] for name in names}, "epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if len(names) > 1:

@@ -1,7 +1,7 @@
 """Score a saved model in a fresh process: val must come out as training recorded it, then test, beside baselines."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from . import baselines, config, data, figures, intervals, rooms, saved
 from .errors import SextantError, UsageError, run
 from .files import needed, write_json, written_whole
+from .terminal import Progress
 
 TOLERANCE = 1e-6  # another CPU or a GPU rounds otherwise; the same one does not
+STEPS = 6  # to tell progress by, beside one for each baseline
 
 
 def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> None:
@@ -25,20 +27,25 @@ def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> Non
             )
 
 
-def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def evaluate(
+    model: saved.Saved, parts: dict[str, Any], step: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics of val and test with every baseline fitted on the same train rows, and the answers on test.
 
     Of the metric that the gate reads also the 95 % `interval`, the `best` baseline, and by how much the model is
-    `better` than that: value, low, high.
+    `better` than that: value, low, high. `step` hears of each piece of the work that is done.
     """
     task = model.task
     val = model.score(model.answer(model.questions(parts["val"])), parts["val"])
     check_reproduced(model.card["val"], val)
+    step()
     questions = model.questions(parts["test"])
     answers = {"model": model.answer(questions)}
+    step()
     for name, fit in baselines.of(model.card["task"]).items():
         answer = rooms.call(fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"])
         answers[name] = answer(questions)
+        step()
     scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
     metric, direction = next(iter(task.METRICS.items()))
     # One that answers less is a floor to show and no rival: k-means has no map to keep.
@@ -59,6 +66,7 @@ def evaluate(model: saved.Saved, parts: dict[str, Any]) -> tuple[dict[str, Any],
         "baselines": scores,
         "rows": {part: len(data.scored(rows)) for part, rows in parts.items()},
     }
+    step()
     if hasattr(task, "verdict"):
         # In a list, so that DVC's tables of metrics, which pass over lists, stay as narrow as their numbers.
         found["verdict"] = [task.verdict(answers["model"], parts["test"], model.encoder)]
@@ -82,20 +90,24 @@ def main(argv: list[str]) -> None:
     kind = rooms.module("data", model.card["kind"])
     prepared = needed(Path("data/prepared") / model.card["dataset"])
     parts = {part: kind.load(prepared / part) for part in ("train", "val", "test")}
-    found, answers = evaluate(model, parts)
-
     curves = Path("reports/curves") / f"{name}.csv" if trained == Path("models") / name else scratch / "curves.csv"
-    shown = (answers.pop("model"), parts["test"], model.encoder.columns, answers)
-    besides = {"model": model, "train": parts["train"], "val": parts["val"]}
-    drawn = {
-        "curve": figures.learning_curve(pd.read_csv(needed(curves))),
-        **rooms.call(figures.of(model.card["task"]), *shown, **besides),
-    }
-    told = rooms.call(figures.tables_of(model.card["task"]), *shown, **besides)
-    with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
-        folder.mkdir()
-        for title, figure in drawn.items():
-            figures.save(figure, folder / f"{title}.svg")
+    with Progress(f"evaluate {name}", STEPS + len(baselines.of(model.card["task"])), "steps") as progress:
+        progress.at(0)
+        found, answers = evaluate(model, parts, progress.step)
+        shown = (answers.pop("model"), parts["test"], model.encoder.columns, answers)
+        besides = {"model": model, "train": parts["train"], "val": parts["val"]}
+        drawn = {
+            "curve": figures.learning_curve(pd.read_csv(needed(curves))),
+            **rooms.call(figures.of(model.card["task"]), *shown, **besides),
+        }
+        progress.step()
+        told = rooms.call(figures.tables_of(model.card["task"]), *shown, **besides)
+        progress.step()
+        with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
+            folder.mkdir()
+            for title, figure in drawn.items():
+                figures.save(figure, folder / f"{title}.svg")
+        progress.step()
     tables = Path("reports/tables") / f"{name}.json" if by_dvc else scratch / "tables.json"
     write_json(tables, {title: table.record() for title, table in told.items()})
     write_json(Path("reports/metrics") / f"{name}.json" if by_dvc else scratch / "metrics.json", found)

@@ -45,7 +45,7 @@ class Progress:
             self._begin(done)
         elif self.bar is not None:
             self.bar.update(done - self.bar.n)
-        elif (now := time.monotonic()) >= self.due:
+        elif done != self.total and (now := time.monotonic()) >= self.due:
             self.due = now + EVERY
             print(self._line(now), file=sys.stderr, flush=True)
 

@@ -166,7 +166,7 @@ def _calibration(
         low, high = BINS[place : place + 2]
         for axes in (above, below):
             corners, across = [(low, 0), (high, 0), (high, 1), (low, 1)], axes.get_xaxis_transform()
-            tell(axes, corners, f"{low:.1f} to {high:.1f} came true: {', '.join(said)}", across)
+            tell(axes, corners, f"probability {low:.1f} to {high:.1f} came true: {', '.join(said)}", across)
     two = len(classes) == 2
     below.set(xlabel=f"probability given to {f'{target} = {classes[-1]}' if two else 'the predicted class'} (fraction)")
     below.set(ylabel="rows (count)")

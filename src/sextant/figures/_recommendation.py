@@ -76,6 +76,7 @@ def units(model: Any, train: pd.DataFrame) -> dict[str, Figure]:
             corners = [(0.0, y - 0.4), (value, y - 0.4), (value, y + 0.4), (0.0, y + 0.4)]
             tell(axes, corners, f"unit {unit}, {encoder.titles[item]}: {value:+.3f}")
     every[-1].set_xlabel("weight of the film in the unit", fontsize=8)
+    figure.align_ylabels(every)
     figure.set_label(
         f"{len(chosen)} of {len(weights)} units, those whose weights differ most, and of each the {FILMS} films that"
         f" weigh most among those rated {RATED} times or more."

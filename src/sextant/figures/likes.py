@@ -123,9 +123,9 @@ def _free_energy(model: Any, val: pd.DataFrame) -> Figure:
     gap = intervals.mean(held - train, np.arange(len(held)))
     low, high = intervals.interval(gap)
     figure.set_label(
-        f"Of {len(held):,} users, as many ratings of train as of val, each added to the same others. One of val lies"
-        f" {(held - train).mean():+.4f} ({low:+.4f} to {high:+.4f}) from one of train; the further above 0, the more of"
-        " train is learnt by heart."
+        f"Of {len(held):,} users, as many ratings of train as of val, each added to the same others. One of val adds"
+        f" {(held - train).mean():.4f} (95 %: {low:.4f} to {high:.4f}) more than one of train: the further above 0, the"
+        " more of train is learnt by heart. Dashed: means."
     )
     return figure
 

@@ -169,9 +169,7 @@ def _recommended(model: Any, rows: pd.DataFrame, columns: Any) -> Table:
             {
                 "film": best[columns.title],
                 "stars answered": best["stars"].round(2),
-                "nearest films of the user, and stars given": [
-                    reason(i) for i in places(best[columns.item], model.encoder)
-                ],
+                "because of (stars given)": [reason(i) for i in places(best[columns.item], model.encoder)],
             }
         ),
     )

@@ -45,17 +45,18 @@ PROBE = {
 REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-learn", "pillow")
 NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as the description of an experiment or a run
 LEGEND = """\
-Each run is one training. Its metrics, by their first word:
+{task} on `{dataset}` ({data}). Each run is one training; its metrics, by their first word:
 
 - `train/`, `val/`: after each epoch, which is the step
 - `best/`: the epoch that was kept, on val
-- `test/`: the model as it was saved, on the test part; from `_low` to `_high` is the 95 % interval
-- `baseline/`: each baseline on the same rows
-- `better_than_baseline/`: what the model gains over the best of them, with its 95 % interval; better is above 0
+- `test/`: the model as it was saved, on the test part. `test/<metric>.<baseline>` is a baseline on the same rows, \
+`_gain` what the model gains over the best of them (above 0 is better), `_low` to `_high` the 95 % interval
 - `system/`: the machine while it trained
 
+`Columns` puts metrics and parameters into the table; a run's name says what was set otherwise than in its commit. \
 A training by hand (tag `scratch`) is not evaluated here: it has no `test/`, and is never registered.
 """
+
 
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -177,7 +178,7 @@ def _ask(question: str, *values: str) -> list[tuple[Any, ...]]:
         raise _unusable(path, error) from None
 
 
-def _experiment(mlflow: "MlflowClient", name: str) -> str:
+def _experiment(mlflow: "MlflowClient", name: str, legend: str) -> str:
     """The id of the experiment; a local one keeps its artifacts by an absolute path under MLflow's default name."""
     found = mlflow.get_experiment_by_name(name)
     if found:
@@ -185,7 +186,7 @@ def _experiment(mlflow: "MlflowClient", name: str) -> str:
     home = _home()
     place = f"{home}/mlruns/{name}" if home else None
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens at the training runs
-    return str(mlflow.create_experiment(name, artifact_location=place, tags={**kind, NOTE: LEGEND}))
+    return str(mlflow.create_experiment(name, artifact_location=place, tags={**kind, NOTE: legend}))
 
 
 def relocate() -> bool:
@@ -340,8 +341,10 @@ def _create_run(
         **({"experiment": os.environ["DVC_EXP_NAME"]} if os.environ.get("DVC_EXP_NAME") else {}),
     }
     flat = {"seed": conf.seed, "budget": conf.budget, "source": profile["source"], **_flat(conf)}
-    title = " ".join([conf.name, commit[:7], *settings])[:250]
-    run = mlflow.create_run(_experiment(mlflow, name), tags=tags, run_name=title)
+    title = " ".join([conf.name, *(setting.partition(".")[2] or setting for setting in settings), commit[:7]])
+    data = "its generated twin, no real data" if profile["source"] == "embedded" else "real data"
+    legend = LEGEND.format(task=conf.task.capitalize(), dataset=conf.dataset, data=data)
+    run = mlflow.create_run(_experiment(mlflow, name, legend), tags=tags, run_name=title[:250])
     mlflow.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in flat.items()])
     _log_data(mlflow, run.info.run_id, profile)
     mlflow.log_dict(run.info.run_id, conf.model_dump(), "config.yaml")
@@ -479,12 +482,12 @@ def log_evaluation(
 
 def scores(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What evaluate found, flat, under the words of LEGEND."""
-    metric, ends = metrics["metric"], ("", "_low", "_high")
+    ends = ("_low", "_high", "_gain", "_gain_low", "_gain_high")
+    values = [*metrics["interval"], *metrics["better"]]
     found = {f"test/{name}": value for name, value in metrics["test"].items()}
-    found |= {f"test/{metric}{end}": value for end, value in zip(ends[1:], metrics["interval"], strict=True)}
-    found |= {f"better_than_baseline/{metric}{end}": value for end, value in zip(ends, metrics["better"], strict=True)}
+    found |= {f"test/{metrics['metric']}{end}": value for end, value in zip(ends, values, strict=True)}
     for baseline, scored in metrics["baselines"].items():
-        found |= {f"baseline/{baseline}/{name}": value for name, value in scored.items()}
+        found |= {f"test/{name}.{baseline}": value for name, value in scored.items()}
     return found
 
 

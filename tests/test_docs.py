@@ -47,6 +47,7 @@ HERE, OTHERS = (
 )
 RUN = {  # what a command comes to: where that is run for real, and by which words
     "dvc repro": ("tests/conftest.py::chain", "clone.repro()"),
+    "sextant.repro": ("tests/conftest.py::twice", '"make", "repro"'),
     "dvc exp run": ("tests/conftest.py::experimented", '"dvc", "exp", "run"'),
     "dvc exp show": ("tests/test_experiments.py::shown", '"dvc", "exp", "show"'),
     "dvc metrics diff": (KEPT, '"dvc", "metrics", "diff"'),

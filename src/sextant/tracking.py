@@ -388,7 +388,7 @@ def _log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -
 
     name, source = profile["dataset"], profile["source"]
     first = next(iter(config.dataset(name).sources.get(source, [])), {})
-    places = {
+    places: dict[str, tuple[str, dict[str, Any]]] = {
         "embedded": ("local", {"uri": f"the twin that conf/dataset/{name}.yaml describes, no real data"}),
         "mirror": ("local", {"uri": f"$SEXTANT_MIRROR/{first.get('path')}"}),
         "canonical": ("http", {"url": first.get("url")}),

@@ -1,5 +1,6 @@
 """Likes and stars: who is answered what, ranks, recall and NDCG by hand, the baselines, the figures."""
 
+import functools
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -307,6 +308,7 @@ def a_model(task: str, units: str = "bernoulli", source: str = "embedded") -> Sa
     return Saved({"task": task, "calibration": calibration, "source": source}, net.eval(), ENCODER)
 
 
+@functools.cache
 def drawn(task: str, what: str = "figures") -> dict:
     part = made_up_part(61)
     model = a_model(task)
@@ -334,7 +336,7 @@ def test_every_figure_says_what_it_shows(task, names, tmp_path):
             assert axes.get_ylabel() and any(one.get_xlabel() for one in shared), name
         figures.save(figure, tmp_path / f"{name}.svg")
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for name, figure in drawn(task).items():
+    for name, figure in drawn.__wrapped__(task).items():
         figures.save(figure, tmp_path / f"{name}.svg")
         assert (tmp_path / f"{name}.svg").read_bytes() == first[f"{name}.svg"], name
 

@@ -264,7 +264,7 @@ RAW_FAULTS: dict[str, tuple[str, Callable[[Path], Any], str | None, str | None, 
     ),
     "dates out of order": (
         SHARES, lines(DAYS, lambda rows: rows.insert(41, rows.pop(37))),
-        "expect_column_values_to_be_increasing.*column='day'.*a window would hold the future",
+        "expect_column_values_to_be_increasing.*column='day_number'.*a window would hold the future",
         r"row 41 has '2012-02-\d\d' in `Date` after a later day; expected the oldest day first; correct the row",
         r"row 41 has '2012-02-\d\d' in `Date` after a later day",
     ),

@@ -40,7 +40,7 @@ def fill(folder: Path) -> None:
     for model, dataset, direction in (("tall", "loans", "up"), ("wide", "films", "down")):
         write(f"{folder}/reports/metrics/{model}.json", json.dumps(metrics(model, dataset, direction)))
         write(f"{folder}/reports/curves/{model}.csv", "epoch,train/loss,val/loss\n1,0.9,0.8\n2,0.71,0.62\n")
-        for figure in ("curve", "map"):
+        for figure in ("00-curve", "01-map"):
             write(f"{folder}/reports/figures/{model}/{figure}.svg", SVG.format(says=f"{figure} of {model}"))
         write(f"{folder}/reports/tables/{model}.json", json.dumps({"worst": TABLE}))
         held = expectation("expect_something", "critical", True, "held")
@@ -98,7 +98,7 @@ def test_a_section_says_what_stands_in_the_files(workspace):
     assert "train 1,061, val 7, gate 5, test 23" in text and "passed: 1 of 2 expectations" in text
     assert "warning: <code>expect_more</code> on <code>Age</code>, 17 rows: lacked" in text
     assert "expect_something" not in text
-    assert text.count('<td class="number">0.6200</td>') == 2 and text.count("map of tall</figcaption>") == 1
+    assert text.count('<td class="number">0.6200</td>') == 2 and text.count("01-map of tall</figcaption>") == 1
     assert "of which more is better" in text and "of which less is better" in text
 
 
@@ -222,7 +222,7 @@ def test_names_and_reasons_are_text_and_never_markup(workspace):
         "reports/metrics/wide.json",
         "reports/validation/films.json",
         "reports/curves/wide.csv",
-        "reports/figures/wide/curve.svg",
+        "reports/figures/wide/00-curve.svg",
         "reports/tables/wide.json",
         "data/prepared/films/profile.json",
     ],
@@ -236,7 +236,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(workspace, miss
 
 def test_what_is_not_listed_is_not_shown(workspace):
     write("reports/metrics/old.json", "no JSON at all")
-    write("reports/figures/old/curve.svg", "no SVG at all")
+    write("reports/figures/old/00-curve.svg", "no SVG at all")
     assert "old" not in {attrs.get("id") for _, attrs in Elements(page()).tags}
 
 

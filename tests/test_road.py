@@ -205,6 +205,6 @@ def test_the_tables_of_dvc_show_metrics_params_and_curves(copy: Clone, tmp_path:
     epochs = (copy.path / "reports/curves/ann.csv").read_text().splitlines()[1:]
     for value in (line.split(",")[2] for line in epochs):
         assert value[:12] in page
-    for figure in ("roc", "calibration", "confusion"):
+    for figure in ("01-roc", "02-calibration", "03-confusion"):
         (name,) = re.findall(rf'src="([^"]*ann_{figure}\.svg)"', page)
         assert (tmp_path / "plots" / name).read_text().startswith("<?xml")

@@ -105,8 +105,8 @@ def main(argv: list[str]) -> None:
         progress.step()
         with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
             folder.mkdir()
-            for title, figure in drawn.items():
-                figures.save(figure, folder / f"{title}.svg")
+            for place, (title, figure) in enumerate(drawn.items()):  # in the order in which they are read
+                figures.save(figure, folder / f"{place:02}-{title}.svg")
         progress.step()
     tables = Path("reports/tables") / f"{name}.json" if by_dvc else scratch / "tables.json"
     write_json(tables, {title: table.record() for title, table in told.items()})

@@ -23,6 +23,7 @@ from .files import written_whole
 from .leaderboard import read, read_json
 
 PAGE = Path("reports/index.html")
+CURVE = "00-curve.svg"  # the first of a model's figures
 ASKED = {  # in a task's own words; a further task stands under its name alone
     "classification": "Which class?",
     "forecasting": "What comes next?",
@@ -116,16 +117,16 @@ def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Sect
     `numbers` tells the figures of the page apart.
     """
     dataset, drawn = metrics["dataset"], Path("reports/figures", model)
-    read(drawn / "curve.svg", model)
-    pictures = {path.stem: picture(read(path, model), next(numbers)) for path in sorted(drawn.glob("*.svg"))}
+    read(drawn / CURVE, model)
+    curve, *pictures = (picture(read(path, model), next(numbers)) for path in sorted(drawn.glob("*.svg")))
     return Section(
         row=leaderboard.rows([metrics], {})[0],
         metrics=metrics,
         validation=read_json(Path("reports/validation", f"{dataset}.json"), model),
         profile=read_json(Path("data/prepared", dataset, "profile.json"), model),
-        curve=pictures.pop("curve"),
+        curve=curve,
         epochs=list(csv.reader(read(Path("reports/curves", f"{model}.csv"), model).splitlines())),
-        pictures=list(pictures.values()),
+        pictures=pictures,
         tables=list(map(table, read_json(Path("reports/tables", f"{model}.json"), model).values())),
     )
 

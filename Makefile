@@ -98,15 +98,7 @@ serve: need-MODEL environment ## MODEL=ann [PORT=5001] | the champion as an HTTP
 	@python -m sextant.serve "model=$$MODEL" port=$(PORT)
 
 ui: environment ## [PORT=5000] | the MLflow pages: runs, curves, registered models
-	@case "$$MLFLOW_TRACKING_URI" in \
-	  http*) echo "the tracking server has the pages: $$MLFLOW_TRACKING_URI" ;; \
-	  *) [ -n "$$MLFLOW_TRACKING_URI" ] || [ -f mlflow.db ] || { \
-	       echo 'nothing was tracked here yet: run `make repro` first' >&2; exit 1; }; \
-	     echo "http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
-	     export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false; \
-	     exec python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
-	       --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" ;; \
-	esac
+	@python -m sextant.ui port=$(PORT)
 
 ##@ Registry
 
@@ -164,10 +156,21 @@ clean: ## | remove .scratch and the tools' caches, nothing else
 	@find src tests -name __pycache__ -prune -exec rm -rf {} +
 	@echo 'removed: $(SCRATCH) and __pycache__'
 
+# How the targets asked for are used, as their help says it.
+use = $(strip make $(MAKECMDGOALS) $(foreach goal,$(MAKECMDGOALS),$(shell sed -n 's/^$(goal):.* ## \(.*\) | .*/\1/p' Makefile)))
+
 # The first prerequisite of a target that cannot do without NAME: one line and code 2 before anything runs.
 need-%:
-	$(if $($*),@:,$(error $* is missing. Usage: make $(MAKECMDGOALS) $(shell \
-	  sed -n 's/^$(firstword $(MAKECMDGOALS)):.* ## \(.*\) | .*/\1/p' Makefile)))
+	$(if $($*),@:,$(error $* is missing. Usage: $(use)))
+
+# A name that no target asked for takes is refused: `make train model=ann` would train every model there is.
+NAMES = MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+given := $(foreach word,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(word))))
+$(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(filter $(NAMES),$(given)),$(if $(findstring $(name)=,$(use)),,$(error \
+  $(name) is not taken here. Usage: $(use)))))
+
+.DEFAULT:
+	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
   register promote rollback pin retrain remote check test test-fast results lint format clean

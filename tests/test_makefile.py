@@ -78,6 +78,29 @@ def test_a_missing_word_gives_one_line_and_the_usage_before_anything_runs(
     assert not (bare / ".venv").exists()
 
 
+@pytest.mark.parametrize(
+    "words, name, usage",
+    [
+        (["train", "model=ann"], "model", "make train [MODEL=ann]"),
+        (["train", "DATASET=churn"], "DATASET", "make train [MODEL=ann]"),
+        (["lint", "MODEL=ann"], "MODEL", "make lint"),
+        (["pull", "report", "DATASET=churn", "url=x"], "url", "make pull report [DATASET=churn]"),
+    ],
+)
+def test_a_name_that_a_target_does_not_take_is_refused(bare: Path, words: list[str], name: str, usage: str) -> None:
+    """Otherwise `make train model=ann` would train every model."""
+    done = make(*words, folder=bare)
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and f"{name} is not taken here. Usage: {usage}." in done.stderr
+    assert not (bare / ".venv").exists()
+
+
+def test_an_unknown_target_is_told_where_the_known_ones_are(bare: Path) -> None:
+    done = make("trian", folder=bare)
+    assert done.returncode == 2 and "there is no target trian: `make help` lists them" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_remote_of_an_unknown_scheme_is_refused(bare: Path) -> None:
     done = make("remote", "URL=gopher://host/path", folder=bare)
     assert done.returncode == 2
@@ -140,6 +163,7 @@ def ready(folder: Path) -> None:
         ),
         (["serve", "MODEL=ann"], "[-m][sextant.serve][model=ann][port=5001]"),
         (["serve", "MODEL=ann", "PORT=8080"], "[-m][sextant.serve][model=ann][port=8080]"),
+        (["ui", "PORT=8080"], "[-m][sextant.ui][port=8080]"),
         (["pin", "DATASET=churn"], "[-m][sextant.pin][dataset=churn]"),
         (["results", "SEXTANT_MIRROR=/data"], "[results/last.py]"),
         (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),

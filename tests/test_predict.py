@@ -227,7 +227,7 @@ def test_a_question_without_model_or_rows_is_answered_with_the_usage(words: list
 
 def test_an_option_that_the_task_does_not_have_is_refused(asked: pd.DataFrame, tmp_path: Path) -> None:
     rows = written(asked, tmp_path / "rows.csv")
-    with pytest.raises(UsageError, match="unknown option `lr`; known here: none"):
+    with pytest.raises(UsageError, match="unknown option `lr`; this model takes none"):
         predict.main([f"model={MODEL}", f"input={rows}", "lr=1"])
 
 

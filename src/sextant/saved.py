@@ -74,7 +74,7 @@ def _params(task: Any, params: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]
     known = [*getattr(task, "OPTIONS", {}), *(["details"] if hasattr(task, "SHOWN") else [])]
     unknown = [name for name in params if name not in known]
     if unknown:
-        raise UsageError(f"unknown option `{unknown[0]}`; known here: {', '.join(known) or 'none'}")
+        raise UsageError(f"unknown option `{unknown[0]}`; this model takes {', '.join(known) or 'none'}")
     return bool(params.get("details")), {name: value for name, value in params.items() if name != "details"}
 
 

@@ -241,7 +241,8 @@ def _read(path: Path, table: Table, needed: list[str]) -> pd.DataFrame:
             low_memory=False,
         )
     except (pd.errors.ParserError, ValueError) as error:
-        raise DataError(f"{path.name} is no table with delimiter {table.delimiter!r}: {words(error)}") from None
+        said = f"{path.name} is no table with delimiter {table.delimiter!r}: {words(error)}"
+        raise DataError(f"{said}; correct it, or name another file") from None
     missing = [name for name in needed if name not in found]
     if missing:
         raise DataError(

@@ -273,7 +273,9 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
             f"{path.name} has rows of more fields than its header; a number with a thousands mark must stand in quotes"
         ) from None
     except (pd.errors.ParserError, ValueError) as error:
-        raise DataError(f"{path.name} is no table with delimiter {columns.delimiter!r}: {error}") from None
+        raise DataError(
+            f"{path.name} is no table with delimiter {columns.delimiter!r}: {error}; correct it, or name another file"
+        ) from None
     for name in rows.columns.intersection(columns.numbers):
         found = pd.to_numeric(_unmarked(rows[name], columns), errors="coerce")
         if (found.notna() | rows[name].isna()).all():  # what holds a word stays text, for the expectations to see

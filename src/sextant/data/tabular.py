@@ -301,7 +301,7 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         raise DataError(f"{path.name} is empty; expected a table with {', '.join(columns.all)}") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
         how = f" with delimiter {columns.delimiter!r}" if path.suffix not in (".parquet", ".json") else ""
-        raise DataError(f"{path.name} is no table{how}: {error}") from None
+        raise DataError(f"{path.name} is no table{how}: {error}; correct it, or name another file") from None
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:

@@ -1,0 +1,30 @@
+"""The MLflow pages of this clone's runs and registry, by MLflow's own server."""
+
+import os
+import sys
+
+from . import config, tracking
+from .errors import SextantError, UsageError, run
+from .serve import free
+
+
+def main(argv: list[str]) -> None:
+    """`python -m sextant.ui [port=5000]`: becomes `mlflow ui`, or names the tracking server, which has the pages."""
+    asked, rest = config.asked(argv, "port")
+    if rest:
+        raise UsageError(f"`{rest[0]}` is not understood; expected: make ui [PORT=5000]")
+    port, store, database = free(asked.get("port") or "5000"), tracking.uri(), tracking.database()
+    if store.startswith("http"):
+        return print(f"the tracking server has the pages: {tracking.address()}")
+    if database and not database.is_file():
+        raise SextantError(f"{database} is not there, for nothing was tracked here yet; run `make repro` first")
+    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.environ["PYTHONWARNINGS"] = "ignore"  # of the libraries about one another
+    words = ["ui", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    stores = ["--backend-store-uri", store, "--registry-store-uri", store]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words, *stores])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -502,7 +502,7 @@ def test_a_lost_database_is_healed_from_the_outputs(
     assert f"&& make train MODEL={MODEL}" in run.data.tags["reproduce"]
     epochs = len(Path(f"reports/curves/{MODEL}.csv").read_text().splitlines()) - 1
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == epochs > 1
-    assert {"best/accuracy", "test/accuracy", "test/accuracy.majority"} <= set(run.data.metrics)
+    assert {"best/accuracy", "test/accuracy", "vs/accuracy/majority"} <= set(run.data.metrics)
 
 
 @pytest.mark.slow

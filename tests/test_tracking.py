@@ -162,9 +162,9 @@ def test_metrics_lie_on_one_axis_of_epochs_and_the_best_are_told(client: Any, ru
     assert {key: found[f"best/{key}"] for key in card["val"]} == pytest.approx(card["val"])
     assert {key: found[f"test/{key}"] for key in metrics["test"]} == pytest.approx(metrics["test"])
     for baseline, scores in metrics["baselines"].items():
-        assert {key: found[f"test/{key}.{baseline}"] for key in scores} == pytest.approx(scores)
-    assert [found["test/accuracy_low"], found["test/accuracy_high"]] == pytest.approx(metrics["interval"])
-    gain = [found[f"test/accuracy_gain{end}"] for end in ("", "_low", "_high")]
+        assert {key: found[f"vs/{key}/{baseline}"] for key in scores} == pytest.approx(scores)
+    assert [found["test/interval_low"], found["test/interval_high"]] == pytest.approx(metrics["interval"])
+    gain = [found[f"vs/gain{end}"] for end in ("", "_low", "_high")]
     assert gain == pytest.approx(metrics["better"])
     legend = client.get_experiment(run.info.experiment_id).tags[tracking.NOTE]
     assert [name for name in found if f"`{name.split('/')[0]}/`" not in legend] == []

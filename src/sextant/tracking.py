@@ -49,8 +49,8 @@ LEGEND = """\
 
 - `train/`, `val/`: after each epoch, which is the step
 - `best/`: the epoch that was kept, on val
-- `test/`: the model as it was saved, on the test part. `test/<metric>.<baseline>` is a baseline on the same rows, \
-`_gain` what the model gains over the best of them (above 0 is better), `_low` to `_high` the 95 % interval
+- `test/`: the model as it was saved, on the test part; `test/interval_…` is the 95 % interval of what the gate reads
+- `vs/`: each baseline on the same rows, and `vs/gain`: what the model gains over the best of them, above 0 is better
 - `system/`: the machine while it trained
 
 `Columns` puts metrics and parameters into the table; a run's name says what was set otherwise than in its commit. \
@@ -482,12 +482,11 @@ def log_evaluation(
 
 def scores(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What evaluate found, flat, under the words of LEGEND."""
-    ends = ("_low", "_high", "_gain", "_gain_low", "_gain_high")
-    values = [*metrics["interval"], *metrics["better"]]
+    more = ("test/interval_low", "test/interval_high", "vs/gain", "vs/gain_low", "vs/gain_high")
     found = {f"test/{name}": value for name, value in metrics["test"].items()}
-    found |= {f"test/{metrics['metric']}{end}": value for end, value in zip(ends, values, strict=True)}
+    found |= zip(more, [*metrics["interval"], *metrics["better"]], strict=True)
     for baseline, scored in metrics["baselines"].items():
-        found |= {f"test/{name}.{baseline}": value for name, value in scored.items()}
+        found |= {f"vs/{name}/{baseline}": value for name, value in scored.items()}
     return found
 
 

@@ -22,8 +22,10 @@ def main(argv: list[str]) -> None:
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.environ["PYTHONWARNINGS"] = "ignore"  # of the libraries about one another
     words = ["ui", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    stores = ["--backend-store-uri", store, "--registry-store-uri", store]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words, *stores])
+    words += ["--backend-store-uri", store, "--registry-store-uri", store]
+    if os.environ.get("SEXTANT_DEBUG") != "1":
+        words += ["--uvicorn-opts", "--log-level critical"]  # or Ctrl-C ends with a traceback
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words])
 
 
 if __name__ == "__main__":

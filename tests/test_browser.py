@@ -19,6 +19,7 @@ from conftest import Clone
 from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = (1280, 390)
+PATIENCE = 180_000  # ms: beside another worker's training a browser may take long
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [
@@ -52,8 +53,8 @@ class Opened:
         page.on("console", lambda message: self.told.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.told.append(f"error: {error}"))
         page.on("request", lambda request: self.asked.append(request.url))
+        page.set_default_timeout(PATIENCE)
         page.goto(address)
-        page.wait_for_load_state("networkidle")
 
 
 @pytest.fixture(scope="module", params=WIDTHS)

@@ -65,7 +65,7 @@ RUN = {  # what a command comes to: where that is run for real, and by which wor
     "sextant.train": (BY_HAND, "train.main("),
     "sextant.retrain": ("tests/test_retrain.py::test_retraining_played", "team.retrain("),
     "sextant.doctor": (HERE, '"make", "doctor"'),
-    "mlflow ui": (HERE, '"make", "ui"'),
+    "sextant.ui": (HERE, '"make", "ui"'),
     "source": (HERE, "source .venv/bin/activate"),
     "cp": (OTHERS, "shutil.copy("),
     "export": (TABLE, "SEXTANT_MIRROR="),

@@ -82,7 +82,8 @@ def test_three_openings_cost_what_they_must_and_no_more(road: Clone, tmp_path: P
     for command in pages.commands(pages.OWN, "a-table"):
         said = road.run("bash", "-c", command, SEXTANT_MIRROR=str(tmp_path)).stdout
         if command == "make repro":
-            assert sorted(re.findall(r"^Running stage '(\S+)'", said, re.MULTILINE)) == sorted(of("loans", "loans"))
+            ran = re.findall(r"^\[\d+/\d+\] Running stage '(\S+)'", said, re.MULTILINE)
+            assert sorted(ran) == sorted(of("loans", "loans"))
     assert len(pd.read_csv(road.path / "answers.csv")) == len(rows)
     for name in ("new-loans.csv", "answers.csv"):
         (road.path / name).unlink()

@@ -189,7 +189,8 @@ def test_edits_rerun_what_they_must_and_come_to_the_same_bytes(road: Clone) -> N
 
 def test_the_tables_of_dvc_show_metrics_params_and_curves(copy: Clone, tmp_path: Path) -> None:
     shown = told(copy, "metrics", "show")[""]["data"]["reports/metrics/ann.json"]["data"]
-    assert shown == copy.read_json("reports/metrics/ann.json")
+    whole = copy.read_json("reports/metrics/ann.json")
+    assert shown == {key: value for key, value in whole.items() if not isinstance(value, list)}
     same = told(copy, "metrics", "diff", "--all")["reports/metrics/ann.json"]["test.accuracy"]
     assert same["old"] == same["new"] == shown["test"]["accuracy"]
 

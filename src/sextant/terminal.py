@@ -62,6 +62,8 @@ class Progress:
     def _begin(self, done: float) -> None:
         self.first, self.begun = done, time.monotonic()
         self.due = self.begun + FIRST
+        if done:
+            print(f"{self.what}: goes on after {done:,.0f} {self.unit}", file=sys.stderr, flush=True)
         if sys.stderr.isatty():
             from tqdm import tqdm
 

@@ -46,7 +46,7 @@ def test_what_was_done_before_says_nothing_about_the_speed(clock, capsys):
     progress.at(90)
     clock.now += 6
     progress.at(92)
-    assert capsys.readouterr().err == "train ann: 92 of 100 epochs, about 24 s left\n"
+    assert capsys.readouterr().err == "train ann: goes on after 90 epochs\ntrain ann: 92 of 100 epochs, about 24 s left\n"
 
 
 def test_where_nobody_knows_the_end_nothing_is_said_of_it(clock, capsys):

@@ -248,12 +248,13 @@ def test_requirements_are_pinned_to_what_is_installed(packed: Path) -> None:
 def test_the_model_card_says_what_it_is_and_is_not(client: Any) -> None:
     version = client.get_model_version(NAME, "1")
     card, metrics = version.description, json.loads(Path(f"reports/metrics/{MODEL}.json").read_text())
-    assert card.startswith("Gate: **promoted**. accuracy ")
+    assert card.startswith("Gate: promoted. accuracy ")
     assert "its generated twin, so these numbers say nothing of real data" in card
     for name, scores in [("this model", metrics["test"]), *metrics["baselines"].items()]:
-        assert f"| {name} | {' | '.join(f'{value:.4f}' for value in scores.values())} |" in card
+        assert f"| {name} | {' | '.join(f'&emsp;{value:.4f}' for value in scores.values())} |" in card
     assert "seed 42, budget smoke" in card and "the gate part is read by the gate alone" in card
     assert len(card) <= 5000  # the column of MLflow's database
+    assert f'"{NAME}"' in client.get_logged_model(version.model_id).tags["mlflow.modelVersions"]
     tags = version.tags
     assert tags["digest"] == files.folder_digest(Path("models") / MODEL) and tags["dataset"] == "churn"
     decision = json.loads(tags["decision"])

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def register(candidate: Candidate) -> dict[str, Any]:
             tracking.tag(mlflow, version, pending=json.dumps(decision), **gate)
     if decision["decision"] == "promoted" and "champion_until" not in version.tags:
         tracking.crown(mlflow, version)
-    decided = f"Gate: **{decision['decision']}**. {decision['reason']}.\n\n{card(candidate)}"
+    decided = f"Gate: {decision['decision']}. {decision['reason']}.\n\n{card(candidate)}"
     mlflow.update_model_version(version.name, version.version, decided)
     tracking.tag(mlflow, version, decision=json.dumps(decision))
     tracking.untag(mlflow, version, "pending")
@@ -287,21 +287,24 @@ def card(candidate: Candidate) -> str:
             f"{found['family'].upper()} for {found['task']} on `{found['dataset']}`"
             f" ({twin if found['source'] == 'embedded' else 'real data'}).",
             "",
-            f"| on the test part | {' | '.join(found['test'])} |",
+            _line("on the test part", found["test"]),
             "|---|" + "---|" * len(found["test"]),
-            *(
-                f"| {name} | {' | '.join(_cell(one.get(metric)) for metric in found['test'])} |"
-                for name, one in scores.items()
-            ),
+            *(_line(name, (_cell(one.get(metric)) for metric in found["test"])) for name, one in scores.items()),
             "",
             *(f"- {sentence}" for sentence in found.get("verdict", [])),
             *([f"- {profile['about']}"] if profile.get("about") else []),
             f"- rows: {rows}; data sha256 {profile['digest'][:12]}",
             f"- seed {found['seed']}, budget {found['budget']}, epoch {found['epochs']} kept by its score on val",
+            "- asked with rows like those of `input_example.json`, among the artifacts of the source model",
             "- chosen on train and val alone; the test part decided nothing, the gate part is read by the gate alone",
             "- for rows like those it was trained on: a category it never met adds nothing, and is warned about",
         ]
     )
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    """A line of a table, its columns held apart: MLflow's pages do not."""
+    return f"| {name} | " + " | ".join(f"&emsp;{cell}" for cell in cells) + " |"
 
 
 def _cell(value: float | None) -> str:

@@ -631,6 +631,9 @@ def create_version(
         mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
     logged = model_uri.removeprefix("models:/")  # a server wants it said twice
     made = mlflow.create_model_version(name, model_uri, run_id, tags=dict(tags), description=card, model_id=logged)
+    # A server notes by itself which versions a logged model has; else its page would say that it is not registered.
+    versions = json.dumps([{"name": name, "version": str(made.version)}])
+    mlflow.set_logged_model_tags(logged, {"mlflow.modelVersions": versions, NOTE: card})
     return _version(made, None)
 
 

@@ -18,7 +18,8 @@ def main(argv: list[str]) -> None:
         return print(f"the tracking server has the pages: {tracking.address()}")
     if database and not database.is_file():
         raise SextantError(f"{database} is not there, for nothing was tracked here yet; run `make repro` first")
-    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    page = "#/experiments?workflowType=machine_learning"  # MLflow's first page is of what Sextant has none of
+    print(f"http://127.0.0.1:{port}/{page} (Ctrl-C ends it)", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.environ["PYTHONWARNINGS"] = "ignore"  # of the libraries about one another
     words = ["ui", "--host", "127.0.0.1", "--port", port, "--workers", "1"]

@@ -50,7 +50,8 @@ LEGEND = """\
 - `train/`, `val/`: after each epoch, which is the step
 - `best/`: the epoch that was kept, on val
 - `test/`: the model as it was saved, on the test part; `test/interval_…` is the 95 % interval of what the gate reads
-- `vs/`: each baseline on the same rows, and `vs/gain`: what the model gains over the best of them, above 0 is better
+- `vs/`: each baseline on the same rows, and `vs/gain`: what the model gains over the best one that answers all that \
+it does, above 0 is better
 - `system/`: the machine while it trained
 
 `Columns` puts metrics and parameters into the table; a run's name says what was set otherwise than in its commit. \
@@ -389,7 +390,7 @@ def _log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -
     name, source = profile["dataset"], profile["source"]
     first = next(iter(config.dataset(name).sources.get(source, [])), {})
     places: dict[str, tuple[str, dict[str, Any]]] = {
-        "embedded": ("local", {"uri": f"the twin that conf/dataset/{name}.yaml describes, no real data"}),
+        "embedded": ("local", {"uri": f"twin, no real data: conf/dataset/{name}.yaml"}),
         "mirror": ("local", {"uri": f"$SEXTANT_MIRROR/{first.get('path')}"}),
         "canonical": ("http", {"url": first.get("url")}),
     }

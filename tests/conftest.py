@@ -83,7 +83,7 @@ class Clone:
 
     def run(self, *words: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone; its exit code must be `code` (None: any)."""
-        done = subprocess.run(words, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=550)
+        done = subprocess.run(words, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1500)
         if code is not None:
             assert done.returncode == code, (
                 f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"

@@ -326,6 +326,7 @@ def _create_run(
 
     commit = _git("rev-parse", "HEAD").strip() or "0" * 40
     settings, reproduce = _made_by(conf.name, commit, by_hand)
+    folded = reproduce.replace(" && ", "\n").replace(" -S ", " \\\n  -S ")  # a long line would widen MLflow's page
     tags = {
         "model": conf.name,
         "family": conf.family,
@@ -338,7 +339,7 @@ def _create_run(
         "pipeline": _pipeline(commit),
         "scratch": str(by_hand).lower(),
         "reproduce": reproduce,
-        NOTE: f"{conf.task.capitalize()} on `{conf.dataset}`. The same again:\n\n```\n{reproduce}\n```\n",
+        NOTE: f"{conf.task.capitalize()} on `{conf.dataset}`. The same again:\n\n```\n{folded}\n```\n",
         **({"experiment": os.environ["DVC_EXP_NAME"]} if os.environ.get("DVC_EXP_NAME") else {}),
     }
     flat = {"seed": conf.seed, "budget": conf.budget, "source": profile["source"], **_flat(conf)}

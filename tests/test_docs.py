@@ -37,7 +37,7 @@ OWN = ["pictures", "ratings", "a-series"]  # the sections of the page on one's o
 COMMANDS = {"make", "dvc", "python", ".venv/bin/pre-commit", "source", "cp", "export"}
 
 TEAM = "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_moves_no_champion_of_the_team"
-KEPT = "tests/test_experiments.py::test_what_is_kept_of_an_experiment_is_judged_once"
+SHOWN = "tests/test_experiments.py::test_dvc_shows_what_differs_and_no_more"
 ASKED = "tests/test_answers.py::test_raw_files_are_answered_from_the_command_line_as_in_python"
 BY_HAND = "tests/test_train.py::test_by_hand_it_trains_into_scratch_the_same_every_time"
 TABLE = "tests/test_openings.py::test_three_openings_cost_what_they_must_and_no_more"
@@ -50,7 +50,8 @@ RUN = {  # what a command comes to: where that is run for real, and by which wor
     "sextant.repro": ("tests/conftest.py::twice", '"make", "repro"'),
     "dvc exp run": ("tests/conftest.py::experimented", '"dvc", "exp", "run"'),
     "dvc exp show": ("tests/test_experiments.py::shown", '"dvc", "exp", "show"'),
-    "dvc metrics diff": (KEPT, '"dvc", "metrics", "diff"'),
+    "dvc metrics diff": (SHOWN, '"dvc", "metrics", "diff"'),
+    "dvc plots diff": (SHOWN, '"dvc", "plots", "diff"'),
     "dvc push": (TEAM, '"dvc", "push"'),
     "dvc pull": (TEAM, '"dvc", "pull"'),
     "dvc remote add": (TEAM, '"make", "remote"'),

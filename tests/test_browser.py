@@ -35,7 +35,7 @@ pytestmark = [
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "SEXTANT_BROWSER=needed, and no chromium is on PATH: apt install chromium"
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield started
         started.close()
 

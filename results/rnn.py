@@ -18,7 +18,7 @@ import pandas as pd
 
 from sextant import baselines, config, files, pull, rooms, train
 from sextant.errors import UsageError, run
-from sextant.intervals import wilson
+from sextant.intervals import middle, wilson
 from sextant.tasks import forecasting
 from sextant.terminal import progress
 
@@ -109,12 +109,6 @@ def _bootstrapped(found: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def _middle(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of what a bootstrap drew."""
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return float(low), float(high)
-
-
 def _table(found: pd.DataFrame) -> list[str]:
     """Everyone's metrics on all days; the model's as mean and deviation over seeds, and what the days leave open."""
     headings = [*forecasting.METRICS, "rmse, 95 %", "coverage_90, 95 %"]
@@ -126,7 +120,7 @@ def _table(found: pd.DataFrame) -> list[str]:
         cells = [f"{one:.3f}" for one in mean]
         if len(scores) > 1:
             cells = [f"{cell} ± {deviation:.3f}" for cell, deviation in zip(cells, scores.std(), strict=True)]
-        for low, high in (_middle(drawn[str(who)]), wilson(mean["coverage_90"], days["day"].nunique())):
+        for low, high in (middle(drawn[str(who)]), wilson(mean["coverage_90"], days["day"].nunique())):
             cells.append(f"{low:.3f} to {high:.3f}")
         lines.append(f"| {who} | {' | '.join(cells)} |")
     return lines
@@ -153,7 +147,7 @@ def _in_words(found: pd.DataFrame) -> str:
         said.append(f"seed {seed}: p = {p:.2f}, {int(_held(one).sum())} of {len(one)} values held")
     drawn = _bootstrapped(found)
     less = drawn["model"] - drawn["previous_close"]
-    low, high = _middle(less)
+    low, high = middle(less)
     return (
         f"RMSE of the model less that of previous_close on the same days: 95 % from {low:+.3f} to {high:+.3f}."
         f" Diebold-Mariano against previous_close, and what the interval held: {'; '.join(said)}."

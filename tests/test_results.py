@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sextant.intervals import middle
 from sextant.tasks import forecasting
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +52,7 @@ def test_there_are_five_seeds_and_five_splits() -> None:
 def test_a_bootstrap_of_equal_errors_knows_the_rmse_and_of_random_ones_lies_around_it() -> None:
     drawn = RNN._bootstrapped(answered({"model": [1.0, 3.0], "previous_close": [-2.0]}))
     assert drawn["model"] == pytest.approx(np.full(RNN.DRAWS, 2.0))
-    low, high = RNN._middle(drawn["previous_close"])
+    low, high = middle(drawn["previous_close"])
     assert 1 < low < 2 < high < 3
 
 

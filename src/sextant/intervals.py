@@ -59,7 +59,7 @@ def interval(sample: Sample) -> tuple[float, float]:
     if sample.share is not None:
         low, high = wilson(sample.share, len(sample.groups))
         return float(low), float(high)
-    return _middle([sample.score(weights) for weights in _draws(sample.groups)])
+    return middle([sample.score(weights) for weights in _draws(sample.groups)])
 
 
 def gain(sample: Sample, other: Sample, direction: str) -> tuple[float, float, float]:
@@ -69,7 +69,7 @@ def gain(sample: Sample, other: Sample, direction: str) -> tuple[float, float, f
     def better(weights: np.ndarray) -> float:
         return sign * (sample.score(weights) - other.score(weights))
 
-    return better(np.ones(len(sample.groups))), *_middle([better(weights) for weights in _draws(sample.groups)])
+    return better(np.ones(len(sample.groups))), *middle([better(weights) for weights in _draws(sample.groups)])
 
 
 def wilson(share: Any, n: Any) -> tuple[Any, Any]:
@@ -90,6 +90,7 @@ def _draws(groups: np.ndarray) -> Any:
         yield np.bincount(rng.integers(count, size=count), minlength=count)[groups].astype(np.float64)
 
 
-def _middle(draws: list[float]) -> tuple[float, float]:
+def middle(draws: Any) -> tuple[float, float]:
+    """The middle 95 % of what a bootstrap drew; a draw that is not a number is passed over."""
     low, high = np.nanquantile(draws, (0.025, 0.975))
     return float(low), float(high)

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import resource
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -45,12 +44,8 @@ def outs(clone: Clone) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
 
 
-def test_a_second_repro_runs_no_stage_and_takes_at_most_five_seconds(copy: Clone) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_a_second_repro_runs_no_stage(copy: Clone) -> None:
     assert copy.repro() == []
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Seconds of the processor: those on the wall say as much of what else runs here.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
     assert copy.changed() == []
 
 

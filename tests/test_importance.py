@@ -117,7 +117,7 @@ def mistakes(logistic) -> tuple[figures.Table, pd.DataFrame, pd.DataFrame]:
     rows = table(seed=4)
     answers = logistic(rows)
     model = SimpleNamespace(answer=logistic)
-    return figures.tables_of("classification")(answers, rows, COLUMNS, {}, model)["mistakes"], answers, rows
+    return figures.of("classification")(answers, rows, COLUMNS, {}, model)["mistakes"], answers, rows
 
 
 def test_the_surest_mistakes_are_those_and_in_that_order(mistakes):
@@ -147,10 +147,10 @@ def test_of_a_wide_table_few_columns_are_shown():
     rows = pd.DataFrame(np.ones((7, 11)), columns=names).assign(left=[0, 1, 0, 1, 0, 1, 0])
     always = pd.DataFrame({"prediction": [1] * 7, "probability": [0.75] * 7})
     model = SimpleNamespace(answer=lambda asked: always[: len(asked)])
-    found = figures.tables_of("classification")(always, rows, columns, {}, model)["mistakes"].rows
+    found = figures.of("classification")(always, rows, columns, {}, model)["mistakes"].rows
     assert found.shape == (4, 9) and found["true left"].tolist() == [0] * 4
     right = always.assign(prediction=rows["left"])
-    assert figures.tables_of("classification")(right, rows, columns, {}, model) == {}
+    assert "mistakes" not in figures.of("classification")(right, rows, columns, {}, model)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,6 @@ def test_a_saved_model_of_a_table_is_shown_with_its_importance(classes):
     size = {"bins": 3, "embedding_size": 2, "hidden_sizes": [5], "dropout": 0.0, "bodies": 1, "members": 2}
     card = {"task": "classification", "calibration": {"temperature": 1.0}}
     model = saved.Saved(card, saved.build("ann", encoder.sizes, size), encoder)
-    shown = (model.answer(rows), rows, COLUMNS, {})
-    found = figures.of("classification")(*shown, model=model, train=rows)
-    assert list(found) == ["roc", "calibration", "confusion", "importance"]
+    found = figures.of("classification")(model.answer(rows), rows, COLUMNS, {}, model=model, train=rows)
+    assert list(found) == ["roc", "calibration", "confusion", "importance", "mistakes"]
     assert len(found["importance"].axes[0].containers[0]) == len(COLUMNS.features)
-    assert set(figures.tables_of("classification")(*shown, model=model)) == {"mistakes"}

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 DATASETS: list[str] = PARAMS["datasets"]
 MODELS: dict[str, dict[str, str]] = PARAMS["models"]
-TASKS = {model: yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text())["task"] for model in MODELS}
 SMALL = [
     *(f"reports/metrics/{model}.json" for model in MODELS),
     *(f"reports/validation/{dataset}.json" for dataset in DATASETS),
@@ -100,58 +99,77 @@ def stages(names: str, of: Iterable[str]) -> set[str]:
     return {f"{name}@{key}" for name in names.split() for key in of}
 
 
-Edit = tuple[str, Callable[[str], str], set[str]]  # the file, what becomes of it, the stages that this reaches
-EDITS: dict[str, Edit] = {
-    "report": ("src/sextant/report.py", comment, {"report"}),
-    "tracking": ("src/sextant/tracking.py", comment, set()),
-    "doctor": ("src/sextant/doctor.py", comment, set()),
-    "source": ("params.yaml", with_other("^source: .*", "source: canonical"), stages("pull", DATASETS)),
-    "seed": ("params.yaml", with_other("^seed: .*", "seed: 43"), stages("train", MODELS)),
-    "hardware": ("conf/trainer.yaml", with_other("^devices: .*", "devices: 2"), stages("train", MODELS)),
+Change = tuple[str, Callable[[str], str]]  # a file, and what becomes of it
+
+
+def of_dataset(change: Callable[[str], str], folder: str = "dataset") -> dict[str, Change]:
+    return {name: (f"conf/{folder}/{name}.yaml", change) for name in DATASETS}
+
+
+def of_model(change: Callable[[str], str]) -> dict[str, Change]:
+    return {name: (f"conf/model/{name}.yaml", change) for name in MODELS}
+
+
+# Edits of one sort, each by whose it is, and the stages of that one that it reaches.
+EDITS: dict[str, tuple[dict[str, Change], str]] = {
+    "url": (of_dataset(with_other(r"url: \S+", "url: https://example.org/x")), "pull"),
+    "suite": (of_dataset(comment, "expectations"), "validate"),
+    "split": (of_dataset(with_other(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123")), "prepare"),
+    "gate": (of_model(with_other("margin: .*", "margin: 0.0123")), "register"),
+    "optimizer": (of_model(with_other(r"  lr: \d\S*", "  lr: 0.0123")), "train"),
+    "comment": (of_model(comment), ""),
+    "other budget": (of_model(with_other("^  full:.*", r"\g<0> # more")), ""),
+    "code": (
+        {name: (f"src/sextant/models/{line['family']}.py", comment) for name, line in MODELS.items()},
+        "train evaluate register",
+    ),
 }
-for name in DATASETS:
-    conf = f"conf/dataset/{name}.yaml"
-    url = with_other(r"url: \S+", "url: https://example.org/x")
-    EDITS |= {
-        f"{name} url": (conf, url, stages("pull", [name])),
-        f"{name} split": (conf, with_other(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123"), stages("prepare", [name])),
-        f"{name} suite": (f"conf/expectations/{name}.yaml", comment, stages("validate", [name])),
-    }
-for name, line in MODELS.items():
-    conf, code = f"conf/model/{name}.yaml", f"src/sextant/models/{line['family']}.py"
-    kin = [other for other in MODELS if MODELS[other]["family"] == line["family"]]
-    EDITS |= {
-        f"{name} gate": (conf, with_other("margin: .*", "margin: 0.0123"), stages("register", [name])),
-        f"{name} optimizer": (conf, with_other(r"  lr: \d\S*", "  lr: 0.0123"), stages("train", [name])),
-        f"{name} comment": (conf, comment, set()),
-        f"{name} other budget": (conf, with_other("^  full:.*", r"\g<0> # more"), set()),
-        f"{name} code": (code, comment, stages("train evaluate register", kin)),
-        f"{name} figure": (f"src/sextant/figures/{TASKS[name]}.py", comment, stages("evaluate", MODELS)),
-        f"{name} baseline": (f"src/sextant/baselines/{TASKS[name]}.py", comment, stages("evaluate register", MODELS)),
-    }
+# Edits of what is everybody's, and all stages that they reach.
+COMMON: dict[str, tuple[Change, set[str]]] = {
+    "report": (("src/sextant/report.py", comment), {"report"}),
+    "tracking": (("src/sextant/tracking.py", comment), set()),
+    "doctor": (("src/sextant/doctor.py", comment), set()),
+    "source": (("params.yaml", with_other("^source: .*", "source: canonical")), stages("pull", DATASETS)),
+    "seed": (("params.yaml", with_other("^seed: .*", "seed: 43")), stages("train", MODELS)),
+    "hardware": (("conf/trainer.yaml", with_other("^devices: .*", "devices: 2")), stages("train", MODELS)),
+    "figure": (("src/sextant/figures/mapping.py", comment), stages("evaluate", MODELS)),
+    "baseline": (("src/sextant/baselines/stars.py", comment), stages("evaluate register", MODELS)),
+}
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_an_edit_reaches_the_stages_that_read_it_and_no_other(
-    copy: Clone, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(copy.path)
-    file, edit, expected = EDITS[name]
-    path = copy.path / file
-    before = path.read_text()
-    path.write_text(edit(before))
+def reached(clone: Clone, *changes: Change) -> dict[str, set[str]]:
+    """By stage the files whose change reaches it, as DVC sees it while the changes are made."""
+    before = {file: (clone.path / file).read_text() for file, _ in changes}
     try:
-        with Repo() as repo:
-            assert set(repo.status()) == expected
+        for file, change in changes:
+            (clone.path / file).write_text(change(before[file]))
+        with Repo(str(clone.path)) as repo:
+            found = repo.status()
     finally:
-        path.write_text(before)
+        for file, text in before.items():
+            (clone.path / file).write_text(text)
+    return {stage: {file for why in reasons for file in why["changed deps"]} for stage, reasons in found.items()}
+
+
+@pytest.mark.parametrize("sort", EDITS)
+def test_an_edit_reaches_the_stages_that_read_it_and_no_other(copy: Clone, sort: str) -> None:
+    """All of a sort at once: each stage must be reached by its own and by nothing else."""
+    changes, names = EDITS[sort]
+    expected = {stage: {file} for owner, (file, _) in changes.items() for stage in stages(names, [owner])}
+    assert reached(copy, *changes.values()) == expected
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_an_edit_of_what_is_everybodys_reaches_all_that_read_it(copy: Clone, name: str) -> None:
+    change, expected = COMMON[name]
+    assert set(reached(copy, change)) == expected
 
 
 # --- edits run, and DVC's tables of them ------------------------------------------------------------------------------
 
 
-def edit(clone: Clone, *names: str) -> None:
-    for file, change, _ in (EDITS[name] for name in names):
+def edit(clone: Clone, *changes: Change) -> None:
+    for file, change in changes:
         (clone.path / file).write_text(change((clone.path / file).read_text()))
 
 
@@ -166,13 +184,13 @@ def test_edits_rerun_what_they_must_and_come_to_the_same_bytes(road: Clone) -> N
     before, judged = outs(road), road.read_json("reports/decisions/ann.json")
 
     # A new address brings the same file, a new gate judges nothing twice, a new page shows the same.
-    edit(road, "churn url", "ann gate", "report")
+    edit(road, EDITS["url"][0]["churn"], EDITS["gate"][0]["ann"], COMMON["report"][0])
     assert sorted(road.repro()) == ["pull@churn", "register@ann", "report"]
     assert outs(road) == before
     assert road.read_json("reports/decisions/ann.json") == judged and len(road.versions()) == 1
 
     # A comment in a family trains again, and since the same bytes come out, the page is not drawn again.
-    edit(road, "ann code")
+    edit(road, EDITS["code"][0]["ann"])
     assert road.repro() == ["train@ann", "evaluate@ann", "register@ann"]
     assert outs(road) == before
     tracked = ["conf/dataset/churn.yaml", "conf/model/ann.yaml", "dvc.lock", "src/sextant/models/ann.py"]

@@ -14,7 +14,7 @@ from .files import needed, write_json, written_whole
 from .terminal import Progress
 
 TOLERANCE = 1e-6  # another CPU or a GPU rounds otherwise; the same one does not
-STEPS = 6  # to tell progress by, beside one for each baseline
+STEPS = 5  # to tell progress by, beside one for each baseline
 
 
 def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> None:
@@ -96,12 +96,10 @@ def main(argv: list[str]) -> None:
         found, answers = evaluate(model, parts, progress.step)
         shown = (answers.pop("model"), parts["test"], model.encoder.columns, answers)
         besides = {"model": model, "train": parts["train"], "val": parts["val"]}
-        drawn = {
-            "curve": figures.learning_curve(pd.read_csv(needed(curves))),
-            **rooms.call(figures.of(model.card["task"]), *shown, **besides),
-        }
-        progress.step()
-        told = rooms.call(figures.tables_of(model.card["task"]), *shown, **besides)
+        looked_at = rooms.call(figures.of(model.card["task"]), *shown, **besides)
+        told = {title: table for title, table in looked_at.items() if isinstance(table, figures.Table)}
+        drawn = {"curve": figures.learning_curve(pd.read_csv(needed(curves)))}
+        drawn |= {title: figure for title, figure in looked_at.items() if not isinstance(figure, figures.Table)}
         progress.step()
         with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
             folder.mkdir()

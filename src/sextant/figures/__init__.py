@@ -62,18 +62,6 @@ TOLD = "told:"  # how the id of a place begins that says something under the poi
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 
-def of(task: str) -> Callable[..., dict[str, Figure]]:
-    """What draws the figures of a task; raises UsageError for a task that has none."""
-    found: Callable[..., dict[str, Figure]] = rooms.module("figures", task).figures
-    return found
-
-
-def tables_of(task: str) -> Callable[..., dict[str, "Table"]]:
-    """What writes the tables of a task, from the same as its figures; a task without says none."""
-    found = getattr(rooms.module("figures", task), "tables", None)
-    return found if found is not None else lambda answers, rows, columns, baselines: {}
-
-
 @dataclass(frozen=True)
 class Table:
     """What is read and not seen: a title, one sentence of what it shows, and the rows as they are to be read."""
@@ -87,6 +75,12 @@ class Table:
         cells = self.rows.astype(object).where(self.rows.notna(), None)
         data = [[x.item() if isinstance(x, np.generic) else x for x in row] for row in cells.to_numpy()]
         return {"title": self.title, "says": self.says, "columns": list(map(str, self.rows.columns)), "data": data}
+
+
+def of(task: str) -> Callable[..., dict[str, Figure | Table]]:
+    """What draws the figures of a task and writes its tables; raises UsageError for a task that has none."""
+    found: Callable[..., dict[str, Figure | Table]] = rooms.module("figures", task).figures
+    return found
 
 
 def in_style(draw: Draw) -> Draw:
@@ -118,10 +112,10 @@ def short(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
-def tell(axes: Axes, corners: Sequence[tuple[float, float]], words: str, transform: Any = None) -> None:
-    """Let the polygon with these corners say `words` under the pointer; it is not seen."""
+def tell(axes: Axes, x: tuple[float, float], y: tuple[float, float], words: str, transform: Any = None) -> None:
+    """Let the rectangle between two x and two y say `words` under the pointer; it is not seen."""
     look: dict[str, Any] = {"transform": transform or axes.transData, "alpha": 0, "zorder": 9, "clip_on": False}
-    place = Polygon(np.asarray(corners), closed=True, **look)
+    place = Polygon([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])], closed=True, **look)
     place.set_gid(TOLD + words)
     axes.add_artist(place)
 
@@ -134,9 +128,7 @@ def tell_along(axes: Axes, x: Any, columns: Mapping[str, Any], name: str, form: 
     edges[0], edges[-1] = edges[0] - span / 40, edges[-1] + span / 40
     for i, label in enumerate(labels):
         values = ", ".join(f"{key} {np.asarray(of)[i]:{form}}" for key, of in columns.items())
-        low, high = edges[i : i + 2]
-        corners = [(low, 0.0), (high, 0.0), (high, 1.0), (low, 1.0)]
-        tell(axes, corners, f"{name} {label}: {values}", axes.get_xaxis_transform())
+        tell(axes, (edges[i], edges[i + 1]), (0, 1), f"{name} {label}: {values}", axes.get_xaxis_transform())
 
 
 @in_style

@@ -53,9 +53,8 @@ def figure(rises: pd.DataFrame, metric: str) -> Figure:
     axes.set(xlabel=f"rise of {metric} when the column is shuffled", ylabel="column", ylim=(len(at) - 0.4, -0.6))
     axes.grid(False, axis="y")
     for i, name in enumerate(names):
-        corners = [(0, i - 0.5), (1, i - 0.5), (1, i + 0.5), (0, i + 0.5)]
         words = f"{name}: {metric} {mean[i]:+.4f}; {len(shown)} repeats from {low[i]:+.4f} to {high[i]:+.4f}"
-        tell(axes, corners, words, axes.get_yaxis_transform())
+        tell(axes, (0, 1), (i - 0.5, i + 0.5), words, axes.get_yaxis_transform())
     left_out = f" The {len(at)} of {rises.shape[1]} columns that matter most." * (len(at) < rises.shape[1])
     first = ", ".join(f"{name} {rise:.4f}" for name, rise in zip(names[:3], mean, strict=False))
     drawn.set_label(

@@ -55,9 +55,13 @@ def by_known(
     return figure
 
 
+def has_units(model: Any) -> bool:
+    return hasattr(getattr(model, "net", None), "units")
+
+
 def units(model: Any, train: pd.DataFrame) -> dict[str, Figure]:
     """The films that weigh most in the units whose weights differ most; nothing for a net without `units`."""
-    if model is None or not hasattr(model.net, "units"):
+    if not has_units(model):
         return {}
     weights = model.net.units().detach().numpy()  # (units, items)
     encoder = model.encoder
@@ -73,8 +77,7 @@ def units(model: Any, train: pd.DataFrame) -> dict[str, Figure]:
         axes.set_ylabel(f"unit {unit}", fontsize=8)
         axes.tick_params(axis="x", labelsize=8)
         for y, (item, value) in enumerate(zip(order, values, strict=True)):
-            corners = [(0.0, y - 0.4), (value, y - 0.4), (value, y + 0.4), (0.0, y + 0.4)]
-            tell(axes, corners, f"unit {unit}, {encoder.titles[item]}: {value:+.3f}")
+            tell(axes, (0, value), (y - 0.4, y + 0.4), f"unit {unit}, {encoder.titles[item]}: {value:+.3f}")
     every[-1].set_xlabel("weight of the film in the unit", fontsize=8)
     figure.align_ylabels(every)
     figure.set_label(

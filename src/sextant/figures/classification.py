@@ -4,7 +4,7 @@ Of a table also what its columns are worth to the model, and the surest mistakes
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,8 +32,8 @@ def figures(
     baselines: Mapping[str, pd.DataFrame],
     model: Any = None,
     train: Any = None,
-) -> dict[str, Figure]:
-    """The figures by name; `answers` and those of each baseline are to the same `rows`, in the same order.
+) -> dict[str, Figure | Table]:
+    """Figures and tables by name; `answers` and those of each baseline are to the same `rows`, in the same order.
 
     Those that ask the model again need `model`, and what it was trained on as `train`.
     """
@@ -42,7 +42,7 @@ def figures(
     everyone = {"model": answers, **baselines}
     asked = SimpleNamespace(columns=columns, classes=classes)  # what `score` reads of an encoder
     scores = {name: score(given, rows, asked) for name, given in everyone.items()}
-    found = {
+    found: dict[str, Figure | Table] = {
         "roc": _roc(everyone, scores, truth, classes, columns.target),
         "calibration": _calibration(everyone, scores, truth, classes, columns.target),
         "confusion": _confusion(answers, truth, classes, columns.target),
@@ -53,6 +53,7 @@ def figures(
     if hasattr(columns, "features") and model is not None:
         rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes))
         found["importance"] = _importance.figure(rises, "log loss")
+        found |= _mistakes(answers, rows, truth, classes, list(rises)[:TELLING])
     if hasattr(getattr(model, "net", None), "grad_cam"):
         found["grad_cam"] = _pictures.grad_cam(model, rows, answers, own, columns.target)
     if hasattr(getattr(model, "net", None), "augment"):
@@ -60,22 +61,19 @@ def figures(
     return found
 
 
-def tables(
-    answers: pd.DataFrame, rows: pd.DataFrame, columns: Any, baselines: Mapping[str, pd.DataFrame], model: Any
+def _mistakes(
+    answers: pd.DataFrame, rows: pd.DataFrame, truth: pd.Series, classes: list[Any], telling: Sequence[str]
 ) -> dict[str, Table]:
-    """Of a table of columns, the rows that were answered wrongly with most certainty, where any were."""
-    truth, prediction = rows[columns.target], answers["prediction"]
+    """The rows that were answered wrongly with most certainty, where any were, in the columns that tell most."""
+    prediction = answers["prediction"]
     wrong = np.flatnonzero(prediction.to_numpy() != truth.to_numpy())
-    if not hasattr(columns, "features") or not len(wrong):
+    if not len(wrong):
         return {}
-    classes = sorted(truth.unique().tolist())
     sure = pd.Series(_given(answers, prediction, classes))
     surest = wrong[np.argsort(-sure.to_numpy()[wrong], kind="stable")][:MISTAKES]
-    rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes))
-    telling = list(rises)[:TELLING]
     found = pd.DataFrame(
         {
-            f"true {columns.target}": truth.iloc[surest].to_numpy(),
+            f"true {truth.name}": truth.iloc[surest].to_numpy(),
             "predicted": prediction.iloc[surest].to_numpy(),
             "probability": sure.iloc[surest].round(3).to_numpy(),
             **{name: _legible(rows[name]).iloc[surest].to_numpy() for name in telling},
@@ -83,7 +81,7 @@ def tables(
     )
     says = (
         f"{len(wrong):,} of {len(rows):,} test rows are mistaken; these are the {len(found)} whose wrong class was"
-        f" given most probability. Of {len(columns.features)} columns the {len(telling)} that tell the model most."
+        f" given most probability, in the {len(telling)} columns that tell the model most."
     )
     return {"mistakes": Table("The surest mistakes", says, found)}
 
@@ -164,9 +162,9 @@ def _calibration(
             below.bar(BINS[:-1], counts, width=np.diff(BINS), align="edge", color=COLORS[0], alpha=0.6)
     for place, said in told.items():
         low, high = BINS[place : place + 2]
+        words = f"probability {low:.1f} to {high:.1f} came true: {', '.join(said)}"
         for axes in (above, below):
-            corners, across = [(low, 0), (high, 0), (high, 1), (low, 1)], axes.get_xaxis_transform()
-            tell(axes, corners, f"probability {low:.1f} to {high:.1f} came true: {', '.join(said)}", across)
+            tell(axes, (low, high), (0, 1), words, axes.get_xaxis_transform())
     two = len(classes) == 2
     below.set(xlabel=f"probability given to {f'{target} = {classes[-1]}' if two else 'the predicted class'} (fraction)")
     below.set(ylabel="rows (count)")
@@ -203,9 +201,9 @@ def _confusion(answers: pd.DataFrame, truth: pd.Series, classes: list[Any], targ
             # A tint of at most 0.3, so that the ink stays readable on it in light and in dark.
             tint = 0.3 * shares[i, j]
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=COLORS[0], alpha=tint, linewidth=0))
-            corners = [(j - 0.5, i - 0.5), (j + 0.5, i - 0.5), (j + 0.5, i + 0.5), (j - 0.5, i + 0.5)]
             words = f"{counts[i, j]:,} of {counts[i].sum():,} ({shares[i, j]:.1%})"
-            tell(axes, corners, f"true {classes[i]}, predicted {classes[j]}: {words}")
+            words = f"true {classes[i]}, predicted {classes[j]}: {words}"
+            tell(axes, (j - 0.5, j + 0.5), (i - 0.5, i + 0.5), words)
     if len(classes) <= LETTERED:
         axes.set_xticks(range(len(classes)), map(str, classes))
         axes.set_yticks(range(len(classes)), map(str, classes))

@@ -162,8 +162,7 @@ def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
     for k, month in enumerate(names):
         each = ", ".join(f"{who} {days[k]:.0f}" for who, days in held.items())
         words = f"{part.name}, {month}: of {n[k]} days {each} within; by chance {low[k]:.0f} to {high[k]:.0f}"
-        left, right = place[k] - 0.5, place[k] + 0.5
-        tell(axes, [(left, 0), (right, 0), (right, 1), (left, 1)], words, axes.get_xaxis_transform())
+        tell(axes, (place[k] - 0.5, place[k] + 0.5), (0, 1), words, axes.get_xaxis_transform())
     return dict(zip(place.tolist(), names.tolist(), strict=True))
 
 

@@ -32,41 +32,25 @@ def figures(
     model: Any = None,
     train: Any = None,
     val: Any = None,
-) -> dict[str, Figure]:
-    """The figures by name; `answers` and those of each baseline are to what `rows` asks, in the same order."""
+) -> dict[str, Figure | Table]:
+    """Figures and tables by name; `answers` and those of each baseline are to what `rows` asks, in the same order."""
     liked = truth(rows, columns)[TARGET] >= columns.like
     labels = pd.DataFrame({"liked": np.where(liked, "yes", "no")})
     as_classes = {name: _classes(given) for name, given in baselines.items()}
     found = classification.figures(_classes(answers), labels, SimpleNamespace(target="liked"), as_classes)
     asked = SimpleNamespace(columns=columns)  # what `redrawn` reads of an encoder
     metrics = {"AUC": lambda given, questions: redrawn(given, questions, asked), "log loss": _log_loss(columns)}
-    return {
-        **found,
-        "known": by_known({"model": answers, **baselines}, rows, columns, metrics),
-        **units(model, train),
-        **({"free_energy": _free_energy(model, val)} if _has_energies(model) else {}),
-    }
-
-
-def tables(
-    answers: pd.DataFrame,
-    rows: pd.DataFrame,
-    columns: Any,
-    baselines: Mapping[str, pd.DataFrame],
-    model: Any = None,
-    train: Any = None,
-) -> dict[str, Table]:
-    """The tables by name, from the same as the figures."""
-    return {"completion": _completion(model, train, rows, columns)} if _has_energies(model) else {}
-
-
-def _has_energies(model: Any) -> bool:
-    return model is not None and hasattr(model.net, "free_energy")
+    found |= {"known": by_known({"model": answers, **baselines}, rows, columns, metrics), **units(model, train)}
+    if hasattr(getattr(model, "net", None), "free_energy"):
+        found["free_energy"] = _free_energy(model, val)
+        found["completion"] = _completion(model, train, rows, columns)
+    return found
 
 
 def _classes(given: pd.DataFrame) -> pd.DataFrame:
     probability = given["probability"].to_numpy()
-    return pd.DataFrame({"prediction": np.where(probability >= 0.5, "yes", "no"), "probability": probability})
+    prediction = np.where(probability >= classification.HALF, "yes", "no")
+    return pd.DataFrame({"prediction": prediction, "probability": probability})
 
 
 def _log_loss(columns: Any) -> Any:

@@ -33,29 +33,27 @@ def figures(
     baselines: Mapping[str, pd.DataFrame],
     model: Any,
     train: pd.DataFrame,
-) -> dict[str, Figure]:
-    """The figures by name; `answers` begins with those to `rows`, the test part, and `model` has drawn the map.
+) -> dict[str, Figure | Table]:
+    """Figures and tables by name; `answers` begins with those to `rows`, the test part, and `model` has drawn the map.
 
     Hits and labels are of the training rows, of which there are enough for all units; outliers are test rows.
     """
     net, own, known = model.net, answers.iloc[: len(rows)], model.answer(train)
     labels = _labelled(net, known, train[columns.target]) if columns.target else None
     typical = list(_typical(net, known, labels, train, model.encoder))
-    found = {
+    found: dict[str, Figure | Table] = {
         "u_matrix": _u_matrix(net, own, typical),
         "hits": _hits(net, known, typical),
         "components": _components(net, model.encoder),
     }
     if labels is not None:
         found["labels"] = _labels(net, labels, typical)
+    found["outliers"] = _outliers(model, own.reset_index(drop=True), rows, columns)
     return found
 
 
-def tables(
-    answers: pd.DataFrame, rows: pd.DataFrame, columns: Any, baselines: Mapping[str, pd.DataFrame], model: Any
-) -> dict[str, Table]:
+def _outliers(model: Any, own: pd.DataFrame, rows: pd.DataFrame, columns: Any) -> Table:
     """The test rows that are most unlike the rest, and in what."""
-    own = answers.iloc[: len(rows)].reset_index(drop=True)
     worst = own.sort_values("outlier_score", ascending=False, kind="stable").index[:LISTED]
     asked, found = rows.iloc[worst], own.loc[worst]
     shown = {columns.key: asked[columns.key].tolist()} if columns.key else {}
@@ -69,7 +67,7 @@ def tables(
         " Named are the columns that make most of the score: the furthest from what stands at the row's unit, measured"
         " by the spread of the training rows there."
     )
-    return {"outliers": Table("The rows most unlike the rest", says, pd.DataFrame(shown))}
+    return Table("The rows most unlike the rest", says, pd.DataFrame(shown))
 
 
 def _furthest(model: Any, rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:

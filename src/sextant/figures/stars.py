@@ -14,7 +14,7 @@ from ..saved import outputs
 from ..tasks._recommendation import CUT, truth
 from ..tasks.stars import redrawn
 from . import COLORS, INK, Table, canvas, in_style, line, tell, tell_along
-from ._recommendation import by_known, caution, places, somebody, units
+from ._recommendation import by_known, caution, has_units, places, somebody, units
 
 REASONS = 3  # films that a recommendation is owed to
 FURTHEST = 100  # films recommended
@@ -28,8 +28,8 @@ def figures(
     baselines: Mapping[str, pd.DataFrame],
     model: Any = None,
     train: Any = None,
-) -> dict[str, Figure]:
-    """The figures by name; `answers` and those of each baseline are to what `rows` asks, in the same order."""
+) -> dict[str, Figure | Table]:
+    """Figures and tables by name; `answers` and those of each baseline are to what `rows` asks, in the same order."""
     known = truth(rows, columns)
     everyone = {"model": answers, **baselines}
     asked = SimpleNamespace(columns=columns)  # what `redrawn` reads of an encoder
@@ -39,18 +39,8 @@ def figures(
         "retrieval": _retrieval(everyone, known, columns),
         **({"reconstruction": _reconstruction(model, rows, columns)} if model is not None else {}),
         **units(model, train),
+        **({"recommended": _recommended(model, rows, columns)} if has_units(model) else {}),
     }
-
-
-def tables(
-    answers: pd.DataFrame,
-    rows: pd.DataFrame,
-    columns: Any,
-    baselines: Mapping[str, pd.DataFrame],
-    model: Any = None,
-) -> dict[str, Table]:
-    """The tables by name, from the same as the figures."""
-    return {"recommended": _recommended(model, rows, columns)} if hasattr(getattr(model, "net", None), "units") else {}
 
 
 def _stars(answers: pd.DataFrame, given: np.ndarray, columns: Any) -> Figure:
@@ -132,8 +122,8 @@ def _reconstruction(model: Any, rows: pd.DataFrame, columns: Any) -> Figure:
         errors.append(f"{len(own)} {name}: RMSE {rmse:.3f}")
         axes.plot(x, found, color=COLORS[i], linestyle="", marker="o^"[i], markersize=4, alpha=0.8, label=name)
         for at, value, star in zip(x, found, given, strict=True):
-            corners = [(at + dx, value + dy) for dx, dy in ((-0.06, -0.08), (0.06, -0.08), (0.06, 0.08), (-0.06, 0.08))]
-            tell(axes, corners, f"{name}: given {star:g}, answered {value:.2f}")
+            words = f"{name}: given {star:g}, answered {value:.2f}"
+            tell(axes, (at - 0.06, at + 0.06), (value - 0.08, value + 0.08), words)
     axes.set_xticks(columns.values)
     axes.set(xlabel="stars given", ylabel="stars reconstructed")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)

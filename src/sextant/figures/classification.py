@@ -53,7 +53,7 @@ def figures(
     if hasattr(columns, "features") and model is not None:
         rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes))
         found["importance"] = _importance.figure(rises, "log loss")
-        found |= _mistakes(answers, rows, truth, classes, list(rises)[:TELLING])
+        found |= _mistakes(answers, rows, truth, classes, list(map(str, rises))[:TELLING])
     if hasattr(getattr(model, "net", None), "grad_cam"):
         found["grad_cam"] = _pictures.grad_cam(model, rows, answers, own, columns.target)
     if hasattr(getattr(model, "net", None), "augment"):

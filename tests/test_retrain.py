@@ -3,7 +3,6 @@
 import json
 import random
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -231,10 +230,8 @@ def test_retraining_played(tmp_path: Path) -> None:
     team.clone.commit("first training")
     assert team.clean()
 
-    # Nothing new ends in seconds.
-    started = time.monotonic()
+    # Nothing new runs nothing.
     code, summary, said = team.retrain(10)
-    assert time.monotonic() - started < 30
     assert summary.startswith("# Retraining: nothing new\n") and "Running stage" not in said
     assert team.clean()
 

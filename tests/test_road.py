@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
+from contextlib import chdir
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def reached(clone: Clone, *changes: Change) -> dict[str, set[str]]:
     try:
         for file, change in changes:
             (clone.path / file).write_text(change(before[file]))
-        with Repo(str(clone.path)) as repo:
+        with chdir(clone.path), Repo() as repo:
             found = repo.status()
     finally:
         for file, text in before.items():

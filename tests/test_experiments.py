@@ -77,6 +77,7 @@ def mirror(road: Clone, tmp_path: Path) -> Path:
     return folder.parent
 
 
+@pytest.mark.slow(minutes=2)
 def test_experiments_in_copies_have_their_own_values_and_move_no_champion(road: Clone, mirror: Path) -> None:
     before, lock = (road.versions(), road.champions()), (road.path / "dvc.lock").read_bytes()
     earlier = len(road.runs("sextant-ann-twin"))

@@ -65,7 +65,7 @@ def of(model: str, *datasets: str) -> list[str]:
     return [*data, *(f"{stage}@{model}" for stage in ("train", "evaluate", "register")), "report"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_three_openings_cost_what_they_must_and_no_more(road: Clone, tmp_path: Path) -> None:
     # A further model on known data: one conf, one line.
     files = add(road, "known_data", models={"churn_small": {"family": "ann", "dataset": "churn"}})

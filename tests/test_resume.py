@@ -36,7 +36,7 @@ def wait_for_checkpoints(place: Path, number: int, pipeline: subprocess.Popen[st
     return next(place.glob("*/last.ckpt")).parent
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_killed_training_goes_on_to_the_same_bytes(
     chain: Clone, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -214,7 +214,7 @@ class Team:
         return self.clone.changed() == [] and json.loads(self.clone.run("dvc", "status", "--json").stdout or "{}") == {}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 @pytest.mark.timeout(900)
 def test_retraining_played(tmp_path: Path) -> None:
     team = Team(tmp_path)

@@ -189,3 +189,15 @@ def test_the_style_leaves_the_process_as_it_was(tmp_path):
 def test_an_unknown_task_names_those_there_are():
     with pytest.raises(UsageError, match=r"unknown task `puppies`; .*figures/ has: .*classification"):
         figures.of("puppies")
+
+
+def test_the_name_of_an_axis_stays_inside_where_longer_numbers_stand_beside_it(tmp_path):
+    """Over ranges that a Boltzmann machine left: a narrower margin led to longer numbers, which pushed `loss` out."""
+    ranges = {
+        "train/loss": (-0.0178, -0.0797), "val/loss": (-0.0104, 0.0155), "val/auroc": (0.7924, 0.8148),
+        "val/accuracy": (0.8383, 0.8474), "val/log_loss": (0.3774, 0.3633),
+    }  # fmt: skip
+    curves = pd.DataFrame({"epoch": range(1, 41)} | {name: np.linspace(*ends, 40) for name, ends in ranges.items()})
+    figures.save(figures.learning_curve(curves), tmp_path / "curve.svg")
+    baseline = re.search(r"rotate\(-90 ([-\d.]+) [-\d.]+\)\">loss</text>", (tmp_path / "curve.svg").read_text())
+    assert float(baseline[1]) > 9  # points from the left edge, in letters of 10

@@ -22,7 +22,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import AutoLocator, MaxNLocator
 from PIL import Image
 
 from .. import rooms
@@ -165,6 +165,7 @@ def save(figure: Figure, path: Path) -> None:
     metadata = {"Title": title, "Description": says, "Date": None, "Creator": None}
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
+        _settle(figure)
         figure.savefig(text, format="svg", metadata=metadata)
     # What is told is told wherever it lies, under letters and lines as well: these are none of the pointer's.
     drawn = text.getvalue().replace(INK, "currentColor")
@@ -173,6 +174,20 @@ def save(figure: Figure, path: Path) -> None:
     drawn = re.sub(f'<g id="{TOLD}([^"]*)">', r'<g class="told" pointer-events="all"><title>\1</title>', drawn)
     with written_whole(path) as beside:
         beside.write_text(drawn, encoding="utf-8")
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out, and let every axis keep the number of ticks that it has then.
+
+    Else a wider margin may lead to fewer ticks with shorter labels, these to a narrower margin, and that to ticks whose
+    labels push the axis' name over the edge.
+    """
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            locator = axis.get_major_locator()
+            if isinstance(locator, AutoLocator):
+                locator.set_params(nbins=min(max(axis.get_tick_space(), 1), 9))  # as `auto` would have it
 
 
 def _lighter(png: re.Match[str]) -> str:

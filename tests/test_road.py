@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 DATASETS: list[str] = PARAMS["datasets"]
 MODELS: dict[str, dict[str, str]] = PARAMS["models"]
+TASKS = {yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text())["task"] for model in MODELS}
 SMALL = [
     *(f"reports/metrics/{model}.json" for model in MODELS),
     *(f"reports/validation/{dataset}.json" for dataset in DATASETS),
@@ -133,9 +134,12 @@ COMMON: dict[str, tuple[Change, set[str]]] = {
     "source": (("params.yaml", with_other("^source: .*", "source: canonical")), stages("pull", DATASETS)),
     "seed": (("params.yaml", with_other("^seed: .*", "seed: 43")), stages("train", MODELS)),
     "hardware": (("conf/trainer.yaml", with_other("^devices: .*", "devices: 2")), stages("train", MODELS)),
-    "figure": (("src/sextant/figures/mapping.py", comment), stages("evaluate", MODELS)),
-    "baseline": (("src/sextant/baselines/stars.py", comment), stages("evaluate register", MODELS)),
 }
+for task in sorted(TASKS):
+    COMMON |= {
+        f"{task} figure": ((f"src/sextant/figures/{task}.py", comment), stages("evaluate", MODELS)),
+        f"{task} baseline": ((f"src/sextant/baselines/{task}.py", comment), stages("evaluate register", MODELS)),
+    }
 
 
 def reached(clone: Clone, *changes: Change) -> dict[str, set[str]]:

@@ -27,7 +27,10 @@ SEEDS = (42, 43, 44, 45, 46)
 QUARTERS = pd.date_range("2015-01-01", "2016-10-01", freq="QS")
 VAL = pd.DateOffset(months=6)
 PAGE = Path(__file__).with_suffix(".md")
-DRAWS, BLOCK = 2000, 5  # of the bootstrap: how often, and days in a row, since a wild day is seldom alone
+DRAWS, BLOCK = (
+    2000,
+    5,
+)  # of the bootstrap: how often, and days in a row, since a wild day is seldom alone
 
 
 def main(argv: list[str]) -> None:
@@ -40,16 +43,22 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         pull.pull(conf, Path(place) / "raw")
         rows = kind.repair(kind.read(Path(place) / "raw", conf.columns), conf.columns)
-    walk = _collected([kind.split(before, conf.columns, split) for before, split in _quarters(rows, conf)], conf)
+    walk = _collected(
+        [kind.split(before, conf.columns, split) for before, split in _quarters(rows, conf)], conf
+    )
     january = _collected([kind.split(rows, conf.columns, conf.split)], conf)
     with files.written_whole(PAGE) as beside:
         beside.write_text(_page(walk, january), encoding="utf-8")
 
 
-def _quarters(rows: pd.DataFrame, conf: config.DatasetConf) -> Iterator[tuple[pd.DataFrame, config.DateSplit]]:
+def _quarters(
+    rows: pd.DataFrame, conf: config.DatasetConf
+) -> Iterator[tuple[pd.DataFrame, config.DateSplit]]:
     """The days up to the end of each quarter, and a split whose test part is the quarter."""
     for start in QUARTERS:
-        val, first, end = (f"{day:%Y-%m-%d}" for day in (start - VAL, start, start + pd.DateOffset(months=3)))
+        val, first, end = (
+            f"{day:%Y-%m-%d}" for day in (start - VAL, start, start + pd.DateOffset(months=3))
+        )
         split = config.DateSplit(by="dates", val_from=val, gate_from=first, test_from=first)
         yield rows[rows[conf.columns.date] < end], split
 
@@ -60,14 +69,22 @@ def _collected(runs: list[dict[str, Any]], conf: config.DatasetConf) -> pd.DataF
 
     def note(who: str, seed: int, answers: pd.DataFrame, part: pd.DataFrame, encoder: Any) -> None:
         table = dict(zip(SHOWN, forecasting.aligned(answers, part, encoder), strict=True))
-        found.append(pd.DataFrame({"who": who, "seed": seed, "day": encoder.known(part)["date"], **table}))
+        found.append(
+            pd.DataFrame({"who": who, "seed": seed, "day": encoder.known(part)["date"], **table})
+        )
 
     trainings = [(parts, seed) for parts in runs for seed in SEEDS]
     for parts, seed in progress(trainings, "results/rnn.py", "trainings"):
         model = _learnt(parts, conf, seed)
         note("model", seed, model.answer(parts["test"]), parts["test"], model.encoder)
         for name, fit in baselines.of("forecasting").items() if seed == SEEDS[0] else ():
-            note(name, seed, fit(parts["train"], conf.columns)(parts["test"]), parts["test"], model.encoder)
+            note(
+                name,
+                seed,
+                fit(parts["train"], conf.columns)(parts["test"]),
+                parts["test"],
+                model.encoder,
+            )
     return pd.concat(found, ignore_index=True)
 
 
@@ -77,7 +94,12 @@ SHOWN = ("truth", "base", "value", "lower", "upper")
 def _learnt(parts: dict[str, Any], conf: config.DatasetConf, seed: int) -> Any:
     """The model as the pipeline trains it, on these parts."""
     model = config.model(MODEL, [f"seed={seed}", "budget=standard"])
-    profile = {"kind": conf.kind, "source": conf.chosen_source, "digest": "", "layout": conf.columns.model_dump()}
+    profile = {
+        "kind": conf.kind,
+        "source": conf.chosen_source,
+        "digest": "",
+        "layout": conf.columns.model_dump(),
+    }
     with tempfile.TemporaryDirectory() as folder:
         learnt, _ = train.learn(model, parts, profile, Path(folder), lambda row: None)
     return learnt
@@ -104,7 +126,10 @@ def _bootstrapped(found: pd.DataFrame) -> dict[str, np.ndarray]:
     days = ((starts[..., None] + np.arange(BLOCK)) % n).reshape(DRAWS, -1)[:, :n]
     squares = found.assign(square=(found["truth"] - found["value"]) ** 2)
     return {
-        str(who): np.mean([np.sqrt(one["square"].to_numpy()[days].mean(1)) for _, one in own.groupby("seed")], axis=0)
+        str(who): np.mean(
+            [np.sqrt(one["square"].to_numpy()[days].mean(1)) for _, one in own.groupby("seed")],
+            axis=0,
+        )
         for who, own in squares.groupby("who", sort=False)
     }
 
@@ -119,8 +144,14 @@ def _table(found: pd.DataFrame) -> list[str]:
         mean = scores.mean()
         cells = [f"{one:.3f}" for one in mean]
         if len(scores) > 1:
-            cells = [f"{cell} ± {deviation:.3f}" for cell, deviation in zip(cells, scores.std(), strict=True)]
-        for low, high in (middle(drawn[str(who)]), wilson(mean["coverage_90"], days["day"].nunique())):
+            cells = [
+                f"{cell} ± {deviation:.3f}"
+                for cell, deviation in zip(cells, scores.std(), strict=True)
+            ]
+        for low, high in (
+            middle(drawn[str(who)]),
+            wilson(mean["coverage_90"], days["day"].nunique()),
+        ):
             cells.append(f"{low:.3f} to {high:.3f}")
         lines.append(f"| {who} | {' | '.join(cells)} |")
     return lines
@@ -128,13 +159,25 @@ def _table(found: pd.DataFrame) -> list[str]:
 
 def _by_quarter(found: pd.DataFrame) -> list[str]:
     """The model beside the known price, quarter by quarter, as means over seeds."""
-    headings = ("quarter", "days", "rmse", "rmse of previous_close", "coverage_90", "width of the interval")
+    headings = (
+        "quarter",
+        "days",
+        "rmse",
+        "rmse of previous_close",
+        "coverage_90",
+        "width of the interval",
+    )
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for name, days in found.groupby(pd.to_datetime(found["day"]).dt.to_period("Q").astype(str)):
         model, floor = days[days["who"] == "model"], days[days["who"] == "previous_close"]
         rmse = np.mean([_scores(one)["rmse"] for _, one in model.groupby("seed")])
         width = (model["upper"] - model["lower"]).mean()
-        cells = (f"{rmse:.3f}", f"{_scores(floor)['rmse']:.3f}", f"{_held(model).mean():.3f}", f"{width:.2f}")
+        cells = (
+            f"{rmse:.3f}",
+            f"{_scores(floor)['rmse']:.3f}",
+            f"{_held(model).mean():.3f}",
+            f"{width:.2f}",
+        )
         lines.append(f"| {name} | {len(floor)} | {' | '.join(cells)} |")
     return lines
 
@@ -142,7 +185,10 @@ def _by_quarter(found: pd.DataFrame) -> list[str]:
 def _in_words(found: pd.DataFrame) -> str:
     said = []
     for seed, one in found[found["who"] == "model"].groupby("seed"):
-        errors, floor = (one["truth"] - one["value"]).to_numpy(), (one["truth"] - one["base"]).to_numpy()
+        errors, floor = (
+            (one["truth"] - one["value"]).to_numpy(),
+            (one["truth"] - one["base"]).to_numpy(),
+        )
         p = forecasting.diebold_mariano(errors, floor)
         said.append(f"seed {seed}: p = {p:.2f}, {int(_held(one).sum())} of {len(one)} values held")
     drawn = _bootstrapped(found)

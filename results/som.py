@@ -18,7 +18,12 @@ from sextant.errors import UsageError, run
 from sextant.terminal import progress
 
 SALTS = range(5)
-SHARES = {"train": 0.7, "val": 0.1, "gate": 0.0, "test": 0.2}  # nothing is registered here, so no gate part
+SHARES = {
+    "train": 0.7,
+    "val": 0.1,
+    "gate": 0.0,
+    "test": 0.2,
+}  # nothing is registered here, so no gate part
 AUROC = "outlier_auroc"
 PAGE = Path(__file__).with_suffix(".md")
 OVERRIDES = ["source=mirror", "budget=standard"]
@@ -32,21 +37,33 @@ def rows(conf: config.DatasetConf) -> Any:
         return kind.repair(kind.read(Path(place) / "raw", conf.columns), conf.columns)
 
 
-def scored(conf: config.ModelConf, data: config.DatasetConf, raw: Any, salt: int) -> dict[tuple[str, str], dict]:
+def scored(
+    conf: config.ModelConf, data: config.DatasetConf, raw: Any, salt: int
+) -> dict[tuple[str, str], dict]:
     """The scores of the map and its baselines on the training and the held out rows of one split."""
     kind = rooms.module("data", data.kind)
     split = data.split.model_copy(update={"salt": salt, "shares": config.Shares(**SHARES)})
     parts = kind.split(raw, data.columns, split)
-    profile = {"kind": data.kind, "source": data.chosen_source, "digest": "", "layout": data.columns.model_dump()}
+    profile = {
+        "kind": data.kind,
+        "source": data.chosen_source,
+        "digest": "",
+        "layout": data.columns.model_dump(),
+    }
     with tempfile.TemporaryDirectory() as folder:
         model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
     answers = {"som": model.answer}
     for name, fit in baselines.of(conf.task).items():
-        answers[name] = rooms.call(fit, parts["train"], data.columns, encoder=model.encoder, net=conf.net)
+        answers[name] = rooms.call(
+            fit, parts["train"], data.columns, encoder=model.encoder, net=conf.net
+        )
     found: dict[tuple[str, str], dict] = {}
     for part, said in (("train", "training rows"), ("test", "held out")):
         asked = model.questions(parts[part])
-        found |= {(name, said): model.score(answer(asked), parts[part]) for name, answer in answers.items()}
+        found |= {
+            (name, said): model.score(answer(asked), parts[part])
+            for name, answer in answers.items()
+        }
     return found
 
 
@@ -81,7 +98,9 @@ def page(conf: config.ModelConf, each: list[dict[tuple[str, str], dict]]) -> str
             cells.append(f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" if known else "–")
         if set(cells) != {"–"}:
             lines.append(f"| {name} | {part} | {' | '.join(cells)} |")
-    apart = [found["som", "held out"][AUROC] - found["knn_distance", "held out"][AUROC] for found in each]
+    apart = [
+        found["som", "held out"][AUROC] - found["knn_distance", "held out"][AUROC] for found in each
+    ]
     low, high = paired(apart, SHARES["test"] / SHARES["train"])
     lines += [
         "",
@@ -104,7 +123,10 @@ def main(argv: list[str]) -> None:
     conf = config.model("som", OVERRIDES)
     data = config.dataset(conf.dataset, OVERRIDES)
     raw = rows(data)
-    text = page(conf, [scored(conf, data, raw, salt) for salt in progress(SALTS, "results/som.py", "splits")])
+    text = page(
+        conf,
+        [scored(conf, data, raw, salt) for salt in progress(SALTS, "results/som.py", "splits")],
+    )
     with files.written_whole(PAGE) as beside:
         beside.write_text(text, encoding="utf-8")
     print(text)

@@ -91,23 +91,33 @@ class Clone:
             "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
         }  # fmt: skip
 
-    def run(self, *words: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, code: int | None = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone; its exit code must be `code` (None: any)."""
-        done = subprocess.run(words, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1500)
+        done = subprocess.run(
+            words, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1500
+        )
         if code is not None:
             assert done.returncode == code, (
                 f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
             )
         return done
 
-    def stage(self, name: str, *words: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def stage(
+        self, name: str, *words: str, code: int | None = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a stage by hand: `python -m sextant.<name>`."""
         return self.run(sys.executable, "-m", f"sextant.{name}", *words, code=code, **env)
 
     def repro(self, *words: str, code: int | None = 0, **env: str) -> list[str]:
         """`dvc repro`; the names of the stages that ran."""
         done = self.run("dvc", "repro", *words, code=code, **env)
-        return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage '")]
+        return [
+            line.split("'")[1]
+            for line in done.stdout.splitlines()
+            if line.startswith("Running stage '")
+        ]
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace the one `old` in a file by `new`."""
@@ -143,13 +153,17 @@ class Clone:
         pairs = "SELECT key, value FROM {} WHERE run_uuid = ?"
         words = ("params", "tags")
         return [
-            {"id": run, "status": status} | {k: v for word in words for k, v in self.ask(pairs.format(word), run)}
+            {"id": run, "status": status}
+            | {k: v for word in words for k, v in self.ask(pairs.format(word), run)}
             for run, status in found
         ]
 
     def copy_registry(self, to: Path) -> Path:
         """A copy of the clone's database at `to`; what it says of the clone's files stays true."""
-        with closing(sqlite3.connect(self.path / "mlflow.db")) as there, closing(sqlite3.connect(to)) as here:
+        with (
+            closing(sqlite3.connect(self.path / "mlflow.db")) as there,
+            closing(sqlite3.connect(to)) as here,
+        ):
             there.backup(here)
         return to
 
@@ -157,7 +171,9 @@ class Clone:
         """The champion's version by registered model."""
         return {
             name: str(version)
-            for name, version in self.ask("SELECT name, version FROM registered_model_aliases WHERE alias = 'champion'")
+            for name, version in self.ask(
+                "SELECT name, version FROM registered_model_aliases WHERE alias = 'champion'"
+            )
         }
 
     def versions(self) -> list[tuple[str, str, bool]]:
@@ -182,7 +198,11 @@ class Clone:
 def fresh_clone(path: Path) -> Clone:
     """What git would give: the files that are tracked or would be, at `budget: smoke`, committed."""
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
@@ -205,12 +225,19 @@ def ready_environment(path: Path) -> None:
         if part.name != ".ready":
             (path / ".venv" / part.name).symlink_to(part)
     stamp = subprocess.run(
-        "cat pyproject.toml constraints.txt | cksum", shell=True, cwd=path, capture_output=True, text=True, check=True
+        "cat pyproject.toml constraints.txt | cksum",
+        shell=True,
+        cwd=path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     (path / ".venv/.ready").write_text(f"{stamp.stdout.strip()} dev\n")
 
 
-def made_once(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Clone:
+def made_once(
+    name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]
+) -> Clone:
     """A clone that `make` makes at a path, once for all workers of pytest-xdist: the first makes it, others wait."""
     base = tmp_path_factory.getbasetemp()
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 import yaml
 from conftest import ROOT
 
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
 OWN = "docs/your-data.md"
 
 
@@ -101,9 +105,15 @@ def add_lines(root: Path, lines: dict[str, Any]) -> None:
     path = root / "params.yaml"
     for key, values in lines.items():
         new = [f"- {one}" for one in values] if isinstance(values, list) else []
-        new = new or [f"{name}: {{{', '.join(f'{k}: {v}' for k, v in of.items())}}}" for name, of in values.items()]
+        new = new or [
+            f"{name}: {{{', '.join(f'{k}: {v}' for k, v in of.items())}}}"
+            for name, of in values.items()
+        ]
         content, found = re.subn(
-            rf"^{key}:.*\n", "".join([r"\g<0>", *(f"  {line}\n" for line in new)]), path.read_text(), flags=re.MULTILINE
+            rf"^{key}:.*\n",
+            "".join([r"\g<0>", *(f"  {line}\n" for line in new)]),
+            path.read_text(),
+            flags=re.MULTILINE,
         )
         assert found == 1
         path.write_text(content)

@@ -20,7 +20,13 @@ def batch_of(rows: int = ROWS, seed: int = 1) -> Batch:
 
 def net_of(numeric: int = NUMERIC, levels: tuple[int, ...] = LEVELS, dropout: float = 0.0) -> ANN:
     torch.manual_seed(3)
-    sizes = {"bins": 4, "embedding_size": 5, "hidden_sizes": [11, 13], "bodies": BODIES, "members": MEMBERS}
+    sizes = {
+        "bins": 4,
+        "embedding_size": 5,
+        "hidden_sizes": [11, 13],
+        "bodies": BODIES,
+        "members": MEMBERS,
+    }
     return ANN(numeric, levels, CLASSES, dropout=dropout, **sizes)
 
 
@@ -70,7 +76,9 @@ def test_a_larger_number_never_has_a_smaller_code():
 
 def test_edges_are_quantiles():
     found = PiecewiseLinear(2, 4, 3)
-    found.initialise(torch.stack([torch.arange(13.0), torch.arange(13.0) ** 2], 1)[torch.randperm(13)])
+    found.initialise(
+        torch.stack([torch.arange(13.0), torch.arange(13.0) ** 2], 1)[torch.randperm(13)]
+    )
     assert found.edges.tolist() == [[0, 3, 6, 9, 12], [0, 9, 36, 81, 144]]
 
 
@@ -106,7 +114,9 @@ def test_members_are_independent():
             assert moved == [i == j for i in range(BODIES * MEMBERS)]
         for shared in (parameter for layer in net.body for parameter in layer[0].parameters()):
             assert shared.grad is not None
-            assert [bool(grad.any()) for grad in shared.grad] == [i == j // MEMBERS for i in range(BODIES)]
+            assert [bool(grad.any()) for grad in shared.grad] == [
+                i == j // MEMBERS for i in range(BODIES)
+            ]
 
 
 def test_the_loss_is_the_mean_of_the_members_losses():
@@ -133,10 +143,26 @@ def test_one_member_is_a_plain_perceptron():
     """By hand: head(MLP(r * x)) + base."""
     torch.manual_seed(3)
     net, batch = (
-        ANN(NUMERIC, LEVELS, CLASSES, bins=4, embedding_size=5, hidden_sizes=[11], dropout=0.0, bodies=1, members=1),
+        ANN(
+            NUMERIC,
+            LEVELS,
+            CLASSES,
+            bins=4,
+            embedding_size=5,
+            hidden_sizes=[11],
+            dropout=0.0,
+            bodies=1,
+            members=1,
+        ),
         batch_of(),
     )
-    x = torch.cat([net.numbers(batch.numeric), *(e(batch.categories[:, i]) for i, e in enumerate(net.categories))], 1)
+    x = torch.cat(
+        [
+            net.numbers(batch.numeric),
+            *(e(batch.categories[:, i]) for i, e in enumerate(net.categories)),
+        ],
+        1,
+    )
     layer = net.body[0][0]
     h = F.relu(x * net.adapter[0, 0] @ layer.weight[0] + layer.bias[0, 0])
     torch.testing.assert_close(net(batch)[:, 0], h @ net.head[0, 0] + net.base[0, 0])
@@ -148,13 +174,18 @@ def test_one_member_is_a_plain_perceptron():
 def test_an_unseen_category_adds_nothing():
     """Its embedding is zero, before training and after."""
     net, batch = net_of(), batch_of()
-    batch = batch._replace(categories=torch.where(torch.rand(ROWS, 2) < 0.3, UNSEEN, batch.categories))
+    batch = batch._replace(
+        categories=torch.where(torch.rand(ROWS, 2) < 0.3, UNSEEN, batch.categories)
+    )
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, weight_decay=0.1)
     for _ in range(5):
         optimizer.zero_grad()
         net.loss(batch).backward()
         for embedding in net.categories:
-            assert not embedding.weight.grad[UNSEEN].any() and embedding.weight.grad[UNSEEN + 1 :].any()
+            assert (
+                not embedding.weight.grad[UNSEEN].any()
+                and embedding.weight.grad[UNSEEN + 1 :].any()
+            )
         optimizer.step()
     assert all(not embedding.weight[UNSEEN].any() for embedding in net.categories)
 
@@ -180,7 +211,8 @@ def test_a_class_without_a_row_begins_as_rare_and_not_as_impossible():
 def test_numbers_alone_and_categories_alone(numeric, levels):
     whole = batch_of()
     batch = whole._replace(
-        numeric=whole.numeric[:, :numeric], categories=whole.categories[:, : len(levels)].clamp(max=2)
+        numeric=whole.numeric[:, :numeric],
+        categories=whole.categories[:, : len(levels)].clamp(max=2),
     )
     net = net_of(numeric, levels)
     net.initialise(batch)

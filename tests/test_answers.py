@@ -24,7 +24,9 @@ MODELS: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "params.yaml").read_t
 @pytest.fixture(autouse=True)
 def at_the_chain(whole_chain: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the chain's folder, on a copy of its database."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{whole_chain.copy_registry(tmp_path / 'mlflow.db')}")
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", f"sqlite:///{whole_chain.copy_registry(tmp_path / 'mlflow.db')}"
+    )
     monkeypatch.chdir(whole_chain.path)
 
 
@@ -72,13 +74,17 @@ def asked(model: str, folder: Path) -> Path:
     return QUESTIONS[kind](Path("data/raw", dataset), folder)
 
 
-def test_raw_files_are_answered_from_the_command_line_as_in_python(model: str, tmp_path: Path) -> None:
+def test_raw_files_are_answered_from_the_command_line_as_in_python(
+    model: str, tmp_path: Path
+) -> None:
     question = asked(model, tmp_path / "question")
     predict.main([f"model={model}", f"input={question}", f"output={tmp_path / 'answers.csv'}"])
     found = pd.read_csv(tmp_path / "answers.csv")
     champion = sextant.load(model)
     expected = champion.predict(champion.read(question))
-    named = found.columns.difference(expected.columns)  # whose answer it is, where files are asked with
+    named = found.columns.difference(
+        expected.columns
+    )  # whose answer it is, where files are asked with
     pd.testing.assert_frame_equal(same(found.drop(columns=named)), same(expected))
     assert len(found) and found.notna().all(axis=None)
 
@@ -87,7 +93,9 @@ def test_a_served_champion_gives_the_same_answers(model: str) -> None:
     """By what MLflow's server calls for a request; tests/test_serve.py starts a real one."""
     folder = tracking.folder_of(tracking.champion_of(tracking.client(), model).model_uri)
     example = mlflow.pyfunc.load_model(str(folder)).input_example
-    body = json.dumps({"dataframe_split": json.loads(example.to_json(orient="split", date_format="iso"))})
+    body = json.dumps(
+        {"dataframe_split": json.loads(example.to_json(orient="split", date_format="iso"))}
+    )
     served = mlflow.pyfunc.load_model(str(folder))
     answer = invocations(body, "application/json", served, served.metadata.get_input_schema())
     assert answer.status == 200, answer.response

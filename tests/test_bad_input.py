@@ -24,7 +24,20 @@ import yaml
 from conftest import Clone, copied
 from PIL import Image
 
-from sextant import config, errors, evaluate, files, pin, predict, prepare, pull, register, rooms, saved, validate
+from sextant import (
+    config,
+    errors,
+    evaluate,
+    files,
+    pin,
+    predict,
+    prepare,
+    pull,
+    register,
+    rooms,
+    saved,
+    validate,
+)
 
 MODEL, DATASET = "ann", "churn"
 FILE = "Churn_Modelling.csv"
@@ -34,7 +47,9 @@ def refusal(text: str) -> str:
     """The one line in which Sextant gave up; what DVC and make add is theirs."""
     assert "Traceback" not in text, text
     notes = ("warning: ", f"{MODEL} has no champion on real data")
-    said = [line.removeprefix("sextant: ") for line in text.splitlines() if line.startswith("sextant: ")]
+    said = [
+        line.removeprefix("sextant: ") for line in text.splitlines() if line.startswith("sextant: ")
+    ]
     lines = [line for line in said if not line.startswith(notes)]
     assert len(lines) == 1, text
     return lines[0]
@@ -67,7 +82,11 @@ def renamed(path: str, name: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-PARAMS, MODEL_CONF, DATASET_CONF = "params.yaml", f"conf/model/{MODEL}.yaml", f"conf/dataset/{DATASET}.yaml"
+PARAMS, MODEL_CONF, DATASET_CONF = (
+    "params.yaml",
+    f"conf/model/{MODEL}.yaml",
+    f"conf/dataset/{DATASET}.yaml",
+)
 SUITE = f"conf/expectations/{DATASET}.yaml"
 
 CONF_FAULTS: dict[str, tuple[str, Callable[[Any], None], str]] = {
@@ -103,7 +122,9 @@ CONF_FAULTS: dict[str, tuple[str, Callable[[Any], None], str]] = {
 }  # fmt: skip
 
 
-def heard(main: Callable[[list[str]], Any], capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, int]:
+def heard(
+    main: Callable[[list[str]], Any], capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[str, int]:
     """The one line and the exit code of a command, run in this process as its own would run it."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
         patch.setattr(sys, "argv", ["sextant", *words])
@@ -137,14 +158,17 @@ def test_a_conf_that_is_no_yaml_or_not_there_is_named(
     assert file in line and "is not there" in line and code == 2
 
 
-@pytest.mark.parametrize("stage", [pull, validate, prepare, pin, evaluate, register], ids=lambda stage: stage.__name__)
+@pytest.mark.parametrize(
+    "stage", [pull, validate, prepare, pin, evaluate, register], ids=lambda stage: stage.__name__
+)
 def test_an_unknown_name_on_the_command_line(
     stage: ModuleType, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = "dataset" if stage in (pull, validate, prepare, pin) else "model"
     line, code = heard(stage.main, capsys, f"{asked}=moon")
     assert re.search(
-        rf"unknown (data set|model) `moon`; params.yaml lists: {DATASET if asked == 'dataset' else MODEL}", line
+        rf"unknown (data set|model) `moon`; params.yaml lists: {DATASET if asked == 'dataset' else MODEL}",
+        line,
     )
     assert code == 2
     line, code = heard(stage.main, capsys, "moon")
@@ -215,9 +239,13 @@ def narrow() -> bytes:
 def untested(folder: Path) -> None:
     """No cat to test, neither in the archive nor in the index that says what is in it."""
     cats = "test_set/cats/"
-    members(lambda found: [found.pop(name) for name in list(found) if name.startswith(cats)])(folder)
+    members(lambda found: [found.pop(name) for name in list(found) if name.startswith(cats)])(
+        folder
+    )
     index = folder / "cats_dogs_index.csv"
-    index.write_text("".join(line for line in index.read_text().splitlines(True) if not line.startswith(cats)))
+    index.write_text(
+        "".join(line for line in index.read_text().splitlines(True) if not line.startswith(cats))
+    )
 
 
 def mojibake(folder: Path) -> None:
@@ -230,7 +258,9 @@ def first_line(text: str) -> Callable[[list[str]], None]:
 
 
 NOT_WHOLE = r"cats_dogs_128.zip is no whole zip \(.+\); pull it again, or make it anew"
-CLIMBS = f"holds '../../{CAT}', a path that climbs out of its folder; pull it again, or make it anew"
+CLIMBS = (
+    f"holds '../../{CAT}', a path that climbs out of its folder; pull it again, or make it anew"
+)
 NO_BIRDS = "class birds of training_set has no pictures; add some, or take its folder away"
 NOT_UTF_8 = r"u.item is not utf-8: byte 0x[c-f][0-9a-f] at [0-9,]+; name its encoding in the conf"
 
@@ -330,7 +360,10 @@ def brought(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path("data/raw") / name
     shutil.copytree(twins.raw(name, tmp_path_factory), folder)
     files.write_json(folder / files.RECEIPT, pull.receipt("embedded", folder))
-    files.write_json(Path(f"reports/validation/{name}.json"), {"source": "embedded", "success": True, "digest": "0"})
+    files.write_json(
+        Path(f"reports/validation/{name}.json"),
+        {"source": "embedded", "success": True, "digest": "0"},
+    )
     prepared = Path("data/prepared") / name
     prepared.mkdir(parents=True)
     (prepared / "train.parquet").write_text("of yesterday")
@@ -339,12 +372,20 @@ def brought(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def standing() -> dict[str, str]:
     """Every file that a stage was given or that an earlier one made; what a refusal leaves is below .scratch/."""
-    found = (path for place in ("data", "reports", "conf") for path in Path(place).rglob("*") if path.is_file())
+    found = (
+        path
+        for place in ("data", "reports", "conf")
+        for path in Path(place).rglob("*")
+        if path.is_file()
+    )
     return {str(path): files.sha256(path) for path in found}
 
 
 def refused_by(
-    main: Callable[[list[str]], Any], why: str | None, capsys: pytest.CaptureFixture[str], *words: str
+    main: Callable[[list[str]], Any],
+    why: str | None,
+    capsys: pytest.CaptureFixture[str],
+    *words: str,
 ) -> None:
     """Run a stage as DVC does; it says in one line why, ends with the code of bad data and harms nothing."""
     before = standing()
@@ -362,7 +403,12 @@ def test_damaged_raw_data_are_refused_by_validate(
     name, damage, why, *_ = RAW_FAULTS[case]
     damage(brought(name, tmp_path_factory))
     monkeypatch.setenv("DVC_STAGE", f"validate@{name}")
-    refused_by(validate.main, f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", capsys, f"dataset={name}")
+    refused_by(
+        validate.main,
+        f"{why}.*; `git checkout dvc.lock && dvc checkout` restores",
+        capsys,
+        f"dataset={name}",
+    )
 
 
 @pytest.mark.slow
@@ -374,7 +420,12 @@ def test_damaged_raw_data_that_validate_let_pass_are_refused_by_prepare(
     name, damage, _, why, _ = RAW_FAULTS[case]
     damage(brought(name, tmp_path_factory))
     monkeypatch.setenv("DVC_STAGE", f"prepare@{name}")
-    refused_by(prepare.main, f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", capsys, f"dataset={name}")
+    refused_by(
+        prepare.main,
+        f"{why}.*; `git checkout dvc.lock && dvc checkout` restores",
+        capsys,
+        f"dataset={name}",
+    )
 
 
 LEARNT: dict[str, tuple[str, str, dict[str, Any]]] = {  # what the encoder of a model knows of its data set
@@ -405,7 +456,10 @@ def untrained(dataset: str, model: str) -> saved.Saved:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", met_by(2))
 def test_a_question_that_is_damaged_in_the_same_way_is_refused(
-    case: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+    case: str,
+    workspace: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     name, damage, _, _, why = RAW_FAULTS[case]
     file, family, _ = LEARNT[name]
@@ -416,11 +470,15 @@ def test_a_question_that_is_damaged_in_the_same_way_is_refused(
 
 
 @pytest.mark.parametrize("model", ["rbm", "sae"])
-def test_a_user_who_is_new_and_one_who_rated_nothing_are_answered(model: str, workspace: Path) -> None:
+def test_a_user_who_is_new_and_one_who_rated_nothing_are_answered(
+    model: str, workspace: Path
+) -> None:
     """The defined fallback: by what is known of the user, and where that is nothing, as the average user."""
     rows = [(7001, 1, 5.0), (7001, 2, None), (7002, 2, None)]
     asked = pd.DataFrame(rows, columns=["user", "item", "rating"])
-    with pytest.warns(UserWarning, match="nothing is known of user 7002: answered as the average user"):
+    with pytest.warns(
+        UserWarning, match="nothing is known of user 7002: answered as the average user"
+    ):
         answers = untrained(STARS, model).predict(asked)
     assert answers["user"].tolist() == [7001, 7002] and answers["title"].tolist() == ["Film 2"] * 2
     assert answers.notna().all(axis=None)
@@ -430,7 +488,9 @@ def test_a_user_who_is_new_and_one_who_rated_nothing_are_answered(model: str, wo
 def test_a_user_with_no_ratings_is_taken_and_counted(
     workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines("u.user", lambda rows: rows.insert(943, "944|33|F|other|02139"))(brought(STARS, tmp_path_factory))
+    lines("u.user", lambda rows: rows.insert(943, "944|33|F|other|02139"))(
+        brought(STARS, tmp_path_factory)
+    )
     for stage in (validate, prepare):
         monkeypatch.setenv("DVC_STAGE", f"{stage.__name__}@{STARS}")
         stage.main([f"dataset={STARS}"])
@@ -495,8 +555,12 @@ def test_files_that_came_damaged_are_refused_by_pull(
         conf.write_text(yaml.safe_dump(changed, sort_keys=False))
     monkeypatch.setenv("SEXTANT_MIRROR", str(given))
     monkeypatch.setenv("DVC_STAGE", f"pull@{name}")
-    refused_by(pull.main, f"{why}.*; `dvc checkout` restores", capsys, f"dataset={name}", "source=mirror")
-    assert [path.name for path in Path("data/raw").iterdir()] == [name] and not list(workspace.rglob("u.item"))
+    refused_by(
+        pull.main, f"{why}.*; `dvc checkout` restores", capsys, f"dataset={name}", "source=mirror"
+    )
+    assert [path.name for path in Path("data/raw").iterdir()] == [name] and not list(
+        workspace.rglob("u.item")
+    )
 
 
 # --- in a real checkout: by DVC and by make ---------------------------------------------------------------------------
@@ -525,19 +589,31 @@ def outputs(road: Clone) -> dict[str, str]:
 
 def lasting(road: Clone) -> dict[str, Any]:
     """What no bad input may touch: registry, decisions, DVC's cache, checkpoints, and every file that git knows."""
-    tables = ("registered_models", "registered_model_aliases", "registered_model_tags", "model_versions")
+    tables = (
+        "registered_models",
+        "registered_model_aliases",
+        "registered_model_tags",
+        "model_versions",
+    )
     with closing(sqlite3.connect(road.path / "mlflow.db")) as database:
-        registry = {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+        registry = {
+            table: database.execute(f"SELECT * FROM {table}").fetchall() for table in tables
+        }
         registry["tags"] = database.execute("SELECT * FROM model_version_tags").fetchall()
     tracked = road.run("git", "ls-files", "-z").stdout.split("\0")
     return {
         "registry": registry,
         "checkpoints": sorted(
-            str(p) for p in (road.path / ".checkpoints").rglob("*") if p.is_file() and p.name != "lock"
+            str(p)
+            for p in (road.path / ".checkpoints").rglob("*")
+            if p.is_file() and p.name != "lock"
         ),
         "git": {name: digest(road.path / name) for name in tracked if name and name != "dvc.lock"},
         "commits": road.run("git", "log", "--oneline").stdout,
-        "artifacts": sorted(str(path) for path in (road.path / f"mlruns/sextant-{MODEL}-twin/models").rglob("*.json")),
+        "artifacts": sorted(
+            str(path)
+            for path in (road.path / f"mlruns/sextant-{MODEL}-twin/models").rglob("*.json")
+        ),
     }
 
 
@@ -546,7 +622,11 @@ def digest(path: Path) -> str | None:
 
 
 def cache(road: Clone) -> dict[str, int]:
-    return {str(path): path.stat().st_size for path in (road.path / ".dvc/cache/files").rglob("*") if path.is_file()}
+    return {
+        str(path): path.stat().st_size
+        for path in (road.path / ".dvc/cache/files").rglob("*")
+        if path.is_file()
+    }
 
 
 class Harmless:
@@ -621,7 +701,10 @@ def test_damaged_data_are_refused_before_anything_is_learnt(
         assert "Running stage 'prepare@" not in done.stdout
         assert files.folder_digest(road.path / f"models/{MODEL}") == trained
         (repair,) = re.findall(r"; `(.*dvc checkout)` restores [a-z ]+$", line)
-        if case in ("empty file", "duplicated keys"):  # one that pull refuses, and one that it has taken
+        if case in (
+            "empty file",
+            "duplicated keys",
+        ):  # one that pull refuses, and one that it has taken
             road.run("bash", "-c", repair)
             assert outputs(road) == outputs(Clone(whole))
             assert "dvc.lock" not in road.changed()
@@ -644,7 +727,9 @@ def test_damage_of_another_kind_as_dvc_meets_it(
     road.set(PARAMS, source="mirror", datasets=[DATASET, name])
     with harmless():
         done = road.run("dvc", "repro", f"prepare@{name}", code=None, SEXTANT_MIRROR=str(tmp_path))
-        assert re.search(f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", refusal(done.stderr))
+        assert re.search(
+            f"{why}.*; `git checkout dvc.lock && dvc checkout` restores", refusal(done.stderr)
+        )
         assert done.returncode != 0 and "exited with 12" in done.stderr
         assert "Running stage 'prepare@" not in done.stdout
     assert pull.receipt("mirror", tmp_path / "given")["files"] == pins
@@ -676,8 +761,16 @@ def pinned(road: Clone, given: Path) -> None:
             12,
             r"is not the file that .*churn.yaml pins: got .*; expected sha256 3996cd1fa372.*`make pin D",
         ),
-        ("file that is not there", 1, "cannot read .*: no such file; check that SEXTANT_MIRROR names the place"),
-        ("unreachable mirror", 1, "SEXTANT_MIRROR is `/nowhere`, but no such folder is there; mount it, or export"),
+        (
+            "file that is not there",
+            1,
+            "cannot read .*: no such file; check that SEXTANT_MIRROR names the place",
+        ),
+        (
+            "unreachable mirror",
+            1,
+            "SEXTANT_MIRROR is `/nowhere`, but no such folder is there; mount it, or export",
+        ),
         ("unset mirror", 2, "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR="),
     ],
 )
@@ -701,7 +794,8 @@ def test_a_full_disk_while_a_stage_writes(road: Clone, harmless: Callable[..., H
     with harmless(checkout=True):
         done = short_of_space(road, 500, "dvc", "repro", "-f", "-s", f"pull@{DATASET}")
         assert re.search(
-            "no space left while writing data/raw/churn.*: free some, then run the same", refusal(done.stderr)
+            "no space left while writing data/raw/churn.*: free some, then run the same",
+            refusal(done.stderr),
         )
         assert done.returncode != 0 and "`dvc checkout` restores" in done.stderr
         assert [path.name for path in (road.path / "data/raw").glob(".*.part")] == []
@@ -732,19 +826,29 @@ def short_of_space(road: Clone, kib: int, *words: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.slow
-def test_a_locked_database_stops_a_training_before_it_begins(road: Clone, harmless: Callable[..., Harmless]) -> None:
-    with harmless(checkout=True), closing(sqlite3.connect(road.path / "mlflow.db", isolation_level=None)) as other:
+def test_a_locked_database_stops_a_training_before_it_begins(
+    road: Clone, harmless: Callable[..., Harmless]
+) -> None:
+    with (
+        harmless(checkout=True),
+        closing(sqlite3.connect(road.path / "mlflow.db", isolation_level=None)) as other,
+    ):
         other.execute("BEGIN EXCLUSIVE")
         done = road.run("dvc", "repro", "-f", "-s", f"train@{MODEL}", code=None)
         other.rollback()
         line = refusal(done.stderr)
-        assert re.search(r"mlflow.db cannot be written to \(database is locked\); end the program that holds it", line)
+        assert re.search(
+            r"mlflow.db cannot be written to \(database is locked\); end the program that holds it",
+            line,
+        )
         assert "`make doctor`" in line and "`dvc checkout` restores" in line
         assert not (road.path / f"models/{MODEL}").exists()  # DVC had emptied it
 
 
 @pytest.mark.slow
-def test_a_fault_in_a_conf_stops_make_before_dvc_starts(road: Clone, harmless: Callable[..., Harmless]) -> None:
+def test_a_fault_in_a_conf_stops_make_before_dvc_starts(
+    road: Clone, harmless: Callable[..., Harmless]
+) -> None:
     road.edit(MODEL_CONF, "  dropout:", "  dropuot:")
     trained = files.folder_digest(road.path / f"models/{MODEL}")
     with harmless():

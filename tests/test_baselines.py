@@ -16,16 +16,25 @@ COLUMNS = tabular.Columns(
     key=None, target="label", ignored=[], numeric=["x", "y"], categorical=["colour"],
 )  # fmt: skip
 BASELINES = baselines.of("classification")
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read here: conftest.py hides the environment from the tests
+MIRROR = os.environ.get(
+    "SEXTANT_MIRROR"
+)  # read here: conftest.py hides the environment from the tests
 
 
 def table(classes: list[str], rows: int = 211, seed: int = 7) -> pd.DataFrame:
     """A table on which `x` and `colour` tell the class apart, up to some noise; `y` tells nothing."""
     rng = np.random.default_rng(seed)
-    label = rng.choice(len(classes), rows, p=np.arange(len(classes), 0, -1) / sum(range(len(classes) + 1)))
+    label = rng.choice(
+        len(classes), rows, p=np.arange(len(classes), 0, -1) / sum(range(len(classes) + 1))
+    )
     colour = np.array(["red", "green", "blue"])[(label + (rng.random(rows) < 0.1)) % 3]
     x = 3.0 * label + rng.normal(size=rows)
-    frame = {"x": x, "y": rng.normal(size=rows), "colour": colour.astype(object), "label": np.array(classes)[label]}
+    frame = {
+        "x": x,
+        "y": rng.normal(size=rows),
+        "colour": colour.astype(object),
+        "label": np.array(classes)[label],
+    }
     return pd.DataFrame(frame)
 
 
@@ -46,7 +55,9 @@ def test_answers_are_probabilities(name, classes):
     assert (probabilities >= 0).all() and (probabilities <= 1).all()
     if len(classes) > 2:
         each = answers[[f"probability_{label}" for label in classes]].to_numpy()
-        assert np.allclose(each.sum(axis=1), 1) and np.array_equal(each.max(axis=1), answers["probability"])
+        assert np.allclose(each.sum(axis=1), 1) and np.array_equal(
+            each.max(axis=1), answers["probability"]
+        )
     else:
         assert list(answers.columns) == ["prediction", "probability"]
         assert ((answers["probability"] > 0.5) == (answers["prediction"] == classes[-1])).all()
@@ -77,7 +88,9 @@ def test_the_label_is_not_read_and_the_rows_stay_as_they_are(name, classes):
 def test_majority_reaches_the_share_of_the_majority(classes):
     rows = table(classes)
     answers = fitted("majority", rows)(rows)
-    assert (answers["prediction"] == rows["label"]).mean() == rows["label"].value_counts(normalize=True).max()
+    assert (answers["prediction"] == rows["label"]).mean() == rows["label"].value_counts(
+        normalize=True
+    ).max()
 
 
 def test_logistic_regression_beats_the_majority_where_the_classes_can_be_told_apart(classes):
@@ -104,9 +117,13 @@ def test_unknown_is_a_level_and_a_missing_number_the_median(classes):
 
 
 def test_a_number_as_category_is_its_text():
-    train = table(["no", "yes"]).assign(colour=lambda rows: rows["colour"].map({"red": 1, "green": 2, "blue": 3}))
+    train = table(["no", "yes"]).assign(
+        colour=lambda rows: rows["colour"].map({"red": 1, "green": 2, "blue": 3})
+    )
     answer = fitted("logistic_regression", train)
-    pd.testing.assert_frame_equal(answer(train), answer(train.assign(colour=train["colour"].astype(str))))
+    pd.testing.assert_frame_equal(
+        answer(train), answer(train.assign(colour=train["colour"].astype(str)))
+    )
 
 
 def test_the_trivial_baseline_comes_first():
@@ -114,7 +131,9 @@ def test_the_trivial_baseline_comes_first():
 
 
 def test_an_unknown_task_names_those_there_are():
-    with pytest.raises(UsageError, match=r"unknown task `strawberry`; .*baselines/ has: .*classification"):
+    with pytest.raises(
+        UsageError, match=r"unknown task `strawberry`; .*baselines/ has: .*classification"
+    ):
         baselines.of("strawberry")
 
 
@@ -126,12 +145,23 @@ def test_on_the_real_table_the_baselines_are_no_weaker_than_reported():
 
     rows = pd.read_csv(Path(str(MIRROR), "churn/Churn_Modelling.csv"))
     train, test = train_test_split(rows, test_size=0.2, random_state=0)
-    left_out, categorical = ["RowNumber", "CustomerId", "Surname", "Exited"], ["Geography", "Gender"]
+    left_out, categorical = (
+        ["RowNumber", "CustomerId", "Surname", "Exited"],
+        ["Geography", "Gender"],
+    )
     numeric = [name for name in rows if name not in left_out + categorical]
-    roles = {"key": None, "target": "Exited", "ignored": [], "numeric": numeric, "categorical": categorical}
+    roles = {
+        "key": None,
+        "target": "Exited",
+        "ignored": [],
+        "numeric": numeric,
+        "categorical": categorical,
+    }
     columns = tabular.Columns(names=None, delimiter=",", unknown=None, **roles)
     answers = {name: fitted(name, train, columns)(test) for name in BASELINES}
-    accuracy = {name: (given["prediction"] == test["Exited"]).mean() for name, given in answers.items()}
+    accuracy = {
+        name: (given["prediction"] == test["Exited"]).mean() for name, given in answers.items()
+    }
     assert accuracy["majority"] == pytest.approx(0.7975, abs=5e-5)
     assert accuracy["logistic_regression"] >= 0.8105
     assert roc_auc_score(test["Exited"], answers["logistic_regression"]["probability"]) >= 0.7715

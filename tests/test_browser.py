@@ -20,7 +20,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = (1280, 390)
 PATIENCE = 180_000  # ms: beside another worker's training a browser may take long
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,7 +37,9 @@ pytestmark = [
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "SEXTANT_BROWSER=needed, and no chromium is on PATH: apt install chromium"
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield started
         started.close()
 
@@ -58,14 +62,18 @@ class Opened:
 
 
 @pytest.fixture(scope="module", params=WIDTHS)
-def opened(browser: Browser, whole_chain: Clone, request: pytest.FixtureRequest) -> Iterator[Opened]:
+def opened(
+    browser: Browser, whole_chain: Clone, request: pytest.FixtureRequest
+) -> Iterator[Opened]:
     """The page as a reader opens it from disk, on a laptop and on a phone."""
     page = browser.new_page(viewport={"width": request.param, "height": 900})
     yield Opened(page, (whole_chain.path / "reports/index.html").as_uri())
     page.close()
 
 
-def test_it_renders_without_a_word_in_the_console_or_a_request_to_anywhere(opened: Opened, whole_chain: Clone) -> None:
+def test_it_renders_without_a_word_in_the_console_or_a_request_to_anywhere(
+    opened: Opened, whole_chain: Clone
+) -> None:
     here = (whole_chain.path / "reports").as_uri()
     assert opened.told == []
     assert sorted(opened.asked) == [f"{here}/decisions.js", f"{here}/index.html"]
@@ -76,7 +84,9 @@ def test_nothing_is_wider_than_the_screen(opened: Opened) -> None:
     assert inside <= screen
 
 
-def test_the_leaderboard_has_a_row_per_model_with_its_decision(opened: Opened, models: list[str]) -> None:
+def test_the_leaderboard_has_a_row_per_model_with_its_decision(
+    opened: Opened, models: list[str]
+) -> None:
     rows = opened.page.locator(".board tbody tr")
     assert rows.locator("th").all_inner_texts() == models
     for model, said in zip(models, rows.locator("td:last-child").all_inner_texts(), strict=True):
@@ -148,7 +158,11 @@ def test_pointing_at_a_place_says_what_stands_there(opened: Opened) -> None:
 def test_axe_finds_nothing_serious(opened: Opened, scheme: Any) -> None:
     opened.page.emulate_media(color_scheme=scheme)
     found = Axe().run(opened.page).response["violations"]
-    serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+    serious = [
+        (one["id"], one["nodes"][0]["html"])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
     assert serious == []
 
 
@@ -175,7 +189,9 @@ def test_without_decisions_that_one_failed_load_is_all_that_the_console_says(
         opened = Opened(page, f"http://127.0.0.1:{server.server_port}/index.html")
         server.shutdown()
     assert [line for line in opened.told if "404" not in line] == [] and len(opened.told) == 1
-    assert page.locator(".board td:last-child").all_inner_texts() == ["not registered here"] * len(models)
+    assert page.locator(".board td:last-child").all_inner_texts() == ["not registered here"] * len(
+        models
+    )
     page.close()
 
 

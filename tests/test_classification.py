@@ -26,7 +26,9 @@ def rows(labels: Any) -> pd.DataFrame:
     return pd.DataFrame({COLUMNS.target: labels})
 
 
-def outputs(classes: int, n: int = 211, scale: float = 1.0, seed: int = 7) -> tuple[dict[str, torch.Tensor], Any]:
+def outputs(
+    classes: int, n: int = 211, scale: float = 1.0, seed: int = 7
+) -> tuple[dict[str, torch.Tensor], Any]:
     """Logits that are right about the odds up to `scale`, and the labels drawn from these odds."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, classes, generator=generator, dtype=torch.float64)
@@ -35,7 +37,9 @@ def outputs(classes: int, n: int = 211, scale: float = 1.0, seed: int = 7) -> tu
 
 
 def loss(found: dict[str, torch.Tensor], batch: Any, temperature: float) -> float:
-    summed = F.cross_entropy(found["logits"].double() / temperature, batch.target, reduction="sum").item()
+    summed = F.cross_entropy(
+        found["logits"].double() / temperature, batch.target, reduction="sum"
+    ).item()
     return summed + (1 / temperature - 1) ** 2 / 2
 
 
@@ -66,7 +70,9 @@ def test_no_other_temperature_in_its_range_is_better(classes, n, magnitude, seed
 @pytest.mark.parametrize("scale", [0.5, 2.0, 7.0])
 def test_louder_logits_have_a_higher_temperature_in_the_same_measure(scale):
     """But for the one row's weight of the doubt."""
-    quiet, loud = (task.calibrate(*outputs(3, n=2003, scale=s))["temperature"] for s in (1.0, scale))
+    quiet, loud = (
+        task.calibrate(*outputs(3, n=2003, scale=s))["temperature"] for s in (1.0, scale)
+    )
     assert loud == pytest.approx(scale * quiet, rel=0.02)
 
 
@@ -81,7 +87,9 @@ def test_rows_that_are_all_right_are_no_proof_of_certainty(n):
 def test_calibration_changes_no_prediction():
     found, batch = outputs(3, scale=5.0)
     calibrated = task.answers(found, None, encoder(THREE), task.calibrate(found, batch))
-    assert calibrated["prediction"].equals(task.answers(found, None, encoder(THREE), {})["prediction"])
+    assert calibrated["prediction"].equals(
+        task.answers(found, None, encoder(THREE), {})["prediction"]
+    )
 
 
 def test_the_calibration_is_json_with_nine_digits():
@@ -99,7 +107,9 @@ def test_two_classes_on_paper():
     assert answers["prediction"].tolist() == [1, 0]
     assert answers["probability"].tolist() == pytest.approx([0.75, 0.25])
     cooler = task.answers(found, None, encoder(TWO), {"temperature": 2.0})
-    assert cooler["probability"].tolist() == pytest.approx([3**0.5 / (1 + 3**0.5), 1 / (1 + 3**0.5)])
+    assert cooler["probability"].tolist() == pytest.approx(
+        [3**0.5 / (1 + 3**0.5), 1 / (1 + 3**0.5)]
+    )
 
 
 def test_three_classes_on_paper():
@@ -137,7 +147,9 @@ def test_the_metrics_are_those_of_scikit_learn(classes):
             "accuracy": metrics.accuracy_score(truth, answers["prediction"]),
             "auroc": each[1] if two else np.mean(each),
             "log_loss": metrics.log_loss(truth, probs, labels=classes),
-            "brier": metrics.brier_score_loss(truth, probs[:, 1]) if two else ((probs - onehot) ** 2).sum(1).mean(),
+            "brier": metrics.brier_score_loss(truth, probs[:, 1])
+            if two
+            else ((probs - onehot) ** 2).sum(1).mean(),
         },
         abs=1e-12,
     )
@@ -161,13 +173,18 @@ def test_the_best_and_the_worst_there_can_be(classes):
     assert best == pytest.approx({"accuracy": 1, "auroc": 1, "log_loss": 0, "brier": 0})
     worst = task.score(task.as_answers(wrong, classes), truth, encoder(classes))
     assert worst["accuracy"] == 0 and worst["brier"] == (1 if len(classes) == 2 else 2)
-    assert worst["log_loss"] == pytest.approx(-np.log(1e-15))  # and not infinity, which no table holds
+    assert worst["log_loss"] == pytest.approx(
+        -np.log(1e-15)
+    )  # and not infinity, which no table holds
 
 
 def test_metrics_and_order_of_the_rows():
     found, batch = outputs(3)
     order = np.random.default_rng(3).permutation(211)
-    answers, truth = task.as_answers(found["logits"].softmax(1).numpy(), THREE), rows([THREE[i] for i in batch.target])
+    answers, truth = (
+        task.as_answers(found["logits"].softmax(1).numpy(), THREE),
+        rows([THREE[i] for i in batch.target]),
+    )
     assert task.score(answers.iloc[order], truth.iloc[order], encoder(THREE)) == pytest.approx(
         task.score(answers, truth, encoder(THREE))
     )

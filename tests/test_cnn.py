@@ -39,16 +39,27 @@ LIVELY: dict[str, Any] = {
 
 
 def net(
-    channels: int = 3, classes: int = 2, widths: Any = (5, 7, 11), stride: int = 1, size: int = 17, **how: Any
+    channels: int = 3,
+    classes: int = 2,
+    widths: Any = (5, 7, 11),
+    stride: int = 1,
+    size: int = 17,
+    **how: Any,
 ) -> CNN:
     torch.manual_seed(0)
     mean, std = [0.4, 0.5, 0.6][:channels], [0.2, 0.25, 0.3][:channels]
-    return CNN(channels, size, classes, mean, std, widths=list(widths), stride=stride, **LIVELY | how)
+    return CNN(
+        channels, size, classes, mean, std, widths=list(widths), stride=stride, **LIVELY | how
+    )
 
 
-def batch(rows: int = 13, channels: int = 3, side: int = 17, classes: int = 2, seed: int = 1) -> Batch:
+def batch(
+    rows: int = 13, channels: int = 3, side: int = 17, classes: int = 2, seed: int = 1
+) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    image = torch.randint(0, 256, (rows, channels, side, side), generator=generator, dtype=torch.uint8)
+    image = torch.randint(
+        0, 256, (rows, channels, side, side), generator=generator, dtype=torch.uint8
+    )
     return Batch(image, torch.arange(rows) % classes)
 
 
@@ -69,18 +80,29 @@ RISING = torch.arange(1.0, 10).view(1, 1, 3, 3)
 
 def test_a_convolution_by_hand():
     """1 to 9 in a square, each place replaced by the sum of its neighbourhood; nothing lies beyond the rim."""
-    assert plain(convolution(1, 1))(RISING)[0, 0].tolist() == [[12, 21, 16], [27, 45, 33], [24, 39, 28]]
+    assert plain(convolution(1, 1))(RISING)[0, 0].tolist() == [
+        [12, 21, 16],
+        [27, 45, 33],
+        [24, 39, 28],
+    ]
     assert plain(convolution(1, 1, stride=2))(RISING)[0, 0].tolist() == [[12, 16], [24, 28]]
     assert plain(convolution(1, 1))(-RISING).abs().max() == 0  # ReLU
 
 
 def test_a_residual_pair_adds_to_what_it_gets():
     twice = [[105, 154, 115], [168, 245, 182], [135, 196, 145]]  # the sums of the sums above
-    assert plain(Residual(1))(RISING)[0, 0].tolist() == (torch.tensor(twice) + RISING[0, 0]).tolist()
+    assert (
+        plain(Residual(1))(RISING)[0, 0].tolist() == (torch.tensor(twice) + RISING[0, 0]).tolist()
+    )
 
 
 @settings(max_examples=25, deadline=None)
-@given(side=st.integers(1, 13), stride=st.integers(1, 4), n_in=st.integers(1, 5), n_out=st.integers(1, 5))
+@given(
+    side=st.integers(1, 13),
+    stride=st.integers(1, 4),
+    n_in=st.integers(1, 5),
+    n_out=st.integers(1, 5),
+)
 def test_a_convolution_is_the_sum_over_its_window(side, stride, n_in, n_out):
     generator = torch.Generator().manual_seed(side)
     x = torch.randn(2, n_in, side, side, generator=generator)
@@ -177,14 +199,21 @@ def test_a_turned_disc_is_the_disc(angle):
 def test_light_moves_every_place_alike():
     grey = torch.full((23, 3, 7, 7), 0.5)
     seen = net(**STILL | {"light": 0.3, "colour": 0.2}).augment(grey)
-    assert torch.allclose(seen, seen[:, :, :1, :1].expand_as(seen)) and (seen - 0.5).abs().max() <= 0.31
+    assert (
+        torch.allclose(seen, seen[:, :, :1, :1].expand_as(seen))
+        and (seen - 0.5).abs().max() <= 0.31
+    )
     assert seen[:, 0, 0, 0].unique().numel() == 23  # each picture its own
 
 
 def test_training_looks_askew_and_scoring_does_not():
     model, rows = net(), batch()
     model.eval()
-    assert model.loss(rows) == F.cross_entropy(model(rows.image.float() / 255), rows.target) == model.loss(rows)
+    assert (
+        model.loss(rows)
+        == F.cross_entropy(model(rows.image.float() / 255), rows.target)
+        == model.loss(rows)
+    )
     model.train()
     torch.manual_seed(3)
     first = model.loss(rows)
@@ -242,7 +271,9 @@ def test_grad_cam_is_what_autograd_makes_of_its_definition(classes):
         (gradient,) = torch.autograd.grad(score, stage, retain_graph=True)
         by_hand = (gradient[row].mean((1, 2))[:, None, None] * stage[row]).sum(0).relu()
         assert torch.allclose(maps[row, label], by_hand, atol=1e-7)
-    assert maps.shape == (3, classes, 4, 4) and maps.min() == 0 < maps.max() and not maps.requires_grad
+    assert (
+        maps.shape == (3, classes, 4, 4) and maps.min() == 0 < maps.max() and not maps.requires_grad
+    )
 
 
 def test_grad_cam_heeds_nothing_that_no_probability_depends_on():
@@ -264,14 +295,18 @@ def test_grad_cam_finds_the_corner_that_the_class_is_told_by():
     image[..., 10:, :6] = 255
     dark, bright = model.grad_cam(Batch(image, torch.ones(1, dtype=torch.int64)))[0]
     assert dark.max() == 0 and bright[4:, :4].max() == bright.max() > 0
-    assert bright[0].max() == bright[:, 7].max() == 0  # the far sides, beyond the reach of the convolutions
+    assert (
+        bright[0].max() == bright[:, 7].max() == 0
+    )  # the far sides, beyond the reach of the convolutions
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------
 
 
 def test_pieces_of_large_pictures_are_small():
-    rows = Batch(torch.zeros(1000, 3, 64, 64, dtype=torch.uint8), torch.zeros(1000, dtype=torch.int64))
+    rows = Batch(
+        torch.zeros(1000, 3, 64, 64, dtype=torch.uint8), torch.zeros(1000, dtype=torch.int64)
+    )
     sizes = [len(piece.image) for piece in saved.pieces(rows)]
     assert sum(sizes) == 1000 and max(sizes) * 3 * 64 * 64 <= saved.NUMBERS_AT_ONCE
     narrow = Batch(torch.zeros(9000, 7), torch.zeros(9000, dtype=torch.int64))
@@ -292,7 +327,9 @@ def test_bfloat16_answers_are_near():
 def test_every_parameter_learns():
     model = net().train()
     model.loss(batch()).backward()
-    assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
 
 
 def test_the_groups_hold_every_parameter_once_and_decay_the_weights_alone():
@@ -301,7 +338,9 @@ def test_the_groups_hold_every_parameter_once_and_decay_the_weights_alone():
     held = [id(p) for group in (weights, others) for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
     assert others["weight_decay"] == 0 and "weight_decay" not in weights
-    assert {p.ndim for p in weights["params"]} == {2, 4} and {p.ndim for p in others["params"]} == {1}
+    assert {p.ndim for p in weights["params"]} == {2, 4} and {p.ndim for p in others["params"]} == {
+        1
+    }
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -318,8 +357,17 @@ def test_eight_pictures_are_learnt_by_heart(classes):
 
 def test_the_same_seed_gives_the_same_net_and_it_comes_back_as_it_was_saved():
     one, other = net(), net()
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
-    sizes = {"channels": 3, "classes": 2, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3], "size": 17}
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+    sizes = {
+        "channels": 3,
+        "classes": 2,
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.25, 0.3],
+        "size": 17,
+    }
     built = saved.build("cnn", sizes, {"widths": [5, 7, 11], "stride": 1, **LIVELY})
     built.load_state_dict({name: t.contiguous() for name, t in one.state_dict().items()})
     rows = batch()
@@ -338,7 +386,8 @@ def test_a_net_that_can_be_made_can_look_and_a_deeper_one_is_refused(stages, str
                 deep.body(torch.empty(2, 3, size, size))
             except RuntimeError:
                 with pytest.raises(
-                    UsageError, match=f"widths are {stages}, and stride is {stride}: .* {size} pixels; take"
+                    UsageError,
+                    match=f"widths are {stages}, and stride is {stride}: .* {size} pixels; take",
                 ):
                     net(widths=[2] * stages, stride=stride, size=size)
             else:
@@ -366,6 +415,18 @@ def test_the_chain_beats_logistic_regression_on_pixels_by_far(whole_chain):
     """Even at the smoke budget: the twin's classes are of shape and texture."""
     found = whole_chain.read_json("reports/metrics/cnn.json")
     assert found["test"]["accuracy"] > found["baselines"]["logistic_regression"]["accuracy"] + 0.15
-    drawn = {path.stem.partition("-")[2] for path in (whole_chain.path / "reports/figures/cnn").iterdir()}
-    assert drawn == {"curve", "roc", "calibration", "confusion", "worst", "grad_cam", "augmentation"}
-    assert np.isfinite([value for scores in found["baselines"].values() for value in scores.values()]).all()
+    drawn = {
+        path.stem.partition("-")[2] for path in (whole_chain.path / "reports/figures/cnn").iterdir()
+    }
+    assert drawn == {
+        "curve",
+        "roc",
+        "calibration",
+        "confusion",
+        "worst",
+        "grad_cam",
+        "augmentation",
+    }
+    assert np.isfinite(
+        [value for scores in found["baselines"].values() for value in scores.values()]
+    ).all()

@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[1]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 MODEL, DATASET = next(iter(PARAMS["models"])), PARAMS["datasets"][0]
 FAMILY = PARAMS["models"][MODEL]["family"]
-FILES = {"params": "params.yaml", "model": f"conf/model/{MODEL}.yaml", "dataset": f"conf/dataset/{DATASET}.yaml"}
+FILES = {
+    "params": "params.yaml",
+    "model": f"conf/model/{MODEL}.yaml",
+    "dataset": f"conf/dataset/{DATASET}.yaml",
+}
 FILES["trainer"] = "conf/trainer.yaml"
 BUDGETS = ("smoke", "standard", "full")
 GONE = object()
@@ -78,7 +82,11 @@ def test_a_budget_overrides_its_model_and_nothing_else(model, budget):
     override = said["budgets"][budget] or {}
     for block in ("net", "optimizer", "schedule"):
         assert getattr(found, block) == {**said[block], **override.get(block, {})}
-    assert (found.budget, found.task, found.gate.model_dump()) == (budget, said["task"], said["gate"])
+    assert (found.budget, found.task, found.gate.model_dump()) == (
+        budget,
+        said["task"],
+        said["gate"],
+    )
 
 
 @pytest.mark.parametrize("model", PARAMS["models"])
@@ -118,7 +126,9 @@ def test_conf_is_found_from_the_working_directory(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", other)
     assert config.model(MODEL).schedule["max_epochs"] == 13
     monkeypatch.chdir(other)
-    assert config.model(MODEL).schedule["max_epochs"] == conf("model", MODEL)["schedule"]["max_epochs"]
+    assert (
+        config.model(MODEL).schedule["max_epochs"] == conf("model", MODEL)["schedule"]["max_epochs"]
+    )
 
 
 @pytest.mark.usefixtures("one_model")
@@ -143,7 +153,11 @@ def test_every_key_misspelt_or_of_the_wrong_type(model):
                 with pytest.raises(UsageError, match=f"{where}.*{strange}"):
                     config.check_model(found.model_copy(update={block: {**said, key: strange}}))
             misspelt = {(f"{key}{key[-1]}" if name == key else name): v for name, v in said.items()}
-            says = f"unknown key `{key}{key[-1]}`; did you mean `{key}`" if key != "name" else "name is None; expected"
+            says = (
+                f"unknown key `{key}{key[-1]}`; did you mean `{key}`"
+                if key != "name"
+                else "name is None; expected"
+            )
             with pytest.raises(UsageError, match=f"{where}{says}"):
                 config.check_model(found.model_copy(update={block: misspelt}))
 
@@ -151,14 +165,29 @@ def test_every_key_misspelt_or_of_the_wrong_type(model):
 # --- one fault, one line ----------------------------------------------------------------------------------------------
 
 FAULTS = {
-    "unknown source": ("params", "source", "puppies", r"params.yaml: `source` is 'puppies'; .*'embedded', 'mirror' or"),
-    "unknown budget": ("params", "budget", "puppies", r"`budget` is 'puppies'; .*'smoke', 'standard' or 'full'"),
+    "unknown source": (
+        "params",
+        "source",
+        "puppies",
+        r"params.yaml: `source` is 'puppies'; .*'embedded', 'mirror' or",
+    ),
+    "unknown budget": (
+        "params",
+        "budget",
+        "puppies",
+        r"`budget` is 'puppies'; .*'smoke', 'standard' or 'full'",
+    ),
     "negative seed": ("params", "seed", -1, r"`seed` is -1; .*greater than or equal to 0"),
     "seed of text": ("params", "seed", "42", r"`seed` is '42'; .*valid integer"),
     "no seed": ("params", "seed", GONE, r"params.yaml: key `seed` is missing; add it"),
     "no data set": ("params", "datasets", [], r"`datasets` is \[\]; .*at least 1 item"),
     "no model": ("params", "models", {}, r"`models` is {}; .*at least 1 item"),
-    "unknown key": ("params", "sources", "mirror", r"unknown key `sources`; did you mean `source`\?"),
+    "unknown key": (
+        "params",
+        "sources",
+        "mirror",
+        r"unknown key `sources`; did you mean `source`\?",
+    ),
     "strange name": ("params", "datasets", ["../x"], r"`datasets.0` is '../x'; .*match pattern"),
     "unlisted data set": (
         *("params", "models.puppies", {"family": FAMILY, "dataset": "strawberry"}),
@@ -168,19 +197,54 @@ FAULTS = {
         *("params", f"models.{MODEL}.family", "puppies"),
         rf"unknown family `puppies`; src/sextant/models/ has: .*{FAMILY}",
     ),
-    "unknown task": ("model", "task", "puppies", r"unknown task `puppies`; src/sextant/tasks/ has: .*classification"),
+    "unknown task": (
+        "model",
+        "task",
+        "puppies",
+        r"unknown task `puppies`; src/sextant/tasks/ has: .*classification",
+    ),
     "unknown optimizer": (
         "model",
         "optimizer.name",
         "puppies",
         r"optimizer: name is 'puppies'; expected one of: .*sgd",
     ),
-    "unknown metric": ("model", "schedule.monitor", "puppies", r"schedule: `puppies` is no metric of \w+: .+, "),
-    "unknown guard": ("model", "gate.guards", ["puppies <= 1"], r"gate: `puppies` is no metric of \w+: .+, "),
-    "no guard": ("model", "gate.guards", ["accuracy > 1"], r"`gate.guards.0` is 'accuracy > 1'; .*match pattern"),
-    "negative margin": ("model", "gate.margin", -0.1, r"`gate.margin` is -0.1; .*greater than or equal to 0"),
-    "rate of zero": ("model", "optimizer.lr", 0, r"optimizer: `lr` is 0; input should be greater than 0"),
-    "half an epoch": ("model", "schedule.max_epochs", 0.5, r"schedule: `max_epochs` is 0.5; .*valid integer"),
+    "unknown metric": (
+        "model",
+        "schedule.monitor",
+        "puppies",
+        r"schedule: `puppies` is no metric of \w+: .+, ",
+    ),
+    "unknown guard": (
+        "model",
+        "gate.guards",
+        ["puppies <= 1"],
+        r"gate: `puppies` is no metric of \w+: .+, ",
+    ),
+    "no guard": (
+        "model",
+        "gate.guards",
+        ["accuracy > 1"],
+        r"`gate.guards.0` is 'accuracy > 1'; .*match pattern",
+    ),
+    "negative margin": (
+        "model",
+        "gate.margin",
+        -0.1,
+        r"`gate.margin` is -0.1; .*greater than or equal to 0",
+    ),
+    "rate of zero": (
+        "model",
+        "optimizer.lr",
+        0,
+        r"optimizer: `lr` is 0; input should be greater than 0",
+    ),
+    "half an epoch": (
+        "model",
+        "schedule.max_epochs",
+        0.5,
+        r"schedule: `max_epochs` is 0.5; .*valid integer",
+    ),
     "no gate": ("model", "gate", GONE, rf"conf/model/{MODEL}.yaml: key `gate` is missing; add it"),
     "no budget": ("model", "budgets.full", GONE, r"key `budgets.full` is missing; add it"),
     "budget of a strange block": (
@@ -193,20 +257,65 @@ FAULTS = {
         *("model", f"budgets.{PARAMS['budget']}", {"schedule": {"max_epoch": 3}}),
         rf"budgets.{PARAMS['budget']}: unknown key `model.schedule.max_epoch`; did you mean `max_epochs`\?",
     ),
-    "unknown kind": ("dataset", "kind", "puppies", r"unknown kind `puppies`; src/sextant/data/ has: .*tabular"),
+    "unknown kind": (
+        "dataset",
+        "kind",
+        "puppies",
+        r"unknown kind `puppies`; src/sextant/data/ has: .*tabular",
+    ),
     "misspelt block": ("dataset", "colums", {}, r"unknown key `colums`; did you mean `columns`\?"),
-    "no split": ("dataset", "split", GONE, rf"conf/dataset/{DATASET}.yaml: key `split` is missing; add it"),
+    "no split": (
+        "dataset",
+        "split",
+        GONE,
+        rf"conf/dataset/{DATASET}.yaml: key `split` is missing; add it",
+    ),
     "shares": (
         *("dataset", "split.shares", {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.1}),
         r"`split.shares` is .*; the shares sum to 0.9; expected 1",
     ),
-    "share of all": ("dataset", "split.shares.train", 1.0, r"`split.shares.train` is 1.0; .*less than 1"),
-    "own source": ("dataset", "source", "puppies", r"`source` is 'puppies'; .*'embedded', 'mirror' or 'canonical'"),
-    "strange source": ("dataset", "sources.puppies", [], r"`sources.puppies.* is 'puppies'; .*'embedded', 'mirror'"),
-    "no twin where it is the source": ("dataset", "twin", None, r"source is `embedded`, but .* has no twin"),
-    "unknown accelerator": ("trainer", "accelerator", "puppies", r"trainer.yaml: `accelerator` is 'puppies'; .*'auto'"),
-    "no device": ("trainer", "devices", 0, r"trainer.yaml: `devices` is 0; .*greater than or equal to 1"),
-    "trainer's misspelt key": ("trainer", "device", 1, r"trainer.yaml: unknown key `device`; did you mean `devices`\?"),
+    "share of all": (
+        "dataset",
+        "split.shares.train",
+        1.0,
+        r"`split.shares.train` is 1.0; .*less than 1",
+    ),
+    "own source": (
+        "dataset",
+        "source",
+        "puppies",
+        r"`source` is 'puppies'; .*'embedded', 'mirror' or 'canonical'",
+    ),
+    "strange source": (
+        "dataset",
+        "sources.puppies",
+        [],
+        r"`sources.puppies.* is 'puppies'; .*'embedded', 'mirror'",
+    ),
+    "no twin where it is the source": (
+        "dataset",
+        "twin",
+        None,
+        r"source is `embedded`, but .* has no twin",
+    ),
+    "unknown accelerator": (
+        "trainer",
+        "accelerator",
+        "puppies",
+        r"trainer.yaml: `accelerator` is 'puppies'; .*'auto'",
+    ),
+    "no device": (
+        "trainer",
+        "devices",
+        0,
+        r"trainer.yaml: `devices` is 0; .*greater than or equal to 1",
+    ),
+    "trainer's misspelt key": (
+        "trainer",
+        "device",
+        1,
+        r"trainer.yaml: unknown key `device`; did you mean `devices`\?",
+    ),
     "nan": ("dataset", "split.salt", math.nan, r"salt.* is nan"),
 }
 
@@ -222,15 +331,25 @@ def test_a_fault_in_conf(file, path, value, says):
 @pytest.mark.slow
 def test_a_fault_is_found_wherever_params_yaml_leads():
     change(FILES["model"], "budgets.full.schedule", {"max_epochs": 0})
-    with pytest.raises(UsageError, match="schedule: `max_epochs` is 0; .*greater than or equal to 1"):
+    with pytest.raises(
+        UsageError, match="schedule: `max_epochs` is 0; .*greater than or equal to 1"
+    ):
         config.check_all()
-    for group, what, line in (("dataset", "data set", "puppies"), ("model", "model", PARAMS["models"][MODEL])):
+    for group, what, line in (
+        ("dataset", "data set", "puppies"),
+        ("model", "model", PARAMS["models"][MODEL]),
+    ):
         shutil.copytree(ROOT / "conf", "conf", dirs_exist_ok=True)
         shutil.copy(ROOT / "params.yaml", "params.yaml")
         listed = PARAMS[f"{group}s"]
-        change("params.yaml", f"{group}s", [*listed, line] if group == "dataset" else {**listed, "puppies": line})
+        change(
+            "params.yaml",
+            f"{group}s",
+            [*listed, line] if group == "dataset" else {**listed, "puppies": line},
+        )
         with pytest.raises(
-            UsageError, match=f"lists {what} `puppies`, but conf/{group}/puppies.yaml is not there; add"
+            UsageError,
+            match=f"lists {what} `puppies`, but conf/{group}/puppies.yaml is not there; add",
         ):
             config.check_all()
 
@@ -242,10 +361,15 @@ def test_a_file_that_cannot_be_read(kind):
     Path(file).write_text(text + "\n\t- [")
     assert f"{file} is not YAML: " in refusal(kind)
     Path(file).write_bytes(text.encode() + b"# \xff\n")
-    assert f"{file} is not UTF-8 (invalid start byte at byte {len(text.encode()) + 2}); save it" in refusal(kind)
+    assert (
+        f"{file} is not UTF-8 (invalid start byte at byte {len(text.encode()) + 2}); save it"
+        in refusal(kind)
+    )
     for nothing in ("", "# nothing\n", "- a list\n"):
         Path(file).write_text(nothing)
-        assert f"{file} is {yaml.safe_load(nothing)!r}; expected keys with values: " in refusal(kind)
+        assert f"{file} is {yaml.safe_load(nothing)!r}; expected keys with values: " in refusal(
+            kind
+        )
     Path(file).unlink()
     assert f"{file} is not there; " in refusal(kind) and refusal(kind).endswith("add it")
 
@@ -278,13 +402,22 @@ def test_no_secret_of_the_environment_reaches_a_config(file, path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("model.net.{key}x=1", r"^the command line: unknown key `model.net.{key}x`; did you mean `{key}`\?$"),
-        ("model.nett.{key}=1", r"^the command line: unknown key `model.nett.{key}`; did you mean `net`\?$"),
+        (
+            "model.net.{key}x=1",
+            r"^the command line: unknown key `model.net.{key}x`; did you mean `{key}`\?$",
+        ),
+        (
+            "model.nett.{key}=1",
+            r"^the command line: unknown key `model.nett.{key}`; did you mean `net`\?$",
+        ),
         ("modle.net.{key}=1", r"unknown key `modle.net.{key}`; did you mean `model`\?$"),
         ("model.net.{key}.deeper=1", r"unknown key `model.net.{key}.deeper`; known here: none$"),
         ("+model.net.{key}=1", r"unknown key `\+model.net.{key}`; did you mean `model`\?$"),
         ("++seed=7", r"unknown key `\+\+seed`; did you mean `seed`\?$"),
-        ("strawberry=1", r"unknown key `strawberry`; known here: seed, source, budget, model, trainer$"),
+        (
+            "strawberry=1",
+            r"unknown key `strawberry`; known here: seed, source, budget, model, trainer$",
+        ),
         ("model.budgets.smoke=null", r"unknown key `model.budgets.smoke`; known here: task, net, "),
         ("dataset.kind=tabular", r"unknown key `dataset.kind`; known here: seed, "),
         ("budget=puppies", r"^the command line: `budget` is 'puppies'; .*'smoke'"),
@@ -302,13 +435,18 @@ def test_a_fault_in_an_override(override, says):
 
 def test_an_override_of_a_data_set():
     assert config.dataset(DATASET, ["dataset.split.salt=7"]).split.salt == 7
-    with pytest.raises(UsageError, match=r"unknown key `dataset.split.slat`; did you mean `salt`\?"):
+    with pytest.raises(
+        UsageError, match=r"unknown key `dataset.split.slat`; did you mean `salt`\?"
+    ):
         config.dataset(DATASET, ["dataset.split.slat=7"])
 
 
 def test_words_are_split_into_what_is_asked_and_overrides():
     words = ["model=ann", "model.net.x=[1,2]", "input=a=b.csv", "seed=7"]
-    assert config.asked(words, "model", "input") == ({"model": "ann", "input": "a=b.csv"}, [words[1], words[3]])
+    assert config.asked(words, "model", "input") == (
+        {"model": "ann", "input": "a=b.csv"},
+        [words[1], words[3]],
+    )
     assert config.one(words[:1], "model") == ("ann", [])
 
 
@@ -327,9 +465,13 @@ def test_words_that_do_not_say_which(words, says):
 
 
 def test_an_unknown_name_is_told_what_there_is():
-    with pytest.raises(UsageError, match=f"unknown model `strawberry`; params.yaml lists: .*{MODEL}"):
+    with pytest.raises(
+        UsageError, match=f"unknown model `strawberry`; params.yaml lists: .*{MODEL}"
+    ):
         config.model("strawberry")
-    with pytest.raises(UsageError, match=f"unknown data set `strawberry`; params.yaml lists: .*{DATASET}"):
+    with pytest.raises(
+        UsageError, match=f"unknown data set `strawberry`; params.yaml lists: .*{DATASET}"
+    ):
         config.dataset("strawberry")
     with pytest.raises(UsageError, match="`chek` is not understood; expected: check"):
         config.main(["chek"])
@@ -341,7 +483,9 @@ def test_an_unknown_name_is_told_what_there_is():
 @pytest.mark.parametrize("room", rooms.SINGULAR)
 def test_every_room_has_something_and_says_what(room):
     assert rooms.options(room)
-    with pytest.raises(UsageError, match=f"unknown {rooms.SINGULAR[room]} `_`; src/sextant/{room}/ has: "):
+    with pytest.raises(
+        UsageError, match=f"unknown {rooms.SINGULAR[room]} `_`; src/sextant/{room}/ has: "
+    ):
         rooms.module(room, "_")
 
 

@@ -33,10 +33,16 @@ from sextant.data import PARTS, tabular
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 FAMILIES = list(PARAMS["models"])
-OWN = ["pictures", "ratings", "a-series"]  # the sections of the page on one's own data, beside the table
+OWN = [
+    "pictures",
+    "ratings",
+    "a-series",
+]  # the sections of the page on one's own data, beside the table
 COMMANDS = {"make", "dvc", "python", ".venv/bin/pre-commit", "source", "cp", "export"}
 
-TEAM = "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_moves_no_champion_of_the_team"
+TEAM = (
+    "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_moves_no_champion_of_the_team"
+)
 SHOWN = "tests/test_experiments.py::test_dvc_shows_what_differs_and_no_more"
 ASKED = "tests/test_answers.py::test_raw_files_are_answered_from_the_command_line_as_in_python"
 BY_HAND = "tests/test_train.py::test_by_hand_it_trains_into_scratch_the_same_every_time"
@@ -80,7 +86,9 @@ EVERY = {command: page for page in pages.PAGES for command in pages.commands(pag
 
 
 def test_there_are_pages_with_commands() -> None:
-    assert {f"docs/{name}.md" for name in [*FAMILIES, "row", "registry", "your-data"]} <= set(pages.PAGES)
+    assert {f"docs/{name}.md" for name in [*FAMILIES, "row", "registry", "your-data"]} <= set(
+        pages.PAGES
+    )
     assert all(pages.commands(page) for page in pages.PAGES) and len(EVERY) > 40
 
 
@@ -108,7 +116,11 @@ def calls(command: str, bare: Path) -> list[str]:
     if words[0] == "make":
         done = make(*words[1:], folder=bare, **dict(word.split("=", 1) for word in environment))
         assert done.returncode == 0, f"{command}: {done.stderr}"
-        said = [re.findall(r"\[([^\]]*)\]", line)[1:] for line in done.stdout.splitlines() if line.startswith("[-m]")]
+        said = [
+            re.findall(r"\[([^\]]*)\]", line)[1:]
+            for line in done.stdout.splitlines()
+            if line.startswith("[-m]")
+        ]
         return [" ".join(one) for one in said]
     return [" ".join(words[2:] if words[:2] == ["python", "-m"] else words)]
 
@@ -125,7 +137,9 @@ def names() -> set[str]:
 @pytest.mark.parametrize("command", EVERY)
 def test_a_command_comes_to_what_a_test_runs(command: str, bare: Path) -> None:
     for call in calls(command, bare):
-        assert any(f"{call} ".startswith(f"{key} ") for key in RUN), f"{EVERY[command]}: no test runs `{call}`"
+        assert any(f"{call} ".startswith(f"{key} ") for key in RUN), (
+            f"{EVERY[command]}: no test runs `{call}`"
+        )
         asked = re.findall(r"(?:\b(?:model|dataset)=|@)(\w+)", call)
         assert set(asked) <= names(), f"{EVERY[command]}: `{command}`"
 
@@ -137,7 +151,9 @@ def test_what_a_command_comes_to_is_run_where_it_says(key: str) -> None:
     source = (ROOT / file).read_text(encoding="utf-8")
     if function:
         nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
-        (source,) = [str(ast.get_source_segment(source, node)) for node in nodes if node.name == function]
+        (source,) = [
+            str(ast.get_source_segment(source, node)) for node in nodes if node.name == function
+        ]
     assert words in source
 
 
@@ -168,8 +184,12 @@ def test_the_settings_that_a_page_tries_are_allowed(workspace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_no_other_test_runs(road: Clone, process: Callable[..., subprocess.Popen[str]]) -> None:
-    said = road.run("bash", "-c", "source .venv/bin/activate && command -v dvc python").stdout.split()
+def test_what_no_other_test_runs(
+    road: Clone, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    said = road.run(
+        "bash", "-c", "source .venv/bin/activate && command -v dvc python"
+    ).stdout.split()
     assert [Path(path).name for path in said] == ["dvc", "python"]
     doctor = road.run("make", "doctor").stdout
     assert "registered version(s)" in doctor and "broken" not in doctor
@@ -203,9 +223,15 @@ def leaves(folder: Path) -> None:
 def books(folder: Path) -> None:
     rng = np.random.default_rng(3)
     (folder / "books").mkdir()
-    pairs = pd.MultiIndex.from_product([range(1, 24), range(1, 14)], names=["reader", "book"]).to_frame(index=False)
-    pairs.assign(stars=rng.integers(1, 6, len(pairs))).to_csv(folder / "books/ratings.csv", index=False)
-    titles = pd.DataFrame({"book": range(1, 14)}).assign(title=lambda books: "Volume " + books["book"].astype(str))
+    pairs = pd.MultiIndex.from_product(
+        [range(1, 24), range(1, 14)], names=["reader", "book"]
+    ).to_frame(index=False)
+    pairs.assign(stars=rng.integers(1, 6, len(pairs))).to_csv(
+        folder / "books/ratings.csv", index=False
+    )
+    titles = pd.DataFrame({"book": range(1, 14)}).assign(
+        title=lambda books: "Volume " + books["book"].astype(str)
+    )
     titles.to_csv(folder / "books/books.csv", index=False)
     pd.DataFrame({"reader": range(1, 24)}).to_csv(folder / "books/readers.csv", index=False)
 
@@ -241,7 +267,9 @@ def test_what_the_page_says_to_write_is_without_fault(section: str, workspace: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("section", OWN)
-def test_data_of_ones_own_are_prepared(section: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_of_ones_own_are_prepared(
+    section: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEXTANT_MIRROR", str(workspace / "mine"))
     monkeypatch.setenv("DVC_STAGE", "as DVC calls them")
     (workspace / "mine").mkdir()
@@ -249,7 +277,9 @@ def test_data_of_ones_own_are_prepared(section: str, workspace: Path, monkeypatc
     pages.write_own(section, workspace)
     run: dict[str, Callable[[str], object]] = {
         "make pin": lambda name: pin.main([f"dataset={name}"]),
-        "make prepare": lambda name: [stage.main([f"dataset={name}"]) for stage in (pull, validate, prepare)],
+        "make prepare": lambda name: [
+            stage.main([f"dataset={name}"]) for stage in (pull, validate, prepare)
+        ],
     }
     for command in pages.commands(pages.OWN, section):
         if command.startswith("cp "):
@@ -273,9 +303,13 @@ MADE = r"(data|models|reports|\.scratch|\.checkpoints|\.venv|mlruns)/|(leaves|bo
 def test_the_paths_that_a_page_names_are_there(page: str) -> None:
     own = {file for section in ["a-table", *OWN] for file in pages.confs(section)}
     for span in pages.spans(page):
-        if re.fullmatch(r"\.?[\w.-]+(/[\w.-]+)+/?|\w+\.(py|md|yaml|toml)", span) and not re.match(MADE, span):
+        if re.fullmatch(r"\.?[\w.-]+(/[\w.-]+)+/?|\w+\.(py|md|yaml|toml)", span) and not re.match(
+            MADE, span
+        ):
             places = [ROOT / span, ROOT / "src/sextant" / span, ROOT / "src/sextant/data" / span]
-            assert any(place.exists() for place in places) or span in own, f"{page}: `{span}` is not there"
+            assert any(place.exists() for place in places) or span in own, (
+                f"{page}: `{span}` is not there"
+            )
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
@@ -285,7 +319,9 @@ def test_links_and_anchors_resolve(page: str) -> None:
             path, _, anchor = link.partition("#")
             target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
             assert target.exists(), f"{page} links to {link}"
-            assert not anchor or anchor in pages.anchors(str(target.relative_to(ROOT))), f"{page} links to {link}"
+            assert not anchor or anchor in pages.anchors(str(target.relative_to(ROOT))), (
+                f"{page} links to {link}"
+            )
 
 
 def numbers(text: str) -> list[str]:
@@ -294,12 +330,16 @@ def numbers(text: str) -> list[str]:
 
 @pytest.mark.parametrize("model", FAMILIES)
 def test_the_table_of_the_readme_says_what_the_page_of_the_model_says(model: str) -> None:
-    (row,) = re.findall(rf"^\| \[`{model}`\]\(docs/{model}\.md\) .*$", pages.text("README.md"), re.MULTILINE)
+    (row,) = re.findall(
+        rf"^\| \[`{model}`\]\(docs/{model}\.md\) .*$", pages.text("README.md"), re.MULTILINE
+    )
     told = numbers(pages.text(f"docs/{model}.md"))
     assert numbers(row)
     for number in numbers(row):
         digits = len(number.partition(".")[2])
-        assert any(f"{float(one):.{digits}f}" == number for one in told), f"{number} is not on the page of {model}"
+        assert any(f"{float(one):.{digits}f}" == number for one in told), (
+            f"{number} is not on the page of {model}"
+        )
 
 
 @pytest.mark.parametrize("model", sorted(path.stem for path in (ROOT / "results").glob("*.md")))
@@ -318,10 +358,14 @@ def test_the_row_that_travels_is_the_first_of_the_twin_and_lies_where_it_says(
     first = (raw / conf.twin.file).read_text().splitlines()[:2]
     assert shown.splitlines() == first
     key = first[1].split(",")[1]
-    (place,) = re.findall(rf'`sha256\("0:{key}"\)` read as a number between 0 and 1, is (0\.\d+)', page)
+    (place,) = re.findall(
+        rf'`sha256\("0:{key}"\)` read as a number between 0 and 1, is (0\.\d+)', page
+    )
     digest = hashlib.sha256(f"0:{key}".encode()).digest()
     assert f"{int.from_bytes(digest[:8], 'big') / 2**64:.4f}" == place
-    parts = tabular.split(tabular.repair(tabular.read(raw, conf.columns), conf.columns), conf.columns, conf.split)
+    parts = tabular.split(
+        tabular.repair(tabular.read(raw, conf.columns), conf.columns), conf.columns, conf.split
+    )
     assert int(key) in set(parts["test"][conf.columns.key])
     for part in ("train", "test"):
         assert f"{len(parts[part]):,} rows" in page

@@ -70,7 +70,9 @@ def test_a_check_that_fails_is_a_finding_and_the_others_still_run() -> None:
 def test_the_exit_code_is_1_only_where_something_is_broken(
     state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "CHECKS", [doctor.python, lambda: doctor.Finding(state, "so it is")])  # type: ignore[arg-type]
+    monkeypatch.setattr(
+        doctor, "CHECKS", [doctor.python, lambda: doctor.Finding(state, "so it is")]
+    )  # type: ignore[arg-type]
     assert doctor.main([]) == code
     assert re.findall(r"^\w+", capsys.readouterr().out, re.MULTILINE)[-1] == state
 
@@ -85,11 +87,17 @@ def test_arguments_are_refused() -> None:
 
 def test_pins_are_read_by_their_normal_names() -> None:
     text = "# a comment\nPyYAML==6.0.3\nzc.lockfile==4.0  # why\nruamel.yaml==0.19.1\n"
-    assert dict(doctor.pins(text)) == {"pyyaml": "6.0.3", "zc-lockfile": "4.0", "ruamel-yaml": "0.19.1"}
+    assert dict(doctor.pins(text)) == {
+        "pyyaml": "6.0.3",
+        "zc-lockfile": "4.0",
+        "ruamel-yaml": "0.19.1",
+    }
 
 
 def project(folder: Path, dependency: str, pin: str) -> None:
-    (folder / "pyproject.toml").write_text(f'[project]\nname = "x"\ndependencies = ["{dependency}>=1"]\n')
+    (folder / "pyproject.toml").write_text(
+        f'[project]\nname = "x"\ndependencies = ["{dependency}>=1"]\n'
+    )
     (folder / "constraints.txt").write_text(f"{pin}\nnever-installed==1\n")
 
 
@@ -119,12 +127,17 @@ def test_the_floors_of_pyproject_and_the_pins_name_the_same_packages() -> None:
 
     pinned = dict(doctor.pins((ROOT / "constraints.txt").read_text()))
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*whole["dependencies"], *(one for extra in whole["optional-dependencies"].values() for one in extra)]
+    wanted = [
+        *whole["dependencies"],
+        *(one for extra in whole["optional-dependencies"].values() for one in extra),
+    ]
     assert len(pinned) > 150
     assert {doctor._name(requirement) for requirement in wanted} <= set(pinned)
 
 
-@pytest.mark.parametrize("free, state", [(0, "broken"), (doctor.GIB, "warning"), (5 * doctor.GIB, "ok")])
+@pytest.mark.parametrize(
+    "free, state", [(0, "broken"), (doctor.GIB, "warning"), (5 * doctor.GIB, "ok")]
+)
 def test_disk(free: int, state: str) -> None:
     assert doctor.disk(free).state == state
 
@@ -142,7 +155,18 @@ def test_git_without_repository_without_commit_and_with_one(workspace: Path) -> 
     assert doctor.git() == doctor.Finding(
         "warning", "no commit yet, so that runs cannot name theirs", "git add -A; git commit"
     )
-    words = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"]
+    words = [
+        "git",
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "first",
+    ]
     subprocess.run(words, check=True)
     assert re.fullmatch(r"at commit [0-9a-f]{7,}", doctor.git().text)
 
@@ -158,7 +182,9 @@ def test_dvc_without_its_files(workspace: Path) -> None:
 
 def remote(folder: Path, url: str) -> None:
     (folder / ".dvc").mkdir(exist_ok=True)
-    (folder / ".dvc/config").write_text(f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {url}\n")
+    (folder / ".dvc/config").write_text(
+        f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {url}\n"
+    )
 
 
 def test_a_remote_is_optional_and_must_be_reachable_where_it_is_set(tmp_path: Path) -> None:
@@ -171,7 +197,10 @@ def test_a_remote_is_optional_and_must_be_reachable_where_it_is_set(tmp_path: Pa
 
 
 def test_the_doctor_reads_what_dvc_writes(workspace: Path) -> None:
-    for words in (["init", "-q", "--no-scm"], ["remote", "add", "-q", "--default", "storage", "s3://bucket/path"]):
+    for words in (
+        ["init", "-q", "--no-scm"],
+        ["remote", "add", "-q", "--default", "storage", "s3://bucket/path"],
+    ):
         subprocess.run([sys.executable, "-m", "dvc", *words], check=True)
     assert doctor.default_remote(workspace) == "s3://bucket/path"
 
@@ -180,7 +209,11 @@ def test_a_remote_without_its_package(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(doctor.SCHEMES, "s3", ("no_such_module", "no_such_module"))
     remote(tmp_path, "s3://bucket/path")
     found = doctor.remote(tmp_path)
-    assert (found.state, found.text, found.repair) == ("broken", "s3://bucket/path needs no-such-module", "make setup")
+    assert (found.state, found.text, found.repair) == (
+        "broken",
+        "s3://bucket/path needs no-such-module",
+        "make setup",
+    )
 
 
 def rwlock(folder: Path, text: str) -> None:
@@ -209,7 +242,10 @@ def test_a_lock_whose_number_is_another_program_now(tmp_path: Path) -> None:
     with living(sys.executable, "-c", WAIT) as pid:
         rwlock(tmp_path, held_by(pid))
         found = doctor.locks(tmp_path)
-    assert found.state == "broken" and f"names process {pid}, which is another program now" in found.text
+    assert (
+        found.state == "broken"
+        and f"names process {pid}, which is another program now" in found.text
+    )
     assert found.repair == f"rm {tmp_path}/.dvc/tmp/rwlock"
 
 
@@ -269,7 +305,9 @@ def test_no_training_and_an_interrupted_one(tmp_path: Path, checkpoint: Path) ->
     assert doctor.training(tmp_path).text == "none runs, none was interrupted"
 
 
-def test_a_training_by_hand_is_well(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_by_hand_is_well(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     with living(sys.executable, "-c", HOLD, str(checkpoint / "lock")) as pid:
         (checkpoint / "lock").write_text(str(pid))
@@ -316,7 +354,9 @@ def test_where_files_lie(uri: str, path: Path | None) -> None:
 
 
 @pytest.mark.slow
-def test_a_registry_whose_files_are_lost_moved_or_locked(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_whose_files_are_lost_moved_or_locked(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sextant import tracking
 
     place = workspace / "here"
@@ -332,7 +372,9 @@ def test_a_registry_whose_files_are_lost_moved_or_locked(workspace: Path, monkey
 
     artifact.rename(artifact.with_name("elsewhere"))
     found = doctor.registry()
-    assert found.state == "broken" and "the files of sextant-ann version 1 are not where" in found.text
+    assert (
+        found.state == "broken" and "the files of sextant-ann version 1 are not where" in found.text
+    )
     assert "make register" in found.repair
 
     monkeypatch.setattr(tracking._check_unlocked, "__defaults__", (0.1,))

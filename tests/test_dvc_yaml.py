@@ -77,7 +77,9 @@ class Reached:
             return
         self.modules.add(module)
         for statement in tree(module).body:
-            if not isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.If):  # if __name__ == "__main__"
+            if not isinstance(
+                statement, ast.FunctionDef | ast.ClassDef | ast.If
+            ):  # if __name__ == "__main__"
                 self.scan(statement, module)
 
     def reach(self, module: str, name: str) -> None:
@@ -95,7 +97,11 @@ class Reached:
             if isinstance(found, ast.ImportFrom):
                 for target, _ in names(found, module).values():
                     self.load(target)
-            elif isinstance(found, ast.Attribute) and isinstance(found.value, ast.Name) and found.value.id in known:
+            elif (
+                isinstance(found, ast.Attribute)
+                and isinstance(found.value, ast.Name)
+                and found.value.id in known
+            ):
                 target, attribute = known[found.value.id]
                 self.reach(target, attribute or found.attr)
             elif isinstance(found, ast.Name) and isinstance(found.ctx, ast.Load):
@@ -104,7 +110,10 @@ class Reached:
                     self.reach(target, attribute)
             elif isinstance(found, ast.Constant) and str(found.value).endswith(".j2"):
                 self.files.add(PACKAGE / str(found.value))
-            if isinstance(found, ast.Call) and ast.unparse(found.func) in ("rooms.module", "module"):
+            if isinstance(found, ast.Call) and ast.unparse(found.func) in (
+                "rooms.module",
+                "module",
+            ):
                 self.enter(ast.literal_eval(found.args[0]))
 
     def enter(self, room: str) -> None:
@@ -135,7 +144,9 @@ reached = functools.cache(Reached)  # by stage: all its data sets or models run 
 @functools.cache
 def tree(module: str) -> ast.Module:
     path = PACKAGE.joinpath(*module.split("."))
-    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    return ast.parse(
+        (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    )
 
 
 def is_module(name: str) -> bool:
@@ -149,24 +160,46 @@ def names(node: ast.AST, module: str) -> dict[str, tuple[str, str]]:
     outside = node.body if isinstance(node, ast.Module) else ast.walk(node)
     for statement in outside:
         if isinstance(statement, ast.ImportFrom) and statement.level:
-            package = [*module.split("."), ""] if PACKAGE.joinpath(*module.split(".")).is_dir() else module.split(".")
-            base = ".".join([*package[: len(package) - statement.level], *filter(None, [statement.module])])
+            package = (
+                [*module.split("."), ""]
+                if PACKAGE.joinpath(*module.split(".")).is_dir()
+                else module.split(".")
+            )
+            base = ".".join(
+                [*package[: len(package) - statement.level], *filter(None, [statement.module])]
+            )
             for alias in statement.names:
                 whole = f"{base}.{alias.name}".strip(".")
-                found[alias.asname or alias.name] = (whole, "") if is_module(whole) else (base, alias.name)
+                found[alias.asname or alias.name] = (
+                    (whole, "") if is_module(whole) else (base, alias.name)
+                )
     return found
 
 
 def defines(statement: ast.stmt, name: str) -> bool:
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    return getattr(statement, "name", None) == name or any(getattr(target, "id", None) == name for target in targets)
+    targets = (
+        statement.targets
+        if isinstance(statement, ast.Assign)
+        else [getattr(statement, "target", None)]
+    )
+    return getattr(statement, "name", None) == name or any(
+        getattr(target, "id", None) == name for target in targets
+    )
 
 
 # --- the laws ---------------------------------------------------------------------------------------------------------
 
 
 def test_there_are_the_seven_stages_in_reading_order():
-    assert list(WRITTEN) == ["pull", "validate", "prepare", "train", "evaluate", "register", "report"]
+    assert list(WRITTEN) == [
+        "pull",
+        "validate",
+        "prepare",
+        "train",
+        "evaluate",
+        "register",
+        "report",
+    ]
     assert len(STAGES) == 3 * len(PARAMS["datasets"]) + 3 * len(PARAMS["models"]) + 1
 
 
@@ -181,18 +214,29 @@ def test_a_stage_depends_on_the_code_that_it_runs_and_on_no_other(name):
 def test_a_figure_a_baseline_or_the_gate_retrains_nothing():
     for name in (name for name in STAGES if name.startswith("train@")):
         deps, params = paths(STAGES[name], "deps"), STAGES[name]["params"]
-        assert not [path for path in deps if re.search(r"figures|baselines|report|register|evaluate", path)]
-        assert not [entry for entry in params if isinstance(entry, dict) and "gate" in str(entry.values())]
+        assert not [
+            path for path in deps if re.search(r"figures|baselines|report|register|evaluate", path)
+        ]
+        assert not [
+            entry for entry in params if isinstance(entry, dict) and "gate" in str(entry.values())
+        ]
 
 
 def test_no_stage_depends_on_what_is_no_part_of_the_result():
-    assert not [name for name, stage in STAGES.items() for path in paths(stage, "deps") if "tracking" in path]
+    assert not [
+        name
+        for name, stage in STAGES.items()
+        for path in paths(stage, "deps")
+        if "tracking" in path
+    ]
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_what_a_stage_depends_on_is_there_or_is_made_by_an_earlier_one(name):
     earlier = list(STAGES)[: list(STAGES).index(name)]
-    made = [Path(path) for other in earlier for path in paths(STAGES[other], "outs", "metrics", "plots")]
+    made = [
+        Path(path) for other in earlier for path in paths(STAGES[other], "outs", "metrics", "plots")
+    ]
     for dep in map(Path, paths(STAGES[name], "deps")):
         inside = any(dep in path.parents or path == dep or path in dep.parents for path in made)
         assert inside or (ROOT / dep).exists(), f"{name} depends on {dep}"
@@ -217,7 +261,9 @@ def test_every_stage_runs_the_code_of_its_folder(name):
     """`dvc exp run --temp` works in a copy of the workspace; an installed package would be the original's."""
     stage, _, key = name.partition("@")
     kind = "model" if WRITTEN[stage].get("foreach") == "${models}" else "dataset"
-    assert STAGES[name]["cmd"] == f"PYTHONPATH=src python -m sextant.{stage}" + (f" {kind}={key}" if key else "")
+    assert STAGES[name]["cmd"] == f"PYTHONPATH=src python -m sextant.{stage}" + (
+        f" {kind}={key}" if key else ""
+    )
 
 
 def test_no_path_is_written_by_two_stages():
@@ -229,7 +275,11 @@ def test_no_path_is_written_by_two_stages():
 @pytest.mark.parametrize("name", STAGES)
 def test_what_is_committed_is_no_copy_in_the_cache(name):
     """Metrics and validation are for git to keep and compare, the receipt for this clone alone; the rest is DVC's."""
-    settings = {path: entry for kind in ("outs", "metrics", "plots") for path, entry in _settings(STAGES[name], kind)}
+    settings = {
+        path: entry
+        for kind in ("outs", "metrics", "plots")
+        for path, entry in _settings(STAGES[name], kind)
+    }
     for path, entry in settings.items():
         small = path.startswith(("reports/metrics/", "reports/validation/", "reports/registry/"))
         assert (entry.get("cache") is False) == small, path
@@ -245,7 +295,11 @@ def test_no_stage_before_evaluate_reads_a_result(name):
     """What was reached, drawn or decided is no input of what comes before it."""
     deps = paths(STAGES[name], "deps")
     if name.startswith(("pull", "validate", "prepare", "train")):
-        assert not [path for path in deps if path.startswith(("models/", "reports/metrics", "reports/figures"))]
+        assert not [
+            path
+            for path in deps
+            if path.startswith(("models/", "reports/metrics", "reports/figures"))
+        ]
 
 
 # --- params.yaml and conf/ --------------------------------------------------------------------------------------------
@@ -257,7 +311,11 @@ def test_data_sets_and_models_agree():
     assert len(set(PARAMS["datasets"])) == len(PARAMS["datasets"])
     assert {line["dataset"] for line in PARAMS["models"].values()} <= set(PARAMS["datasets"])
     wanted = [f"conf/model/{name}.yaml" for name in PARAMS["models"]]
-    wanted += [f"conf/{group}/{name}.yaml" for name in PARAMS["datasets"] for group in ("dataset", "expectations")]
+    wanted += [
+        f"conf/{group}/{name}.yaml"
+        for name in PARAMS["datasets"]
+        for group in ("dataset", "expectations")
+    ]
     wanted += [f"src/sextant/models/{line['family']}.py" for line in PARAMS["models"].values()]
     assert [path for path in wanted if not (ROOT / path).is_file()] == []
 
@@ -281,7 +339,9 @@ def test_no_key_of_a_conf_is_a_number():
                 yield from keys(value)
 
     for path in [ROOT / "params.yaml", *sorted((ROOT / "conf").rglob("*.yaml"))]:
-        assert [key for key in keys(yaml.safe_load(path.read_text())) if not isinstance(key, str)] == [], path
+        assert [
+            key for key in keys(yaml.safe_load(path.read_text())) if not isinstance(key, str)
+        ] == [], path
 
 
 def test_seed_source_and_budget_reach_the_stages_that_they_change():

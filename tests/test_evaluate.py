@@ -30,7 +30,14 @@ COLUMNS = tabular.Columns(
     numeric=["x"],
     categorical=["colour"],
 )
-NET = {"bins": 3, "embedding_size": 5, "hidden_sizes": [7], "dropout": 0.0, "bodies": 1, "members": 2}
+NET = {
+    "bins": 3,
+    "embedding_size": 5,
+    "hidden_sizes": [7],
+    "dropout": 0.0,
+    "bodies": 1,
+    "members": 2,
+}
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
@@ -39,10 +46,15 @@ def table(rows: int, seed: int) -> pd.DataFrame:
     x = rng.normal(size=rows)
     middle = np.abs(x) < 0.67
     label, colour = (np.where(rng.random(rows) < share, middle, ~middle) for share in (0.9, 0.7))
-    return pd.DataFrame({"x": x, "colour": np.where(colour, "red", "blue"), "label": np.where(label, "yes", "no")})
+    return pd.DataFrame(
+        {"x": x, "colour": np.where(colour, "red", "blue"), "label": np.where(label, "yes", "no")}
+    )
 
 
-PARTS = {part: table(rows, seed) for seed, (part, rows) in enumerate({"train": 499, "val": 97, "test": 101}.items())}
+PARTS = {
+    part: table(rows, seed)
+    for seed, (part, rows) in enumerate({"train": 499, "val": 97, "test": 101}.items())
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +73,35 @@ def model() -> saved.Saved:
     val = encoder.encode(PARTS["val"])
     calibration = classification.calibrate(saved.outputs(net, val), val)
     card = {
-        **{"model": MODEL, "family": "ann", "dataset": "toy", "kind": "tabular", "task": "classification"},
-        **{"source": "embedded", "seed": 3, "budget": "smoke", "threads": 1, "epoch": 199, "net": NET},
+        **{
+            "model": MODEL,
+            "family": "ann",
+            "dataset": "toy",
+            "kind": "tabular",
+            "task": "classification",
+        },
+        **{
+            "source": "embedded",
+            "seed": 3,
+            "budget": "smoke",
+            "threads": 1,
+            "epoch": 199,
+            "net": NET,
+        },
         **{"columns": COLUMNS.model_dump(), "calibration": calibration},
     }
     now = saved.Saved(card, net, encoder)
     return saved.Saved(
-        {**card, "val": classification.score(now.answer(PARTS["val"]), PARTS["val"], encoder)}, net, encoder
+        {**card, "val": classification.score(now.answer(PARTS["val"]), PARTS["val"], encoder)},
+        net,
+        encoder,
     )
 
 
 def with_val(model: saved.Saved, **val: float) -> saved.Saved:
-    return saved.Saved({**model.card, "val": {**model.card["val"], **val}}, model.net, model.encoder)
+    return saved.Saved(
+        {**model.card, "val": {**model.card["val"], **val}}, model.net, model.encoder
+    )
 
 
 # --- what training recorded -------------------------------------------------------------------------------------------
@@ -85,16 +114,23 @@ def test_what_was_recorded_is_found_again():
 @pytest.mark.parametrize("found", [0.81, 0.79, 0.8 + 2e-6, math.nan, math.inf])
 def test_another_score_on_val_is_refused(found):
     with pytest.raises(
-        SextantError, match=r"^val accuracy is .* after reloading, training recorded 0.800000000; the sav"
+        SextantError,
+        match=r"^val accuracy is .* after reloading, training recorded 0.800000000; the sav",
     ):
-        evaluate.check_reproduced({"auroc": 0.9, "accuracy": 0.8}, {"auroc": 0.9, "accuracy": found})
+        evaluate.check_reproduced(
+            {"auroc": 0.9, "accuracy": 0.8}, {"auroc": 0.9, "accuracy": found}
+        )
 
 
 def test_a_model_that_is_not_the_one_that_was_trained(model):
     evaluate.evaluate(model, PARTS)
-    with pytest.raises(SextantError, match="val log_loss is .* training recorded 0.100000000; .* then `make train`"):
+    with pytest.raises(
+        SextantError, match="val log_loss is .* training recorded 0.100000000; .* then `make train`"
+    ):
         evaluate.evaluate(with_val(model, log_loss=0.1), PARTS)
-    encoder = tabular.Encoder.from_state({**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0]}}, COLUMNS)
+    encoder = tabular.Encoder.from_state(
+        {**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0]}}, COLUMNS
+    )
     with pytest.raises(SextantError, match="the saved model is not the trained one"):
         evaluate.evaluate(saved.Saved(model.card, model.net, encoder), PARTS)
 
@@ -118,7 +154,11 @@ def test_what_a_metrics_file_says(model):
     for key in ("model", "family", "dataset", "task", "source", "seed", "budget"):
         assert found[key] == model.card[key]
     assert (found["metric"], found["direction"]) == next(iter(classification.METRICS.items()))
-    assert found["trivial"] == next(iter(found["baselines"])) == next(iter(baselines.of("classification")))
+    assert (
+        found["trivial"]
+        == next(iter(found["baselines"]))
+        == next(iter(baselines.of("classification")))
+    )
     assert found["epochs"] == 199 and found["rows"] == {"train": 499, "val": 97, "test": 101}
     for scores in (found["val"], found["test"], *found["baselines"].values()):
         assert list(scores) == list(classification.METRICS)
@@ -128,7 +168,10 @@ def test_what_a_metrics_file_says(model):
     low, high = found["interval"]
     assert low < found["test"]["accuracy"] < high
     better, least, most = found["better"]
-    assert better == pytest.approx(found["test"]["accuracy"] - accuracy[found["best"]]) and least < better < most
+    assert (
+        better == pytest.approx(found["test"]["accuracy"] - accuracy[found["best"]])
+        and least < better < most
+    )
     json.dumps(found, allow_nan=False)
 
 
@@ -184,7 +227,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_by_dvc_it_writes_metrics_and_figures_the_same_every_time(trained, monkeypatch, capsys):
     found, _ = evaluate.evaluate(trained, PARTS)
     assert run(monkeypatch) == json.loads(json.dumps(found))
-    assert capsys.readouterr().out.startswith(f"{MODEL}: test accuracy {found['test']['accuracy']:.4f}, auroc ")
+    assert capsys.readouterr().out.startswith(
+        f"{MODEL}: test accuracy {found['test']['accuracy']:.4f}, auroc "
+    )
     drawn = Path("reports/figures") / MODEL
     order = ["00-curve.svg", "01-roc.svg", "02-calibration.svg", "03-confusion.svg"]
     assert sorted(path.name for path in drawn.iterdir())[:4] == order
@@ -209,7 +254,10 @@ def test_by_hand_it_takes_the_scratch_model_and_writes_beside_it(trained):
 def test_what_is_missing_is_named_with_what_makes_it(trained, monkeypatch):
     for path in (f"reports/curves/{MODEL}.csv", "data/prepared/toy", f"models/{MODEL}"):
         Path(path).rename(f"away-{Path(path).name}")
-        with pytest.raises(SextantError, match=f"^{path} is not there; `make repro` makes it, `dvc checkout` restores"):
+        with pytest.raises(
+            SextantError,
+            match=f"^{path} is not there; `make repro` makes it, `dvc checkout` restores",
+        ):
             run(monkeypatch)
 
 
@@ -226,7 +274,10 @@ def test_a_refused_model_leaves_the_last_metrics(trained, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([f"model={MODEL}", "seed=7"], "`seed=7` is not understood: a trained model brings its own conf"),
+        (
+            [f"model={MODEL}", "seed=7"],
+            "`seed=7` is not understood: a trained model brings its own conf",
+        ),
         (["model=strawberry"], f"unknown model `strawberry`; params.yaml lists: .*{MODEL}"),
         ([], "which model"),
     ],

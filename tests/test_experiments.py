@@ -16,7 +16,11 @@ pytestmark = pytest.mark.slow
 def shown(clone: Clone) -> dict[str, Any]:
     """What `dvc exp show` says of each experiment by its name."""
     found = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
-    return {one["revs"][0]["name"]: one["revs"][0]["data"] for base in found for one in base["experiments"] or []}
+    return {
+        one["revs"][0]["name"]: one["revs"][0]["data"]
+        for base in found
+        for one in base["experiments"] or []
+    }
 
 
 def dropout(experiment: Any) -> float:
@@ -26,24 +30,39 @@ def dropout(experiment: Any) -> float:
 # --- in the workspace -------------------------------------------------------------------------------------------------
 
 
-def test_an_experiment_in_the_workspace_is_tracked_and_judges_nothing(chain: Clone, experimented: Clone) -> None:
+def test_an_experiment_in_the_workspace_is_tracked_and_judges_nothing(
+    chain: Clone, experimented: Clone
+) -> None:
     run = experimented.runs("sextant-ann-twin")[-1]
     assert (run["experiment"], run["net.dropout"], run["status"]) == ("wet", "0.4", "FINISHED")
     assert run["digest"] == folder_digest(experimented.path / "models/ann")
-    assert run["reproduce"].endswith("&& dvc exp run -S conf/model/ann.yaml:net.dropout=0.4 train@ann")
-    assert experimented.versions() == chain.versions() and experimented.champions() == chain.champions()
+    assert run["reproduce"].endswith(
+        "&& dvc exp run -S conf/model/ann.yaml:net.dropout=0.4 train@ann"
+    )
+    assert (
+        experimented.versions() == chain.versions()
+        and experimented.champions() == chain.champions()
+    )
     assert experimented.read_json("reports/registry/ann.json")["model"] == run["digest"]
 
 
 def test_dvc_shows_what_differs_and_no_more(experimented: Clone, tmp_path: Path) -> None:
-    words, lines = ("dvc", "exp", "show", "--only-changed", "--csv"), experimented.run("dvc", "metrics", "diff").stdout
+    words, lines = (
+        ("dvc", "exp", "show", "--only-changed", "--csv"),
+        experimented.run("dvc", "metrics", "diff").stdout,
+    )
     columns = experimented.run(*words).stdout.splitlines()[0].split(",")
-    assert [name for name in columns if name.startswith(("net.", "optimizer.", "schedule."))] == ["net.dropout"]
+    assert [name for name in columns if name.startswith(("net.", "optimizer.", "schedule."))] == [
+        "net.dropout"
+    ]
     assert "test.log_loss" in columns and "test.log_loss" in lines
     assert max(map(len, lines.splitlines())) <= 100  # no sentence and no digest among the numbers
     experimented.run("dvc", "plots", "diff", "HEAD", "-o", str(tmp_path))
     assert "ann: loss on val by epoch" in (tmp_path / "index.html").read_text()
-    drawn = {path.name.partition("_reports_")[0] for path in (tmp_path / "static").glob("*_figures_ann_00-curve.svg")}
+    drawn = {
+        path.name.partition("_reports_")[0]
+        for path in (tmp_path / "static").glob("*_figures_ann_00-curve.svg")
+    }
     assert drawn == {"HEAD", "workspace"}
 
 
@@ -78,14 +97,25 @@ def mirror(road: Clone, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow(minutes=2)
-def test_experiments_in_copies_have_their_own_values_and_move_no_champion(road: Clone, mirror: Path) -> None:
+def test_experiments_in_copies_have_their_own_values_and_move_no_champion(
+    road: Clone, mirror: Path
+) -> None:
     before, lock = (road.versions(), road.champions()), (road.path / "dvc.lock").read_bytes()
     earlier = len(road.runs("sextant-ann-twin"))
     for name, value in (("dry", 0.1), ("damp", 0.3)):
-        words = ["--queue", "--name", name, "-S", f"conf/model/ann.yaml:net.dropout={value}", "train@ann"]
+        words = [
+            "--queue",
+            "--name",
+            name,
+            "-S",
+            f"conf/model/ann.yaml:net.dropout={value}",
+            "train@ann",
+        ]
         road.run("dvc", "exp", "run", *words)
     words = ["-S", "source=mirror", "-S", "conf/model/ann.yaml:net.dropout=0.25", "register@ann"]
-    road.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", *words, SEXTANT_MIRROR=str(mirror))
+    road.run(
+        "dvc", "exp", "run", "--temp", "--name", "elsewhere", *words, SEXTANT_MIRROR=str(mirror)
+    )
     road.run("dvc", "exp", "run", "--run-all")
 
     # What was asked for reached DVC's table and the runs, each its own.
@@ -101,7 +131,9 @@ def test_experiments_in_copies_have_their_own_values_and_move_no_champion(road: 
     # The other source was trained and scored on, under its own name.
     scored = table["elsewhere"]["metrics"]["reports/metrics/ann.json"]["data"]
     assert scored["source"] == real["source"] == "mirror"
-    logged = road.ask("SELECT value FROM latest_metrics WHERE run_uuid = ? AND key = 'test/accuracy'", real["id"])
+    logged = road.ask(
+        "SELECT value FROM latest_metrics WHERE run_uuid = ? AND key = 'test/accuracy'", real["id"]
+    )
     assert logged == [(scored["test"]["accuracy"],)]
 
     # Nothing that lasts has moved.

@@ -38,20 +38,31 @@ def drawn(classes: list, rows: int = 193) -> tuple[dict[str, Figure], dict[str, 
 
 def told(axes: Axes) -> list[str]:
     """What the places of a figure say under the pointer."""
-    return [str(patch.get_gid()).removeprefix(figures.TOLD) for patch in axes.patches if patch.get_gid()]
+    return [
+        str(patch.get_gid()).removeprefix(figures.TOLD) for patch in axes.patches if patch.get_gid()
+    ]
 
 
 def curves(epochs: int = 17) -> pd.DataFrame:
     epoch = np.arange(1, epochs + 1)
     falling = np.exp(-epoch / 5)
     table = {"epoch": epoch, "train/loss": falling, "val/loss": falling + epoch / 100}
-    return pd.DataFrame(table | {"val/skill": 1 - falling, "val/error": falling, "val/recall": 1 - falling / 2})
+    return pd.DataFrame(
+        table | {"val/skill": 1 - falling, "val/error": falling, "val/recall": 1 - falling / 2}
+    )
 
 
 def everything() -> dict[str, Figure]:
     groups = {"two": drawn([0, 1])[0], "three": drawn(["ant", "bee", "cow"])[0]}
-    found = {f"{group}-{name}": figure for group, named in groups.items() for name, figure in named.items()}
-    return found | {"curve": figures.learning_curve(curves()), "one-epoch": figures.learning_curve(curves(1))}
+    found = {
+        f"{group}-{name}": figure
+        for group, named in groups.items()
+        for name, figure in named.items()
+    }
+    return found | {
+        "curve": figures.learning_curve(curves()),
+        "one-epoch": figures.learning_curve(curves(1)),
+    }
 
 
 def test_every_axis_says_what_it_is():
@@ -87,8 +98,12 @@ def test_every_row_is_counted_in_the_bins():
     above, below = drawn([0, 1])[0]["calibration"].axes
     heights = [bar.get_height() for bar in below.containers[0]]
     assert sum(heights) == 193 and len(heights) == 10
-    said = [re.search(r"^(.*) came true: model ([\d.]+) of (\d+) rows", words) for words in told(above)]
-    assert [int(words[3]) for words in said] == [n for n in heights if n] and told(below) == told(above)
+    said = [
+        re.search(r"^(.*) came true: model ([\d.]+) of (\d+) rows", words) for words in told(above)
+    ]
+    assert [int(words[3]) for words in said] == [n for n in heights if n] and told(below) == told(
+        above
+    )
     (line,) = [line for line in above.lines if line.get_label().startswith("model")]
     assert [float(words[2]) for words in said] == pytest.approx(line.get_ydata(), abs=0.0006)
 
@@ -107,7 +122,9 @@ def test_the_roc_says_its_values_under_the_pointer(classes):
 def test_of_two_classes_the_threshold_is_said_and_is_a_point_of_the_roc():
     found, _ = drawn(["no", "yes"])
     (point,) = [line for line in found["roc"].axes[0].lines if line.get_label().endswith("0.5 on")]
-    counts = np.reshape([int(text.get_text().split()[0]) for text in found["confusion"].axes[0].texts], (2, 2))
+    counts = np.reshape(
+        [int(text.get_text().split()[0]) for text in found["confusion"].axes[0].texts], (2, 2)
+    )
     false, true = counts[:, 1] / counts.sum(axis=1)
     assert [*point.get_xdata(), *point.get_ydata()] == pytest.approx([false, true])
     assert "; <kind> = yes is predicted from probability 0.5 on. " in found["confusion"].get_label()
@@ -124,15 +141,29 @@ def test_no_title_is_wider_than_its_figure():
 
 def test_the_learning_curve_shows_every_metric_and_names_the_lowest_loss():
     figure = figures.learning_curve(curves())
-    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "val/skill", "val/error", "val/recall"]
-    assert figure.get_label().startswith("17 epochs; val/loss is lowest") and "at epoch 15" in figure.get_label()
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "loss",
+        "val/skill",
+        "val/error",
+        "val/recall",
+    ]
+    assert (
+        figure.get_label().startswith("17 epochs; val/loss is lowest")
+        and "at epoch 15" in figure.get_label()
+    )
 
 
 def saved(folder: Path) -> dict[str, str]:
     """The digests of all figures of a two-class model, written to `folder`."""
-    for name, figure in {**drawn(["<no>", "yes"])[0], "curve": figures.learning_curve(curves())}.items():
+    for name, figure in {
+        **drawn(["<no>", "yes"])[0],
+        "curve": figures.learning_curve(curves()),
+    }.items():
         figures.save(figure, folder / f"{name}.svg")
-    return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.svg"))}
+    return {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.svg"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +175,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_the_bytes_are_the_same_on_a_second_drawing(folder, tmp_path):
-    first = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.svg"))}
+    first = {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.svg"))
+    }
     assert len(first) == 4 and saved(tmp_path) == first
 
 
@@ -162,7 +196,10 @@ def test_an_svg_has_no_date_no_picture_of_dots_and_carries_its_words(folder):
     shown = {"roc": "AUC", "calibration": "Brier", "confusion": "&lt;no&gt;", "curve": "epochs"}
     for name, said in shown.items():
         text = (folder / f"{name}.svg").read_text()
-        words = {element.tag.split("}")[-1]: element.text for element in ElementTree.fromstring(text).iter()}
+        words = {
+            element.tag.split("}")[-1]: element.text
+            for element in ElementTree.fromstring(text).iter()
+        }
         assert not {"date", "creator", "image", "script", "no"} & set(words), name
         assert words["title"] and html.unescape(said) in words["description"] and said in text
         assert text.count(figures.INK) == 1 and "currentColor" in text, name
@@ -172,7 +209,9 @@ def test_a_place_tells_its_words_also_where_letters_lie_over_it(folder):
     """Nothing else takes the pointer: what is drawn over a place would hide what it says."""
     root = ElementTree.fromstring((folder / "curve.svg").read_text())
     places = [element for element in root.iter() if element.get("class") == "told"]
-    assert root.get("pointer-events") == "none" and {place.get("pointer-events") for place in places} == {"all"}
+    assert root.get("pointer-events") == "none" and {
+        place.get("pointer-events") for place in places
+    } == {"all"}
     said = [place[0].text.split(":")[0] for place in places]
     assert all(place[0].tag.endswith("title") for place in places)
     assert said == 4 * [f"epoch {epoch}" for epoch in range(1, 18)]
@@ -187,7 +226,9 @@ def test_the_style_leaves_the_process_as_it_was(tmp_path):
 
 
 def test_an_unknown_task_names_those_there_are():
-    with pytest.raises(UsageError, match=r"unknown task `puppies`; .*figures/ has: .*classification"):
+    with pytest.raises(
+        UsageError, match=r"unknown task `puppies`; .*figures/ has: .*classification"
+    ):
         figures.of("puppies")
 
 
@@ -197,7 +238,11 @@ def test_the_name_of_an_axis_stays_inside_where_longer_numbers_stand_beside_it(t
         "train/loss": (-0.0178, -0.0797), "val/loss": (-0.0104, 0.0155), "val/auroc": (0.7924, 0.8148),
         "val/accuracy": (0.8383, 0.8474), "val/log_loss": (0.3774, 0.3633),
     }  # fmt: skip
-    curves = pd.DataFrame({"epoch": range(1, 41)} | {name: np.linspace(*ends, 40) for name, ends in ranges.items()})
+    curves = pd.DataFrame(
+        {"epoch": range(1, 41)} | {name: np.linspace(*ends, 40) for name, ends in ranges.items()}
+    )
     figures.save(figures.learning_curve(curves), tmp_path / "curve.svg")
-    baseline = re.search(r"rotate\(-90 ([-\d.]+) [-\d.]+\)\">loss</text>", (tmp_path / "curve.svg").read_text())
+    baseline = re.search(
+        r"rotate\(-90 ([-\d.]+) [-\d.]+\)\">loss</text>", (tmp_path / "curve.svg").read_text()
+    )
     assert float(baseline[1]) > 9  # points from the left edge, in letters of 10

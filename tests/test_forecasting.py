@@ -45,7 +45,9 @@ def test_the_metrics_by_hand() -> None:
     truth, base, value, lower, upper = arrays([10, 20], [12, 22], [11, 18], [9, 19], [11, 19.5])
     found = forecasting.scores(truth, base, value, lower, upper)
     assert list(found) == list(forecasting.METRICS)
-    assert found["rmse"] == pytest.approx(((1 + 4) / 2) ** 0.5) and found["mae"] == pytest.approx(1.5)
+    assert found["rmse"] == pytest.approx(((1 + 4) / 2) ** 0.5) and found["mae"] == pytest.approx(
+        1.5
+    )
     # of the lower bound 0.05 * 1 and 0.05 * 1, of the value 0.5 * 1 and 0.5 * 2, of the upper one 0.05 * 1 and 0.95 / 2
     assert found["pinball"] == pytest.approx((0.05 + 0.75 + (0.05 + 0.475) / 2) / 3)
     assert found["coverage_90"] == 0.5  # 20 lies above 19.5
@@ -63,12 +65,19 @@ def test_coverage_is_neither_up_nor_down_and_not_monitored(workspace: Path) -> N
     assert forecasting.METRICS["coverage_90"] == forecasting.COVERAGE
     path = workspace / "conf/model/rnn.yaml"
     path.write_text(path.read_text().replace("monitor: pinball", "monitor: coverage_90"))
-    with pytest.raises(UsageError, match="`coverage_90` cannot pick an epoch; choose from: rmse, mae, pinball, skill"):
+    with pytest.raises(
+        UsageError,
+        match="`coverage_90` cannot pick an epoch; choose from: rmse, mae, pinball, skill",
+    ):
         config.check_model(config.model("rnn"))
 
 
-def test_answers_are_scored_by_their_day_and_one_too_many_is_not(rows: pd.DataFrame, encoder: series.Encoder) -> None:
-    split = config.DateSplit(by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30")
+def test_answers_are_scored_by_their_day_and_one_too_many_is_not(
+    rows: pd.DataFrame, encoder: series.Encoder
+) -> None:
+    split = config.DateSplit(
+        by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30"
+    )
     part = series.split(rows, COLUMNS, split)["test"]
     answer = BASELINES["ar5"](rows, COLUMNS)
     scored, asked = answer(part), answer(part[COLUMNS.upstream])
@@ -77,12 +86,18 @@ def test_answers_are_scored_by_their_day_and_one_too_many_is_not(rows: pd.DataFr
     found = forecasting.score(scored, part, encoder)
     assert found == forecasting.score(asked.sample(frac=1, random_state=3), part, encoder)
     assert found == forecasting.score(asked, part[COLUMNS.upstream], encoder)
-    assert part["Open"][~part["context"]].tolist() == forecasting.aligned(scored, part, encoder)[0].tolist()
+    assert (
+        part["Open"][~part["context"]].tolist()
+        == forecasting.aligned(scored, part, encoder)[0].tolist()
+    )
 
 
 def test_an_answer_that_is_missing_is_no_score(rows: pd.DataFrame, encoder: series.Encoder) -> None:
     lost = encoder.known(rows)["after"][3]
-    with pytest.raises(DataError, match=f"1 of {ROWS - WINDOW} days have no answer, the first the one after {lost};"):
+    with pytest.raises(
+        DataError,
+        match=f"1 of {ROWS - WINDOW} days have no answer, the first the one after {lost};",
+    ):
         forecasting.score(BASELINES["ar5"](rows, COLUMNS)(rows).drop(index=3), rows, encoder)
 
 
@@ -98,7 +113,8 @@ def test_a_model_of_a_longer_window_is_not_compared_and_one_of_a_shorter_is(
         assert forecasting.score(answers, gate, encoder)["skill"] == 0
     else:
         with pytest.raises(
-            DataError, match=f"{more} of 10 days have no answer.*after {WINDOW} known ones: a model of a"
+            DataError,
+            match=f"{more} of 10 days have no answer.*after {WINDOW} known ones: a model of a",
         ):
             forecasting.score(answers, gate, encoder)
 
@@ -110,16 +126,22 @@ def test_a_model_of_a_longer_window_is_not_compared_and_one_of_a_shorter_is(
 def test_conformal_coverage_of_exchangeable_scores(n: int) -> None:
     """A further score lies below the bound in ceil((n + 1) * 0.9) of n + 1 cases, whatever the distribution."""
     rng = np.random.default_rng(5)
-    held = [score[-1] <= forecasting.conformal(score[:-1]) for score in rng.pareto(1.1, (20_000, n + 1))]
+    held = [
+        score[-1] <= forecasting.conformal(score[:-1]) for score in rng.pareto(1.1, (20_000, n + 1))
+    ]
     expected = np.ceil((n + 1) * 0.9) / (n + 1)
-    assert expected >= 0.9 and np.mean(held) == pytest.approx(expected, abs=4 * (0.09 / len(held)) ** 0.5)
+    assert expected >= 0.9 and np.mean(held) == pytest.approx(
+        expected, abs=4 * (0.09 / len(held)) ** 0.5
+    )
 
 
 def test_a_handful_of_scores_bound_what_they_can() -> None:
     assert forecasting.conformal(np.array([3.0, 1.0, 2.0])) == 3.0
 
 
-def calibrated(location: torch.Tensor, scale: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+def calibrated(
+    location: torch.Tensor, scale: torch.Tensor, target: torch.Tensor
+) -> dict[str, float]:
     return forecasting.calibrate(outputs(location, scale), SimpleNamespace(target=target))
 
 
@@ -171,7 +193,9 @@ def test_diebold_mariano_by_hand() -> None:
     variance = (centred @ centred + centred[1:] @ centred[:-1]) / 7
     expected = t.sf(1 / (variance / 6) ** 0.5, 6)
     errors = np.full(7, 2.0)
-    assert forecasting.diebold_mariano(errors, (errors**2 + gains) ** 0.5) == pytest.approx(expected)
+    assert forecasting.diebold_mariano(errors, (errors**2 + gains) ** 0.5) == pytest.approx(
+        expected
+    )
 
 
 @pytest.mark.parametrize(("n", "lags"), [(124, 4), (125, 5), (126, 5), (343, 7)])
@@ -182,7 +206,9 @@ def test_diebold_mariano_has_as_many_lags_as_the_cube_root_says(n: int, lags: in
     gain = floor**2 - errors**2
     off = gain - gain.mean()
     between = np.outer(off, off)
-    weights = np.clip(1 - np.abs(np.subtract.outer(np.arange(n), np.arange(n))) / (lags + 1), 0, None)
+    weights = np.clip(
+        1 - np.abs(np.subtract.outer(np.arange(n), np.arange(n))) / (lags + 1), 0, None
+    )
     expected = t.sf(gain.mean() / ((weights * between).sum() / n / (n - 1)) ** 0.5, n - 1)
     assert forecasting.diebold_mariano(errors, floor) == pytest.approx(expected, rel=1e-9)
 
@@ -199,8 +225,14 @@ def test_diebold_mariano_at_its_ends() -> None:
 @pytest.mark.parametrize(
     ("days_known", "said"),
     [
-        (0, r"No skill: RMSE [\d.]+ against [\d.]+ of previous Close over 86 days\. Nothing here says better"),
-        (1, r"No skill that can be told from chance: RMSE .* over 86 days, \d\.\d% less, Diebold-Mariano p = 0\."),
+        (
+            0,
+            r"No skill: RMSE [\d.]+ against [\d.]+ of previous Close over 86 days\. Nothing here says better",
+        ),
+        (
+            1,
+            r"No skill that can be told from chance: RMSE .* over 86 days, \d\.\d% less, Diebold-Mariano p = 0\.",
+        ),
         (86, r"Skill: RMSE .* over 86 days, 50\.0% less, Diebold-Mariano p = "),
     ],
 )
@@ -224,7 +256,9 @@ def test_the_trivial_baseline_comes_first() -> None:
     assert list(BASELINES) == ["previous_close", "previous_open", "ar5"]
 
 
-@pytest.mark.parametrize(("name", "column"), [("previous_close", "Close"), ("previous_open", "Open")])
+@pytest.mark.parametrize(
+    ("name", "column"), [("previous_close", "Close"), ("previous_open", "Open")]
+)
 def test_the_last_price_again(rows: pd.DataFrame, name: str, column: str) -> None:
     answers = BASELINES[name](rows, COLUMNS)(rows)
     assert answers["next_open"].tolist() == rows[column][WINDOW - 1 :].tolist()
@@ -236,14 +270,18 @@ def test_ar5_is_least_squares_of_the_log_returns(rows: pd.DataFrame) -> None:
     x = np.log(train["Open"].to_numpy())
     returns = x[1:] - x[:-1]
     design = [[1.0, *(returns[t - lag] for lag in range(1, 6))] for t in range(5, len(returns))]
-    coefficients = np.linalg.solve(np.transpose(design) @ design, np.transpose(design) @ returns[5:])
+    coefficients = np.linalg.solve(
+        np.transpose(design) @ design, np.transpose(design) @ returns[5:]
+    )
     opens = test["Open"].to_numpy()
     now = np.diff(np.log(opens))
     expected = [
         opens[t] * np.exp(coefficients @ [1.0, *(now[t - 1 - lag] for lag in range(5))])
         for t in range(WINDOW - 1, len(opens))
     ]
-    assert BASELINES["ar5"](train, COLUMNS)(test)["next_open"].tolist() == pytest.approx(expected, rel=1e-9)
+    assert BASELINES["ar5"](train, COLUMNS)(test)["next_open"].tolist() == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -252,11 +290,15 @@ def test_a_baseline_answers_without_the_future(rows: pd.DataFrame, name: str, ro
     answer = BASELINES[name](rows, COLUMNS)
     later = rows.copy()
     later.loc[row:, COLUMNS.numbers] = 7.0
-    pd.testing.assert_frame_equal(answer(rows).head(row - WINDOW + 1), answer(later).head(row - WINDOW + 1))
+    pd.testing.assert_frame_equal(
+        answer(rows).head(row - WINDOW + 1), answer(later).head(row - WINDOW + 1)
+    )
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_the_bounds_hold_nine_of_ten_days_of_train(rows: pd.DataFrame, encoder: series.Encoder, name: str) -> None:
+def test_the_bounds_hold_nine_of_ten_days_of_train(
+    rows: pd.DataFrame, encoder: series.Encoder, name: str
+) -> None:
     found = forecasting.score(BASELINES[name](rows, COLUMNS)(rows), rows, encoder)
     assert found["coverage_90"] == pytest.approx(0.9, abs=0.03)
 
@@ -268,9 +310,15 @@ def test_on_january_2017_the_baselines_are_no_weaker_than_reported(tmp_path: Pat
     for entry in STOCK["sources"]["mirror"]:
         (tmp_path / entry["file"]).symlink_to(Path(str(MIRROR)) / entry["path"])
     rows = series.repair(series.read(tmp_path, columns), columns)
-    train, test = rows[rows["Date"] < "2017"], rows.iloc[-20 - columns.window :].reset_index(drop=True)
+    train, test = (
+        rows[rows["Date"] < "2017"],
+        rows.iloc[-20 - columns.window :].reset_index(drop=True),
+    )
     encoder = series.Encoder.fit(train, columns)
-    found = {name: forecasting.score(fit(train, columns)(test), test, encoder) for name, fit in BASELINES.items()}
+    found = {
+        name: forecasting.score(fit(train, columns)(test), test, encoder)
+        for name, fit in BASELINES.items()
+    }
     reported = {"previous_close": (3.52, 2.61), "previous_open": (8.42, 5.94), "ar5": (8.24, 5.79)}
     for name, (rmse, mae) in reported.items():
         assert (found[name]["rmse"], found[name]["mae"]) == pytest.approx((rmse, mae), abs=0.0051)
@@ -279,7 +327,9 @@ def test_on_january_2017_the_baselines_are_no_weaker_than_reported(tmp_path: Pat
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-SPLIT_AT = config.DateSplit(by="dates", val_from="2014-04-28", gate_from="2014-06-09", test_from="2014-06-23")
+SPLIT_AT = config.DateSplit(
+    by="dates", val_from="2014-04-28", gate_from="2014-06-09", test_from="2014-06-23"
+)
 
 
 @pytest.fixture(scope="module")
@@ -295,12 +345,18 @@ def shown() -> SimpleNamespace:
     model = saved.Saved(card, net, encoder)
     answers = {name: fit(parts["train"], COLUMNS) for name, fit in BASELINES.items()}
     asked = {"model": model.answer, **answers}
-    scores = {(who, part): model.score(asked[who](parts[part]), parts[part]) for who in asked for part in parts}
+    scores = {
+        (who, part): model.score(asked[who](parts[part]), parts[part])
+        for who in asked
+        for part in parts
+    }
 
     def draw() -> dict[str, Figure]:
         on_test = {name: answer(parts["test"]) for name, answer in answers.items()}
         rest = (model, parts["train"], parts["val"])
-        return figures.of("forecasting")(model.answer(parts["test"]), parts["test"], COLUMNS, on_test, *rest)
+        return figures.of("forecasting")(
+            model.answer(parts["test"]), parts["test"], COLUMNS, on_test, *rest
+        )
 
     own = {name: part[~part["context"]] for name, part in parts.items()}
     return SimpleNamespace(draw=draw, found=draw(), own=own, scores=scores)
@@ -325,17 +381,25 @@ def test_the_figures_have_axes_that_say_what_they_are_and_the_naive_line(
         assert figure.get_suptitle() and figure.get_label()
         for axes in figure.axes:
             below, beside = (
-                shared.get_siblings(axes) for shared in (axes.get_shared_x_axes(), axes.get_shared_y_axes())
+                shared.get_siblings(axes)
+                for shared in (axes.get_shared_x_axes(), axes.get_shared_y_axes())
             )
-            assert any(one.get_xlabel() for one in below) and any(one.get_ylabel() for one in beside), name
-    assert "(USD)" in shown.found["prices"].axes[0].get_ylabel() + shown.found["errors"].axes[0].get_ylabel()
+            assert any(one.get_xlabel() for one in below) and any(
+                one.get_ylabel() for one in beside
+            ), name
+    assert (
+        "(USD)"
+        in shown.found["prices"].axes[0].get_ylabel() + shown.found["errors"].axes[0].get_ylabel()
+    )
     labels = [text.get_text() for text in shown.found["prices"].axes[0].get_legend().get_texts()]
     assert {"90 % interval", "model", "previous_close"} <= set(labels)
     for folder, found in (("a", shown.found), ("b", shown.draw())):
         for name, figure in found.items():
             figures.save(figure, tmp_path / folder / f"{name}.svg")
     for name in shown.found:
-        assert (tmp_path / "a" / f"{name}.svg").read_bytes() == (tmp_path / "b" / f"{name}.svg").read_bytes()
+        assert (tmp_path / "a" / f"{name}.svg").read_bytes() == (
+            tmp_path / "b" / f"{name}.svg"
+        ).read_bytes()
 
 
 def test_each_day_tells_its_price_its_forecast_and_the_naive_one(shown: SimpleNamespace) -> None:
@@ -344,7 +408,11 @@ def test_each_day_tells_its_price_its_forecast_and_the_naive_one(shown: SimpleNa
     truth, value, low, high, naive = (
         numbers(words, name) for name in ("Open", "model", "from", "to", "previous_close")
     )
-    assert truth == pytest.approx(test["Open"].to_numpy()) and (low < value).all() and (value < high).all()
+    assert (
+        truth == pytest.approx(test["Open"].to_numpy())
+        and (low < value).all()
+        and (value < high).all()
+    )
     for given, who in ((value, "model"), (naive, "previous_close")):
         rmse = float(np.sqrt(np.mean((truth - given) ** 2)))
         assert rmse == pytest.approx(shown.scores[who, "test"]["rmse"], abs=0.01)
@@ -352,14 +420,21 @@ def test_each_day_tells_its_price_its_forecast_and_the_naive_one(shown: SimpleNa
 
 
 def test_the_errors_are_of_val_and_test_and_of_no_day_of_the_gate(shown: SimpleNamespace) -> None:
-    figure, days_of = shown.found["errors"], {part: rows["Date"].tolist() for part, rows in shown.own.items()}
+    figure, days_of = (
+        shown.found["errors"],
+        {part: rows["Date"].tolist() for part, rows in shown.own.items()},
+    )
     above, below = figure.axes[:2], figure.axes[2:]
     for part, first, second in zip(("val", "test"), above, below, strict=True):
         assert first.get_title() == part
         for axes in (first, second):
-            assert [one.split(":")[0] for one in told(axes)] == [f"{part}, day {day}" for day in days_of[part]]
+            assert [one.split(":")[0] for one in told(axes)] == [
+                f"{part}, day {day}" for day in days_of[part]
+            ]
         n, saved_last = len(days_of[part]), numbers(told(second), "squares saved so far")[-1]
-        ours, naive = (shown.scores[who, part]["rmse"] ** 2 * n for who in ("model", "previous_close"))
+        ours, naive = (
+            shown.scores[who, part]["rmse"] ** 2 * n for who in ("model", "previous_close")
+        )
         assert saved_last == pytest.approx(naive - ours, abs=0.01)
         squares = np.sum(numbers(told(first), "model") ** 2)
         assert squares == pytest.approx(ours, rel=0.01)
@@ -367,7 +442,10 @@ def test_the_errors_are_of_val_and_test_and_of_no_day_of_the_gate(shown: SimpleN
     for part in ("val", "test"):
         rmse = shown.scores["model", part]["rmse"]
         assert f"RMSE {rmse:.2f} against" in figure.get_label(), part
-    assert "On val the epoch was chosen and the interval calibrated, which flatters it." in figure.get_label()
+    assert (
+        "On val the epoch was chosen and the interval calibrated, which flatters it."
+        in figure.get_label()
+    )
 
 
 def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespace) -> None:
@@ -376,11 +454,20 @@ def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespac
     for part in ("val", "test"):
         own = [one for one in words if one.startswith(f"{part}, ")]
         months = shown.own[part]["Date"].str[:7]
-        assert [one.split(":")[0] for one in own] == [f"{part}, {month}" for month in months.unique()]
+        assert [one.split(":")[0] for one in own] == [
+            f"{part}, {month}" for month in months.unique()
+        ]
         n = np.array([int(re.search(r"of (\d+) days", one)[1]) for one in own])  # type: ignore[index]
         assert n.tolist() == months.value_counts(sort=False).tolist()
         for who in ("model", *BASELINES):
             held = np.sum([int(re.search(rf" {who} (\d+)", one)[1]) for one in own])  # type: ignore[index]
-            assert held / n.sum() == pytest.approx(shown.scores[who, part]["coverage_90"]), (part, who)
-            assert re.search(rf"Of {n.sum()} days of {part}, within: [^.]*\b{who} {held}\b", figure.get_label())
-    assert len(words) == sum(len(shown.own[part]["Date"].str[:7].unique()) for part in ("val", "test"))
+            assert held / n.sum() == pytest.approx(shown.scores[who, part]["coverage_90"]), (
+                part,
+                who,
+            )
+            assert re.search(
+                rf"Of {n.sum()} days of {part}, within: [^.]*\b{who} {held}\b", figure.get_label()
+            )
+    assert len(words) == sum(
+        len(shown.own[part]["Date"].str[:7].unique()) for part in ("val", "test")
+    )

@@ -24,7 +24,9 @@ from sextant.data import images, tabular
 from sextant.errors import DataError
 
 ROOT = Path(__file__).parent.parent
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read here: conftest.py hides the environment from the tests
+MIRROR = os.environ.get(
+    "SEXTANT_MIRROR"
+)  # read here: conftest.py hides the environment from the tests
 SPLIT = SimpleNamespace(salt=0, shares=SimpleNamespace(train=0.8, val=0.1, gate=0.1, test=0.0))
 RED, GREEN, BLUE = (200, 10, 20), (30, 180, 40), (50, 60, 220)
 
@@ -35,7 +37,8 @@ def columns(index: bool = False, **change: Any) -> images.Columns:
         "index": {"file": "index.csv", "key": "original"} if index else None,
     }  # fmt: skip
     return images.Columns(
-        **{"files": files, "target": "animal", "channels": 3, "size": 11, "flat": 3, "smallest": 5} | change
+        **{"files": files, "target": "animal", "channels": 3, "size": 11, "flat": 3, "smallest": 5}
+        | change
     )
 
 
@@ -90,7 +93,9 @@ def test_loose_or_zipped_the_pictures_are_the_same(tmp_path):
     one = images.read(zipped(tmp_path / "zip", herd()), COLUMNS)
     other = images.read(loose(tmp_path / "loose", herd()), COLUMNS)
     pd.testing.assert_frame_equal(one, other)
-    assert one["path"].tolist() == sorted(herd()) and one["raw"].tolist() == [herd()[path] for path in sorted(herd())]
+    assert one["path"].tolist() == sorted(herd()) and one["raw"].tolist() == [
+        herd()[path] for path in sorted(herd())
+    ]
     assert one["animal"].tolist() == [path.split("/")[1] for path in one["path"]]
     assert one["test"].tolist() == [path.startswith("exam/") for path in one["path"]]
 
@@ -110,7 +115,9 @@ def test_hidden_files_are_no_pictures(tmp_path):
 
 def test_classes_may_lie_at_the_top(tmp_path):
     layout = columns(files={"format": "folders", "train": ["."], "test": [], "index": None})
-    rows = images.read(loose(tmp_path, {"cats/1.png": picture(1), "dogs/2.png": picture(2)}), layout)
+    rows = images.read(
+        loose(tmp_path, {"cats/1.png": picture(1), "dogs/2.png": picture(2)}), layout
+    )
     assert rows["animal"].tolist() == ["cats", "dogs"] and not rows["test"].any()
 
 
@@ -119,18 +126,26 @@ def test_both_sources_split_alike(tmp_path):
     originals = herd(211)
     keys = [f"{path},{hashlib.sha256(raw).hexdigest()}" for path, raw in originals.items()]
     layout, index = columns(index=True), "\n".join(["path,original", *keys])
-    smaller = {path: encoded(Image.open(io.BytesIO(raw)).resize((13, 9)), "JPEG") for path, raw in originals.items()}
+    smaller = {
+        path: encoded(Image.open(io.BytesIO(raw)).resize((13, 9)), "JPEG")
+        for path, raw in originals.items()
+    }
     for folder in (loose(tmp_path / "originals", originals), zipped(tmp_path / "mirror", smaller)):
         (folder / "index.csv").write_text(index)
     one, other = (sides(tmp_path / name, layout) for name in ("originals", "mirror"))
-    assert one == other == sides(loose(tmp_path / "plain", originals), COLUMNS)  # a key is the original's own digest
+    assert (
+        one == other == sides(loose(tmp_path / "plain", originals), COLUMNS)
+    )  # a key is the original's own digest
     assert len(set(one.values())) == 4
 
 
-@pytest.mark.parametrize("name", ["../out.png", "learn/../../out.png", "/learn/cats/out.png", "learn\\..\\..\\out.png"])
+@pytest.mark.parametrize(
+    "name", ["../out.png", "learn/../../out.png", "/learn/cats/out.png", "learn\\..\\..\\out.png"]
+)
 def test_a_path_that_climbs_out_is_refused(name, tmp_path):
     with pytest.raises(
-        DataError, match=r"pictures.zip holds .*out.png', a path that climbs out of its folder; pull it"
+        DataError,
+        match=r"pictures.zip holds .*out.png', a path that climbs out of its folder; pull it",
     ):
         images.read(zipped(tmp_path, herd() | {name: picture(1)}), COLUMNS)
     assert not list(tmp_path.parent.rglob("out.png"))
@@ -141,7 +156,9 @@ def test_a_truncated_zip_is_refused(left, tmp_path):
     path = zipped(tmp_path, herd()) / "pictures.zip"
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * left) if isinstance(left, float) else left])
-    with pytest.raises(DataError, match=r"pictures.zip is no whole zip \(.+\); pull it again, or make it anew"):
+    with pytest.raises(
+        DataError, match=r"pictures.zip is no whole zip \(.+\); pull it again, or make it anew"
+    ):
         images.read(tmp_path, COLUMNS)
 
 
@@ -160,13 +177,22 @@ def test_a_class_without_pictures_is_refused(pack, tmp_path):
         zipped(tmp_path, herd() | {"learn/birds/": b""})
     else:
         (loose(tmp_path, herd()) / "learn/birds").mkdir()
-    with pytest.raises(DataError, match="class birds of learn has no pictures; add some, or take its folder away"):
+    with pytest.raises(
+        DataError, match="class birds of learn has no pictures; add some, or take its folder away"
+    ):
         images.read(tmp_path, COLUMNS)
 
 
 def test_a_part_without_a_class_is_refused(tmp_path):
-    found = parts(loose(tmp_path, {path: raw for path, raw in herd(211).items() if not path.startswith("exam/cats")}))
-    with pytest.raises(DataError, match=r"part test \(22 rows\) has no row of class cats of `animal`"):
+    found = parts(
+        loose(
+            tmp_path,
+            {path: raw for path, raw in herd(211).items() if not path.startswith("exam/cats")},
+        )
+    )
+    with pytest.raises(
+        DataError, match=r"part test \(22 rows\) has no row of class cats of `animal`"
+    ):
         images.check_parts(found, COLUMNS)
 
 
@@ -175,7 +201,10 @@ def test_a_part_without_a_class_is_refused(tmp_path):
     [
         ({}, "holds no picture where its conf says that they lie; `make pull` brings them"),
         ({"learn/1.png": b""}, "learn/1.png lies outside learn/<class>/, exam/<class>/; move it"),
-        (herd() | {"more/cats/1.jpg": b""}, "more/cats/1.jpg lies outside learn/<class>/, exam/<class>/; move it"),
+        (
+            herd() | {"more/cats/1.jpg": b""},
+            "more/cats/1.jpg lies outside learn/<class>/, exam/<class>/; move it",
+        ),
     ],
 )
 def test_pictures_that_lie_elsewhere_are_refused(pictures, message, tmp_path):
@@ -193,7 +222,9 @@ def test_the_index_knows_every_picture(tmp_path):
     (folder / "index.csv").write_text("path,original\nlearn/cats/1.png,abc\nlearn/dogs/2.png,\n")
     raw = images.read(folder, layout)
     assert images.table(raw, layout)["key"].notna().sum() == 1
-    with pytest.raises(DataError, match="6 pictures, first exam/cats/5.png, are not in the index; add them"):
+    with pytest.raises(
+        DataError, match="6 pictures, first exam/cats/5.png, are not in the index; add them"
+    ):
         images.repair(raw, layout)
 
 
@@ -207,7 +238,8 @@ def test_a_picture_that_the_index_names_is_there(tmp_path):
         folder = pack(tmp_path / str(i), left)
         (folder / "index.csv").write_text("\n".join(["path,original", *lines]))
         with pytest.raises(
-            DataError, match=f"index.csv names 27 pictures that are not there, first {first}; `make pull`"
+            DataError,
+            match=f"index.csv names 27 pictures that are not there, first {first}; `make pull`",
         ):
             images.read(folder, layout)
         assert len(images.read(pack(folder, pictures), layout)) == 41
@@ -227,8 +259,17 @@ def test_the_facts_of_each_picture(tmp_path):
     }
     table = images.table(images.read(loose(tmp_path, pictures), COLUMNS), COLUMNS)
     assert list(table) == COLUMNS.all
-    assert table["width"].tolist()[:3] == [19, 29, 29] and table["height"].tolist()[:3] == [7, 23, 23]
-    assert table["channels"].tolist()[:3] == [1, 3, 3] and table["decodable"].tolist() == [True, True, True, False]
+    assert table["width"].tolist()[:3] == [19, 29, 29] and table["height"].tolist()[:3] == [
+        7,
+        23,
+        23,
+    ]
+    assert table["channels"].tolist()[:3] == [1, 3, 3] and table["decodable"].tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert table["bytes"].tolist() == [len(raw) for raw in pictures.values()]
     assert (
         table["sha256"].tolist()
@@ -243,7 +284,9 @@ def test_the_fingerprint_tells_where_it_grows_brighter():
     ramp = np.tile(np.linspace(0, 255, 72).round().astype(np.uint8), (64, 1))
     image = np.concatenate([ramp[:32], 255 - ramp[32:]])
     assert images._facts(encoded(Image.fromarray(image)))["dhash"] == "ffffffff00000000"
-    darker = encoded(Image.fromarray((image / 2).round().astype(np.uint8)).resize((144, 128)), "PNG")
+    darker = encoded(
+        Image.fromarray((image / 2).round().astype(np.uint8)).resize((144, 128)), "PNG"
+    )
     assert images._facts(darker)["dhash"] == "ffffffff00000000"
 
 
@@ -262,15 +305,24 @@ def test_what_looks_alike_differs_in_a_few_bits_at_most(at_once, monkeypatch):
     assert images._lookalike(pd.Series([None, *known, None])).tolist() == [False, *expected, False]
     assert sum(expected) == 8
     for nothing in ([], [None], [None, None], known[:1]):
-        assert images._lookalike(pd.Series(nothing, dtype=object)).tolist() == [False] * len(nothing)
+        assert images._lookalike(pd.Series(nothing, dtype=object)).tolist() == [False] * len(
+            nothing
+        )
 
 
 def test_a_picture_that_does_not_decode_looks_like_none(tmp_path):
     jpeg = picture(3, 29, 23, "JPEG")
     pictures = {"learn/cats/1.jpg": jpeg, "learn/cats/2.png": encoded(Image.open(io.BytesIO(jpeg)))}
-    broken = {"learn/dogs/3.jpg": jpeg[:-99], "learn/dogs/4.jpg": jpeg[:-99], "learn/dogs/5.png": picture(5)}
+    broken = {
+        "learn/dogs/3.jpg": jpeg[:-99],
+        "learn/dogs/4.jpg": jpeg[:-99],
+        "learn/dogs/5.png": picture(5),
+    }
     table = images.table(images.read(loose(tmp_path, pictures | broken), COLUMNS), COLUMNS)
-    assert table["lookalike"].tolist() == [True, True, False, False, False] and table["lookalike"].dtype == bool
+    assert (
+        table["lookalike"].tolist() == [True, True, False, False, False]
+        and table["lookalike"].dtype == bool
+    )
 
 
 @pytest.mark.parametrize("tall", [False, True])
@@ -280,10 +332,14 @@ def test_the_aspect_is_kept_the_same_in_training_and_in_answers(tall, tmp_path):
     image = Image.fromarray(np.concatenate(blocks, 0 if tall else 1))
     raw = images.read(loose(tmp_path, {"learn/cats/1.png": encoded(image)}), COLUMNS)
     trained = images.repair(raw, COLUMNS)["image"].iloc[0]
-    asked = images.Encoder(COLUMNS, ["cats"], [0.5] * 3, [0.5] * 3).check(pd.DataFrame({"image": [raw["raw"].iloc[0]]}))
+    asked = images.Encoder(COLUMNS, ["cats"], [0.5] * 3, [0.5] * 3).check(
+        pd.DataFrame({"image": [raw["raw"].iloc[0]]})
+    )
     assert trained.shape == (11, 11, 3) and trained.dtype == np.uint8
     assert np.array_equal(trained, asked["image"].iloc[0])
-    assert np.abs(trained[1:-1, 1:-1].astype(int) - GREEN).max() <= 4  # but for what the scaling mixes at the rim
+    assert (
+        np.abs(trained[1:-1, 1:-1].astype(int) - GREEN).max() <= 4
+    )  # but for what the scaling mixes at the rim
 
 
 def test_a_round_thing_stays_round():
@@ -305,7 +361,10 @@ def test_a_picture_is_turned_upright():
 def test_every_mode_becomes_the_channels_of_the_conf(mode):
     form = "TIFF" if mode == "CMYK" else "PNG"
     grey = Image.fromarray(np.random.default_rng(1).integers(0, 256, (13, 13), np.uint8))
-    raw = encoded(grey.convert("RGB").convert(mode) if mode in ("P", "CMYK", "RGBA") else grey.convert(mode), form)
+    raw = encoded(
+        grey.convert("RGB").convert(mode) if mode in ("P", "CMYK", "RGBA") else grey.convert(mode),
+        form,
+    )
     assert images._square(raw, COLUMNS, "it").shape == (11, 11, 3)
     assert images._square(raw, columns(channels=1), "it").shape == (11, 11, 1)
 
@@ -313,12 +372,24 @@ def test_every_mode_becomes_the_channels_of_the_conf(mode):
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (picture(1, 1, 17), "learn/cats/1.png is 1 x 17 pixels; expected at least 5 on the short side; replace it"),
+        (
+            picture(1, 1, 17),
+            "learn/cats/1.png is 1 x 17 pixels; expected at least 5 on the short side; replace it",
+        ),
         (picture(1, 17, 4), "learn/cats/1.png is 17 x 4 pixels; expected at least 5"),
-        (b"", r"learn/cats/1.png is no picture that decodes \(no known format\); replace it, or take it out"),
+        (
+            b"",
+            r"learn/cats/1.png is no picture that decodes \(no known format\); replace it, or take it out",
+        ),
         (b"\xff\xd8 not really", r"learn/cats/1.png is no picture that decodes \("),
-        (picture(1, 29, 23, "JPEG")[:-101], r"learn/cats/1.png is no picture that decodes \(.*truncated"),
-        (encoded(Image.new("L", (20_000, 10_000))), r"is no picture that decodes \(.*decompression bomb"),
+        (
+            picture(1, 29, 23, "JPEG")[:-101],
+            r"learn/cats/1.png is no picture that decodes \(.*truncated",
+        ),
+        (
+            encoded(Image.new("L", (20_000, 10_000))),
+            r"is no picture that decodes \(.*decompression bomb",
+        ),
     ],
     ids=["narrow", "low", "empty", "damaged", "truncated", "bomb"],
 )
@@ -338,14 +409,20 @@ def test_the_sources_test_part_is_the_test_part_and_the_rest_goes_by_key(tmp_pat
     assert set(found["test"]["path"]) == {path for path in herd(211) if path.startswith("exam/")}
     assert 0.7 < len(found["train"]) / (211 - len(found["test"])) < 0.9
     assert [name for name, rows in found.items() if "raw" in rows] == ["gate"]
-    some, more = sides(tmp_path / "some", COLUMNS), sides(loose(tmp_path / "more", herd(307)), COLUMNS)
+    some, more = (
+        sides(tmp_path / "some", COLUMNS),
+        sides(loose(tmp_path / "more", herd(307)), COLUMNS),
+    )
     assert all(more[path] == part for path, part in some.items())
 
 
 def test_one_picture_on_two_sides_is_refused(tmp_path):
-    found = parts(loose(tmp_path, herd(211) | {"exam/cats/copy.png": herd(211)["learn/cats/1.png"]}))
+    found = parts(
+        loose(tmp_path, herd(211) | {"exam/cats/copy.png": herd(211)["learn/cats/1.png"]})
+    )
     with pytest.raises(
-        DataError, match=r"key [0-9a-f]{64} lies in \w+ and in test; each key may stand in one part only"
+        DataError,
+        match=r"key [0-9a-f]{64} lies in \w+ and in test; each key may stand in one part only",
     ):
         images.check_parts(found, COLUMNS)
 
@@ -357,7 +434,9 @@ def test_a_part_comes_back_as_it_was_written(tmp_path):
             (tmp_path / place).mkdir(exist_ok=True)
             images.write(rows, tmp_path / place / name)
         back = images.load(tmp_path / "one" / name)
-        pd.testing.assert_frame_equal(back.drop(columns="image"), rows.drop(columns="image"), check_dtype=False)
+        pd.testing.assert_frame_equal(
+            back.drop(columns="image"), rows.drop(columns="image"), check_dtype=False
+        )
         assert np.array_equal(np.stack(back["image"].tolist()), np.stack(rows["image"].tolist()))
         assert isinstance(np.load(tmp_path / "one" / f"{name}.npy", mmap_mode="r"), np.memmap)
     for path in (tmp_path / "one").iterdir():
@@ -371,7 +450,9 @@ def test_the_gate_asks_with_the_files_themselves(tmp_path):
     images.ask(images.load(tmp_path / "gate"), tmp_path / "asked.parquet")
     asked = pd.read_parquet(tmp_path / "asked.parquet")
     assert list(asked) == ["image"] and len(asked) > 3
-    assert [base64.b64decode(text) for text in asked["image"]] == [herd(97)[path] for path in found["gate"]["path"]]
+    assert [base64.b64decode(text) for text in asked["image"]] == [
+        herd(97)[path] for path in found["gate"]["path"]
+    ]
     encoder = images.Encoder.fit(found["train"], COLUMNS)
     answered = np.stack(encoder.check(asked)["image"].tolist())
     assert np.array_equal(answered, np.stack(found["gate"]["image"].tolist()))
@@ -384,15 +465,27 @@ def frame(shades: Iterable[int], side: int = 11) -> pd.DataFrame:
     """Rows of plain pictures, red of the shade, green of twice and blue of none."""
     plain = [np.full((side, side, 3), (shade, 2 * shade, 0), np.uint8) for shade in shades]
     labels = ["cats" if i % 2 else "dogs" for i in range(len(plain))]
-    return pd.DataFrame({"path": map(str, range(len(plain))), "animal": labels, "image": pd.Series(plain)})
+    return pd.DataFrame(
+        {"path": map(str, range(len(plain))), "animal": labels, "image": pd.Series(plain)}
+    )
 
 
 def test_mean_and_spread_by_hand():
     encoder = images.Encoder.fit(frame([51, 102]), COLUMNS)
-    assert encoder.mean == [0.3, 0.6, 0.0] and encoder.std == [0.1, 0.2, 1.0] and encoder.classes == ["cats", "dogs"]
+    assert (
+        encoder.mean == [0.3, 0.6, 0.0]
+        and encoder.std == [0.1, 0.2, 1.0]
+        and encoder.classes == ["cats", "dogs"]
+    )
     again = images.Encoder.from_state(encoder.state(), COLUMNS)
     assert again.state() == encoder.state() and again.sizes == encoder.sizes
-    assert encoder.sizes == {"channels": 3, "size": 11, "classes": 2, "mean": encoder.mean, "std": encoder.std}
+    assert encoder.sizes == {
+        "channels": 3,
+        "size": 11,
+        "classes": 2,
+        "mean": encoder.mean,
+        "std": encoder.std,
+    }
 
 
 def test_a_batch_holds_the_bytes(tmp_path):
@@ -411,7 +504,9 @@ def test_flat_features_are_standardised_averages():
     encoder = images.Encoder.fit(frame([51, 102]), COLUMNS)
     flat = encoder.flat(rows)
     assert flat.shape == (3, 27) and flat.dtype == np.float64
-    assert np.allclose(flat[:, :9], [[-1], [1], [3]], atol=1e-5) and np.allclose(flat[:, 18:], 0, atol=1e-6)
+    assert np.allclose(flat[:, :9], [[-1], [1], [3]], atol=1e-5) and np.allclose(
+        flat[:, 18:], 0, atol=1e-6
+    )
 
 
 # --- what is asked with -----------------------------------------------------------------------------------------------
@@ -423,7 +518,13 @@ SQUARE = images._square(FILE, COLUMNS, "it")
 
 
 @pytest.mark.parametrize(
-    "image", [TEXT, FILE, f"data:image/png;base64,{TEXT}", "\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76))]
+    "image",
+    [
+        TEXT,
+        FILE,
+        f"data:image/png;base64,{TEXT}",
+        "\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76)),
+    ],
 )
 def test_a_picture_may_be_asked_as(image):
     (found,) = ENCODER.check(pd.DataFrame({"image": [image]}))["image"]
@@ -440,27 +541,38 @@ def test_a_part_may_be_asked_as_a_question():
     rows = frame([10, 90])
     question = ENCODER.question(rows)
     assert list(question) == ["image"] == [name for name, _, _ in ENCODER.schema()]
-    assert np.array_equal(np.stack(ENCODER.check(question)["image"].tolist()), np.stack(rows["image"].tolist()))
+    assert np.array_equal(
+        np.stack(ENCODER.check(question)["image"].tolist()), np.stack(rows["image"].tolist())
+    )
     assert len(ENCODER.check(ENCODER.example())) == 3
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"image": [TEXT, "no base64!"]}, r"row 2: `image` is no base64; expected a picture's file in base64; correct"),
+        (
+            {"image": [TEXT, "no base64!"]},
+            r"row 2: `image` is no base64; expected a picture's file in base64; correct",
+        ),
         ({"image": [TEXT, None]}, "row 2: `image` is no base64"),
         ({"image": [TEXT, ""]}, r"row 2 is no picture that decodes \(no known format\)"),
         (
             {"image": [TEXT, base64.b64encode(picture(1, 1, 17)).decode()]},
             "row 2 is 1 x 17 pixels; expected at least 5",
         ),
-        ({"path": ["a", "b"], "image": [TEXT, TEXT[:80]]}, r"row 2 \(b\) is no picture that decodes"),
+        (
+            {"path": ["a", "b"], "image": [TEXT, TEXT[:80]]},
+            r"row 2 \(b\) is no picture that decodes",
+        ),
         (
             {"path": ["nowhere/it.png"]},
             r"row 1: nowhere/it.png cannot be read \(No such file or directory\); name a picture",
         ),
         ({"image": [TEXT], "mood": ["good"]}, "surplus column mood; expected `image`"),
-        ({"animal": ["cats"]}, r"got animal; expected `image` \(a file in base64\) or `path` \(of a file\)"),
+        (
+            {"animal": ["cats"]},
+            r"got animal; expected `image` \(a file in base64\) or `path` \(of a file\)",
+        ),
         ({"image": []}, "no rows to answer; give at least one"),
     ],
 )
@@ -476,7 +588,10 @@ def csv(folder: Path) -> Path:
 
 def records(folder: Path) -> Path:
     names = ("some/b.png", "some/a.png")
-    texts = [{"path": name, "image": base64.b64encode((folder / name).read_bytes()).decode()} for name in names]
+    texts = [
+        {"path": name, "image": base64.b64encode((folder / name).read_bytes()).decode()}
+        for name in names
+    ]
     (folder / "rows.json").write_text(yaml.safe_dump(texts, default_flow_style=True, width=10**9))
     pd.DataFrame(texts).to_json(folder / "rows.json", orient="records")
     return folder / "rows.json"
@@ -497,10 +612,15 @@ QUESTIONS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
 @pytest.mark.parametrize("form", QUESTIONS)
 def test_pictures_are_asked_from_files(form, tmp_path, monkeypatch):
     make, names = QUESTIONS[form]
-    loose(tmp_path, {"some/a.png": picture(1), "some/b.png": picture(2), "some/note.txt": b"no picture"})
+    loose(
+        tmp_path,
+        {"some/a.png": picture(1), "some/b.png": picture(2), "some/note.txt": b"no picture"},
+    )
     rows = images.read_rows(make(tmp_path), COLUMNS)
     assert rows[images.Encoder.named_by].tolist() == names
-    expected = [images._square(picture(1 if "a.png" in name else 2), COLUMNS, name) for name in names]
+    expected = [
+        images._square(picture(1 if "a.png" in name else 2), COLUMNS, name) for name in names
+    ]
     assert np.array_equal(np.stack(ENCODER.check(rows)["image"].tolist()), np.stack(expected))
 
 
@@ -510,16 +630,22 @@ def test_a_question_that_is_not_there_says_so(tmp_path):
     with pytest.raises(DataError, match="nowhere.csv is not there; name a file of rows"):
         images.read_rows(tmp_path / "nowhere.csv", COLUMNS)
     (tmp_path / "rows.csv").write_text("path\nlost.png\n")
-    with pytest.raises(DataError, match=r"row 1: .*lost.png cannot be read \(No such file or directory\)"):
+    with pytest.raises(
+        DataError, match=r"row 1: .*lost.png cannot be read \(No such file or directory\)"
+    ):
         images.read_rows(tmp_path / "rows.csv", COLUMNS)
 
 
 # --- IDX --------------------------------------------------------------------------------------------------------------
 
-PAIRS = {"train": [{"images": "a.gz", "labels": "a-labels.gz"}], "test": [{"images": "b", "labels": "b-labels"}]}
+PAIRS = {
+    "train": [{"images": "a.gz", "labels": "a-labels.gz"}],
+    "test": [{"images": "b", "labels": "b-labels"}],
+}
 DIGITS = columns(files={"format": "idx", **PAIRS}, target="digit", channels=1)
 LOOKS = {
-    str(i): {"prefix": "", "ears": ears, "stripes": 30.0 * i} for i, ears in enumerate(("none", "pointed", "drooping"))
+    str(i): {"prefix": "", "ears": ears, "stripes": 30.0 * i}
+    for i, ears in enumerate(("none", "pointed", "drooping"))
 }
 DIGITS_TWIN = images.Twin(
     archive=None, seed=3, each={"a.gz": 23, "b": 7}, looks=LOOKS, short_side=11, long_side=11, contrast=[0.1, 0.3],
@@ -529,7 +655,11 @@ DIGITS_TWIN = images.Twin(
 
 def idx(array: Any) -> bytes:
     array = np.asarray(array, np.uint8)
-    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + b"".join(n.to_bytes(4, "big") for n in array.shape)
+        + array.tobytes()
+    )
 
 
 @pytest.fixture
@@ -540,7 +670,9 @@ def digits(tmp_path: Path) -> Path:
 
 def test_idx_files_are_read_as_they_are_written_by_hand(digits):
     pixels = np.arange(2 * 5 * 7, dtype=np.uint8).reshape(2, 5, 7)
-    (digits / "b").write_bytes(bytes.fromhex("00000803 00000002 00000005 00000007") + pixels.tobytes())
+    (digits / "b").write_bytes(
+        bytes.fromhex("00000803 00000002 00000005 00000007") + pixels.tobytes()
+    )
     (digits / "b-labels").write_bytes(bytes.fromhex("00000801 00000002 02 00"))
     rows = images.read(digits, DIGITS).query("test")
     assert rows["digit"].tolist() == [2, 0] and rows["path"].tolist() == ["b/0", "b/1"]
@@ -549,14 +681,22 @@ def test_idx_files_are_read_as_they_are_written_by_hand(digits):
 
 def test_idx_pictures_go_the_whole_way(digits, tmp_path):
     raw = images.read(digits, DIGITS)
-    assert raw["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30} and raw["test"].sum() == 21
+    assert (
+        raw["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30} and raw["test"].sum() == 21
+    )
     facts = images.table(raw, DIGITS)
-    assert (facts["width"] == 11).all() and (facts["channels"] == 1).all() and facts["decodable"].all()
+    assert (
+        (facts["width"] == 11).all() and (facts["channels"] == 1).all() and facts["decodable"].all()
+    )
     found = images.split(images.repair(raw, DIGITS), DIGITS, SPLIT)
     images.write(found["gate"], tmp_path / "gate")
     gate = images.load(tmp_path / "gate")
     encoder = images.Encoder.fit(found["train"], DIGITS)
-    assert encoder.encode(gate).image.shape == (len(gate), 1, 11, 11) and encoder.classes == [0, 1, 2]
+    assert encoder.encode(gate).image.shape == (len(gate), 1, 11, 11) and encoder.classes == [
+        0,
+        1,
+        2,
+    ]
     images.ask(gate, tmp_path / "asked.parquet")
     asked = encoder.check(pd.read_parquet(tmp_path / "asked.parquet"))
     assert np.array_equal(np.stack(asked["image"].tolist()), np.stack(gate["image"].tolist()))
@@ -565,11 +705,31 @@ def test_idx_pictures_go_the_whole_way(digits, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("a.gz", gzip.compress(idx(np.zeros((3, 5, 7))), mtime=0)[:-9], "a.gz is no whole gzip file"),
-        ("a.gz", b"", "a.gz begins with nothing; expected an IDX file of bytes, 00000803 or 00000804; pull it again"),
-        ("b", idx(np.zeros((3, 5, 7)))[:-1], r"b holds 104 bytes; expected 3 x 5 x 7; pull it again"),
-        ("b", idx([1, 2]), "b begins with 00000801; expected an IDX file of bytes, 00000803 or 00000804"),
-        ("b-labels", idx([1, 2]), "b has 21 pictures, b-labels 2 labels; expected as many; are they of one set"),
+        (
+            "a.gz",
+            gzip.compress(idx(np.zeros((3, 5, 7))), mtime=0)[:-9],
+            "a.gz is no whole gzip file",
+        ),
+        (
+            "a.gz",
+            b"",
+            "a.gz begins with nothing; expected an IDX file of bytes, 00000803 or 00000804; pull it again",
+        ),
+        (
+            "b",
+            idx(np.zeros((3, 5, 7)))[:-1],
+            r"b holds 104 bytes; expected 3 x 5 x 7; pull it again",
+        ),
+        (
+            "b",
+            idx([1, 2]),
+            "b begins with 00000801; expected an IDX file of bytes, 00000803 or 00000804",
+        ),
+        (
+            "b-labels",
+            idx([1, 2]),
+            "b has 21 pictures, b-labels 2 labels; expected as many; are they of one set",
+        ),
         ("b-labels", None, "b-labels is not there; pull it again"),
     ],
 )
@@ -596,7 +756,12 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
     facts = images.table(twin, PETS)
     counts = facts.groupby(["test", "animal"]).size().to_dict()
-    assert counts == {(False, "cats"): 600, (False, "dogs"): 600, (True, "cats"): 100, (True, "dogs"): 100}
+    assert counts == {
+        (False, "cats"): 600,
+        (False, "dogs"): 600,
+        (True, "cats"): 100,
+        (True, "dogs"): 100,
+    }
     assert (facts[["width", "height"]].min(axis=1) == 128).all() and facts["channels"].eq(3).all()
     assert facts[facts["sha256"].duplicated(keep=False)]["path"].tolist() == [
         "training_set/dogs/dog.202.jpg", "training_set/dogs/dog.308.jpg",
@@ -605,12 +770,17 @@ def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
 
 
 def test_the_twin_goes_through_the_kinds_own_road(twin):
-    found = images.split(images.repair(twin, PETS), PETS, SimpleNamespace(**CONF["split"] | {"shares": SPLIT.shares}))
+    found = images.split(
+        images.repair(twin, PETS), PETS, SimpleNamespace(**CONF["split"] | {"shares": SPLIT.shares})
+    )
     images.check_parts(found, PETS)
     sizes = {name: len(rows) for name, rows in found.items()}
     assert sum(sizes.values()) == 1400 and sizes["test"] == 200 and 900 < sizes["train"] < 1020
     profile = images.profile(found, PETS)
-    assert profile["classes"] == ["cats", "dogs"] and sum(profile["columns"]["animal"].values()) == sizes["train"]
+    assert (
+        profile["classes"] == ["cats", "dogs"]
+        and sum(profile["columns"]["animal"].values()) == sizes["train"]
+    )
 
 
 @pytest.mark.slow
@@ -618,21 +788,31 @@ def test_the_suite_warns_of_a_picture_that_is_there_twice_and_of_nothing_else(tw
     from sextant import validate
 
     found = validate.validate(images.table(twin, PETS), SUITE)
-    failed = [(result["kwargs"]["column"], result["severity"]) for result in found if not result["success"]]
+    failed = [
+        (result["kwargs"]["column"], result["severity"])
+        for result in found
+        if not result["success"]
+    ]
     assert failed == [("sha256", "warning"), ("lookalike", "warning")]
 
 
 DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "far too few": lambda rows: rows.head(500),
     "one class": lambda rows: rows[rows["animal"] == "cats"],
-    "a third class": lambda rows: rows.assign(animal=rows["animal"].where(rows.index != 3, "birds")),
+    "a third class": lambda rows: rows.assign(
+        animal=rows["animal"].where(rows.index != 3, "birds")
+    ),
     "a class untested": lambda rows: rows[~rows["test"] | (rows["animal"] == "cats")],
-    "one class for another": lambda rows: rows.assign(animal=rows["animal"].where(rows.index % 3 == 0, "cats")),
+    "one class for another": lambda rows: rows.assign(
+        animal=rows["animal"].where(rows.index % 3 == 0, "cats")
+    ),
     "not decodable": lambda rows: rows.assign(decodable=rows.index != 3),
     "one pixel wide": lambda rows: rows.assign(width=rows["width"].where(rows.index != 3, 1)),
     "one pixel high": lambda rows: rows.assign(height=rows["height"].where(rows.index != 3, 1)),
     "unknown to the index": lambda rows: rows.assign(key=rows["key"].where(rows.index != 3, None)),
-    "a path twice": lambda rows: rows.assign(path=rows["path"].where(rows.index != 3, rows["path"].iloc[4])),
+    "a path twice": lambda rows: rows.assign(
+        path=rows["path"].where(rows.index != 3, rows["path"].iloc[4])
+    ),
 }
 
 
@@ -659,7 +839,9 @@ def test_the_committed_index_is_the_mirrors():
     """Both sources know the same 10,000 pictures by the same keys."""
     index = pd.read_csv(ROOT / "conf/dataset/cats_dogs_index.csv")
     assert len(index) == index["path"].nunique() == 10_000
-    assert index["path"].str.fullmatch(r"(training_set|test_set)/(cats/cat|dogs/dog)\.\d+\.jpg").all()
+    assert (
+        index["path"].str.fullmatch(r"(training_set|test_set)/(cats/cat|dogs/dog)\.\d+\.jpg").all()
+    )
     twice = index[index["original_sha256"].duplicated(keep=False)]["path"].tolist()
     assert twice == ["training_set/dogs/dog.2027.jpg", "training_set/dogs/dog.3082.jpg"]
     if MIRROR:
@@ -675,12 +857,20 @@ def test_the_real_pictures_are_as_described():
     raw = images.read(Path(str(MIRROR), "cats_dogs"), PETS)
     facts = images.table(raw, PETS)
     counts = facts.groupby(["test", "animal"]).size().tolist()
-    assert counts == [4000, 4000, 1000, 1000] and facts["decodable"].all() and (facts["channels"] == 3).all()
-    assert (facts[["width", "height"]].min(axis=1) == 128).all() and facts[["width", "height"]].max().max() == 756
+    assert (
+        counts == [4000, 4000, 1000, 1000]
+        and facts["decodable"].all()
+        and (facts["channels"] == 3).all()
+    )
+    assert (facts[["width", "height"]].min(axis=1) == 128).all() and facts[
+        ["width", "height"]
+    ].max().max() == 756
 
     def pairs(column: str) -> list[list[str]]:
         twice = facts[facts[column].duplicated(keep=False)]
-        return sorted(sorted(Path(path).stem for path in group["path"]) for _, group in twice.groupby(column))
+        return sorted(
+            sorted(Path(path).stem for path in group["path"]) for _, group in twice.groupby(column)
+        )
 
     assert pairs("sha256") == pairs("key") == [["dog.2027", "dog.3082"]]
     seven = [
@@ -688,9 +878,13 @@ def test_the_real_pictures_are_as_described():
         ("dog.2027", "dog.3082"), ("dog.74", "dog.180"), ("dog.980", "dog.1273"),
     ]  # fmt: skip
     facts.index = pd.Index([Path(path).stem for path in facts["path"]])
-    assert sorted(facts.index[facts["lookalike"]]) == sorted(name for pair in seven for name in pair)
+    assert sorted(facts.index[facts["lookalike"]]) == sorted(
+        name for pair in seven for name in pair
+    )
     for one, other in seven:
-        assert (int(facts["dhash"][one], 16) ^ int(facts["dhash"][other], 16)).bit_count() <= images.ALIKE
+        assert (
+            int(facts["dhash"][one], 16) ^ int(facts["dhash"][other], 16)
+        ).bit_count() <= images.ALIKE
 
 
 @pytest.mark.slow
@@ -701,13 +895,20 @@ def test_the_real_digits_are_as_described():
         ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
     ]
     train, test = ([{"images": one, "labels": other}] for one, other in names)
-    layout = columns(files={"format": "idx", "train": train, "test": test}, target="digit", channels=1, size=28)
+    layout = columns(
+        files={"format": "idx", "train": train, "test": test}, target="digit", channels=1, size=28
+    )
     rows = images.repair(images.read(Path(str(MIRROR), "mnist"), layout), layout)
     own = rows[~rows["test"]]
     counts = own["digit"].value_counts().sort_index().tolist()
-    assert counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949] and rows["test"].sum() == 10_000
+    assert (
+        counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+        and rows["test"].sum() == 10_000
+    )
     encoder = images.Encoder.fit(own, layout)
-    assert encoder.mean == [pytest.approx(0.1307, abs=5e-5)] and encoder.std == [pytest.approx(0.3081, abs=5e-5)]
+    assert encoder.mean == [pytest.approx(0.1307, abs=5e-5)] and encoder.std == [
+        pytest.approx(0.3081, abs=5e-5)
+    ]
     images.check_parts(images.split(rows, layout, SPLIT), layout)
 
 

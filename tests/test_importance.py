@@ -59,7 +59,13 @@ def test_a_shuffled_column_costs_what_all_pairs_of_rows_cost_on_average():
     rng = np.random.default_rng(1)
     rows = pd.DataFrame({"given": rng.normal(size=53), "other": rng.normal(size=53)})
     rows["truth"] = rows["given"] + 0.1 * rng.normal(size=53)
-    rises = importance(lambda asked: asked[["given"]].set_axis(["said"], axis=1), rows, ["given", "other"], error, 100)
+    rises = importance(
+        lambda asked: asked[["given"]].set_axis(["said"], axis=1),
+        rows,
+        ["given", "other"],
+        error,
+        100,
+    )
     pairs = (rows["given"].to_numpy()[:, None] - rows["truth"].to_numpy()) ** 2
     assert rises["given"].mean() == pytest.approx(pairs.mean() - np.diag(pairs).mean(), rel=0.05)
     assert rises.shape == (100, 2) and (rises["other"] == 0).all()
@@ -75,15 +81,21 @@ def test_the_same_rows_give_the_same_and_are_left_as_they_were(logistic):
     rows = table(seed=4)
     before = rows.copy()
     first = importance(logistic, rows, COLUMNS.features, log_loss)
-    assert importance(logistic, rows, COLUMNS.features, log_loss).equals(first) and rows.equals(before)
-    assert importance(logistic, rows, COLUMNS.features, log_loss, repeats=1)["age"].tolist() == [first["age"].iloc[0]]
+    assert importance(logistic, rows, COLUMNS.features, log_loss).equals(first) and rows.equals(
+        before
+    )
+    assert importance(logistic, rows, COLUMNS.features, log_loss, repeats=1)["age"].tolist() == [
+        first["age"].iloc[0]
+    ]
 
 
 @pytest.mark.parametrize("columns", [1, 4, 101])
 def test_it_asks_no_more_than_it_may(columns):
     """Whatever the table: ASKED answers in a repeat, or LEAST rows of each column."""
     asked: list[int] = []
-    rows = pd.DataFrame(np.zeros((9001, columns)), columns=[f"c{i}" for i in range(columns)]).assign(truth=0.0)
+    rows = pd.DataFrame(
+        np.zeros((9001, columns)), columns=[f"c{i}" for i in range(columns)]
+    ).assign(truth=0.0)
 
     def answer(questions: pd.DataFrame) -> pd.DataFrame:
         asked.append(len(questions))
@@ -91,7 +103,9 @@ def test_it_asks_no_more_than_it_may(columns):
 
     importance(answer, rows, list(rows)[:-1], error, repeats=1)
     assert len(asked) == columns + 1 and len(set(asked)) == 1
-    assert asked[0] >= _importance.LEAST and sum(asked[1:]) <= max(_importance.ASKED, columns * _importance.LEAST)
+    assert asked[0] >= _importance.LEAST and sum(asked[1:]) <= max(
+        _importance.ASKED, columns * _importance.LEAST
+    )
 
 
 def test_the_figure_has_a_bar_a_column_with_its_spread_and_says_them():
@@ -101,11 +115,17 @@ def test_the_figure_has_a_bar_a_column_with_its_spread_and_says_them():
     assert [bar.get_width() for bar in axes.containers[0]] == pytest.approx([0.4, -0.01])
     (spread,) = axes.collections
     assert [line[:, 0].tolist() for line in spread.get_segments()] == [[0.3, 0.5], [-0.02, 0.0]]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a column of a long, lon…", "b"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "a column of a long, lon…",
+        "b",
+    ]
     told = [place.get_gid() for place in axes.patches if place.get_gid()]
     assert told[1] == "told:b: log loss -0.0100; 2 repeats from -0.0200 to +0.0000"
     many = _importance.figure(pd.DataFrame([range(23)]), "log loss")
-    assert len(many.axes[0].containers[0]) == 20 and "The 20 of 23 columns that matter most." in many.get_label()
+    assert (
+        len(many.axes[0].containers[0]) == 20
+        and "The 20 of 23 columns that matter most." in many.get_label()
+    )
 
 
 # --- the surest mistakes ----------------------------------------------------------------------------------------------
@@ -117,7 +137,11 @@ def mistakes(logistic) -> tuple[figures.Table, pd.DataFrame, pd.DataFrame]:
     rows = table(seed=4)
     answers = logistic(rows)
     model = SimpleNamespace(answer=logistic)
-    return figures.of("classification")(answers, rows, COLUMNS, {}, model)["mistakes"], answers, rows
+    return (
+        figures.of("classification")(answers, rows, COLUMNS, {}, model)["mistakes"],
+        answers,
+        rows,
+    )
 
 
 def test_the_surest_mistakes_are_those_and_in_that_order(mistakes):
@@ -172,9 +196,18 @@ def test_a_saved_model_of_a_table_is_shown_with_its_importance(classes):
     rows = table(101).assign(left=lambda rows: [classes[i % len(classes)] for i in rows["id"]])
     encoder = Encoder.fit(rows, COLUMNS)
     torch.manual_seed(0)
-    size = {"bins": 3, "embedding_size": 2, "hidden_sizes": [5], "dropout": 0.0, "bodies": 1, "members": 2}
+    size = {
+        "bins": 3,
+        "embedding_size": 2,
+        "hidden_sizes": [5],
+        "dropout": 0.0,
+        "bodies": 1,
+        "members": 2,
+    }
     card = {"task": "classification", "calibration": {"temperature": 1.0}}
     model = saved.Saved(card, saved.build("ann", encoder.sizes, size), encoder)
-    found = figures.of("classification")(model.answer(rows), rows, COLUMNS, {}, model=model, train=rows)
+    found = figures.of("classification")(
+        model.answer(rows), rows, COLUMNS, {}, model=model, train=rows
+    )
     assert list(found) == ["roc", "calibration", "confusion", "importance", "mistakes"]
     assert len(found["importance"].axes[0].containers[0]) == len(COLUMNS.features)

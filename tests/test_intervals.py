@@ -43,7 +43,9 @@ def test_a_weight_is_how_often_a_row_is_there(times: list[int]) -> None:
 def test_a_share_has_wilsons_interval_and_the_bootstrap_comes_near_to_it() -> None:
     hits = RNG.random(1999) < 0.8
     assert interval(mean(hits)) == wilson(hits.mean(), 1999)
-    assert interval(mean(hits, np.arange(1999))) == pytest.approx(wilson(hits.mean(), 1999), abs=0.003)
+    assert interval(mean(hits, np.arange(1999))) == pytest.approx(
+        wilson(hits.mean(), 1999), abs=0.003
+    )
 
 
 def test_the_bootstrap_of_a_mean_is_as_wide_as_theory_has_it() -> None:
@@ -55,7 +57,9 @@ def test_the_bootstrap_of_a_mean_is_as_wide_as_theory_has_it() -> None:
 
 def test_rows_of_one_group_do_not_vary_on_their_own() -> None:
     values = np.repeat(RNG.normal(size=97), 9)
-    alone, together = (interval(mean(values, groups)) for groups in (None, np.repeat(np.arange(97), 9)))
+    alone, together = (
+        interval(mean(values, groups)) for groups in (None, np.repeat(np.arange(97), 9))
+    )
     assert together[1] - together[0] == pytest.approx(3 * (alone[1] - alone[0]), rel=0.15)
 
 

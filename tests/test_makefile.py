@@ -11,14 +11,18 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = [t for t in re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILINE) if t != "environment"]
+TARGETS = [
+    t for t in re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILINE) if t != "environment"
+]
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
 def make(*words: str, folder: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Make as a person runs it, in a folder without an environment, so that nothing can be run by mistake."""
     env |= {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    return subprocess.run(["make", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        ["make", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.fixture
@@ -36,7 +40,9 @@ def test_there_are_targets_and_each_stage_is_one() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_target_is_phony_and_explained(target: str) -> None:
-    assert re.search(rf"^{target}:.* ## (.* )?\| .+", MAKEFILE, re.MULTILINE), f"`{target}` has no `## [use] | help`"
+    assert re.search(rf"^{target}:.* ## (.* )?\| .+", MAKEFILE, re.MULTILINE), (
+        f"`{target}` has no `## [use] | help`"
+    )
     phony = MAKEFILE[MAKEFILE.index(".PHONY:") :].replace("\\\n", " ").split()
     assert target in phony
 
@@ -87,24 +93,34 @@ def test_a_missing_word_gives_one_line_and_the_usage_before_anything_runs(
         (["pull", "report", "DATASET=churn", "url=x"], "url", "make pull report [DATASET=churn]"),
     ],
 )
-def test_a_name_that_a_target_does_not_take_is_refused(bare: Path, words: list[str], name: str, usage: str) -> None:
+def test_a_name_that_a_target_does_not_take_is_refused(
+    bare: Path, words: list[str], name: str, usage: str
+) -> None:
     """Otherwise `make train model=ann` would train every model."""
     done = make(*words, folder=bare)
     assert done.returncode == 2 and done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1 and f"{name} is not taken here. Usage: {usage}." in done.stderr
+    assert (
+        len(done.stderr.splitlines()) == 1
+        and f"{name} is not taken here. Usage: {usage}." in done.stderr
+    )
     assert not (bare / ".venv").exists()
 
 
 def test_an_unknown_target_is_told_where_the_known_ones_are(bare: Path) -> None:
     done = make("trian", folder=bare)
-    assert done.returncode == 2 and "there is no target trian: `make help` lists them" in done.stderr
+    assert (
+        done.returncode == 2 and "there is no target trian: `make help` lists them" in done.stderr
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_remote_of_an_unknown_scheme_is_refused(bare: Path) -> None:
     done = make("remote", "URL=gopher://host/path", folder=bare)
     assert done.returncode == 2
-    assert "URL=gopher://host/path: expected a folder, s3://bucket/path or ssh://host/path" in done.stderr
+    assert (
+        "URL=gopher://host/path: expected a folder, s3://bucket/path or ssh://host/path"
+        in done.stderr
+    )
     assert not (bare / ".venv").exists()
 
 
@@ -116,9 +132,18 @@ def test_an_unsuitable_python_is_named(bare: Path) -> None:
 
 
 def test_clean_touches_nothing_but_scratch_and_caches(bare: Path) -> None:
-    kept = [bare / name for name in ("mlflow.db", "models/ann/model.json", ".dvc/cache/x", "reports/index.html")]
+    kept = [
+        bare / name
+        for name in ("mlflow.db", "models/ann/model.json", ".dvc/cache/x", "reports/index.html")
+    ]
     gone = [
-        bare / name for name in (".scratch/ann/x", ".mypy_cache/x", "src/__pycache__/x.pyc", "tests/__pycache__/x.pyc")
+        bare / name
+        for name in (
+            ".scratch/ann/x",
+            ".mypy_cache/x",
+            "src/__pycache__/x.pyc",
+            "tests/__pycache__/x.pyc",
+        )
     ]
     for path in (*kept, *gone):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,10 +159,16 @@ def ready(folder: Path) -> None:
     binary = folder / ".venv/bin"
     binary.mkdir(parents=True)
     stamp = subprocess.run(
-        "cat pyproject.toml constraints.txt | cksum", shell=True, cwd=folder, capture_output=True, text=True
+        "cat pyproject.toml constraints.txt | cksum",
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     (folder / ".venv/.ready").write_text(f"{stamp.stdout.strip()} dev\n")
-    (binary / "python").write_text('#!/bin/sh\nfor word in "$@"; do printf "[%s]" "$word"; done; echo\n')
+    (binary / "python").write_text(
+        '#!/bin/sh\nfor word in "$@"; do printf "[%s]" "$word"; done; echo\n'
+    )
     (binary / "python").chmod(0o755)
 
 
@@ -150,9 +181,15 @@ def ready(folder: Path) -> None:
         (["report"], "[-m][sextant.repro][report]"),
         (["register"], "[-m][sextant.register][--write]"),
         (["register", "MODEL=ann"], "[-m][sextant.register][--write][model=ann]"),
-        (["promote", "MODEL=ann", "VERSION=3"], "[-m][sextant.register][promote][model=ann][version=3]"),
+        (
+            ["promote", "MODEL=ann", "VERSION=3"],
+            "[-m][sextant.register][promote][model=ann][version=3]",
+        ),
         (["rollback", "MODEL=ann"], "[-m][sextant.register][rollback][model=ann]"),
-        (["predict", "MODEL=ann", "INPUT=my rows.csv"], "[-m][sextant.predict][model=ann][input=my rows.csv]"),
+        (
+            ["predict", "MODEL=ann", "INPUT=my rows.csv"],
+            "[-m][sextant.predict][model=ann][input=my rows.csv]",
+        ),
         (
             ["predict", "MODEL=rbm", "INPUT=a.csv", "OPTIONS=top_k=5 lr=1"],
             "[-m][sextant.predict][model=rbm][input=a.csv][top_k=5][lr=1]",
@@ -169,7 +206,9 @@ def ready(folder: Path) -> None:
         (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),
     ],
 )
-def test_a_target_calls_its_module_with_what_was_asked(bare: Path, words: list[str], called: str) -> None:
+def test_a_target_calls_its_module_with_what_was_asked(
+    bare: Path, words: list[str], called: str
+) -> None:
     ready(bare)
     (bare / "results").mkdir()
     (bare / "results/last.py").touch()
@@ -214,7 +253,9 @@ def test_workflows_call_make_and_pin_actions_by_commit(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     actions = re.findall(r"uses: (\S+)", text)
-    assert actions and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in actions)
+    assert actions and all(
+        re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in actions
+    )
     assert content["permissions"] == {"contents": "read"}
     assert all(job["timeout-minutes"] <= 360 for job in content["jobs"].values())
     commands = [step.get("run", "") for job in content["jobs"].values() for step in job["steps"]]

@@ -17,7 +17,9 @@ from sextant.figures import save
 from sextant.register import decide
 from sextant.tasks import mapping
 
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read here: conftest.py hides the environment from the tests
+MIRROR = os.environ.get(
+    "SEXTANT_MIRROR"
+)  # read here: conftest.py hides the environment from the tests
 COLUMNS = tabular.Columns(
     names=None, delimiter=",", unknown=None, key=None, target="kind", ignored=[], numeric=["x", "y"],
     categorical=["colour"],
@@ -32,7 +34,10 @@ def table(rows: int = 101, seed: int = 7) -> pd.DataFrame:
     """Three clouds, each of a colour and a kind of its own."""
     rng = np.random.default_rng(seed)
     cloud = rng.integers(3, size=rows)
-    frame = {"x": 10.0 * cloud + rng.normal(size=rows), "y": -4.0 * cloud**2 + rng.normal(size=rows)}
+    frame = {
+        "x": 10.0 * cloud + rng.normal(size=rows),
+        "y": -4.0 * cloud**2 + rng.normal(size=rows),
+    }
     colour = np.array(["red", "green", "blue"])[cloud]
     return pd.DataFrame(frame | {"colour": colour.astype(object), "kind": cloud})
 
@@ -57,24 +62,34 @@ def test_people_are_shown_four_columns_and_scores_get_the_rest():
     assert list(shown) == ["row", "col", "outlier_score", "outlier"]
     assert [shown[name].dtype.kind for name in shown] == ["i", "i", "f", "b"]
     pd.testing.assert_frame_equal(whole[mapping.SHOWN], shown)
-    assert set(whole) - set(shown) == {"adjacent", *(f"nearest_{name}" for name in model.encoder.scale)}
+    assert set(whole) - set(shown) == {
+        "adjacent",
+        *(f"nearest_{name}" for name in model.encoder.scale),
+    }
 
 
 def test_errors_of_a_map_drawn_by_hand():
     """Four rows on a line; the map has a unit at 0 and one at 10, and puts the second best of one row far away."""
     rows = pd.DataFrame({"x": [0.0, 1.0, 8.0, 10.0], "y": 0.0, "colour": "red", "kind": 0})
     encoder = tabular.Encoder.fit(rows, COLUMNS)
-    answers = pd.DataFrame({"nearest_x": [0.0, 0.0, 10.0, 10.0], "nearest_y": 0.0, "nearest_colour=red": 1.0})
+    answers = pd.DataFrame(
+        {"nearest_x": [0.0, 0.0, 10.0, 10.0], "nearest_y": 0.0, "nearest_colour=red": 1.0}
+    )
     answers["adjacent"] = [True, True, True, False]
     found = mapping.score(answers, rows, encoder)
-    assert found == {"quantization_error": pytest.approx((0 + 0.1 + 0.2 + 0) / 4), "topographic_error": 0.25}
+    assert found == {
+        "quantization_error": pytest.approx((0 + 0.1 + 0.2 + 0) / 4),
+        "topographic_error": 0.25,
+    }
 
 
 def test_another_category_is_as_far_as_the_other_end_of_a_number():
     rows = pd.DataFrame({"x": [0.0, 10.0], "y": 0.0, "colour": ["red", "blue"], "kind": 0})
     encoder = tabular.Encoder.fit(rows, COLUMNS)
     at = encoder.wide(rows).add_prefix("nearest_")
-    one = mapping.score(at.assign(**{"nearest_colour=red": 0.0, "nearest_colour=blue": 1.0}), rows, encoder)
+    one = mapping.score(
+        at.assign(**{"nearest_colour=red": 0.0, "nearest_colour=blue": 1.0}), rows, encoder
+    )
     other = mapping.score(at.assign(nearest_x=[10.0, 10.0]), rows, encoder)
     assert one["quantization_error"] == pytest.approx(0.5) == other["quantization_error"]
 
@@ -83,7 +98,10 @@ def test_a_champion_with_another_scaler_is_measured_by_the_same_yardstick():
     train, rows = table(), table(31, seed=11)
     ours, theirs = drawn(train), drawn(train.assign(x=train["x"] * 100, y=train["y"] + 7))
     answers = theirs.answer(rows.assign(x=rows["x"] * 100, y=rows["y"] + 7))
-    answers["nearest_x"], answers["nearest_y"] = answers["nearest_x"] / 100, answers["nearest_y"] - 7
+    answers["nearest_x"], answers["nearest_y"] = (
+        answers["nearest_x"] / 100,
+        answers["nearest_y"] - 7,
+    )
     assert ours.score(answers, rows) == pytest.approx(ours.score(ours.answer(rows), rows), abs=1e-5)
 
 
@@ -93,7 +111,9 @@ def test_the_scale_of_scores_is_the_one_of_the_net_and_prototypes_are_in_upstrea
     x = model.net.features(model.encoder.encode(rows)).numpy()
     np.testing.assert_allclose(mapping.scaled(rows, model.encoder), x, atol=1e-6)
     answers, outputs = model.answer(rows), saved.outputs(model.net, model.encoder.encode(rows))
-    assert mapping.score(answers, rows, model.encoder) == pytest.approx(mapping.watch(outputs, None), abs=1e-6)
+    assert mapping.score(answers, rows, model.encoder) == pytest.approx(
+        mapping.watch(outputs, None), abs=1e-6
+    )
     assert answers["nearest_x"].between(train["x"].min() - 5, train["x"].max() + 5).all()
 
 
@@ -107,7 +127,10 @@ def test_a_row_far_off_is_an_outlier_and_one_in_the_middle_is_not():
     model = drawn(table())
     strange = table(1).assign(x=500.0)
     assert model.predict(strange)["outlier"].all()
-    assert model.predict(strange)["outlier_score"].item() > 10 * model.predict(table())["outlier_score"].max()
+    assert (
+        model.predict(strange)["outlier_score"].item()
+        > 10 * model.predict(table())["outlier_score"].max()
+    )
     assert not model.predict(table())["outlier"].mean() > 0.06
 
 
@@ -124,7 +147,9 @@ def test_questions_are_the_rows_and_twenty_times_their_columns_permuted_the_same
     for i in range(1, 21):
         injected = asked.iloc[31 * i : 31 * (i + 1)]
         for name in COLUMNS.features:
-            assert sorted(injected[name]) == sorted(rows[name]) and list(injected[name]) != list(rows[name])
+            assert sorted(injected[name]) == sorted(rows[name]) and list(injected[name]) != list(
+                rows[name]
+            )
     assert list(asked["x"][31:62]) != list(asked["x"][62:93])
 
 
@@ -138,9 +163,13 @@ def test_a_large_table_has_a_thousand_rows_injected_at_a_time_of_all_its_values(
 def test_outlier_auroc_is_the_mean_over_the_injections():
     rows = table(3)
     encoder = tabular.Encoder.fit(rows, COLUMNS)
-    injections = [[9.0, 9.0, 9.0]] * 10 + [[0.0, 0.0, 2.5]] * 10  # all above the rows, and one above two of three
+    injections = [[9.0, 9.0, 9.0]] * 10 + [
+        [0.0, 0.0, 2.5]
+    ] * 10  # all above the rows, and one above two of three
     answers = pd.DataFrame({"outlier_score": np.concatenate([[1.0, 2.0, 3.0], *injections])})
-    assert mapping.score(answers, rows, encoder) == {"outlier_auroc": pytest.approx((1 + 2 / 9) / 2)}
+    assert mapping.score(answers, rows, encoder) == {
+        "outlier_auroc": pytest.approx((1 + 2 / 9) / 2)
+    }
 
 
 def test_a_score_that_knows_nothing_ranks_by_chance():
@@ -162,12 +191,19 @@ def test_a_guard_reads_the_rows_that_a_task_has_it_read():
     on_gate = ours, None, {"quantization_error": 0.8}, gate, "quantization_error", "down"
     assert decide(*on_gate)[0] and decide(*on_gate, ours)[0]
     promoted, why = decide(*on_gate, ours | {"topographic_error": 0.07})
-    assert not promoted and "breaks the guard topographic_error <= 0.06: topographic_error is 0.0700" in why
+    assert (
+        not promoted
+        and "breaks the guard topographic_error <= 0.06: topographic_error is 0.0700" in why
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")  # in MLflow 3.17, with pandas 3.1
-def test_the_registered_interface_gives_the_columns_for_scores_when_asked_for_details(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings(
+    "ignore:Operation with range is deprecated"
+)  # in MLflow 3.17, with pandas 3.1
+def test_the_registered_interface_gives_the_columns_for_scores_when_asked_for_details(
+    tmp_path, monkeypatch
+):
     import mlflow.pyfunc
 
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
@@ -176,10 +212,18 @@ def test_the_registered_interface_gives_the_columns_for_scores_when_asked_for_de
     card = {**model.card, "family": "som", "kind": "tabular", "columns": COLUMNS.model_dump()}
     saved.save(tmp_path / "model", card, model.net, model.encoder)
     outputs = [("row", "long", True), ("col", "long", True), ("outlier_score", "double", True)]
-    schema = model.encoder.schema(), [*outputs, ("outlier", "boolean", True)], [("details", "boolean", False)]
-    packed = tracking.pack(tmp_path / "packed", None, tmp_path / "model", model.encoder.question(rows), schema)
+    schema = (
+        model.encoder.schema(),
+        [*outputs, ("outlier", "boolean", True)],
+        [("details", "boolean", False)],
+    )
+    packed = tracking.pack(
+        tmp_path / "packed", None, tmp_path / "model", model.encoder.question(rows), schema
+    )
     tabular.write(rows, tmp_path / "rows")
-    assert tracking.answers_of(packed, tmp_path / "rows.parquet", tmp_path / "answers.parquet") is None
+    assert (
+        tracking.answers_of(packed, tmp_path / "rows.parquet", tmp_path / "answers.parquet") is None
+    )
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "answers.parquet"), model.answer(rows))
     served = mlflow.pyfunc.load_model(packed)
     assert list(served.predict(model.encoder.question(rows))) == mapping.SHOWN
@@ -196,10 +240,15 @@ def answered(name: str, train: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame
 
 def test_the_untrained_grid_comes_first_and_each_baseline_says_what_it_knows():
     model, rows = drawn(table()), table(31, seed=11)
-    known = {name: set(model.score(answered(name, table(), model.questions(rows)), rows)) for name in BASELINES}
+    known = {
+        name: set(model.score(answered(name, table(), model.questions(rows)), rows))
+        for name in BASELINES
+    }
     assert list(known) == ["untrained_pca", "kmeans", "knn_distance"]
     assert known["untrained_pca"] == set(mapping.METRICS)
-    assert known["kmeans"] == {"quantization_error", "outlier_auroc"} and known["knn_distance"] == {"outlier_auroc"}
+    assert known["kmeans"] == {"quantization_error", "outlier_auroc"} and known["knn_distance"] == {
+        "outlier_auroc"
+    }
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -223,7 +272,9 @@ def test_the_untrained_grid_is_the_maps_own_first_plane():
 def test_kmeans_with_a_centre_for_every_row_is_at_no_distance():
     rows = table(11)
     model = drawn(table())
-    assert model.score(answered("kmeans", rows, rows), rows)["quantization_error"] == pytest.approx(0, abs=1e-9)
+    assert model.score(answered("kmeans", rows, rows), rows)["quantization_error"] == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_knn_distance_is_the_distance_to_the_nearest_training_row():
@@ -231,7 +282,9 @@ def test_knn_distance_is_the_distance_to_the_nearest_training_row():
     encoder = tabular.Encoder.fit(train, COLUMNS)
     apart = mapping.scaled(rows, encoder)[:, None] - mapping.scaled(train, encoder)
     expected = np.sqrt((apart**2).sum(2)).min(1)
-    np.testing.assert_allclose(answered("knn_distance", train, rows)["outlier_score"], expected, atol=1e-9)
+    np.testing.assert_allclose(
+        answered("knn_distance", train, rows)["outlier_score"], expected, atol=1e-9
+    )
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -241,7 +294,9 @@ def figures_of(columns: tabular.Columns = COLUMNS, **net) -> dict:
     """Without the table, which has tests of its own."""
     train, rows = table(), table(31, seed=11)
     model = drawn(train, columns, **net)
-    found = figures.of("mapping")(model.answer(model.questions(rows)), rows, columns, {}, model, train)
+    found = figures.of("mapping")(
+        model.answer(model.questions(rows)), rows, columns, {}, model, train
+    )
     return {name: figure for name, figure in found.items() if name != "outliers"}
 
 
@@ -263,10 +318,15 @@ def test_figures_have_the_numbers_of_the_answers():
     known = model.answer(table())
     counts = known.groupby(["row", "col"]).size()
     written = [int(text.get_text()) for text in found["hits"].axes[0].texts if text.get_text()]
-    assert sorted(written) == sorted(counts) and f"the fullest has {counts.max()}" in found["hits"].get_label()
+    assert (
+        sorted(written) == sorted(counts)
+        and f"the fullest has {counts.max()}" in found["hits"].get_label()
+    )
     strange = int(model.answer(table(31, seed=11))["outlier"].sum())
     assert f"Crosses: the {strange} of 31 test rows" in found["u_matrix"].get_label()
-    assert [axes.get_title().split("\n")[0] for axes in found["components"].axes] == list(model.encoder.scale)
+    assert [axes.get_title().split("\n")[0] for axes in found["components"].axes] == list(
+        model.encoder.scale
+    )
     assert "kind is no feature" in found["labels"].get_label()
 
 
@@ -283,7 +343,10 @@ def test_each_unit_tells_its_own_rows_and_their_label_and_all_tell_all(grid):
     kinds = pd.crosstab([known["row"], known["col"]], table()["kind"])
     form = r"row (\d+), column (\d+): .*?(\d+) training rows?(?:, (\d+) of them kind = (\d))?; typical here "
     for name in ("u_matrix", "hits", "labels"):
-        said = [tuple(int(x or 0) for x in re.match(form, words).groups()) for words in told(found[name])]
+        said = [
+            tuple(int(x or 0) for x in re.match(form, words).groups())
+            for words in told(found[name])
+        ]
         assert len(said) == 12 and sum(hits for _, _, hits, *_ in said) == 101
         for row, col, hits, most, kind in said:
             assert hits == kinds.sum(axis=1).get((row, col), 0)
@@ -293,13 +356,21 @@ def test_each_unit_tells_its_own_rows_and_their_label_and_all_tell_all(grid):
 def test_a_unit_names_its_typical_values_the_most_unlike_the_average_first():
     model, train = drawn(table()), table()
     codebook = mapping.nearest(model.net.codebook.detach().double().numpy(), model.encoder)
-    average, span = model.encoder.wide(train).mean(), {name: span for name, (_, span) in model.encoder.scale.items()}
+    average, span = (
+        model.encoder.wide(train).mean(),
+        {name: span for name, (_, span) in model.encoder.scale.items()},
+    )
     for unit, words in enumerate(told(figures_of()["hits"])):
         typical = re.findall(r"([\w=]+) (-?[\d.]+) \(average (-?[\d.]+)\)", words)
-        unlike = [abs(codebook[f"nearest_{name}"][unit] - average[name]) / span[name] for name, *_ in typical]
+        unlike = [
+            abs(codebook[f"nearest_{name}"][unit] - average[name]) / span[name]
+            for name, *_ in typical
+        ]
         assert len(typical) == 4 and unlike == sorted(unlike, reverse=True)
         for name, value, mean in typical:
-            near = pytest.approx([codebook[f"nearest_{name}"][unit], average[name]], abs=span[name] / 100)
+            near = pytest.approx(
+                [codebook[f"nearest_{name}"][unit], average[name]], abs=span[name] / 100
+            )
             assert [float(value), float(mean)] == near
 
 
@@ -307,11 +378,14 @@ def test_planes_tell_what_stands_at_each_unit_and_are_no_more_than_a_page_can_be
     model = drawn(table())
     codebook = mapping.nearest(model.net.codebook.detach().double().numpy(), model.encoder)
     said = [
-        re.fullmatch(r"row \d, column \d: (\S+) (\S+)", words).groups() for words in told(figures_of()["components"])
+        re.fullmatch(r"row \d, column \d: (\S+) (\S+)", words).groups()
+        for words in told(figures_of()["components"])
     ]
     assert [name for name, _ in said] == [name for name in model.encoder.scale for _ in range(12)]
     for i, (name, value) in enumerate(said):
-        near = pytest.approx(codebook[f"nearest_{name}"][i % 12], abs=model.encoder.scale[name][1] / 100)
+        near = pytest.approx(
+            codebook[f"nearest_{name}"][i % 12], abs=model.encoder.scale[name][1] / 100
+        )
         assert float(value) == near
     monkeypatch.setattr(figures.rooms.module("figures", "mapping"), "CELLS", 48)
     fewer = figures_of()["components"]
@@ -329,13 +403,21 @@ def test_the_outliers_are_listed_by_score_with_what_makes_them_so(key):
     expected = answers.head(31).sort_values("outlier_score", ascending=False).head(10)
     assert list(listed.rows) == [*filter(None, [key]), *mapping.SHOWN, "furthest from its unit"]
     assert listed.rows["outlier_score"].tolist() == expected["outlier_score"].round(3).tolist()
-    assert listed.rows[["row", "col"]].to_numpy().tolist() == expected[["row", "col"]].to_numpy().tolist()
+    assert (
+        listed.rows[["row", "col"]].to_numpy().tolist()
+        == expected[["row", "col"]].to_numpy().tolist()
+    )
     assert [said == "yes" for said in listed.rows["outlier"]] == expected["outlier"].tolist()
     assert key is None or listed.rows["id"].tolist() == (expected.index + 700).tolist()
     at = expected["nearest_x"].iloc[0]
     assert re.match(r"x 500 \(unit [\d.]+\), ", listed.rows["furthest from its unit"][0])
-    assert float(re.search(r"unit ([\d.]+)", listed.rows["furthest from its unit"][0])[1]) == pytest.approx(at, abs=0.1)
-    assert f"above {model.card['calibration']['threshold']:.3f}" in listed.says and "10 of 31 test rows" in listed.says
+    assert float(
+        re.search(r"unit ([\d.]+)", listed.rows["furthest from its unit"][0])[1]
+    ) == pytest.approx(at, abs=0.1)
+    assert (
+        f"above {model.card['calibration']['threshold']:.3f}" in listed.says
+        and "10 of 31 test rows" in listed.says
+    )
 
 
 def test_a_table_without_labels_has_no_labels_map():
@@ -367,8 +449,14 @@ def test_the_twin_has_the_marginals_and_quirks_of_the_real_table(twin):
     assert len(rows) == 690 and rows["CustomerID"].is_unique and not rows.isna().any().any()
     assert int(rows["Class"].sum()) == 307
     assert (rows["A10"][rows["A9"] == 0] == 0).all() and (rows["A10"][rows["A9"] == 1] > 0).all()
-    assert rows["A14"].min() == 1 and 0.3 < (rows["A14"] == 1).mean() < 0.6 and rows["A14"].max() > 10_000
-    assert set(rows["A5"]) <= set(range(1, 15)) and rows["A8"].mean() == pytest.approx(361 / 690, abs=0.06)
+    assert (
+        rows["A14"].min() == 1
+        and 0.3 < (rows["A14"] == 1).mean() < 0.6
+        and rows["A14"].max() > 10_000
+    )
+    assert set(rows["A5"]) <= set(range(1, 15)) and rows["A8"].mean() == pytest.approx(
+        361 / 690, abs=0.06
+    )
     assert rows.drop(columns="CustomerID").duplicated().sum() == 0
     assert 0.6 < rows["A8"].corr(rows["Class"]) < 0.85
 
@@ -378,24 +466,38 @@ def test_key_and_class_are_no_features_and_the_reader_is_told_what_class_is(twin
     columns, repaired = conf.columns, tabular.repair(rows, conf.columns)
     assert columns.features == [f"A{i}" for i in range(1, 15)]
     assert (columns.key, columns.target) == ("CustomerID", "Class")
-    other = repaired.assign(CustomerID=repaired["CustomerID"][::-1].to_numpy(), Class=1 - repaired["Class"])
+    other = repaired.assign(
+        CustomerID=repaired["CustomerID"][::-1].to_numpy(), Class=1 - repaired["Class"]
+    )
     ours, theirs = (tabular.Encoder.fit(one, columns).encode(one) for one in (repaired, other))
     assert ours.numeric.shape == (690, 14) and torch.equal(ours.numeric, theirs.numeric)
     assert torch.equal(ours.categories, theirs.categories)
-    for said in ("Class says whether the application was approved", "no label of fraud", "CustomerID are no features"):
+    for said in (
+        "Class says whether the application was approved",
+        "no label of fraud",
+        "CustomerID are no features",
+    ):
         assert said in conf.about
 
 
 def test_groups_change_no_marginal(twin):
     rows, conf = twin
-    loose = conf.twin.model_copy(update={"groups": conf.twin.groups.model_copy(update={"share": 0.0})})
+    loose = conf.twin.model_copy(
+        update={"groups": conf.twin.groups.model_copy(update={"share": 0.0})}
+    )
     tabular.write_twin(loose, conf.columns, Path("loose"))
     other = tabular.read(Path("loose"), conf.columns)
-    for name in ("A1", "A2", "A3"):  # what is drawn after the first zeros is drawn from elsewhere in the stream
+    for name in (
+        "A1",
+        "A2",
+        "A3",
+    ):  # what is drawn after the first zeros is drawn from elsewhere in the stream
         assert sorted(other[name]) == sorted(rows[name]) and list(other[name]) != list(rows[name])
 
 
-def trained(parts: dict[str, pd.DataFrame], columns: tabular.Columns, net: dict, epochs: int = 100) -> saved.Saved:
+def trained(
+    parts: dict[str, pd.DataFrame], columns: tabular.Columns, net: dict, epochs: int = 100
+) -> saved.Saved:
     """The batch rule by hand, as conf/model/som.yaml has it."""
     model = drawn(parts["train"], columns, **net)
     batch = model.encoder.encode(parts["train"])
@@ -443,7 +545,9 @@ def test_on_the_real_table_the_map_reaches_its_figures_and_the_file_its_quirks(w
     rows = tabular.read(Path("raw"), conf.columns)
     assert rows["Class"].sum() == 307 and rows["A14"].max() == 100_001
     found = compared(rows, conf)
-    assert found["model"]["quantization_error"] < 0.46 and found["model"]["topographic_error"] < 0.06
+    assert (
+        found["model"]["quantization_error"] < 0.46 and found["model"]["topographic_error"] < 0.06
+    )
     assert 0.7 < found["untrained_pca"]["quantization_error"]
     assert found["model"]["outlier_auroc"] >= found["knn_distance"]["outlier_auroc"] - 0.01
 
@@ -477,7 +581,9 @@ def test_a_table_without_labels_is_mapped_and_not_classified():
     assert tabular.profile(parts, columns)["classes"] == []
     model = drawn(parts["train"], columns)
     assert list(model.predict(parts["test"])) == mapping.SHOWN
-    with pytest.raises(UsageError, match="family `ann` needs the number of `classes`, which these data do not have"):
+    with pytest.raises(
+        UsageError, match="family `ann` needs the number of `classes`, which these data do not have"
+    ):
         saved.build("ann", model.encoder.sizes, {})
 
 
@@ -500,7 +606,10 @@ def test_what_is_wrong_in_the_conf_is_refused_before_anything_runs(workspace):
         ("model.net.neighborhood=strawberry", "`neighborhood` is 'strawberry'"),
         ("model.net.rows=0", "`rows` is 0"),
         ("model.net.sigma=-1", "`sigma` is -1"),
-        ("model.schedule.monitor=outlier_auroc", "`outlier_auroc` cannot pick an epoch; choose from: quantization"),
+        (
+            "model.schedule.monitor=outlier_auroc",
+            "`outlier_auroc` cannot pick an epoch; choose from: quantization",
+        ),
         ("model.gate.guards=['puppies <= 1']", "`puppies` is no metric of mapping"),
     ):
         with pytest.raises(UsageError, match=says):

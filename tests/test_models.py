@@ -30,10 +30,14 @@ MODELS = [name for name in CONFS if name in LISTED]  # a conf without a line is 
 # What a conf may also say and these do not, each a word or two of it: tried as the models themselves are.
 VARIANTS = {
     "rbm": [["units=softmax", "chain=pcd"], ["units=ordinal"]],
-    "sae": [["tied=false", "refeed=0.1", "activation=selu"]],  # mode item: tests/test_sae.py, on fewer users
+    "sae": [
+        ["tied=false", "refeed=0.1", "activation=selu"]
+    ],  # mode item: tests/test_sae.py, on fewer users
 }
 CASES = [(name, words) for name in MODELS for words in ([], *VARIANTS.get(name, []))]
-CHEAPER = {"images": ["dataset.columns.size=16"]}  # by kind: what the laws do not need and would wait for
+CHEAPER = {
+    "images": ["dataset.columns.size=16"]
+}  # by kind: what the laws do not need and would wait for
 
 
 def test_every_model_of_params_yaml_is_found_here():
@@ -43,7 +47,9 @@ def test_every_model_of_params_yaml_is_found_here():
 @pytest.mark.parametrize("family", rooms.options("models"))
 def test_every_family_is_tried_by_some_model(family):
     tried = {line["family"] for line in LISTED.values()} | set(CONFS)
-    assert family in tried, f"models/{family}.py has no conf/model/{family}.yaml: add it, and its line in params.yaml"
+    assert family in tried, (
+        f"models/{family}.py has no conf/model/{family}.yaml: add it, and its line in params.yaml"
+    )
 
 
 # --- a model and a few rows of its twin -------------------------------------------------------------------------------
@@ -53,7 +59,9 @@ def first(batch: Any, rows: slice) -> Any:
     return type(batch)(*(t[rows] for t in batch))
 
 
-@pytest.fixture(scope="module", params=CASES, ids=[" ".join([name, *words]) for name, words in CASES])
+@pytest.fixture(
+    scope="module", params=CASES, ids=[" ".join([name, *words]) for name, words in CASES]
+)
 def case(request, tmp_path_factory) -> SimpleNamespace:
     """A model at `budget: smoke`, and of its data set's twin 211 to train on and at most 97 to score: rows, windows of
     days, users or whatever a batch has along its first axis."""
@@ -65,7 +73,9 @@ def case(request, tmp_path_factory) -> SimpleNamespace:
     dataset = twins.conf_of(conf.dataset, *CHEAPER.get(dataset.kind, []))
     torch.set_num_threads(1)  # two tests at once on two cores would wait for each other
     kind = rooms.module("data", dataset.kind)
-    parts = prepare.prepare(kind.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns), dataset)
+    parts = prepare.prepare(
+        kind.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns), dataset
+    )
     encoder = kind.Encoder.fit(parts["train"], dataset.columns)
     return SimpleNamespace(
         conf=conf,
@@ -74,7 +84,10 @@ def case(request, tmp_path_factory) -> SimpleNamespace:
         task=rooms.module("tasks", conf.task),
         encoder=encoder,
         parts=parts,
-        batch={part: first(encoder.encode(parts[part]), slice(n)) for part, n in (("train", 211), ("val", 97))},
+        batch={
+            part: first(encoder.encode(parts[part]), slice(n))
+            for part, n in (("train", 211), ("val", 97))
+        },
     )
 
 
@@ -112,12 +125,16 @@ def test_batched_equals_one_by_one(case, net):
     alone = [saved.outputs(net, first(case.batch["val"], slice(i, i + 1))) for i in range(13)]
     assert together
     for name, whole in together.items():
-        torch.testing.assert_close(torch.cat([one[name] for one in alone]), whole[:13], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            torch.cat([one[name] for one in alone]), whole[:13], rtol=1e-5, atol=1e-5
+        )
 
 
 def test_permuted_rows_have_permuted_answers(case, net):
     order = torch.randperm(len(case.batch["val"][0]))
-    before, after = (saved.outputs(net, first(case.batch["val"], rows)) for rows in (slice(None), order))
+    before, after = (
+        saved.outputs(net, first(case.batch["val"], rows)) for rows in (slice(None), order)
+    )
     for name in before:
         torch.testing.assert_close(after[name], before[name][order], rtol=1e-5, atol=1e-5)
 
@@ -131,7 +148,11 @@ def test_more_rows_than_are_answered_at_once(case, net, monkeypatch):
 
 def test_predict_draws_nothing_and_changes_nothing(case, net):
     def state() -> tuple[bytes, ...]:
-        return torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes(), repr(random.getstate())
+        return (
+            torch.get_rng_state().numpy().tobytes(),
+            np.random.get_state()[1].tobytes(),
+            repr(random.getstate()),
+        )
 
     before, told = weights(net), state()
     one, other = saved.outputs(net, case.batch["val"]), saved.outputs(net, case.batch["val"])
@@ -155,7 +176,11 @@ def test_progress_is_a_number_and_no_part_of_what_is_saved(case, net):
 
 def test_every_parameter_gets_a_gradient(case, net):
     net.train().loss(case.batch["train"]).backward()
-    missing = [name for name, p in net.named_parameters() if p.numel() and (p.grad is None or not p.grad.any())]
+    missing = [
+        name
+        for name, p in net.named_parameters()
+        if p.numel() and (p.grad is None or not p.grad.any())
+    ]
     assert not missing, f"no gradient for {', '.join(missing)}"
 
 
@@ -171,7 +196,9 @@ def test_what_is_saved_is_all_there_is(case, net, tmp_path):
         "task": case.conf.task,
         "net": case.conf.net,
         "columns": case.columns.model_dump(),
-        "calibration": case.task.calibrate(saved.outputs(net, case.batch["val"]), case.batch["val"]),
+        "calibration": case.task.calibrate(
+            saved.outputs(net, case.batch["val"]), case.batch["val"]
+        ),
     }
     saved.save(tmp_path / "model", card, net, case.encoder)
     again, now = saved.load(tmp_path / "model"), saved.Saved(card, net, case.encoder)
@@ -186,7 +213,9 @@ def test_one_answer_a_row_in_the_form_of_the_baselines(case, net):
     calibration = case.task.calibrate(saved.outputs(net, case.batch["val"]), case.batch["val"])
     model = saved.Saved({"task": case.conf.task, "calibration": calibration}, net, case.encoder)
     answers, fit = model.answer(rows), next(iter(baselines.of(case.conf.task).values()))
-    theirs = rooms.call(fit, case.parts["train"], case.columns, encoder=case.encoder, net=case.conf.net)(rows)
+    theirs = rooms.call(
+        fit, case.parts["train"], case.columns, encoder=case.encoder, net=case.conf.net
+    )(rows)
     assert answers.columns.tolist() == theirs.columns.tolist()
     assert len(answers) == len(theirs) == len(data.scored(rows)) and not answers.isna().any().any()
     scores = model.score(model.answer(model.questions(rows)), rows)
@@ -205,7 +234,9 @@ def test_it_overfits_eight_rows(case):
         return case.task.watch(saved.outputs(net, rows), rows)[monitor]
 
     windows = [first(case.batch["train"], slice(i, i + 8)) for i in range(0, 200, 8)]
-    rows = next(rows for rows in windows if math.isfinite(score(rows)))  # all of one class have no auroc, say
+    rows = next(
+        rows for rows in windows if math.isfinite(score(rows))
+    )  # all of one class have no auroc, say
     before, optimizer = score(rows), optimizers.build(case.conf.optimizer, net.parameters())
     net.train()
     for step in range(steps):
@@ -213,7 +244,11 @@ def test_it_overfits_eight_rows(case):
         optimizer.zero_grad()
         net.loss(rows).backward()
         optimizer.step()
-    left = score(rows) / before if case.task.METRICS[monitor] == "down" else (1 - score(rows)) / (1 - before)
+    left = (
+        score(rows) / before
+        if case.task.METRICS[monitor] == "down"
+        else (1 - score(rows)) / (1 - before)
+    )
     assert left < 0.2
 
 
@@ -231,7 +266,11 @@ def chunks_of_five(monkeypatch) -> None:
 
 
 def learner_of(
-    case: SimpleNamespace, seed: int = 3, report: Callable = lambda row: None, lr: float | None = None, **schedule: Any
+    case: SimpleNamespace,
+    seed: int = 3,
+    report: Callable = lambda row: None,
+    lr: float | None = None,
+    **schedule: Any,
 ) -> train.Learner:
     given = {**case.conf.schedule, "max_epochs": 5, "batch_size": 13, "patience": 5, **schedule}
     net = net_of(case, seed)
@@ -249,10 +288,14 @@ def learner_of(
     )
 
 
-def fit(case: SimpleNamespace, learner: train.Learner, folder: Path) -> tuple[dict[str, Tensor], int]:
+def fit(
+    case: SimpleNamespace, learner: train.Learner, folder: Path
+) -> tuple[dict[str, Tensor], int]:
     train.quieten()
     direction = case.task.METRICS[learner.schedule.monitor]
-    best, epoch = train.fit(learner, folder, case.conf.trainer, "max" if direction == "up" else "min")
+    best, epoch = train.fit(
+        learner, folder, case.conf.trainer, "max" if direction == "up" else "min"
+    )
     return weights(best), epoch
 
 
@@ -269,7 +312,9 @@ def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("where", "ema"), [("in the third epoch", None), ("at the end of the third epoch", 0.9)])
+@pytest.mark.parametrize(
+    ("where", "ema"), [("in the third epoch", None), ("at the end of the third epoch", 0.9)]
+)
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(case, tmp_path, ema, where):
     whole = learner_of(case, ema=ema)
     expected = fit(case, whole, tmp_path / "whole")
@@ -309,7 +354,9 @@ def test_no_epoch_is_trained_twice_where_none_was_better(case, tmp_path):
     with pytest.raises(Interrupted):
         fit(case, learner_of(case, report=report, lr=1e-30), tmp_path)
     epochs: list[float] = []
-    _, best = fit(case, learner_of(case, report=lambda row: epochs.append(row["epoch"]), lr=1e-30), tmp_path)
+    _, best = fit(
+        case, learner_of(case, report=lambda row: epochs.append(row["epoch"]), lr=1e-30), tmp_path
+    )
     assert (epochs, best) == ([4, 5], 1)
 
 
@@ -333,7 +380,9 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(case, tmp_path
     net, before = learner.net, parameters(learner.net)
     plain = net.loss
     net.loss = lambda batch: plain(batch) * math.nan
-    with pytest.raises(SextantError, match=r"the loss is nan in epoch 1; lower optimizer.lr, or set schedule.clip"):
+    with pytest.raises(
+        SextantError, match=r"the loss is nan in epoch 1; lower optimizer.lr, or set schedule.clip"
+    ):
         fit(case, learner, tmp_path)
     assert same(parameters(net), before)
 

@@ -21,7 +21,11 @@ OPENINGS = Path(__file__).parent / "openings"
 def add(clone: Clone, opening: str, **lines: Any) -> list[str]:
     """Copy the files of an opening into the clone, and add its lines to params.yaml; the files by name."""
     folder = OPENINGS / opening
-    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    ]
     for file in files:
         assert not (clone.path / file).exists()
         shutil.copy(folder / file, clone.path / file)
@@ -61,7 +65,9 @@ def write_loans(path: Path, rows: int = 700) -> None:
 
 def of(model: str, *datasets: str) -> list[str]:
     """The stages of a model, of new data sets before it, and the report."""
-    data = [f"{stage}@{dataset}" for dataset in datasets for stage in ("pull", "validate", "prepare")]
+    data = [
+        f"{stage}@{dataset}" for dataset in datasets for stage in ("pull", "validate", "prepare")
+    ]
     return [*data, *(f"{stage}@{model}" for stage in ("train", "evaluate", "register")), "report"]
 
 

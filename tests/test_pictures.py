@@ -32,11 +32,15 @@ COLUMNS = Columns(
 )  # fmt: skip
 
 
-def pictures(classes: Sequence[Any], rows: int = 17, size: tuple[int, ...] = (16, 16, 3)) -> pd.DataFrame:
+def pictures(
+    classes: Sequence[Any], rows: int = 17, size: tuple[int, ...] = (16, 16, 3)
+) -> pd.DataFrame:
     """Each picture is a plain grey of ten times its row's number."""
     images = pd.Series([np.full(size, 10 * row, np.uint8) for row in range(rows)])
     labels = [classes[i % len(classes)] for i in range(rows)]
-    return pd.DataFrame({"kind": labels, "image": images, "path": [f"somewhere/{row}.png" for row in range(rows)]})
+    return pd.DataFrame(
+        {"kind": labels, "image": images, "path": [f"somewhere/{row}.png" for row in range(rows)]}
+    )
 
 
 def answers(classes: Sequence[Any], rows: int = 17, right: float = 0.9) -> pd.DataFrame:
@@ -53,7 +57,9 @@ def net(classes: Sequence[Any], rows: pd.DataFrame) -> saved.Saved:
     """An untrained net with an encoder of these rows."""
     encoder = Encoder.fit(rows, COLUMNS)
     torch.manual_seed(0)
-    return saved.Saved({"task": "classification"}, saved.build("cnn", encoder.sizes, NET).eval(), encoder)
+    return saved.Saved(
+        {"task": "classification"}, saved.build("cnn", encoder.sizes, NET).eval(), encoder
+    )
 
 
 @functools.cache
@@ -61,19 +67,27 @@ def drawn(*classes: Any) -> dict[str, Figure]:
     """All figures of an untrained net, which is said to have given these answers."""
     rows = pictures(classes)
     model = net(classes, rows)
-    return figures.of("classification")(answers(classes), rows, COLUMNS, {}, model=model, train=rows)
+    return figures.of("classification")(
+        answers(classes), rows, COLUMNS, {}, model=model, train=rows
+    )
 
 
 def shown(figure: Figure) -> list[tuple[str, np.ndarray]]:
     """Words and picture of each place that has one."""
-    return [(axes.get_title(), np.asarray(axes.images[0].get_array())) for axes in figure.axes if axes.images]
+    return [
+        (axes.get_title(), np.asarray(axes.images[0].get_array()))
+        for axes in figure.axes
+        if axes.images
+    ]
 
 
 @pytest.mark.parametrize("size", [(5, 7, 3), (5, 7, 1), (300, 200, 3)], ids=str)
 @pytest.mark.parametrize("classes", [[0, 1], CLASSES], ids=len)
 def test_the_worst_pictures_are_those_whose_truth_was_least_likely(classes, size):
     rows = pictures(classes, size=size)
-    found = figures.of("classification")(answers(classes), rows, SimpleNamespace(target="kind"), {})["worst"]
+    found = figures.of("classification")(
+        answers(classes), rows, SimpleNamespace(target="kind"), {}
+    )["worst"]
     seen = shown(found)
     assert [int(image[0, 0, 0]) for _, image in seen][:3] == [50, 30, 0] and len(seen) == 12
     assert seen[0][0] == f"5\n{classes[5 % len(classes)]}: 10.0%"
@@ -93,21 +107,31 @@ def test_grad_cam_is_of_the_surest_of_each_class_and_of_the_worst_mistakes(class
 
 def test_a_class_that_is_surer_does_not_fill_all_places():
     rows = pictures(["ant", "bee"])
-    sure = pd.DataFrame({"prediction": rows["kind"], "probability": np.where(rows["kind"] == "bee", 0.99, 0.3)})
+    sure = pd.DataFrame(
+        {"prediction": rows["kind"], "probability": np.where(rows["kind"] == "bee", 0.99, 0.3)}
+    )
     model = net(["ant", "bee"], rows)
-    found = figures.of("classification")(sure, rows, COLUMNS, {}, model=model, train=rows)["grad_cam"]
+    found = figures.of("classification")(sure, rows, COLUMNS, {}, model=model, train=rows)[
+        "grad_cam"
+    ]
     assert [words.split(":")[0] for words, _ in shown(found)[:8:2]] == ["bee", "ant", "bee", "ant"]
 
 
 def test_what_is_tinted_is_where_the_evidence_lies():
     rows = pictures(CLASSES)
-    rows["image"] = [np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8) for i in range(17)]
+    rows["image"] = [
+        np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8) for i in range(17)
+    ]
     model = net(CLASSES, rows)
-    found = figures.of("classification")(answers(CLASSES), rows, COLUMNS, {}, model=model, train=rows)["grad_cam"]
+    found = figures.of("classification")(
+        answers(CLASSES), rows, COLUMNS, {}, model=model, train=rows
+    )["grad_cam"]
     maps = model.net.grad_cam(model.encoder.encode(rows.iloc[[5]]))[0]
     heat = maps[CLASSES.index(answers(CLASSES)["prediction"][5])].numpy()
     image = shown(found)[9][1].astype(int)
-    tint = (image[..., 0] - image[..., 2]).reshape(8, 16, 8, 16).mean((1, 3))  # orange is red without blue
+    tint = (
+        (image[..., 0] - image[..., 2]).reshape(8, 16, 8, 16).mean((1, 3))
+    )  # orange is red without blue
     assert heat.max() > 0 and heat.shape == tint.shape
     assert np.corrcoef(heat.ravel(), tint.ravel())[0, 1] > 0.95
 
@@ -126,7 +150,9 @@ def test_the_contact_sheet_shows_training_pictures_and_ways_to_meet_them():
 def test_a_model_that_offers_no_maps_is_shown_without_them():
     rows = pictures(CLASSES)
     other = saved.Saved({}, torch.nn.Identity(), None)
-    found = figures.of("classification")(answers(CLASSES), rows, COLUMNS, {}, model=other, train=rows)
+    found = figures.of("classification")(
+        answers(CLASSES), rows, COLUMNS, {}, model=other, train=rows
+    )
     assert list(found) == ["roc", "calibration", "confusion", "worst"]
 
 
@@ -142,11 +168,16 @@ def test_photographs_are_jpeg_of_the_size_shown_and_come_out_alike(tmp_path):
     ramp = np.linspace(0, 255, 16).astype(np.uint8)
     rows["image"] = [np.stack([np.tile(np.roll(ramp, i), (16, 1))] * 3, 2) for i in range(17)]
     for name in ("a", "b"):
-        figure = figures.of("classification")(answers(CLASSES), rows, SimpleNamespace(target="kind"), {})["worst"]
+        figure = figures.of("classification")(
+            answers(CLASSES), rows, SimpleNamespace(target="kind"), {}
+        )["worst"]
         figures.save(figure, tmp_path / name)
     text = (tmp_path / "a").read_text()
     assert text == (tmp_path / "b").read_text() and "image/png" not in text
-    found = [Image.open(io.BytesIO(base64.b64decode(one))) for one in re.findall(r"image/jpeg;base64,([^\"]+)", text)]
+    found = [
+        Image.open(io.BytesIO(base64.b64decode(one)))
+        for one in re.findall(r"image/jpeg;base64,([^\"]+)", text)
+    ]
     assert [image.size for image in found] == [(SIDE, SIDE)] * 12
     for image, (_, drawn) in zip(found, shown(figure), strict=True):
         assert np.abs(np.asarray(image).astype(int) - drawn).mean() < 2

@@ -73,25 +73,37 @@ def server() -> Iterator[Server]:
 
 
 @settings(max_examples=29, deadline=None)
-@given(st.lists(st.binary(max_size=47), min_size=1, max_size=3), st.booleans(), st.sampled_from(["\n", "\r\n"]))
-def test_the_new_text_is_the_old_one_but_for_the_numbers(bodies: list[bytes], quoted: bool, end: str) -> None:
+@given(
+    st.lists(st.binary(max_size=47), min_size=1, max_size=3),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_the_new_text_is_the_old_one_but_for_the_numbers(
+    bodies: list[bytes], quoted: bool, end: str
+) -> None:
     quote = "'" if quoted else ""
     text = TEXT.replace('"{sha256}"', f"{quote}{{sha256}}{quote}").replace("\n", end)
     now = BODY
     written = numbers(text, now)
     for body in bodies:
         for source in ("mirror", "canonical"):
-            written = pin.repinned(written, [change(State(len(now), sha256(now), None), body, source)], CONF)
+            written = pin.repinned(
+                written, [change(State(len(now), sha256(now), None), body, source)], CONF
+            )
         assert written == numbers(text, body)
         now = body
 
 
 @given(body=st.binary(max_size=97), end=st.sampled_from([b"", b"\r\n", b"\n"]))
-def test_lines_are_what_a_text_is_split_into(body: bytes, end: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_lines_are_what_a_text_is_split_into(
+    body: bytes, end: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.getbasetemp() / "some.txt"
     path.write_bytes(body + end)
     whole = body + end
-    expected = None if b"\0" in whole else len(whole.removesuffix(b"\n").split(b"\n")) if whole else 0
+    expected = (
+        None if b"\0" in whole else len(whole.removesuffix(b"\n").split(b"\n")) if whole else 0
+    )
     assert pin.lines(path) == expected
 
 
@@ -108,7 +120,9 @@ def test_after_a_pin_the_source_can_be_pulled_and_nothing_is_new(home: Path) -> 
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_new_leaves_the_conf_untouched(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_new_leaves_the_conf_untouched(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = CONF.stat()
     pin.main(["dataset=farm"])
     assert capsys.readouterr().out == "farm: nothing new at source mirror\n"
@@ -116,7 +130,9 @@ def test_nothing_new_leaves_the_conf_untouched(home: Path, capsys: pytest.Captur
     assert CONF.read_text() == numbers(TEXT, BODY)
 
 
-def test_what_arrived_is_shown_and_only_its_source_is_pinned(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_arrived_is_shown_and_only_its_source_is_pinned(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pull.pull(config.dataset("farm"), home / "data/raw/farm")
     (home / "mirror/farm/farm.csv").write_bytes(GROWN)
     pin.main(["dataset=farm"])
@@ -147,7 +163,10 @@ def test_lines_are_compared_with_the_pinned_file_alone(home: Path) -> None:
             "mirror:\n    - file: farm.csv   # ours\n      path: farm/farm.csv  # there\n      bytes: {bytes}\n"
             "      sha256: {sha256}\nsplit:",
         ),
-        ("mirror: [{{file: farm.csv}}]", "mirror: [{{file: farm.csv, bytes: {bytes}, sha256: {sha256}}}]"),
+        (
+            "mirror: [{{file: farm.csv}}]",
+            "mirror: [{{file: farm.csv, bytes: {bytes}, sha256: {sha256}}}]",
+        ),
         (
             "mirror:\n  - bytes:     # soon\n    sha256: null\n    file: farm.csv",
             "mirror:\n  - bytes: {bytes}     # soon\n    sha256: {sha256}\n    file: farm.csv",
@@ -156,7 +175,10 @@ def test_lines_are_compared_with_the_pinned_file_alone(home: Path) -> None:
             "mirror:\r\n  - file: farm.csv\r\n    sha256:\r\n",
             "mirror:\r\n  - file: farm.csv\r\n    sha256: {sha256}\r\n    bytes: {bytes}\r\n",
         ),
-        ("mirror:\n  - file: farm.csv", "mirror:\n  - file: farm.csv\n    bytes: {bytes}\n    sha256: {sha256}"),
+        (
+            "mirror:\n  - file: farm.csv",
+            "mirror:\n  - file: farm.csv\n    bytes: {bytes}\n    sha256: {sha256}",
+        ),
     ],
     ids=["block", "flow", "null", "crlf", "no-line-end"],
 )
@@ -166,12 +188,17 @@ def test_a_first_pin_adds_the_numbers(entry: str, expected: str) -> None:
     assert result == "# my own\nsources:\n  " + numbers(expected, BODY)
 
 
-def test_a_table_of_ones_own_is_pinned_and_then_pulled(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_ones_own_is_pinned_and_then_pulled(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     workspace(home, {"mirror": [{"file": "farm.csv", "path": "farm/farm.csv"}]}, "mirror")
     with pytest.raises(UsageError, match="`make pin DATASET=farm` writes them"):
         pull.pull(config.dataset("farm"), home / "data/raw/farm")
     pin.main(["dataset=farm"])
-    assert f"farm.csv: bytes not pinned -> {len(BODY):,}, sha256 not pinned -> " in capsys.readouterr().out
+    assert (
+        f"farm.csv: bytes not pinned -> {len(BODY):,}, sha256 not pinned -> "
+        in capsys.readouterr().out
+    )
     pull.pull(config.dataset("farm"), home / "data/raw/farm")
 
 
@@ -185,13 +212,24 @@ def test_several_files_are_told_apart(home: Path) -> None:
     assert [c.file for c in pin.pin(config.dataset("farm"))] == ["a.csv", "b.bin", "c/d.csv"]
     (home / "mirror/farm/b.bin").write_bytes(b"\0other")
     (found,) = pin.pin(config.dataset("farm"))
-    assert (found.file, found.before.bytes, found.after) == ("b.bin", 3, State(6, sha256(b"\0other"), None))
+    assert (found.file, found.before.bytes, found.after) == (
+        "b.bin",
+        3,
+        State(6, sha256(b"\0other"), None),
+    )
     assert pin.pin(config.dataset("farm")) == []
 
 
-def test_what_was_downloaded_for_the_pin_is_not_downloaded_again(home: Path, server: Server) -> None:
+def test_what_was_downloaded_for_the_pin_is_not_downloaded_again(
+    home: Path, server: Server
+) -> None:
     server.pages["/farm.csv"] = Page(GROWN, drops=[503, 211])
-    entry = {"file": "farm.csv", "url": server.url("/farm.csv"), "bytes": len(BODY), "sha256": sha256(BODY)}
+    entry = {
+        "file": "farm.csv",
+        "url": server.url("/farm.csv"),
+        "bytes": len(BODY),
+        "sha256": sha256(BODY),
+    }
     conf = workspace(home, {"canonical": [entry]})
     assert [c.after for c in pin.pin(conf, pause=0)] == [State(len(GROWN), sha256(GROWN), 998)]
     assert server.asked == [None, "bytes=503-", "bytes=714-"]
@@ -201,16 +239,28 @@ def test_what_was_downloaded_for_the_pin_is_not_downloaded_again(home: Path, ser
     assert (home / "data/raw/farm/farm.csv").read_bytes() == GROWN
 
 
-def test_a_zip_with_several_members_is_downloaded_and_pinned_once_for_all(home: Path, server: Server) -> None:
+def test_a_zip_with_several_members_is_downloaded_and_pinned_once_for_all(
+    home: Path, server: Server
+) -> None:
     server.pages["/farm.zip"] = Page(GROWN)
     old = {"url": server.url("/farm.zip"), "bytes": len(BODY), "sha256": sha256(BODY)}
-    conf = workspace(home, {"canonical": [{"file": name, "member": f"farm/{name}", **old} for name in ("a", "b")]})
-    assert [(c.file, c.after.sha256) for c in pin.pin(conf, pause=0)] == [("a", sha256(GROWN)), ("b", sha256(GROWN))]
+    conf = workspace(
+        home,
+        {"canonical": [{"file": name, "member": f"farm/{name}", **old} for name in ("a", "b")]},
+    )
+    assert [(c.file, c.after.sha256) for c in pin.pin(conf, pause=0)] == [
+        ("a", sha256(GROWN)),
+        ("b", sha256(GROWN)),
+    ]
     assert server.asked == [None]
-    assert all(entry["bytes"] == len(GROWN) for entry in config.dataset("farm").sources["canonical"])
+    assert all(
+        entry["bytes"] == len(GROWN) for entry in config.dataset("farm").sources["canonical"]
+    )
 
 
-@pytest.mark.parametrize(("tag", "heeds"), [(None, True), ('"1"', True), ('"1"', False), ('W/"1"', True)])
+@pytest.mark.parametrize(
+    ("tag", "heeds"), [(None, True), ('"1"', True), ('"1"', False), ('W/"1"', True)]
+)
 def test_a_file_that_changes_while_it_is_pinned_is_never_a_mixture(
     tag: str | None, heeds: bool, home: Path, server: Server
 ) -> None:
@@ -227,7 +277,8 @@ def test_a_file_that_changes_while_it_is_pinned_is_never_a_mixture(
 def test_a_twin_cannot_be_pinned(home: Path) -> None:
     conf = workspace(home, {}, "embedded")
     with pytest.raises(
-        UsageError, match="nothing to pin; set `source: mirror` or `source: canonical` in params.yaml or in"
+        UsageError,
+        match="nothing to pin; set `source: mirror` or `source: canonical` in params.yaml or in",
     ):
         pin.pin(conf)
 
@@ -236,13 +287,19 @@ def test_a_twin_cannot_be_pinned(home: Path) -> None:
 def test_a_source_that_cannot_be_read_pins_nothing(damage: str, home: Path) -> None:
     place = home / "mirror" if damage == "mirror" else home / "mirror/farm/farm.csv"
     place.rename(home / "elsewhere")
-    with pytest.raises(SextantError, match="no such folder is there" if damage == "mirror" else "no such file; check"):
+    with pytest.raises(
+        SextantError,
+        match="no such folder is there" if damage == "mirror" else "no such file; check",
+    ):
         pin.pin(config.dataset("farm"))
     assert CONF.read_text() == numbers(TEXT, BODY)
 
 
 def test_one_of_two_files_missing_pins_neither(home: Path) -> None:
-    entries = [{"file": "farm.csv", "path": "farm/farm.csv"}, {"file": "more.csv", "path": "farm/more.csv"}]
+    entries = [
+        {"file": "farm.csv", "path": "farm/farm.csv"},
+        {"file": "more.csv", "path": "farm/more.csv"},
+    ]
     conf = workspace(home, {"mirror": entries}, "mirror")
     before = CONF.read_bytes()
     with pytest.raises(SextantError, match="farm/more.csv: no such file"):
@@ -256,12 +313,18 @@ def test_a_shared_anchor_is_left_to_the_hand() -> None:
         "  canonical:\n  - {file: farm.csv, url: 'x://y', bytes: *n, sha256: *d}\n"
     )
     assert yaml.safe_load(text)["sources"]["canonical"][0]["bytes"] == 7
-    with pytest.raises(UsageError, match=f"write them by hand: farm.csv: bytes: {len(BODY)}, sha256: {sha256(BODY)}"):
+    with pytest.raises(
+        UsageError,
+        match=f"write them by hand: farm.csv: bytes: {len(BODY)}, sha256: {sha256(BODY)}",
+    ):
         pin.repinned(text, [change(State(7, "abc", None), BODY)], CONF)
 
 
 def test_an_entry_that_only_the_command_line_knows(home: Path) -> None:
     with pytest.raises(
-        UsageError, match="conf/dataset/farm.yaml: sources.mirror has no `other.csv`; add it to that file"
+        UsageError,
+        match="conf/dataset/farm.yaml: sources.mirror has no `other.csv`; add it to that file",
     ):
-        pin.repinned(numbers(TEXT, BODY), [change(State(None, None, None), BODY, file="other.csv")], CONF)
+        pin.repinned(
+            numbers(TEXT, BODY), [change(State(None, None, None), BODY, file="other.csv")], CONF
+        )

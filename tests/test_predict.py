@@ -52,7 +52,10 @@ def ask(tmp_path: Path) -> Ask:
     """The answers of the command line to a frame, by way of files."""
 
     def asking(frame: pd.DataFrame, ending: str = "csv", **how: Any) -> pd.DataFrame:
-        question, answers = written(frame, tmp_path / f"rows.{ending}", **how), tmp_path / "answers.csv"
+        question, answers = (
+            written(frame, tmp_path / f"rows.{ending}", **how),
+            tmp_path / "answers.csv",
+        )
         predict.main([f"model={MODEL}", f"input={question}", f"output={answers}"])
         return pd.read_csv(answers)
 
@@ -71,7 +74,9 @@ def written(frame: pd.DataFrame, path: Path, **how: Any) -> Path:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
-def test_every_form_of_question_gets_the_answers_of_the_library(asked: pd.DataFrame, ask: Ask, ending: str) -> None:
+def test_every_form_of_question_gets_the_answers_of_the_library(
+    asked: pd.DataFrame, ask: Ask, ending: str
+) -> None:
     expected = sextant.load(MODEL).predict(asked)
     assert list(expected.columns) == ["prediction", "probability"] and len(expected) == ROWS
     pd.testing.assert_frame_equal(ask(asked, ending), expected, check_exact=True)
@@ -79,7 +84,9 @@ def test_every_form_of_question_gets_the_answers_of_the_library(asked: pd.DataFr
 
 def test_answers_are_probabilities_and_the_class_they_favour(asked: pd.DataFrame) -> None:
     answers = sextant.load(MODEL).predict(asked)
-    assert answers["probability"].between(0, 1).all() and answers["probability"].nunique() > ROWS // 2
+    assert (
+        answers["probability"].between(0, 1).all() and answers["probability"].nunique() > ROWS // 2
+    )
     assert set(answers["prediction"]) == {0, 1}
     assert ((answers["probability"] > 0.5) == (answers["prediction"] == 1)).all()
 
@@ -106,16 +113,23 @@ def test_answers_go_to_standard_output_where_no_file_is_named(
 ) -> None:
     predict.main([f"model={MODEL}", f"input={written(asked, tmp_path / 'rows.csv')}"])
     said = capsys.readouterr()
-    assert said.out.splitlines()[0] == "prediction,probability" and len(said.out.splitlines()) == ROWS + 1
+    assert (
+        said.out.splitlines()[0] == "prediction,probability"
+        and len(said.out.splitlines()) == ROWS + 1
+    )
     assert said.err == f"sextant: {MODEL} has no champion on real data; its twin's answers\n"
 
 
-def test_the_command_line_says_no_more_than_the_answers(chain: Clone, asked: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_command_line_says_no_more_than_the_answers(
+    chain: Clone, asked: pd.DataFrame, tmp_path: Path
+) -> None:
     rows = written(asked, tmp_path / "rows.csv")
     said = chain.run(sys.executable, "-m", "sextant.predict", f"model={MODEL}", f"input={rows}")
     assert len(said.stdout.splitlines()) == ROWS + 1 and len(said.stderr.splitlines()) == 1
     (tmp_path / "expected.csv").write_text(said.stdout)
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "expected.csv"), sextant.load(MODEL).predict(asked))
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "expected.csv"), sextant.load(MODEL).predict(asked)
+    )
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -143,10 +157,22 @@ REFUSED: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
         lambda rows: rows.rename(columns={"Age": "Years"}),
         "missing column Age; surplus column Years; expected",
     ),
-    "nothing in a number": (changed(7, "Age", None), "row 7 has no `Age`; expected a number; correct the row"),
-    "NaN": (changed(7, "Age", "NaN"), "row 7 has 'NaN' in `Age`; expected a finite number; correct the row"),
-    "infinity": (changed(5, "Balance", "inf"), "row 5 has inf in `Balance`; expected a finite number"),
-    "negative infinity": (changed(5, "Balance", "-inf"), "row 5 has -inf in `Balance`; expected a finite number"),
+    "nothing in a number": (
+        changed(7, "Age", None),
+        "row 7 has no `Age`; expected a number; correct the row",
+    ),
+    "NaN": (
+        changed(7, "Age", "NaN"),
+        "row 7 has 'NaN' in `Age`; expected a finite number; correct the row",
+    ),
+    "infinity": (
+        changed(5, "Balance", "inf"),
+        "row 5 has inf in `Balance`; expected a finite number",
+    ),
+    "negative infinity": (
+        changed(5, "Balance", "-inf"),
+        "row 5 has -inf in `Balance`; expected a finite number",
+    ),
     "letters": (
         changed(3, "Tenure", "five"),
         "row 3 has 'five' in `Tenure`; expected a finite number; correct the row",
@@ -160,7 +186,9 @@ REFUSED: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_rows_that_cannot_be_answered_are_refused(case: str, asked: pd.DataFrame, tmp_path: Path, ask: Ask) -> None:
+def test_rows_that_cannot_be_answered_are_refused(
+    case: str, asked: pd.DataFrame, tmp_path: Path, ask: Ask
+) -> None:
     damage, why = REFUSED[case]
     answers = tmp_path / "answers.csv"
     answers.write_text("the answers of yesterday\n")
@@ -168,11 +196,16 @@ def test_rows_that_cannot_be_answered_are_refused(case: str, asked: pd.DataFrame
         ask(damage(asked))
     assert "\n" not in str(met.value)
     assert answers.read_text() == "the answers of yesterday\n"
-    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "answers.csv"}  # nothing half-written
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "rows.csv",
+        "answers.csv",
+    }  # nothing half-written
 
 
 @pytest.mark.parametrize("column", ["Age", "Geography"])
-def test_the_library_refuses_what_the_command_line_refuses(asked: pd.DataFrame, column: str) -> None:
+def test_the_library_refuses_what_the_command_line_refuses(
+    asked: pd.DataFrame, column: str
+) -> None:
     model = sextant.load(MODEL)
     for value in (np.nan, None) if column == "Geography" else (np.nan, np.inf, -np.inf, "many"):
         with pytest.raises(DataError, match=f"row 11 has .*`{column}`"):
@@ -189,7 +222,9 @@ def test_the_library_refuses_what_the_command_line_refuses(asked: pd.DataFrame, 
         ("bytes.csv", b"\xff\xfe\x00\x01" * 50, "bytes.csv is no table"),
     ],
 )
-def test_files_that_are_no_table_are_refused(name: str, content: bytes | None, why: str, tmp_path: Path) -> None:
+def test_files_that_are_no_table_are_refused(
+    name: str, content: bytes | None, why: str, tmp_path: Path
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=why) as met:
@@ -201,11 +236,17 @@ def test_an_unseen_category_is_answered_with_a_warning(
     asked: pd.DataFrame, ask: Ask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = ask(changed(4, "Geography", "Atlantis")(asked))
-    assert "sextant: warning: `Geography` has Atlantis, which training did not meet\n" in capsys.readouterr().err
+    assert (
+        "sextant: warning: `Geography` has Atlantis, which training did not meet\n"
+        in capsys.readouterr().err
+    )
     before = ask(asked)
     others = answers.drop(index=3)
     pd.testing.assert_frame_equal(others, before.drop(index=3))
-    assert 0 <= answers["probability"][3] <= 1 and answers["probability"][3] != before["probability"][3]
+    assert (
+        0 <= answers["probability"][3] <= 1
+        and answers["probability"][3] != before["probability"][3]
+    )
 
 
 def test_given_files_are_left_as_they_are(asked: pd.DataFrame, tmp_path: Path, ask: Ask) -> None:
@@ -221,11 +262,15 @@ def test_given_files_are_left_as_they_are(asked: pd.DataFrame, tmp_path: Path, a
 
 @pytest.mark.parametrize("words", [[], ["model=ann"], ["input=x.csv"], ["model=ann", "lr=1"]])
 def test_a_question_without_model_or_rows_is_answered_with_the_usage(words: list[str]) -> None:
-    with pytest.raises(UsageError, match="expected: make predict MODEL=<model> INPUT=<file of rows>"):
+    with pytest.raises(
+        UsageError, match="expected: make predict MODEL=<model> INPUT=<file of rows>"
+    ):
         predict.main(words)
 
 
-def test_an_option_that_the_task_does_not_have_is_refused(asked: pd.DataFrame, tmp_path: Path) -> None:
+def test_an_option_that_the_task_does_not_have_is_refused(
+    asked: pd.DataFrame, tmp_path: Path
+) -> None:
     rows = written(asked, tmp_path / "rows.csv")
     with pytest.raises(UsageError, match="unknown option `lr`; this model takes none"):
         predict.main([f"model={MODEL}", f"input={rows}", "lr=1"])
@@ -236,7 +281,8 @@ def test_an_option_that_the_task_does_not_have_is_refused(asked: pd.DataFrame, t
 
 def test_a_model_that_has_no_champion_is_named() -> None:
     with pytest.raises(
-        SextantError, match="`digits` has no champion in sqlite:///.*; champions there: ann.*; `make repro`"
+        SextantError,
+        match="`digits` has no champion in sqlite:///.*; champions there: ann.*; `make repro`",
     ):
         sextant.load("digits")
 
@@ -247,7 +293,9 @@ def real(registry: Path) -> Iterator[Any]:
     client, name = tracking.client(), tracking.registered_name(MODEL, "mirror")
     twin = client.get_model_version(NAME, "1")
     client.create_registered_model(name, tags={"dataset": "churn"})
-    client.create_model_version(name, twin.source, twin.run_id, tags={"model": MODEL, "source": "mirror"})
+    client.create_model_version(
+        name, twin.source, twin.run_id, tags={"model": MODEL, "source": "mirror"}
+    )
     yield client
     client.delete_registered_model(name)
 
@@ -257,7 +305,9 @@ def test_the_real_champion_answers_before_the_twins(
 ) -> None:
     sextant.load(MODEL).predict(asked)
     assert "its twin's answers" in capsys.readouterr().err  # registered, and not champion
-    real.set_registered_model_alias(tracking.registered_name(MODEL, "mirror"), tracking.CHAMPION, "1")
+    real.set_registered_model_alias(
+        tracking.registered_name(MODEL, "mirror"), tracking.CHAMPION, "1"
+    )
     sextant.load(MODEL).predict(asked)
     assert capsys.readouterr().err == ""
 

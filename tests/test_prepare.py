@@ -40,7 +40,13 @@ def conf(prepared, tmp_path, monkeypatch) -> config.DatasetConf:
 
 
 def validated(name: str, **changes: Any) -> None:
-    report = {"dataset": name, "source": "embedded", "success": True, "digest": "0123abcd", **changes}
+    report = {
+        "dataset": name,
+        "source": "embedded",
+        "success": True,
+        "digest": "0123abcd",
+        **changes,
+    }
     write_json(Path(f"reports/validation/{name}.json"), report)
 
 
@@ -93,7 +99,9 @@ def test_the_parts_are_the_repaired_rows_in_upstream_columns(conf):
     order = list(rows.columns)
     together = pd.concat([kind.load(folder_of(conf) / part) for part in PARTS])[order]
     together, rows = (frame.sort_values(order, ignore_index=True) for frame in (together, rows))
-    pd.testing.assert_frame_equal(together, rows, check_dtype=False)  # so nothing is scaled, dropped or doubled
+    pd.testing.assert_frame_equal(
+        together, rows, check_dtype=False
+    )  # so nothing is scaled, dropped or doubled
 
 
 def test_the_core_knows_no_path_and_the_same_rows_give_the_same_bytes(conf, tmp_path, monkeypatch):
@@ -125,7 +133,9 @@ def test_the_profile_says_what_later_stages_need(conf):
     kind = rooms.module("data", conf.kind)
     parts = {part: kind.load(folder_of(conf) / part) for part in PARTS}
     assert profile["rows"] == {part: len(data.scored(rows)) for part, rows in parts.items()}
-    assert kind.Columns(**profile["layout"]) == conf.columns  # train reads this and no conf of the data
+    assert (
+        kind.Columns(**profile["layout"]) == conf.columns
+    )  # train reads this and no conf of the data
 
 
 def test_by_hand_it_writes_to_scratch(conf, capsys):
@@ -140,7 +150,8 @@ def test_refused_data_are_not_prepared(conf, monkeypatch):
     before = folder_digest(folder_of(conf))
     validated(conf.name, success=False)
     with pytest.raises(
-        DataError, match=f"{conf.name} failed its expectations; see reports/validation/{conf.name}.json"
+        DataError,
+        match=f"{conf.name} failed its expectations; see reports/validation/{conf.name}.json",
     ):
         run(conf, monkeypatch)
     assert folder_digest(folder_of(conf)) == before

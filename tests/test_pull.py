@@ -141,7 +141,13 @@ def workspace(root: Path, sources: dict[str, Any], source: str = "canonical") ->
     for name in ("config.yaml", "trainer.yaml"):
         shutil.copy(ROOT / "conf" / name, root / "conf" / name)
     models = {"herd": {"family": "ann", "dataset": "farm"}}
-    params = {"seed": 42, "source": "embedded", "budget": "smoke", "datasets": ["farm"], "models": models}
+    params = {
+        "seed": 42,
+        "source": "embedded",
+        "budget": "smoke",
+        "datasets": ["farm"],
+        "models": models,
+    }
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     (root / "conf/expectations/farm.yaml").write_text("[]\n")
     text = CONF.format(source=source, sources=json.dumps(sources))
@@ -151,11 +157,20 @@ def workspace(root: Path, sources: dict[str, Any], source: str = "canonical") ->
 
 def pinned(body: bytes = BODY, **keys: str) -> dict[str, Any]:
     """An entry that pins `body`."""
-    return {"file": "farm.csv", **keys, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    return {
+        "file": "farm.csv",
+        **keys,
+        "bytes": len(body),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -190,7 +205,9 @@ def one_file(home: Path, server: Server) -> config.DatasetConf:
     return workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     body=st.sampled_from([BODY, OTHER, BODY[:701], BODY + b"7", b""]),
     drops=st.lists(st.integers(0, len(BODY)), max_size=7),
@@ -202,9 +219,17 @@ def one_file(home: Path, server: Server) -> config.DatasetConf:
     left_over=st.sampled_from([None, BODY[:503], OTHER[-503:], OTHER, BODY, BODY + b"7"]),
 )
 def test_a_pull_brings_exactly_what_is_pinned_or_leaves_the_folder_as_it_was(
-    home: Path, server: Server, one_file: config.DatasetConf, before: bool, left_over: bytes | None, **page: Any
+    home: Path,
+    server: Server,
+    one_file: config.DatasetConf,
+    before: bool,
+    left_over: bytes | None,
+    **page: Any,
 ) -> None:
-    folder, part = home / "data/raw/farm", home / f".scratch/downloads/{hashlib.sha256(BODY).hexdigest()}.part"
+    folder, part = (
+        home / "data/raw/farm",
+        home / f".scratch/downloads/{hashlib.sha256(BODY).hexdigest()}.part",
+    )
     shutil.rmtree(home / "data", ignore_errors=True)
     shutil.rmtree(home / ".scratch", ignore_errors=True)
     if before:
@@ -232,7 +257,9 @@ def test_some_data_set_is_listed() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", twins.LISTED)
-def test_two_twins_are_equal_byte_for_byte(name: str, home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_two_twins_are_equal_byte_for_byte(
+    name: str, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     shutil.copytree(ROOT / "conf", home / "conf")
     shutil.copy(ROOT / "params.yaml", home)
     conf = config.dataset(name, ["source=embedded"])
@@ -241,7 +268,9 @@ def test_two_twins_are_equal_byte_for_byte(name: str, home: Path, tmp_path_facto
     pull.pull(conf, home / "out")
     first = snapshot(home / "out")
     receipt = json.loads(first.pop("source.json"))
-    assert first == snapshot(twins.raw(name, tmp_path_factory))  # as another process may have made it
+    assert first == snapshot(
+        twins.raw(name, tmp_path_factory)
+    )  # as another process may have made it
     assert receipt["source"] == "embedded"
     digests = {name: hashlib.sha256(body).hexdigest() for name, body in first.items()}
     assert {name: file["sha256"] for name, file in receipt["files"].items()} == digests
@@ -252,7 +281,9 @@ def test_two_twins_are_equal_byte_for_byte(name: str, home: Path, tmp_path_facto
 
 def test_a_download_that_was_cut_off_goes_on_from_there(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503, 211])
-    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0)
+    pull.pull(
+        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
+    )
     assert server.asked == [None, "bytes=503-", "bytes=714-"]
     assert json.loads((home / "out/source.json").read_text()) == {
         "source": "canonical",
@@ -262,20 +293,27 @@ def test_a_download_that_was_cut_off_goes_on_from_there(home: Path, server: Serv
 
 def test_patience_is_for_attempts_without_a_further_byte(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503] * 11)
-    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0)
+    pull.pull(
+        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
+    )
     assert len(server.asked) == 12
 
 
 def test_a_server_without_ranges_is_asked_for_the_whole_again(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503], ranges=False)
-    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0)
+    pull.pull(
+        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
+    )
     assert (home / "out/farm.csv").read_bytes() == BODY
 
 
 def test_a_later_run_goes_on_where_a_failed_one_stopped(home: Path, server: Server) -> None:
     conf = workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
     server.pages["/farm.csv"] = Page(BODY, drops=[503, 0, 0, 0, 0])
-    with pytest.raises(SextantError, match=r"broke off at 503 of [\d,]+ bytes, 5 attempts in a row; run the same comm"):
+    with pytest.raises(
+        SextantError,
+        match=r"broke off at 503 of [\d,]+ bytes, 5 attempts in a row; run the same comm",
+    ):
         pull.pull(conf, home / "out", pause=0)
     assert not (home / "out").exists()
     server.asked.clear()
@@ -283,11 +321,19 @@ def test_a_later_run_goes_on_where_a_failed_one_stopped(home: Path, server: Serv
     assert server.asked == ["bytes=503-"]
 
 
-def test_files_that_arrived_before_a_failure_are_not_downloaded_again(home: Path, server: Server) -> None:
+def test_files_that_arrived_before_a_failure_are_not_downloaded_again(
+    home: Path, server: Server
+) -> None:
     server.pages = {"/1": Page(BODY), "/2": Page(OTHER, statuses=[404])}
-    sources = [pinned(url=server.url("/1")), pinned(OTHER, url=server.url("/2")) | {"file": "more/farm.csv"}]
+    sources = [
+        pinned(url=server.url("/1")),
+        pinned(OTHER, url=server.url("/2")) | {"file": "more/farm.csv"},
+    ]
     conf = workspace(home, {"canonical": sources})
-    with pytest.raises(SextantError, match="404 Not Found; mend the url of `more/farm.csv` in conf/dataset/farm.yaml"):
+    with pytest.raises(
+        SextantError,
+        match="404 Not Found; mend the url of `more/farm.csv` in conf/dataset/farm.yaml",
+    ):
         pull.pull(conf, home / "out", pause=0)
     server.asked.clear()
     pull.pull(conf, home / "out", pause=0)
@@ -298,7 +344,9 @@ def test_files_that_arrived_before_a_failure_are_not_downloaded_again(home: Path
 def test_one_content_under_two_names_is_two_files(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY)
     entry = pinned(url=server.url("/farm.csv"))
-    pull.pull(workspace(home, {"canonical": [entry, entry | {"file": "twin.csv"}]}), home / "out", pause=0)
+    pull.pull(
+        workspace(home, {"canonical": [entry, entry | {"file": "twin.csv"}]}), home / "out", pause=0
+    )
     assert (home / "out/farm.csv").read_bytes() == (home / "out/twin.csv").read_bytes() == BODY
 
 
@@ -319,7 +367,9 @@ def test_members_of_one_zip_are_files_and_it_is_downloaded_once(home: Path, serv
     server.pages["/farm.zip"] = Page(body, drops=[101])
     url = server.url("/farm.zip")
     entries = [member("farm/a", body, url=url), member("farm/b", body, url=url)]
-    pull.pull(workspace(home, {"canonical": [*entries, pinned(body, url=url)]}), home / "out", pause=0)
+    pull.pull(
+        workspace(home, {"canonical": [*entries, pinned(body, url=url)]}), home / "out", pause=0
+    )
     assert server.asked == [None, "bytes=101-"]
     files = snapshot(home / "out")
     assert (files["a"], files["b"], files["farm.csv"]) == (BODY, OTHER, body) and len(files) == 4
@@ -331,16 +381,28 @@ def test_a_mirror_may_hold_the_zip(home: Path, monkeypatch: pytest.MonkeyPatch) 
     (home / "mirror").mkdir()
     (home / "mirror/farm.zip").write_bytes(body)
     monkeypatch.setenv("SEXTANT_MIRROR", f"{home}/mirror")
-    pull.pull(workspace(home, {"mirror": [member("farm/a", body, path="farm.zip")]}, "mirror"), home / "out")
-    assert sorted(snapshot(home / "out")) == ["a", "source.json"] and (home / "out/a").read_bytes() == BODY
+    pull.pull(
+        workspace(home, {"mirror": [member("farm/a", body, path="farm.zip")]}, "mirror"),
+        home / "out",
+    )
+    assert (
+        sorted(snapshot(home / "out")) == ["a", "source.json"]
+        and (home / "out/a").read_bytes() == BODY
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (zipped(farm__b=BODY), r"the zip of `a` has no member farm/a; it has farm/b, …; mend `member` in"),
+        (
+            zipped(farm__b=BODY),
+            r"the zip of `a` has no member farm/a; it has farm/b, …; mend `member` in",
+        ),
         (BODY, r"`a` cannot be taken out of its zip \(.*not a zip file.*\); mend the source"),
-        (zipped(farm__a=BODY)[:-40], r"`a` cannot be taken out of its zip \(.*not a zip file.*\); mend the source"),
+        (
+            zipped(farm__a=BODY)[:-40],
+            r"`a` cannot be taken out of its zip \(.*not a zip file.*\); mend the source",
+        ),
         (zipped(farm__a=BODY).replace(BODY[:1], b"x"), r"`a` cannot be taken out of its zip"),
     ],
     ids=["another member", "no zip", "a truncated zip", "a broken zip"],
@@ -372,7 +434,9 @@ def test_a_left_over_of_other_bytes_is_downloaded_whole_once(home: Path, server:
 
 def test_redirections_are_followed(home: Path, server: Server) -> None:
     server.pages = {"/old": Page(b"", location="/new"), "/new": Page(BODY)}
-    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/old"))]}), home / "out", pause=0)
+    pull.pull(
+        workspace(home, {"canonical": [pinned(url=server.url("/old"))]}), home / "out", pause=0
+    )
     assert (home / "out/farm.csv").read_bytes() == BODY
 
 
@@ -380,7 +444,9 @@ def test_a_busy_server_is_asked_again_and_nothing_is_printed(
     home: Path, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.pages["/farm.csv"] = Page(BODY, statuses=[503, 429])
-    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0)
+    pull.pull(
+        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
+    )
     assert len(server.asked) == 3
     assert capfd.readouterr() == ("", "")
 
@@ -389,7 +455,11 @@ def test_the_pauses_double(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY, statuses=[503] * 9)
     begin = time.monotonic()
     with pytest.raises(SextantError, match="503 Service Unavailable, 5 attempts in a row"):
-        pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0.02)
+        pull.pull(
+            workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}),
+            home / "out",
+            pause=0.02,
+        )
     assert time.monotonic() - begin >= 0.02 * (1 + 2 + 4 + 8)
 
 
@@ -408,29 +478,49 @@ def test_the_pauses_double(home: Path, server: Server) -> None:
     ],
 )
 def test_a_busy_server_says_when_to_come_back(
-    after: str, least: float, most: float, status: int, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    after: str,
+    least: float,
+    most: float,
+    status: int,
+    home: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not before that, not before the pause of our own, and no later than the longest."""
     waits: list[float] = []
     monkeypatch.setattr(download.time, "sleep", waits.append)
-    date = formatdate(time.time() + 40, usegmt=True) if after == "in 40 s" else after  # whole seconds
+    date = (
+        formatdate(time.time() + 40, usegmt=True) if after == "in 40 s" else after
+    )  # whole seconds
     server.pages["/farm.csv"] = Page(BODY, statuses=[status], after=date)
-    pull.pull(workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=2)
+    pull.pull(
+        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=2
+    )
     assert len(waits) == 1 and least <= waits[0] <= most
 
 
 def test_other_schemes_go_through_fsspec(home: Path) -> None:
     (home / "elsewhere.csv").write_bytes(BODY)
-    pull.pull(workspace(home, {"canonical": [pinned(url=f"file://{home}/elsewhere.csv")]}), home / "out")
+    pull.pull(
+        workspace(home, {"canonical": [pinned(url=f"file://{home}/elsewhere.csv")]}), home / "out"
+    )
     assert (home / "out/farm.csv").read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
     ("page", "error", "message"),
     [
-        (None, SextantError, r"farm: cannot read http://127.*/farm.csv: 404 Not Found; mend the url of `farm.csv`"),
+        (
+            None,
+            SextantError,
+            r"farm: cannot read http://127.*/farm.csv: 404 Not Found; mend the url of `farm.csv`",
+        ),
         (Page(BODY, drops=[0] * 9), SextantError, r"broke off at 0 of [\d,]+ bytes, 5 attempts"),
-        (Page(BODY[:701], length=len(BODY)), SextantError, r"(broke off at|nothing after) 701 .* 5 attempts"),
+        (
+            Page(BODY[:701], length=len(BODY)),
+            SextantError,
+            r"(broke off at|nothing after) 701 .* 5 attempts",
+        ),
         (
             Page(BODY[:701]),
             DataError,
@@ -461,21 +551,30 @@ def test_nobody_there(home: Path, server: Server) -> None:
     conf = workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
     server.shutdown()
     server.server_close()
-    with pytest.raises(SextantError, match="Connection refused, 5 attempts in a row; run the same command again"):
+    with pytest.raises(
+        SextantError, match="Connection refused, 5 attempts in a row; run the same command again"
+    ):
         pull.pull(conf, home / "out", pause=0)
     conf = workspace(home, {"canonical": [pinned(url="http://nowhere.invalid/farm.csv")]})
-    with pytest.raises(SextantError, match=r"cannot read http://nowhere.invalid/farm.csv: \S.*, 5 attempts in a row"):
+    with pytest.raises(
+        SextantError,
+        match=r"cannot read http://nowhere.invalid/farm.csv: \S.*, 5 attempts in a row",
+    ):
         pull.pull(conf, home / "out", pause=0)
 
 
 # --- canonical, by a list that lies beside the conf -------------------------------------------------------------------
 
-FLOCK = {f"pens/{n % 3}/{n}.csv": BODY[: 503 + n] for n in range(1, 24)} | {"pens/0/copy.csv": BODY[:504]}
+FLOCK = {f"pens/{n % 3}/{n}.csv": BODY[: 503 + n] for n in range(1, 24)} | {
+    "pens/0/copy.csv": BODY[:504]
+}
 
 
 def by_list(home: Path, server: Server, change: tuple[str, str] = ("", "")) -> config.DatasetConf:
     """A conf whose list holds FLOCK, with one change after it was pinned; the server has it all."""
-    rows = [f"{path},{hashlib.sha256(body).hexdigest()},{len(body)}" for path, body in FLOCK.items()]
+    rows = [
+        f"{path},{hashlib.sha256(body).hexdigest()},{len(body)}" for path, body in FLOCK.items()
+    ]
     text = "\n".join(["path,digest,size", *rows]) + "\n"
     entry = pinned(text.encode(), url=server.url("/farm/{path}"), sizes="size", digests="digest")
     conf = workspace(home, {"canonical": [entry | {"file": "flock.csv"}]})
@@ -494,9 +593,13 @@ def test_a_list_brings_each_file_that_it_lists_and_itself(home: Path, server: Se
     assert not list((home / ".scratch/downloads").glob("*.part"))
 
 
-def test_a_list_is_brought_whole_however_many_of_its_files_need_another_attempt(home: Path, server: Server) -> None:
+def test_a_list_is_brought_whole_however_many_of_its_files_need_another_attempt(
+    home: Path, server: Server
+) -> None:
     conf = by_list(home, server)
-    for n, (path, page) in enumerate(list(server.pages.items()), start=3):  # the first one's content has its copy
+    for n, (path, page) in enumerate(
+        list(server.pages.items()), start=3
+    ):  # the first one's content has its copy
         if n % 4 == 0:
             page.drops = [101, 0]
         elif n % 4 == 1:
@@ -507,8 +610,12 @@ def test_a_list_is_brought_whole_however_many_of_its_files_need_another_attempt(
     pull.pull(conf, home / "out", pause=0)
     brought = snapshot(home / "out")
     assert {path: brought[path] for path in FLOCK} == FLOCK and len(brought) == len(FLOCK) + 2
-    assert server.asked.count("bytes=101-") == 2 * 6  # six files were cut off there, and then at once again
-    assert server.asked.count("bytes=211-") == 2 * 6  # and six after a redirection, which takes two questions
+    assert (
+        server.asked.count("bytes=101-") == 2 * 6
+    )  # six files were cut off there, and then at once again
+    assert (
+        server.asked.count("bytes=211-") == 2 * 6
+    )  # and six after a redirection, which takes two questions
     assert not list((home / ".scratch/downloads").glob("*.part"))
 
 
@@ -520,7 +627,10 @@ def test_a_list_is_brought_whole_however_many_of_its_files_need_another_attempt(
             Page(BODY, drops=[101, 0, 0, 0, 0]),
             "pens/2/17.csv: broke off at 101 of .* 5 attempts in a row; run the same",
         ),
-        (Page(BODY, statuses=[503] * 5), "pens/2/17.csv: 503 Service Unavailable, 5 attempts in a row; run the same"),
+        (
+            Page(BODY, statuses=[503] * 5),
+            "pens/2/17.csv: 503 Service Unavailable, 5 attempts in a row; run the same",
+        ),
         (Page(b"", location="/farm/pens/2/17.csv"), "pens/2/17.csv: Exceeded 30 redirects"),
     ],
     ids=["drops", "busy", "circle"],
@@ -555,13 +665,19 @@ def test_what_arrived_of_a_list_is_not_asked_for_again(home: Path, server: Serve
 def test_a_file_of_a_list_with_other_bytes_is_refused(home: Path, server: Server) -> None:
     conf = by_list(home, server)
     server.pages["/farm/pens/2/17.csv"] = Page(OTHER[: 503 + 17])
-    with pytest.raises(DataError, match=r"/pens/2/17.csv is not the file that .*farm.yaml pins: got sha256"):
+    with pytest.raises(
+        DataError, match=r"/pens/2/17.csv is not the file that .*farm.yaml pins: got sha256"
+    ):
         pull.pull(conf, home / "out", pause=0)
 
 
-def test_a_list_that_is_not_the_pinned_one_is_refused_before_anything_is_asked(home: Path, server: Server) -> None:
+def test_a_list_that_is_not_the_pinned_one_is_refused_before_anything_is_asked(
+    home: Path, server: Server
+) -> None:
     conf = by_list(home, server, ("pens/2/17.csv", "pens/2/18.csv"))
-    with pytest.raises(DataError, match=r"conf/dataset/flock.csv is not the file that conf/dataset/farm.yaml pins"):
+    with pytest.raises(
+        DataError, match=r"conf/dataset/flock.csv is not the file that conf/dataset/farm.yaml pins"
+    ):
         pull.pull(conf, home / "out", pause=0)
     assert not server.asked
     (change,) = pin.pin(conf)
@@ -571,10 +687,14 @@ def test_a_list_that_is_not_the_pinned_one_is_refused_before_anything_is_asked(h
 def test_a_faulty_line_of_a_list_is_named(home: Path, server: Server) -> None:
     conf = by_list(home, server, ("pens/1/1.csv", "../1.csv"))
     pin.pin(conf)
-    with pytest.raises(UsageError, match=r"flock.csv line 2: `file` is '../1.csv'; .*that does not climb out"):
+    with pytest.raises(
+        UsageError, match=r"flock.csv line 2: `file` is '../1.csv'; .*that does not climb out"
+    ):
         pull.pull(config.dataset("farm"), home / "out", pause=0)
     (home / "conf/dataset/flock.csv").unlink()
-    with pytest.raises(UsageError, match="conf/dataset/flock.csv is not there, but .*farm.yaml names it"):
+    with pytest.raises(
+        UsageError, match="conf/dataset/flock.csv is not there, but .*farm.yaml names it"
+    ):
         pull.pull(config.dataset("farm"), home / "out", pause=0)
 
 
@@ -584,7 +704,9 @@ ENTRY = pinned(path="farm/farm.csv")
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "memory", "http", "zip"])
-def test_a_mirror_is_any_address(kind: str, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_is_any_address(
+    kind: str, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "mirror/farm").mkdir(parents=True)
     (home / "mirror/farm/farm.csv").write_bytes(BODY)
     server.pages["/all/farm/farm.csv?token=7"] = Page(BODY, drops=[503])
@@ -606,22 +728,39 @@ def test_a_mirror_is_any_address(kind: str, home: Path, server: Server, monkeypa
 @pytest.mark.parametrize(
     ("address", "error", "message"),
     [
-        (None, UsageError, "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR=… as an absolute folder or an address"),
+        (
+            None,
+            UsageError,
+            "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR=… as an absolute folder or an address",
+        ),
         ("", UsageError, "SEXTANT_MIRROR is not set"),
         ("some/folder", UsageError, "SEXTANT_MIRROR is `some/folder`, a relative path; export"),
         ("file://some/folder", UsageError, "a relative path"),
         ("~/folder", UsageError, "a relative path"),
-        ("/nowhere/at/all", SextantError, "`/nowhere/at/all`, but no such folder is there; mount it, or export"),
+        (
+            "/nowhere/at/all",
+            SextantError,
+            "`/nowhere/at/all`, but no such folder is there; mount it, or export",
+        ),
         (
             "memory://void",
             SextantError,
             "memory://void/farm/farm.csv: no such file; check that SEXTANT_MIRROR names the",
         ),
-        ("strange://x", SextantError, "cannot read strange://x/farm/farm.csv: Protocol not known: strange"),
+        (
+            "strange://x",
+            SextantError,
+            "cannot read strange://x/farm/farm.csv: Protocol not known: strange",
+        ),
     ],
 )
 def test_a_mirror_that_cannot_be_read(
-    address: str | None, error: type[Exception], message: str, raw: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    address: str | None,
+    error: type[Exception],
+    message: str,
+    raw: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if address is not None:
         monkeypatch.setenv("SEXTANT_MIRROR", address)
@@ -643,11 +782,20 @@ def test_a_mirror_that_cannot_be_read(
             DataError,
             r"mirror/farm/farm.csv is not the file that conf/dataset/farm.yaml pins: got sha256 [0-9a-f]{12}",
         ),
-        (BODY[:-1], DataError, r"`make pin DATASET=farm` if the change is intended, otherwise mend the source"),
+        (
+            BODY[:-1],
+            DataError,
+            r"`make pin DATASET=farm` if the change is intended, otherwise mend the source",
+        ),
     ],
 )
 def test_a_mirror_with_another_file(
-    body: bytes | None, error: type[Exception], message: str, raw: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    body: bytes | None,
+    error: type[Exception],
+    message: str,
+    raw: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (home / "mirror/farm").mkdir(parents=True)
     if body is not None:
@@ -658,9 +806,13 @@ def test_a_mirror_with_another_file(
     assert snapshot(home / "data") == {"raw/farm/farm.csv": b"an earlier pull"}
 
 
-def test_no_message_shows_a_secret_of_the_address(home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_shows_a_secret_of_the_address(
+    home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEXTANT_MIRROR", server.url("/all?token=hush").replace("//", "//me:hush@"))
-    with pytest.raises(SextantError, match=r"cannot read http://127[^?@]*/all/farm/farm.csv: 404") as raised:
+    with pytest.raises(
+        SextantError, match=r"cannot read http://127[^?@]*/all/farm/farm.csv: 404"
+    ) as raised:
         pull.pull(workspace(home, {"mirror": [ENTRY]}, "mirror"), home / "out", pause=0)
     assert "hush" not in str(raised.value)
 
@@ -675,14 +827,20 @@ def test_no_message_shows_a_secret_of_the_address(home: Path, server: Server, mo
         ({"bytes": -1}, "`bytes` is -1; input should be greater than or equal to 0"),
         ({"bytes": "7"}, "`bytes` is '7'; input should be a valid integer"),
         ({"sha256": "abc"}, "`sha256` is 'abc'; string should match pattern"),
-        ({"file": "../farm.csv"}, "expected a plain relative path, such as folder/file.csv, that does not climb out"),
+        (
+            {"file": "../farm.csv"},
+            "expected a plain relative path, such as folder/file.csv, that does not climb out",
+        ),
         ({"file": "a/../../farm.csv"}, "expected a plain relative path"),
         ({"file": "/farm.csv"}, "expected a plain relative path"),
         ({"file": "."}, "expected a plain relative path"),
         ({"file": ""}, "expected a plain relative path"),
         ({"file": "a//b"}, "expected a plain relative path"),
         ({"file": "a\nb"}, "expected a plain relative path"),
-        ({"file": "source.json"}, "source.json is where pull writes what it brought; choose another name"),
+        (
+            {"file": "source.json"},
+            "source.json is where pull writes what it brought; choose another name",
+        ),
         ({"path": "../../etc/passwd"}, "expected a plain relative path"),
     ],
 )
@@ -701,10 +859,26 @@ def test_a_fault_in_an_entry_is_named(change: dict[str, Any], message: str, home
             "mirror",
             "`farm.csv/x` is named twice, or below another",
         ),
-        ({"mirror": [ENTRY], "embedded": []}, "mirror", "sources.embedded: unknown key; known here: canonical, mirror"),
-        ({"canonical": [pinned(url="farm/farm.csv")]}, "canonical", "`url` is 'farm/farm.csv'; string should match"),
-        ({"mirror": [ENTRY]}, "canonical", "no entries under sources.canonical; set `source:` there to one of: mirror"),
-        ({"mirror": [ENTRY]}, "embedded", "farm.yaml has no twin .*; set `source:` there to one of: mirror"),
+        (
+            {"mirror": [ENTRY], "embedded": []},
+            "mirror",
+            "sources.embedded: unknown key; known here: canonical, mirror",
+        ),
+        (
+            {"canonical": [pinned(url="farm/farm.csv")]},
+            "canonical",
+            "`url` is 'farm/farm.csv'; string should match",
+        ),
+        (
+            {"mirror": [ENTRY]},
+            "canonical",
+            "no entries under sources.canonical; set `source:` there to one of: mirror",
+        ),
+        (
+            {"mirror": [ENTRY]},
+            "embedded",
+            "farm.yaml has no twin .*; set `source:` there to one of: mirror",
+        ),
         ({}, "mirror", "no entries under sources.mirror; add entries under `sources` there"),
         (
             {"mirror": [{"file": "farm.csv", "path": "farm.csv"}]},
@@ -714,7 +888,9 @@ def test_a_fault_in_an_entry_is_named(change: dict[str, Any], message: str, home
         ({"mirror": [ENTRY | {"sha256": None}]}, "mirror", "`make pin DATASET=farm` writes them"),
     ],
 )
-def test_a_source_that_cannot_be_taken(sources: dict[str, Any], source: str, message: str, home: Path) -> None:
+def test_a_source_that_cannot_be_taken(
+    sources: dict[str, Any], source: str, message: str, home: Path
+) -> None:
     conf = workspace(home, sources, source)
     with pytest.raises(UsageError, match=message):
         pull.check_sources(conf)
@@ -773,7 +949,8 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing_half_written(
             pull.pull(conf, home / "data/raw/farm", pause=0)
         assert raised.value.errno in (errno.ENOSPC, errno.EFBIG)
         assert re.search(
-            r"no space left while writing \S+ .*: free some, then run the same", errors.one_line(raised.value)
+            r"no space left while writing \S+ .*: free some, then run the same",
+            errors.one_line(raised.value),
         )
         assert not list((home / "data/raw").iterdir())
     pull.pull(conf, home / "data/raw/farm", pause=0)
@@ -796,7 +973,10 @@ def test_the_command_writes_to_scratch_by_hand_and_to_data_under_dvc(
     monkeypatch.setenv("SEXTANT_MIRROR", str(home))
     workspace(home, {"mirror": [ENTRY]}, "mirror")
     assert command(monkeypatch, "dataset=farm") == 0
-    assert capsys.readouterr().out == f"farm: 1 file(s), {len(BODY):,} bytes from source mirror in .scratch/raw/farm/\n"
+    assert (
+        capsys.readouterr().out
+        == f"farm: 1 file(s), {len(BODY):,} bytes from source mirror in .scratch/raw/farm/\n"
+    )
     assert not (home / "data").exists()
     monkeypatch.setenv("DVC_STAGE", "pull@farm")
     assert command(monkeypatch, "dataset=farm") == 0
@@ -804,7 +984,9 @@ def test_the_command_writes_to_scratch_by_hand_and_to_data_under_dvc(
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "message"), [(OTHER, 12, "is not the file"), (None, 1, "no such file")], ids=["other", "missing"]
+    ("body", "code", "message"),
+    [(OTHER, 12, "is not the file"), (None, 1, "no such file")],
+    ids=["other", "missing"],
 )
 def test_the_command_fails_with_one_line(
     body: bytes | None,
@@ -824,7 +1006,9 @@ def test_the_command_fails_with_one_line(
     assert out == "" and err.count("\n") == 1 and message in err
 
 
-def test_two_pulls_of_one_data_set_take_turns(home: Path, capsys: pytest.CaptureFixture[str], server: Server) -> None:
+def test_two_pulls_of_one_data_set_take_turns(
+    home: Path, capsys: pytest.CaptureFixture[str], server: Server
+) -> None:
     server.pages["/farm.csv"] = Page(BODY)
     conf = workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
     other = threading.Thread(target=pull.pull, args=(conf, home / "out"))

@@ -11,11 +11,22 @@ from sextant.models.rbm import RBM, Seen
 
 USERS, ITEMS, HIDDEN = 5, 7, 3
 UNITS = ["bernoulli", "softmax", "ordinal"]
-CONF = {"hidden": HIDDEN, "chain": "cd", "k": 1, "clamped": 0.0, "conditional": True, "shrinkage": 2.0, "init": 0.7}
+CONF = {
+    "hidden": HIDDEN,
+    "chain": "cd",
+    "k": 1,
+    "clamped": 0.0,
+    "conditional": True,
+    "shrinkage": 2.0,
+    "init": 0.7,
+}
 
 
 def batch(known: list[list[int]], target: list[list[int]] | None = None) -> Batch:
-    codes, asked = torch.tensor(known, dtype=torch.uint8), torch.tensor(target or known, dtype=torch.uint8)
+    codes, asked = (
+        torch.tensor(known, dtype=torch.uint8),
+        torch.tensor(target or known, dtype=torch.uint8),
+    )
     users = len(codes)
     values = torch.tensor([1.0, 2.0, 3.0]).expand(users, -1)
     return Batch(torch.arange(users), codes, asked, values, torch.full((users,), 2.0))
@@ -38,7 +49,9 @@ def visible_states(net: RBM, pairs: int) -> torch.Tensor:
     """(states, pairs, levels): all that the units of one user can be."""
     levels = net.offset.shape[1]
     each = [torch.zeros(1), torch.ones(1)] if levels == 1 else list(torch.eye(levels))
-    return torch.stack([torch.stack(state) for state in itertools.product(each, repeat=pairs)]).double()
+    return torch.stack(
+        [torch.stack(state) for state in itertools.product(each, repeat=pairs)]
+    ).double()
 
 
 def hidden_states() -> torch.Tensor:
@@ -56,7 +69,10 @@ def exact(net: RBM) -> tuple[Seen, torch.Tensor, torch.Tensor]:
     seen = net.seen(torch.tensor(KNOWN))
     states, hs = visible_states(net, len(seen.item)), hidden_states()
     energies = torch.stack(
-        [net.energy(states.flatten(0, 1), h.expand(len(states), -1), together(seen, len(states))) for h in hs]
+        [
+            net.energy(states.flatten(0, 1), h.expand(len(states), -1), together(seen, len(states)))
+            for h in hs
+        ]
     )
     return seen, states, (-energies).logsumexp(0).softmax(0)
 
@@ -159,7 +175,11 @@ def test_the_gradient_of_the_loss_is_contrastive_divergence(units, k):
         h = torch.bernoulli(net.activation(data, seen).sigmoid())
         _, _, model = net.gibbs(data, h, seen, torch.ones(len(data), dtype=torch.bool), k)
     pairs = len(data)
-    w, b, c = torch.zeros_like(net.weight), torch.zeros_like(net.visible_bias), torch.zeros_like(net.hidden_bias)
+    w, b, c = (
+        torch.zeros_like(net.weight),
+        torch.zeros_like(net.visible_bias),
+        torch.zeros_like(net.hidden_bias),
+    )
     d = torch.zeros_like(net.rated)
     for v, sign in ((data, -1.0), (model, 1.0)):
         on = net.activation(v, seen).sigmoid() - 0.5
@@ -191,7 +211,9 @@ def test_the_gradient_is_that_of_the_difference_of_free_energies(units):
         _, _, model = net.gibbs(data, h, seen, torch.ones(3, dtype=torch.bool), 1)
     gap = (net.free_energy(data, seen) - net.free_energy(model, seen)).sum() / 3
     for name, p in net.named_parameters():
-        torch.testing.assert_close(torch.autograd.grad(gap, p, retain_graph=True)[0], p.grad, msg=name)
+        torch.testing.assert_close(
+            torch.autograd.grad(gap, p, retain_graph=True)[0], p.grad, msg=name
+        )
 
 
 @pytest.mark.parametrize("chain", ["cd", "pcd"])
@@ -270,7 +292,9 @@ def test_the_answer_is_the_conditional_given_the_mean_of_h(units):
     else:
         p = logits.softmax(-1)
         torch.testing.assert_close(found["log_odds"][0].sigmoid(), p[:, 1:].sum(-1))
-        torch.testing.assert_close(found["stars"][0], p @ torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+        torch.testing.assert_close(
+            found["stars"][0], p @ torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+        )
 
 
 def test_without_hidden_units_that_speak_the_answer_is_the_base_rate():
@@ -323,7 +347,9 @@ def test_contrastive_divergence_raises_the_probability_of_the_data(units):
             seen = net.seen(some.known)
             one = Seen(seen.row[:4], seen.item[:4], seen.rated[:1])
             z = -net.free_energy(states.flatten(0, 1), together(one, len(states)))
-            return float((-net.free_energy(net.states(some.known, seen), seen)).mean() - z.logsumexp(0))
+            return float(
+                (-net.free_energy(net.states(some.known, seen), seen)).mean() - z.logsumexp(0)
+            )
 
     before = likelihood()
     optimizer = torch.optim.SGD(net.parameters(), lr=2.0)

@@ -26,7 +26,9 @@ from sextant.tasks import _recommendation, likes, stars
 ROOT = Path(__file__).parents[1]
 CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text())
 COLUMNS = check(ratings.Columns, CONF["columns"], "columns")
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read here: conftest.py hides the environment from the tests
+MIRROR = os.environ.get(
+    "SEXTANT_MIRROR"
+)  # read here: conftest.py hides the environment from the tests
 
 ITEMS = [1, 2, 3, 5, 8, 13, 21]
 ENCODER = ratings.Encoder(COLUMNS, ITEMS, [f"Film {i}" for i in ITEMS], [1, 2, 3, 4, 5])
@@ -35,7 +37,9 @@ NAN = float("nan")
 
 def rows(*lines: tuple) -> pd.DataFrame:
     """(user, item, rating) or (user, item, NaN, target)."""
-    frame = pd.DataFrame([(*line, NAN)[:4] for line in lines], columns=["user", "item", "rating", "target"])
+    frame = pd.DataFrame(
+        [(*line, NAN)[:4] for line in lines], columns=["user", "item", "rating", "target"]
+    )
     frame["context"] = frame["rating"].notna()
     return frame.astype({"rating": float, "target": float})
 
@@ -51,7 +55,13 @@ def test_a_row_without_a_rating_is_answered_and_a_user_without_such_rows_is_reco
     found = stars.answers({"stars": SCORES}, asked, ENCODER, {}, top_k=2)
     assert found[["user", "item", "title", "stars", "rank"]].to_numpy().tolist() == [
         [9, 2, "Film 2", 4.0, 2],  # of the six unseen: 5.5 comes before
-        [9, 21, "Film 21", 2.0, 5],  # with film 5 at 2.0 it shares the fourth place, and has the last of both
+        [
+            9,
+            21,
+            "Film 21",
+            2.0,
+            5,
+        ],  # with film 5 at 2.0 it shares the fourth place, and has the last of both
         [4, 8, "Film 8", 5.0, 1],
         [4, 5, "Film 5", 4.0, 2],  # before film 21, which has as many: the catalogue's order
     ]
@@ -61,7 +71,9 @@ def test_what_is_rated_is_not_recommended_and_no_more_than_there_is():
     known = rows(*((4, item, 3) for item in ITEMS[:5]))
     found = stars.answers({"stars": SCORES[:1]}, known, ENCODER, {}, top_k=10)
     assert found["item"].tolist() == [21, 13]
-    assert stars.answers({"stars": SCORES[:1]}, rows(*((4, i, 3) for i in ITEMS)), ENCODER, {}).empty
+    assert stars.answers(
+        {"stars": SCORES[:1]}, rows(*((4, i, 3) for i in ITEMS)), ENCODER, {}
+    ).empty
 
 
 def test_stars_are_clipped_and_ranks_are_not():
@@ -74,7 +86,11 @@ def test_ten_are_recommended_unless_asked_otherwise():
     many = ratings.Encoder(COLUMNS, list(range(1, 30)), ["x"] * 29, [1])
     outputs = {"log_odds": torch.randn(1, 29)}
     calibration = {"slope": 1.0, "offset": 0.0}
-    assert len(likes.answers(outputs, rows((1, 3, 4)), many, calibration)) == likes.OPTIONS["top_k"] == 10
+    assert (
+        len(likes.answers(outputs, rows((1, 3, 4)), many, calibration))
+        == likes.OPTIONS["top_k"]
+        == 10
+    )
     for wrong in (0, -1, 2.5, "3"):
         with pytest.raises(UsageError, match=f"top_k is {wrong}; expected a whole number from 1"):
             likes.answers(outputs, rows((1, 3, 4)), many, calibration, top_k=wrong)
@@ -82,20 +98,28 @@ def test_ten_are_recommended_unless_asked_otherwise():
 
 def test_answers_do_not_depend_on_who_else_asks_or_in_which_order():
     rng = np.random.default_rng(3)
-    pairs = [(user, int(item)) for user in (9, 4, 7) for item in rng.choice(ITEMS, 5, replace=False)]
+    pairs = [
+        (user, int(item)) for user in (9, 4, 7) for item in rng.choice(ITEMS, 5, replace=False)
+    ]
     asked = rows(*((*pair, NAN if rng.random() < 0.4 else 3.0) for pair in pairs))
     users, _ = ratings.users_of(asked, COLUMNS)
     scores = {user: torch.randn(1, 7) for user in users}
 
     def answer(frame: pd.DataFrame) -> pd.DataFrame:
         order, _ = ratings.users_of(frame, COLUMNS)
-        return stars.answers({"stars": torch.cat([scores[user] for user in order])}, frame, ENCODER, {})
+        return stars.answers(
+            {"stars": torch.cat([scores[user] for user in order])}, frame, ENCODER, {}
+        )
 
     whole = answer(asked)
     shuffled = answer(asked.sample(frac=1, random_state=1).reset_index(drop=True))
-    alone = pd.concat([answer(asked[asked["user"] == user].reset_index(drop=True)) for user in users])
+    alone = pd.concat(
+        [answer(asked[asked["user"] == user].reset_index(drop=True)) for user in users]
+    )
     for other in (shuffled, alone):
-        pd.testing.assert_frame_equal(*(f.sort_values(["user", "item"]).reset_index(drop=True) for f in (whole, other)))
+        pd.testing.assert_frame_equal(
+            *(f.sort_values(["user", "item"]).reset_index(drop=True) for f in (whole, other))
+        )
 
 
 @pytest.mark.parametrize("task, other", [(likes, "stars"), (stars, "log_odds")])
@@ -150,7 +174,12 @@ def test_likes_are_scored_by_hand():
 def made_up_part(users: int = 23) -> pd.DataFrame:
     rng = np.random.default_rng(5)
     lines = [
-        (u, int(i), NAN if rng.random() < 0.4 else float(rng.integers(1, 6)), float(rng.integers(1, 6)))
+        (
+            u,
+            int(i),
+            NAN if rng.random() < 0.4 else float(rng.integers(1, 6)),
+            float(rng.integers(1, 6)),
+        )
         for u in range(1, users + 1)
         for i in rng.choice(ITEMS, 5, replace=False)
     ]
@@ -188,7 +217,11 @@ def test_calibration_takes_back_what_was_done_to_the_log_odds():
 def test_a_ranking_that_val_does_not_bear_out_is_left_as_it_is():
     target = torch.tensor([[4, 4, 4, 1, 1, 2, 2]], dtype=torch.uint8)
     batch = ratings.Batch(
-        torch.zeros(1), torch.zeros_like(target), target, torch.tensor([[1.0, 2, 3, 4, 5]]), torch.full((1,), 3.0)
+        torch.zeros(1),
+        torch.zeros_like(target),
+        target,
+        torch.tensor([[1.0, 2, 3, 4, 5]]),
+        torch.full((1,), 3.0),
     )
     wrong = {"log_odds": torch.tensor([[-1.0, 0.1, -2, 2, 1, 0.0, 3]])}
     assert likes.calibrate(wrong, batch) == {"slope": 1.0, "offset": 0.0}
@@ -200,7 +233,9 @@ def test_a_ranking_that_val_does_not_bear_out_is_left_as_it_is():
 def train_rows() -> pd.DataFrame:
     train = rows((1, 1, 5), (1, 2, 3), (2, 1, 4), (2, 3, 1), (3, 2, 2))
     train = train.assign(target=train["rating"], context=False)
-    train.attrs[ratings.CATALOGUE] = '{"items": [1, 2, 3, 5], "titles": ["a", "b", "c", "d"], "users": [1, 2, 3, 4]}'
+    train.attrs[ratings.CATALOGUE] = (
+        '{"items": [1, 2, 3, 5], "titles": ["a", "b", "c", "d"], "users": [1, 2, 3, 4]}'
+    )
     return train
 
 
@@ -209,7 +244,9 @@ QUESTIONS = rows((1, 3, NAN, 4), (4, 1, NAN, 2), (3, 5, NAN, 3), (77, 2, NAN, 1)
 
 def test_the_global_mean_answers_the_mean_and_recommends_nothing():
     answer = baselines.of("stars")["global_mean"](train_rows(), COLUMNS)
-    assert answer(QUESTIONS)["stars"].tolist() == [3.0] * 4 and (answer(QUESTIONS)["rank"] == 4).all()
+    assert (
+        answer(QUESTIONS)["stars"].tolist() == [3.0] * 4 and (answer(QUESTIONS)["rank"] == 4).all()
+    )
     assert answer(rows((1, 1, 5), (1, 3, NAN)))["rank"].item() == 3
 
 
@@ -226,10 +263,18 @@ def test_the_biases_solve_the_ridge_regression():
 
 
 def test_biases_are_clipped_to_the_scale():
-    lines = [(1, 1, 5), (1, 3, 5), (2, 1, 5), (2, 3, 1), (3, 3, 1)] * 40  # user 1 likes what nobody else does
+    lines = [
+        (1, 1, 5),
+        (1, 3, 5),
+        (2, 1, 5),
+        (2, 3, 1),
+        (3, 3, 1),
+    ] * 40  # user 1 likes what nobody else does
     train = rows(*lines).assign(context=False)
     train.attrs = train_rows().attrs
-    found = baselines.of("stars")["user_item_bias"](train, COLUMNS)(rows((1, 1, NAN), (3, 3, NAN), (2, 2, NAN)))
+    found = baselines.of("stars")["user_item_bias"](train, COLUMNS)(
+        rows((1, 1, NAN), (3, 3, NAN), (2, 2, NAN))
+    )
     assert found["stars"][0] == 5.0 and found["stars"][1] < 1.2 and 1 < found["stars"][2] < 5
 
 
@@ -247,7 +292,9 @@ def test_the_bias_logistic_stands_where_its_loss_has_no_slope():
     answer = baselines.of("likes")["bias_logistic"](train, COLUMNS)
     asked = train.assign(rating=NAN)
     error = answer(asked)["probability"].to_numpy() - (train["rating"] >= 3).to_numpy()
-    odds = lambda *pair: (lambda p: np.log(p / (1 - p)))(answer(rows((*pair, NAN)))["probability"].item())  # noqa: E731
+    odds = lambda *pair: (lambda p: np.log(p / (1 - p)))(
+        answer(rows((*pair, NAN)))["probability"].item()
+    )  # noqa: E731
     b_user = {u: odds(u, 1) - odds(4, 1) for u in (1, 2, 3)}  # user 4 rated nothing in train
     for user, bias in b_user.items():
         assert error[(train["user"] == user).to_numpy()].sum() + bias == pytest.approx(0, abs=1e-3)
@@ -258,7 +305,12 @@ def test_the_bias_logistic_stands_where_its_loss_has_no_slope():
 @pytest.mark.parametrize("task", ["likes", "stars"])
 def test_the_first_baseline_is_the_trivial_one_and_knows_no_answer(task):
     found = baselines.of(task)
-    assert list(found) == {"likes": ["always_like", "bias_logistic"], "stars": ["global_mean", "user_item_bias"]}[task]
+    assert (
+        list(found)
+        == {"likes": ["always_like", "bias_logistic"], "stars": ["global_mean", "user_item_bias"]}[
+            task
+        ]
+    )
     for fit in found.values():
         answer = fit(train_rows(), COLUMNS)
         pd.testing.assert_frame_equal(answer(QUESTIONS), answer(QUESTIONS.assign(target=1.0)))
@@ -269,7 +321,9 @@ def test_the_first_baseline_is_the_trivial_one_and_knows_no_answer(task):
 def test_on_u1_the_baselines_are_no_weaker_than_reported():
     """Fitted on all of u1.base: global mean 1.154; biases RMSE .9547, MAE .755; logistic AUC .804, accuracy .846."""
     found = ratings.repair(ratings.read(Path(str(MIRROR), "ratings/ml-100k"), COLUMNS), COLUMNS)
-    everything = SimpleNamespace(salt=0, shares=SimpleNamespace(train=1.0, val=0.0, gate=0.0, test=0.0))
+    everything = SimpleNamespace(
+        salt=0, shares=SimpleNamespace(train=1.0, val=0.0, gate=0.0, test=0.0)
+    )
     parts = ratings.split(found, COLUMNS, everything)
     train, test = parts["train"], parts["test"]
     encoder = ratings.Encoder.fit(train, COLUMNS)
@@ -282,14 +336,31 @@ def test_on_u1_the_baselines_are_no_weaker_than_reported():
     assert scores["global_mean"]["rmse"] == pytest.approx(1.1537, abs=1e-4)
     assert scores["user_item_bias"]["rmse"] <= 0.9548 and scores["user_item_bias"]["mae"] <= 0.7555
     assert scores["always_like"]["accuracy"] == pytest.approx(0.8208, abs=1e-4)
-    assert scores["bias_logistic"]["auroc"] >= 0.8035 and scores["bias_logistic"]["accuracy"] >= 0.845
+    assert (
+        scores["bias_logistic"]["auroc"] >= 0.8035 and scores["bias_logistic"]["accuracy"] >= 0.845
+    )
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-RBM_CONF = {"hidden": 3, "chain": "cd", "k": 1, "clamped": 0.0, "conditional": True, "shrinkage": 2.0, "init": 0.7}
-SAE_CONF = {"mode": "user", "hidden_sizes": [11], "activation": "tanh", "dropout": 0.0, "tied": False, "masks": True}
+RBM_CONF = {
+    "hidden": 3,
+    "chain": "cd",
+    "k": 1,
+    "clamped": 0.0,
+    "conditional": True,
+    "shrinkage": 2.0,
+    "init": 0.7,
+}
+SAE_CONF = {
+    "mode": "user",
+    "hidden_sizes": [11],
+    "activation": "tanh",
+    "dropout": 0.0,
+    "tied": False,
+    "masks": True,
+}
 SAE_LOSS = {"hide": [0.0, 0.0], "visible": 1.0, "refeed": 0.0, "shrinkage": 2.0}
 
 
@@ -327,7 +398,9 @@ def drawn(task: str, source: str = "embedded") -> dict:
 )
 def test_every_figure_says_what_it_shows(task, names, tmp_path):
     found = drawn(task)
-    assert list(found)[-len(names) :] == names  # what comes before is drawn by classification, which has its tests
+    assert (
+        list(found)[-len(names) :] == names
+    )  # what comes before is drawn by classification, which has its tests
     for name in names[:-1]:  # the last is a table
         figure = found[name]
         assert figure.axes and figure.get_suptitle() and figure.get_label(), name
@@ -347,7 +420,9 @@ def test_the_films_shown_of_a_unit_are_those_that_weigh_most():
     unit = int(axes.get_ylabel().removeprefix("unit "))
     weights = a_model("stars").net.units()[unit]
     shown = weights.abs().argsort(descending=True)[:3].flip(0).tolist()
-    assert [text.get_text() for text in axes.get_yticklabels()] == [f"Film {ITEMS[i]}" for i in shown]
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        f"Film {ITEMS[i]}" for i in shown
+    ]
     told = [bar.get_gid().removeprefix(figures.TOLD) for bar in axes.patches if bar.get_gid()]
     assert told == [f"unit {unit}, Film {ITEMS[i]}: {weights[i]:+.3f}" for i in shown]
 
@@ -374,7 +449,9 @@ def test_recall_and_ndcg_at_ten_are_the_scores():
     rng = np.random.default_rng(2)
     user, rank = np.sort(rng.integers(5, size=83)), rng.integers(1, 40, size=83)
     found = _recommendation.retrieval(user, rank, np.ones(83, bool))
-    assert at_k(user, rank, _recommendation.CUT) == pytest.approx((found["recall_at_10"], found["ndcg_at_10"]))
+    assert at_k(user, rank, _recommendation.CUT) == pytest.approx(
+        (found["recall_at_10"], found["ndcg_at_10"])
+    )
 
 
 # --- one user ---------------------------------------------------------------------------------------------------------
@@ -383,7 +460,8 @@ def test_recall_and_ndcg_at_ten_are_the_scores():
 def test_the_one_shown_is_the_median_user_by_what_is_known():
     sizes = {7: 3, 2: 1, 9: 2, 4: 2, 5: 5}
     part = rows(
-        *[(user, ITEMS[i], 3) for user, n in sizes.items() for i in range(n)], *[(u, 21, NAN, 4) for u in sizes]
+        *[(user, ITEMS[i], 3) for user, n in sizes.items() for i in range(n)],
+        *[(u, 21, NAN, 4) for u in sizes],
     )
     known, asked = somebody(part, COLUMNS)
     assert known["user"].tolist() == [9, 9] and asked["user"].tolist() == [9]
@@ -415,13 +493,17 @@ def test_a_completion_is_the_ratio_of_exp_minus_f_and_the_chain_finds_it(units):
     state = torch.get_rng_state()
     chain = sampled(net, codes, items)
     assert chain.sigmoid().numpy() == pytest.approx(odds.sigmoid().numpy(), abs=0.03)
-    assert torch.equal(sampled(net, codes, items), chain) and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(sampled(net, codes, items), chain) and torch.equal(
+        torch.get_rng_state(), state
+    )
 
 
 def test_what_a_rating_adds_to_the_free_energy_is_by_train_and_by_val_added_to_the_same_others():
     """Of user 1 one of three known films is set aside; user 2, of whom too little is known, is not looked at."""
     net = a_model("likes").net
-    batch = ENCODER.encode(rows((1, 1, 5), (1, 2, 1), (1, 8, 3), (1, 21, NAN, 4), (2, 3, 2), (2, 5, NAN, 1)))
+    batch = ENCODER.encode(
+        rows((1, 1, 5), (1, 2, 1), (1, 8, 3), (1, 21, NAN, 4), (2, 3, 2), (2, 5, NAN, 1))
+    )
 
     def f(**given: int) -> float:
         codes = torch.zeros(1, len(ITEMS), dtype=torch.uint8)
@@ -443,8 +525,12 @@ def test_the_nearest_films_are_those_whose_vectors_point_the_same_way():
     assert found[0] == 7 and found[-1] == 3 and sorted(found) == [2, 3, 5, 7]
 
 
-@pytest.mark.parametrize("source, said", [("embedded", ""), ("mirror", "no further than the data may go")])
+@pytest.mark.parametrize(
+    "source, said", [("embedded", ""), ("mirror", "no further than the data may go")]
+)
 def test_where_ratings_are_real_the_page_says_that_it_may_not_be_passed_on(source, said):
     for task in ("likes", "stars"):
-        (table,) = (found for found in drawn(task, source).values() if isinstance(found, figures.Table))
+        (table,) = (
+            found for found in drawn(task, source).values() if isinstance(found, figures.Table)
+        )
         assert ("real person" in table.says) == bool(said) and said in table.says

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from sextant import config, files, register, tracking
 from sextant.errors import SextantError, UsageError
 
-pytestmark = pytest.mark.filterwarnings("ignore:Operation with range is deprecated")  # MLflow's own, on pandas 3
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Operation with range is deprecated"
+)  # MLflow's own, on pandas 3
 
 MODEL = "ann"
 NAME = tracking.registered_name(MODEL, "embedded")
@@ -45,7 +47,9 @@ def decided(
 ) -> tuple[bool, str]:
     rival = None if champion is None else {"score": champion}
     gate = config.Gate(margin=margin, guards=list(guards))
-    return register.decide({"score": challenger}, rival, {"score": trivial}, gate, "score", direction)
+    return register.decide(
+        {"score": challenger}, rival, {"score": trivial}, gate, "score", direction
+    )
 
 
 @given(scores, st.none() | scores, scores, margins, directions)
@@ -144,13 +148,19 @@ class Lineage:
 
     def note(self, when: str) -> None:
         self.stood[when] = self.home / f"{when}.db"
-        with closing(sqlite3.connect("mlflow.db")) as now, closing(sqlite3.connect(self.stood[when])) as kept:
+        with (
+            closing(sqlite3.connect("mlflow.db")) as now,
+            closing(sqlite3.connect(self.stood[when])) as kept,
+        ):
             now.backup(kept)
 
     def back_to(self, when: str) -> Any:
         """The registry as it stood; the files of the versions stay. A client of it."""
         shutil.rmtree("reports/decisions", ignore_errors=True)
-        with closing(sqlite3.connect(self.stood[when])) as kept, closing(sqlite3.connect("mlflow.db")) as now:
+        with (
+            closing(sqlite3.connect(self.stood[when])) as kept,
+            closing(sqlite3.connect("mlflow.db")) as now,
+        ):
             kept.backup(now)
         return tracking.client()
 
@@ -227,10 +237,17 @@ def test_each_version_was_judged_once_by_the_gate(lineage: Lineage) -> None:
     assert [record["version"] for record in lineage.records] == ["1", "2", "3"]
     assert {record["decision"] for record in lineage.records} == {"promoted"}
     assert all(record["champion"] for record in lineage.records)
-    assert first["against"] is None and "no champion" in first["reason"] and first["champion_score"] is None
+    assert (
+        first["against"] is None
+        and "no champion" in first["reason"]
+        and first["champion_score"] is None
+    )
     assert (second["against"], third["against"]) == ("1", "2")
     # Each champion answered with the transforms of its own that it was packed with, to the same score as before.
-    assert second["champion_score"] == first["challenger"] and third["champion_score"] == second["challenger"]
+    assert (
+        second["champion_score"] == first["challenger"]
+        and third["champion_score"] == second["challenger"]
+    )
     assert first["baseline"] < first["challenger"] < second["challenger"] < third["challenger"]
 
 
@@ -248,7 +265,9 @@ def test_a_version_without_a_decision_was_left_by_each_crash(lineage: Lineage) -
     lineage.back_to("3")
     assert all("decision" in tags and "pending" not in tags for tags in state()["tags"].values())
     for version in ("1", "2"):
-        assert state()["tags"][version]["champion_since"] < state()["tags"][version]["champion_until"]
+        assert (
+            state()["tags"][version]["champion_since"] < state()["tags"][version]["champion_until"]
+        )
     assert "champion_until" not in state()["tags"]["3"]
 
 
@@ -265,7 +284,9 @@ def test_a_known_digest_repeats_its_first_decision_and_moves_nothing(lineage: Li
 
 
 @pytest.mark.slow
-def test_rollback_goes_back_one_champion_at_a_time(lineage: Lineage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rollback_goes_back_one_champion_at_a_time(
+    lineage: Lineage, capsys: pytest.CaptureFixture[str]
+) -> None:
     lineage.back_to("3")
     back = ["rollback", f"model={MODEL}"]
     register.main(back)
@@ -295,7 +316,10 @@ def test_promote_by_hand(lineage: Lineage, capsys: pytest.CaptureFixture[str]) -
     lineage.take("3")
     register.main(["--write"])
     register.main(["promote", f"model={MODEL}", "version=1"])
-    assert champion() == "1" and "version 1 is champion now, version 3 is not" in capsys.readouterr().out
+    assert (
+        champion() == "1"
+        and "version 1 is champion now, version 3 is not" in capsys.readouterr().out
+    )
     record = json.loads(Path(f"reports/decisions/{MODEL}.json").read_text())
     assert record["version"] == "3" and record["champion"] is False
     assert '"champion": false' in Path("reports/decisions.js").read_text()
@@ -303,10 +327,17 @@ def test_promote_by_hand(lineage: Lineage, capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(UsageError, match="has no version 7; it has: 3, 2, 1"):
         register.main(["promote", f"model={MODEL}", "version=7"])
     with pytest.raises(
-        SextantError, match="`digits` has no champion in sqlite:///.*champions there: ann; `make repro`"
+        SextantError,
+        match="`digits` has no champion in sqlite:///.*champions there: ann; `make repro`",
     ):
         register.main(["rollback", "model=digits"])
-    for words in (["promote", "--write"], ["promote", "model=ann"], ["rollback"], ["version=1"], ["--write", "lr=1"]):
+    for words in (
+        ["promote", "--write"],
+        ["promote", "model=ann"],
+        ["rollback"],
+        ["version=1"],
+        ["--write", "lr=1"],
+    ):
         with pytest.raises(UsageError, match="is not understood; expected: "):
             register.main(words)
     assert state() == before
@@ -339,13 +370,17 @@ def test_a_rollback_between_a_crash_and_the_next_call_stands(lineage: Lineage) -
 def test_of_two_versions_of_one_digest_the_first_decision_counts(lineage: Lineage) -> None:
     client = lineage.back_to("3")
     twice = client.get_model_version(NAME, "3")
-    client.create_model_version(NAME, twice.source, twice.run_id, tags={"digest": twice.tags["digest"]})
+    client.create_model_version(
+        NAME, twice.source, twice.run_id, tags={"digest": twice.tags["digest"]}
+    )
     record = never("judge", lambda: register.register(lineage.take("3")))
     assert (record["version"], record["champion"]) == ("3", True)
 
 
 @pytest.mark.slow
-def test_a_champion_that_cannot_answer_is_a_reason_and_the_trivial_baseline_the_bar(lineage: Lineage) -> None:
+def test_a_champion_that_cannot_answer_is_a_reason_and_the_trivial_baseline_the_bar(
+    lineage: Lineage,
+) -> None:
     client = lineage.back_to("1")
     packed = Path(client.get_model_version_download_uri(NAME, "1").removeprefix("file://"))
     code = packed / "code/sextant/saved.py"
@@ -356,7 +391,9 @@ def test_a_champion_that_cannot_answer_is_a_reason_and_the_trivial_baseline_the_
     finally:
         code.write_text(whole)
     assert record["against"] == "1" and record["champion_score"] is None
-    assert "champion version 1 cannot answer (RuntimeError: this code is too old)" in record["reason"]
+    assert (
+        "champion version 1 cannot answer (RuntimeError: this code is too old)" in record["reason"]
+    )
     assert record["decision"] == "promoted" and "beats the trivial baseline" in record["reason"]
 
 
@@ -368,7 +405,8 @@ def test_another_data_set_under_a_registered_name_is_refused(lineage: Lineage) -
     candidate = lineage.take("3")
     for call in (register.register, register.rehearse):
         with pytest.raises(
-            SextantError, match="registered for data set `mushrooms`, not for `churn`.*a name of its own"
+            SextantError,
+            match="registered for data set `mushrooms`, not for `churn`.*a name of its own",
         ):
             call(candidate)
     assert state() == before
@@ -380,7 +418,9 @@ def test_outputs_of_two_runs_are_not_registered(lineage: Lineage, key: str) -> N
     lineage.take("3")
     path = Path(f"models/{MODEL}/model.json")
     card = json.loads(path.read_text())
-    card[key] = {name: value + 1e-3 for name, value in card[key].items()} if key == "val" else "another"
+    card[key] = (
+        {name: value + 1e-3 for name, value in card[key].items()} if key == "val" else "another"
+    )
     path.write_text(json.dumps(card))
     with pytest.raises(SextantError, match="are not of one run; `make repro` brings them together"):
         register.Candidate(MODEL)
@@ -389,7 +429,10 @@ def test_outputs_of_two_runs_are_not_registered(lineage: Lineage, key: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [False, True])
 def test_by_hand_and_in_an_experiment_nothing_is_decided(
-    lineage: Lineage, experiment: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lineage: Lineage,
+    experiment: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     client = lineage.back_to("1 unjudged")
     lineage.take("2")
@@ -401,7 +444,9 @@ def test_by_hand_and_in_an_experiment_nothing_is_decided(
     register.main([f"model={MODEL}"])
     assert f"{MODEL}: would be promoted: " in capsys.readouterr().out
     assert state() == before[0] and not Path("reports/decisions").exists()
-    assert Path(f"reports/registry/{MODEL}.json").is_file() == experiment  # the receipt that DVC waits for
+    assert (
+        Path(f"reports/registry/{MODEL}.json").is_file() == experiment
+    )  # the receipt that DVC waits for
     assert len(runs(client)) - len(before[1]) == experiment  # the experiment is logged
 
 
@@ -424,7 +469,9 @@ def test_with_everything_judged_mlflow_is_not_even_imported(lineage: Lineage) ->
 
 
 @pytest.mark.slow
-def test_lost_files_of_a_version_are_written_again(lineage: Lineage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_files_of_a_version_are_written_again(
+    lineage: Lineage, capsys: pytest.CaptureFixture[str]
+) -> None:
     client = lineage.back_to("3")
     lineage.take("3")
     register.main(["--write"])
@@ -432,8 +479,13 @@ def test_lost_files_of_a_version_are_written_again(lineage: Lineage, capsys: pyt
     before = state()
     shutil.rmtree(packed)
     register.main(["--write"])
-    assert f"the files of {NAME} version 3 were lost; they are written again" in capsys.readouterr().out
-    assert files.folder_digest(packed / f"data/{MODEL}") == files.folder_digest(Path(f"models/{MODEL}"))
+    assert (
+        f"the files of {NAME} version 3 were lost; they are written again"
+        in capsys.readouterr().out
+    )
+    assert files.folder_digest(packed / f"data/{MODEL}") == files.folder_digest(
+        Path(f"models/{MODEL}")
+    )
     assert state() == before
 
 
@@ -441,7 +493,9 @@ def test_lost_files_of_a_version_are_written_again(lineage: Lineage, capsys: pyt
 def test_a_moved_checkout_is_healed(lineage: Lineage, chain: Clone) -> None:
     with closing(sqlite3.connect(lineage.stood["1"])) as database:
         text = "\n".join(database.iterdump())
-    assert f"{chain.path}/mlruns/{NAME}" not in text and f"{lineage.clone.path}/mlruns/{NAME}" in text
+    assert (
+        f"{chain.path}/mlruns/{NAME}" not in text and f"{lineage.clone.path}/mlruns/{NAME}" in text
+    )
     lineage.back_to("1")
     moved = lineage.home / "moved"
     with closing(sqlite3.connect("mlflow.db")) as now:
@@ -481,7 +535,9 @@ def clone_without_registry(lineage: Lineage, tmp_path: Path) -> Clone:
     """The outputs of the lineage's strongest model, as another clone has them after `dvc pull`."""
     lineage.take("3")
     path = tmp_path / "clone"
-    left = shutil.ignore_patterns("mlflow.db*", "mlruns", "registry", "decisions*", ".dvc", ".scratch")
+    left = shutil.ignore_patterns(
+        "mlflow.db*", "mlruns", "registry", "decisions*", ".dvc", ".scratch"
+    )
     shutil.copytree(lineage.clone.path, path, symlinks=True, ignore=left)
     return Clone(path)
 
@@ -516,11 +572,36 @@ def test_a_second_clone_on_one_tracking_server_repeats_the_first_decision(
     server = tmp_path / "server"
     (server / "downloads").mkdir(parents=True)
     address = f"http://127.0.0.1:{free_port()}"
-    words = ["server", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--workers", "1"]
-    store = ["--backend-store-uri", f"sqlite:///{server}/team.db", "--artifacts-destination", str(server / "files")]
-    lean = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # or eight more processes start
+    words = [
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        address.rpartition(":")[2],
+        "--workers",
+        "1",
+    ]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{server}/team.db",
+        "--artifacts-destination",
+        str(server / "files"),
+    ]
+    lean = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"
+    }  # or eight more processes start
     with (server / "log").open("w") as log:
-        process(sys.executable, "-m", "mlflow", *words, *store, stdout=log, stderr=log, cwd=server, env=lean)
+        process(
+            sys.executable,
+            "-m",
+            "mlflow",
+            *words,
+            *store,
+            stdout=log,
+            stderr=log,
+            cwd=server,
+            env=lean,
+        )
     wait_for(f"{address}/health", server / "log")
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
@@ -558,9 +639,14 @@ def wait_for(address: str, log: Path, patience: float = 90) -> None:
 
 
 @pytest.mark.slow
-def test_the_champion_answers_with_its_own_code_after_a_refit_and_a_renamed_argument(road: Clone) -> None:
+def test_the_champion_answers_with_its_own_code_after_a_refit_and_a_renamed_argument(
+    road: Clone,
+) -> None:
     before = json.loads((road.path / f"reports/decisions/{MODEL}.json").read_text())
-    module, conf = road.path / f"src/sextant/models/{MODEL}.py", road.path / f"conf/model/{MODEL}.yaml"
+    module, conf = (
+        road.path / f"src/sextant/models/{MODEL}.py",
+        road.path / f"conf/model/{MODEL}.yaml",
+    )
     argument = next(iter(yaml.safe_load(conf.read_text())["net"]))
     for path in (module, conf):
         path.write_text(re.sub(rf"\b{argument}\b", f"{argument}_renamed", path.read_text()))
@@ -568,12 +654,16 @@ def test_the_champion_answers_with_its_own_code_after_a_refit_and_a_renamed_argu
         stream.write(WIDER)
     road.stage("train", f"model={MODEL}", DVC_STAGE=f"train@{MODEL}")
     card = json.loads((road.path / f"models/{MODEL}/model.json").read_text())
-    metrics = road.path / f"reports/metrics/{MODEL}.json"  # evaluate would take seconds to write what no gate reads
+    metrics = (
+        road.path / f"reports/metrics/{MODEL}.json"
+    )  # evaluate would take seconds to write what no gate reads
     metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"val": card["val"]}))
     assert f"{argument}_renamed" in card["net"] and argument not in card["net"]
     (packed,) = (road.path / f"mlruns/{NAME}/models").glob(f"*/artifacts/data/{MODEL}/model.json")
     for old, new in zip(
-        json.loads(packed.read_text())["encoder"]["numbers"].values(), card["encoder"]["numbers"].values(), strict=True
+        json.loads(packed.read_text())["encoder"]["numbers"].values(),
+        card["encoder"]["numbers"].values(),
+        strict=True,
     ):
         assert new[1] == 2 * old[1]
 

@@ -15,7 +15,9 @@ def move(clone: Clone, to: str, **env: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_fresh_clone_pulls_and_registers_and_moves_no_champion_of_the_team(twice: Clone, tmp_path: Path) -> None:
+def test_a_fresh_clone_pulls_and_registers_and_moves_no_champion_of_the_team(
+    twice: Clone, tmp_path: Path
+) -> None:
     here = copied(twice, tmp_path / "here/clone")
     here.run("make", "remote", f"URL={tmp_path / 'storage'}")
     here.commit("an experiment that is kept, and a remote")

@@ -25,7 +25,12 @@ TABLE |= {"data": [["a <b>", 0.5], [None, 2.25]]}
 
 
 def expectation(name: str, severity: str, success: bool, why: str) -> dict:
-    facts = {"expectation": name, "kwargs": {"column": "Age"}, "severity": severity, "success": success}
+    facts = {
+        "expectation": name,
+        "kwargs": {"column": "Age"},
+        "severity": severity,
+        "success": success,
+    }
     return facts | {"unexpected": 0 if success else 17, "observed": None, "why": why}
 
 
@@ -38,19 +43,45 @@ def fill(folder: Path) -> None:
     """All that the report reads, for two models."""
     write(f"{folder}/params.yaml", PARAMS)
     for model, dataset, direction in (("tall", "loans", "up"), ("wide", "films", "down")):
-        write(f"{folder}/reports/metrics/{model}.json", json.dumps(metrics(model, dataset, direction)))
-        write(f"{folder}/reports/curves/{model}.csv", "epoch,train/loss,val/loss\n1,0.9,0.8\n2,0.71,0.62\n")
+        write(
+            f"{folder}/reports/metrics/{model}.json", json.dumps(metrics(model, dataset, direction))
+        )
+        write(
+            f"{folder}/reports/curves/{model}.csv",
+            "epoch,train/loss,val/loss\n1,0.9,0.8\n2,0.71,0.62\n",
+        )
         for figure in ("00-curve", "01-map"):
-            write(f"{folder}/reports/figures/{model}/{figure}.svg", SVG.format(says=f"{figure} of {model}"))
+            write(
+                f"{folder}/reports/figures/{model}/{figure}.svg",
+                SVG.format(says=f"{figure} of {model}"),
+            )
         write(f"{folder}/reports/tables/{model}.json", json.dumps({"worst": TABLE}))
         held = expectation("expect_something", "critical", True, "held")
         lacked = expectation("expect_more", "warning", False, "lacked")
-        found = {"dataset": dataset, "source": "embedded", "success": True, "rows": 101, "digest": "ab" * 32}
-        found |= {"counts": {"passed": 1, "critical": 0, "warning": 1, "info": 0}, "expectations": [held, lacked]}
+        found = {
+            "dataset": dataset,
+            "source": "embedded",
+            "success": True,
+            "rows": 101,
+            "digest": "ab" * 32,
+        }
+        found |= {
+            "counts": {"passed": 1, "critical": 0, "warning": 1, "info": 0},
+            "expectations": [held, lacked],
+        }
         write(f"{folder}/reports/validation/{dataset}.json", json.dumps(found))
         rows = {"train": 1061, "val": 7, "gate": 5, "test": 23}
-        profile = {"dataset": dataset, "kind": "tabular", "source": "embedded", "digest": "ab" * 32, "rows": rows}
-        write(f"{folder}/data/prepared/{dataset}/profile.json", json.dumps(profile | {"files": {}, "columns": {}}))
+        profile = {
+            "dataset": dataset,
+            "kind": "tabular",
+            "source": "embedded",
+            "digest": "ab" * 32,
+            "rows": rows,
+        }
+        write(
+            f"{folder}/data/prepared/{dataset}/profile.json",
+            json.dumps(profile | {"files": {}, "columns": {}}),
+        )
 
 
 @pytest.fixture
@@ -98,7 +129,10 @@ def test_a_section_says_what_stands_in_the_files(workspace):
     assert "train 1,061, val 7, gate 5, test 23" in text and "passed: 1 of 2 expectations" in text
     assert "warning: <code>expect_more</code> on <code>Age</code>, 17 rows: lacked" in text
     assert "expect_something" not in text
-    assert text.count('<td class="number">0.6200</td>') == 2 and text.count("01-map of tall</figcaption>") == 1
+    assert (
+        text.count('<td class="number">0.6200</td>') == 2
+        and text.count("01-map of tall</figcaption>") == 1
+    )
     assert "of which more is better" in text and "of which less is better" in text
 
 
@@ -112,14 +146,20 @@ def test_what_a_reader_has_to_know_of_the_data_is_said_where_there_is_something(
 def test_what_prepare_repaired_is_said_where_it_repaired_something(workspace):
     assert "by a half" not in page()
     path = Path("data/prepared/loans/profile.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"repairs": ["`a` <b> was divided", "`c` by a half"]}))
+    path.write_text(
+        json.dumps(
+            json.loads(path.read_text()) | {"repairs": ["`a` <b> was divided", "`c` by a half"]}
+        )
+    )
     assert page().count("<dd>`a` &lt;b&gt; was divided; `c` by a half</dd>") == 1
 
 
 def test_what_the_metrics_come_to_is_said_in_the_section_of_a_model_that_says_it(workspace):
     assert "No skill" not in page()
     path = Path("reports/metrics/tall.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": ["No skill: RMSE 2 & <more>."]}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"verdict": ["No skill: RMSE 2 & <more>."]})
+    )
     text = page()
     assert text.count("<p>No skill: RMSE 2 &amp; &lt;more&gt;.</p>") == 1
     after = text.split('<h2 id="tall">')[1]
@@ -136,19 +176,28 @@ def test_a_baseline_without_a_metric_has_a_dash_there(workspace):
 
 def test_nothing_comes_from_outside(workspace):
     text = page()
-    links = [attrs[key] for _, attrs in Elements(text).tags for key in ("src", "href") if key in attrs]
+    links = [
+        attrs[key] for _, attrs in Elements(text).tags for key in ("src", "href") if key in attrs
+    ]
     assert {link for link in links if not link.startswith("#")} == {"decisions.js"}
     assert not re.search(r"(?<!http:)//\w|url\([^#]|@import|https:", text)
-    assert set(re.findall(r"http://[^\"]*", text)) == {"http://www.w3.org/2000/svg"}  # a name, no address
+    assert set(re.findall(r"http://[^\"]*", text)) == {
+        "http://www.w3.org/2000/svg"
+    }  # a name, no address
 
 
 def test_each_figure_says_what_it_shows_and_points_at_its_own_marks(workspace):
     found = Elements(page()).tags
     drawn = [attrs for tag, attrs in found if tag == "svg"]
     assert len(drawn) == 4
-    assert all((svg["role"], svg["aria-label"]) == ("img", "What it shows") and "color" not in svg for svg in drawn)
+    assert all(
+        (svg["role"], svg["aria-label"]) == ("img", "What it shows") and "color" not in svg
+        for svg in drawn
+    )
     marks = [attrs["id"] for tag, attrs in found if tag == "path"]
-    assert len(set(marks)) == 4 and [attrs["href"] for tag, attrs in found if tag == "use"] == [f"#{m}" for m in marks]
+    assert len(set(marks)) == 4 and [attrs["href"] for tag, attrs in found if tag == "use"] == [
+        f"#{m}" for m in marks
+    ]
     assert "figure_1" not in page() and page().count("<title>here &lt;it&gt; is</title>") == 4
 
 

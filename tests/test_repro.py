@@ -26,7 +26,12 @@ stages:
     deps: [b, d]
 """
 SOURCE = Path(__file__).parents[1] / "src"
-ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "TERM": "xterm", "DVC_NO_ANALYTICS": "1"}
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": str(SOURCE),
+    "TERM": "xterm",
+    "DVC_NO_ANALYTICS": "1",
+}
 
 
 @pytest.fixture
@@ -41,11 +46,19 @@ def pipeline(tmp_path: Path) -> Path:
 def repro(folder: Path, *words: str) -> tuple[int, str, list[str]]:
     """The code, what went to stderr, and the lines that begin with a place."""
     command = [sys.executable, "-m", "sextant.repro", *words]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stderr, [line for line in done.stdout.splitlines() if line.startswith("[")]
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    return (
+        done.returncode,
+        done.stderr,
+        [line for line in done.stdout.splitlines() if line.startswith("[")],
+    )
 
 
-def test_every_stage_has_its_place_whether_it_runs_or_is_skipped_or_restored(pipeline: Path) -> None:
+def test_every_stage_has_its_place_whether_it_runs_or_is_skipped_or_restored(
+    pipeline: Path,
+) -> None:
     code, _, lines = repro(pipeline, "second")
     assert code == 0
     assert lines == [
@@ -58,7 +71,12 @@ def test_every_stage_has_its_place_whether_it_runs_or_is_skipped_or_restored(pip
     del lock["stages"]["second"]  # the run cache still knows what came of it
     (pipeline / "dvc.lock").write_text(yaml.safe_dump(lock))
     code, said, lines = repro(pipeline)
-    assert code == 255 and "failed to reproduce 'third'" in said and "exited with 7" in said and "\x1b" not in said
+    assert (
+        code == 255
+        and "failed to reproduce 'third'" in said
+        and "exited with 7" in said
+        and "\x1b" not in said
+    )
     assert lines == [
         "[1/5] Stage 'first@a' didn't change, skipping",
         "[2/5] Running stage 'first@b':",
@@ -77,7 +95,9 @@ def on_a_terminal(folder: Path, **env: str) -> str:
     """What the failing stage leaves on a terminal."""
     there, here = pty.openpty()
     command = [sys.executable, "-m", "sextant.repro", "-s", "third"]
-    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT | env, stdout=here, stderr=here, stdin=here) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=ENVIRONMENT | env, stdout=here, stderr=here, stdin=here
+    ) as process:
         os.close(here)
         said = b""
         try:

@@ -41,9 +41,13 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     chain: Clone, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
     road = Clone(Path(shutil.copytree(chain.path, tmp_path / "clone", symlinks=True)))
-    road.set("conf/model/ann.yaml", budgets__smoke__schedule={"max_epochs": EPOCHS, "patience": EPOCHS})
+    road.set(
+        "conf/model/ann.yaml", budgets__smoke__schedule={"max_epochs": EPOCHS, "patience": EPOCHS}
+    )
     earlier = road.runs("sextant-ann-twin")
-    pipeline = process("dvc", "repro", "train@ann", cwd=road.path, env=road.env, stdout=subprocess.DEVNULL)
+    pipeline = process(
+        "dvc", "repro", "train@ann", cwd=road.path, env=road.env, stdout=subprocess.DEVNULL
+    )
     folder = wait_for_checkpoints(road.path / ".checkpoints/ann", SEEN, pipeline)
 
     # A second training of the same is refused and names the first one, which is halted so that it cannot end meanwhile.
@@ -69,8 +73,14 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 
     # One run for both halves, with every epoch.
     (run,) = road.runs("sextant-ann-twin")[len(earlier) :]
-    assert (run["status"], run["scratch"], run["schedule.max_epochs"]) == ("FINISHED", "false", str(EPOCHS))
-    steps = road.ask("SELECT DISTINCT step FROM metrics WHERE run_uuid = ? AND key = 'val/loss'", run["id"])
+    assert (run["status"], run["scratch"], run["schedule.max_epochs"]) == (
+        "FINISHED",
+        "false",
+        str(EPOCHS),
+    )
+    steps = road.ask(
+        "SELECT DISTINCT step FROM metrics WHERE run_uuid = ? AND key = 'val/loss'", run["id"]
+    )
     assert sorted(step for (step,) in steps) == list(range(1, EPOCHS + 1))
 
     assert (road.path / "mlruns/sextant-ann-twin" / run["id"] / "artifacts/config.yaml").is_file()

@@ -17,7 +17,9 @@ from sextant.errors import DataError, SextantError, UsageError, restore_hint
 
 
 def snapshot(judged: dict[str, set[str]], champions: dict[str, str | None]) -> retrain.Snapshot:
-    return retrain.Snapshot({}, {}, {model: frozenset(found) for model, found in judged.items()}, champions)
+    return retrain.Snapshot(
+        {}, {}, {model: frozenset(found) for model, found in judged.items()}, champions
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,9 @@ def snapshot(judged: dict[str, set[str]], champions: dict[str, str | None]) -> r
         ),
     ],
 )
-def test_the_verdict_follows_from_what_the_registry_held_before_and_after(before: Any, after: Any, code: int) -> None:
+def test_the_verdict_follows_from_what_the_registry_held_before_and_after(
+    before: Any, after: Any, code: int
+) -> None:
     assert retrain.verdict(snapshot(*before), snapshot(*after)) == code
 
 
@@ -45,18 +49,23 @@ def test_the_refusal_is_the_last_word_of_a_stage_without_advice_already_followed
     monkeypatch.setenv("DVC_STAGE", stage)
     advice = restore_hint(DataError("3 rows lie"))
     assert "dvc checkout` restores" in advice
-    said = [f"Running stage '{stage}'\n", "sextant: first\n", f"sextant: 3 rows lie{advice}\n", "ERROR: y\n"]
+    said = [
+        f"Running stage '{stage}'\n",
+        "sextant: first\n",
+        f"sextant: 3 rows lie{advice}\n",
+        "ERROR: y\n",
+    ]
     assert retrain.refusal(said) == "3 rows lie"
     assert retrain.refusal(["ERROR: y\n"]) == ""
 
 
-STAGE = (
-    "import sys; print('sextant: row 7 lies', file=sys.stderr); print('ERROR: failed, exited with {0}'); sys.exit(255)"
-)
+STAGE = "import sys; print('sextant: row 7 lies', file=sys.stderr); print('ERROR: failed, exited with {0}'); sys.exit(255)"
 
 
 @pytest.mark.parametrize("code, error", [(12, DataError), (1, SextantError), (120, SextantError)])
-def test_a_stage_that_refuses_the_data_is_told_from_one_that_fails(code: int, error: type[SextantError]) -> None:
+def test_a_stage_that_refuses_the_data_is_told_from_one_that_fails(
+    code: int, error: type[SextantError]
+) -> None:
     with pytest.raises(SextantError, match="row 7 lies") as raised:
         retrain._run([sys.executable, "-c", STAGE.format(code)])
     assert type(raised.value) is error
@@ -86,9 +95,13 @@ def test_what_passes_is_left_as_it_became(workspace: Path) -> None:
 
 
 def test_twins_have_nothing_new(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match="in params.yaml change the line `source: embedded` to `source: mirror`"):
+    with pytest.raises(
+        UsageError, match="in params.yaml change the line `source: embedded` to `source: mirror`"
+    ):
         retrain.main([])
-    assert capsys.readouterr().out.startswith("# Retraining: wrong question\n\nevery data set is a twin")
+    assert capsys.readouterr().out.startswith(
+        "# Retraining: wrong question\n\nevery data set is a twin"
+    )
 
 
 def test_ci_is_told_in_its_own_files(
@@ -181,8 +194,13 @@ class Team:
         self.write("conf/dataset/orders.yaml", CONF)
         self.write("conf/expectations/orders.yaml", EXPECTATIONS)
         model = yaml.safe_load((self.clone.path / "conf/model/ann.yaml").read_text())
-        model["budgets"]["smoke"]["schedule"]["max_epochs"] = 23  # few rows, so that an epoch is short
-        self.write("conf/model/orders.yaml", yaml.safe_dump(model | {"gate": {"margin": 0.0, "guards": []}}))
+        model["budgets"]["smoke"]["schedule"]["max_epochs"] = (
+            23  # few rows, so that an epoch is short
+        )
+        self.write(
+            "conf/model/orders.yaml",
+            yaml.safe_dump(model | {"gate": {"margin": 0.0, "guards": []}}),
+        )
         self.write("params.yaml", PARAMS)
         self.clone.run("dvc", "remote", "add", "-q", "--default", "storage", str(place / "store"))
         self.clone.commit()
@@ -206,12 +224,17 @@ class Team:
         return done.returncode, (self.place / "summary.md").read_text(), done.stderr
 
     def champion(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.clone.path / "reports/decisions/orders.json").read_text())
+        found: dict[str, Any] = json.loads(
+            (self.clone.path / "reports/decisions/orders.json").read_text()
+        )
         return found
 
     def clean(self) -> bool:
         """Neither git nor DVC sees a change."""
-        return self.clone.changed() == [] and json.loads(self.clone.run("dvc", "status", "--json").stdout or "{}") == {}
+        return (
+            self.clone.changed() == []
+            and json.loads(self.clone.run("dvc", "status", "--json").stdout or "{}") == {}
+        )
 
 
 @pytest.mark.slow(minutes=3)
@@ -222,7 +245,11 @@ def test_retraining_played(tmp_path: Path) -> None:
     # A first training counts as new.
     code, summary, _ = team.retrain(0)
     assert summary.startswith("# Retraining: promoted\n")
-    assert "orders.csv: bytes not pinned -> " in summary and "first training" in summary and f"{ROWS:,}" in summary
+    assert (
+        "orders.csv: bytes not pinned -> " in summary
+        and "first training" in summary
+        and f"{ROWS:,}" in summary
+    )
     assert team.champion()["champion"] is True and team.champion()["version"] == "1"
     assert any(path.is_file() for path in (tmp_path / "store").rglob("*")), "nothing was pushed"
     produced = ["dvc.lock", "reports/metrics/orders.json", "reports/validation/orders.json"]
@@ -239,7 +266,11 @@ def test_retraining_played(tmp_path: Path) -> None:
     before = team.champion()
     write_orders(team.mirror, ROWS + 11, age=400)
     code, summary, said = team.retrain(12)
-    assert summary.startswith("# Retraining: bad data\n") and "age" in summary and "as before" in summary
+    assert (
+        summary.startswith("# Retraining: bad data\n")
+        and "age" in summary
+        and "as before" in summary
+    )
     assert said.splitlines()[-1].startswith("sextant: the new data were refused")
     assert team.clean() and team.champion() == before
 

@@ -21,7 +21,9 @@ SIZES = {"hidden_size": 7, "layers": 2, "dropout": 0.0}
 def batch(rows: int = 13, features: int = 5, seed: int = 3) -> series.Batch:
     generator = torch.Generator().manual_seed(seed)
     window = torch.randn(rows, WINDOW - 1, features, generator=generator)
-    return series.Batch(window, torch.full((rows,), 100.0), 0.01 * torch.randn(rows, generator=generator))
+    return series.Batch(
+        window, torch.full((rows,), 100.0), 0.01 * torch.randn(rows, generator=generator)
+    )
 
 
 def net(seed: int = 5, features: int = 5, **sizes: float) -> RNN:
@@ -39,7 +41,10 @@ def test_the_stacked_lstm_is_its_equations() -> None:
     xs = list((given.window / level[:, None, None]).unbind(1))
     for layer in range(2):
         h = c = torch.zeros(13, 7)
-        w, u, b, d = (parameters[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        w, u, b, d = (
+            parameters[f"{name}_l{layer}"]
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
         hs = []
         for x in xs:
             i, f, g, o = (x @ w.T + b + h @ u.T + d).chunk(4, 1)
@@ -57,9 +62,15 @@ def test_the_loss_is_the_student_t_likelihood() -> None:
     from scipy.stats import t
 
     model, given = net(), batch()
-    location, scale = (x.detach().double().numpy() / model.unit.item() for x in model.predict(given).values())
-    expected = -t.logpdf(given.target.double().numpy() / model.unit.item(), 3, location, scale).mean()
-    assert model.loss(given).item() == pytest.approx(expected, rel=1e-5)  # e^0 + 2 degrees of freedom
+    location, scale = (
+        x.detach().double().numpy() / model.unit.item() for x in model.predict(given).values()
+    )
+    expected = -t.logpdf(
+        given.target.double().numpy() / model.unit.item(), 3, location, scale
+    ).mean()
+    assert model.loss(given).item() == pytest.approx(
+        expected, rel=1e-5
+    )  # e^0 + 2 degrees of freedom
 
 
 def test_a_wilder_window_has_a_wider_answer() -> None:
@@ -156,7 +167,10 @@ def test_a_later_value_changes_no_earlier_answer(row: int) -> None:
     end = row - WINDOW + 1
     pd.testing.assert_frame_equal(before.head(end), after.head(end))
     assert (before["next_open"][end:] != after["next_open"][end:]).all()
-    assert before["after"].tolist() == pd.to_datetime(frame["Date"])[WINDOW - 1 :].dt.strftime("%Y-%m-%d").tolist()
+    assert (
+        before["after"].tolist()
+        == pd.to_datetime(frame["Date"])[WINDOW - 1 :].dt.strftime("%Y-%m-%d").tolist()
+    )
 
 
 def test_the_answer_to_the_last_window_needs_no_more_than_it() -> None:
@@ -171,7 +185,9 @@ def test_a_saved_one_answers_the_same(tmp_path: Path) -> None:
     model = model_of(series.repair(days(), COLUMNS))
     card = {**model.card, "family": "rnn", "net": SIZES, "columns": COLUMNS.model_dump()}
     saved.save(tmp_path / "model", card, model.net, model.encoder)
-    pd.testing.assert_frame_equal(saved.load(tmp_path / "model").predict(days()), model.predict(days()))
+    pd.testing.assert_frame_equal(
+        saved.load(tmp_path / "model").predict(days()), model.predict(days())
+    )
 
 
 # --- on the twin ------------------------------------------------------------------------------------------------------
@@ -181,8 +197,15 @@ def learnt(folder: Path, found: config.DatasetConf) -> tuple[saved.Saved, dict[s
     """The model as the pipeline trains it, at budget standard, on the files of `folder`; and the parts."""
     rows = series.repair(series.read(folder / "raw", found.columns), found.columns)
     parts = series.split(rows, found.columns, found.split)
-    profile = {"kind": found.kind, "source": "embedded", "digest": "", "layout": found.columns.model_dump()}
-    return train.learn(config.model("rnn"), parts, profile, folder / "checkpoints", lambda row: None)[0], parts
+    profile = {
+        "kind": found.kind,
+        "source": "embedded",
+        "digest": "",
+        "layout": found.columns.model_dump(),
+    }
+    return train.learn(
+        config.model("rnn"), parts, profile, folder / "checkpoints", lambda row: None
+    )[0], parts
 
 
 MARGIN = 0.15  # of the rmse of the strongest baseline; the echo that the twin's conf plants is worth about 0.3
@@ -203,7 +226,9 @@ def test_on_the_twin_it_beats_the_strongest_baseline_by_a_margin(
     for name in ("val", "gate", "test"):
         ours = forecasting.score(model.answer(parts[name]), parts[name], model.encoder)
         others = {
-            baseline: forecasting.score(fit(parts["train"], found.columns)(parts[name]), parts[name], model.encoder)
+            baseline: forecasting.score(
+                fit(parts["train"], found.columns)(parts[name]), parts[name], model.encoder
+            )
             for baseline, fit in baselines.of("forecasting").items()
         }
         for metric in ("rmse", "pinball"):
@@ -228,5 +253,7 @@ def test_on_january_2017_it_is_about_as_near_as_the_previous_close_and_says_so(
     assert metrics["rows"]["test"] == 20
     assert metrics["test"]["rmse"] <= 1.05 * metrics["baselines"]["previous_close"]["rmse"]
     (verdict,) = metrics["verdict"]
-    assert verdict.startswith("No skill") and "against 3.52 of previous Close over 20 days" in verdict
+    assert (
+        verdict.startswith("No skill") and "against 3.52 of previous Close over 20 days" in verdict
+    )
     assert "The 90 % interval held" in verdict

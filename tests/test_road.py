@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 DATASETS: list[str] = PARAMS["datasets"]
 MODELS: dict[str, dict[str, str]] = PARAMS["models"]
-TASKS = {yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text())["task"] for model in MODELS}
+TASKS = {
+    yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text())["task"] for model in MODELS
+}
 SMALL = [
     *(f"reports/metrics/{model}.json" for model in MODELS),
     *(f"reports/validation/{dataset}.json" for dataset in DATASETS),
@@ -52,7 +54,9 @@ def test_a_second_repro_runs_no_stage(copy: Clone) -> None:
 
 def test_a_chain_changes_the_lock_and_the_small_reports_and_nothing_else(copy: Clone) -> None:
     (root,) = copy.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.split()
-    assert sorted(copy.run("git", "diff", "--name-only", root).stdout.split()) == sorted(["dvc.lock", *SMALL])
+    assert sorted(copy.run("git", "diff", "--name-only", root).stdout.split()) == sorted(
+        ["dvc.lock", *SMALL]
+    )
     assert copy.changed() == []
 
 
@@ -72,11 +76,18 @@ def test_outputs_carry_no_path_no_time_and_no_run(whole_chain: Clone) -> None:
     runs = [run.encode() for (run,) in whole_chain.ask("SELECT run_uuid FROM runs")]
     date = re.compile(rb"\b%d-[01]\d-[0-3]\d" % datetime.now().year)
     places = [whole_chain.path / "dvc.lock", *(whole_chain.path / out for out in outs(whole_chain))]
-    files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file()]
+    files = [
+        file
+        for place in places
+        for file in (place.rglob("*") if place.is_dir() else [place])
+        if file.is_file()
+    ]
     assert len(files) > 15 and len(runs) >= len(MODELS)
     for file in files:
         content = file.read_bytes()
-        assert str(whole_chain.path.parent).encode() not in content, f"{file} names the folder it was made in"
+        assert str(whole_chain.path.parent).encode() not in content, (
+            f"{file} names the folder it was made in"
+        )
         assert not date.search(content), f"{file} says when it was made"
         assert not any(run in content for run in runs), f"{file} names a run of MLflow"
 
@@ -122,7 +133,10 @@ EDITS: dict[str, tuple[dict[str, Change], str]] = {
     "comment": (of_model(comment), ""),
     "other budget": (of_model(with_other("^  full:.*", r"\g<0> # more")), ""),
     "code": (
-        {name: (f"src/sextant/models/{line['family']}.py", comment) for name, line in MODELS.items()},
+        {
+            name: (f"src/sextant/models/{line['family']}.py", comment)
+            for name, line in MODELS.items()
+        },
         "train evaluate register",
     ),
 }
@@ -131,14 +145,23 @@ COMMON: dict[str, tuple[Change, set[str]]] = {
     "report": (("src/sextant/report.py", comment), {"report"}),
     "tracking": (("src/sextant/tracking.py", comment), set()),
     "doctor": (("src/sextant/doctor.py", comment), set()),
-    "source": (("params.yaml", with_other("^source: .*", "source: canonical")), stages("pull", DATASETS)),
+    "source": (
+        ("params.yaml", with_other("^source: .*", "source: canonical")),
+        stages("pull", DATASETS),
+    ),
     "seed": (("params.yaml", with_other("^seed: .*", "seed: 43")), stages("train", MODELS)),
-    "hardware": (("conf/trainer.yaml", with_other("^devices: .*", "devices: 2")), stages("train", MODELS)),
+    "hardware": (
+        ("conf/trainer.yaml", with_other("^devices: .*", "devices: 2")),
+        stages("train", MODELS),
+    ),
 }
 for task in sorted(TASKS):
     COMMON |= {
         f"{task} figure": ((f"src/sextant/figures/{task}.py", comment), stages("evaluate", MODELS)),
-        f"{task} baseline": ((f"src/sextant/baselines/{task}.py", comment), stages("evaluate register", MODELS)),
+        f"{task} baseline": (
+            (f"src/sextant/baselines/{task}.py", comment),
+            stages("evaluate register", MODELS),
+        ),
     }
 
 
@@ -153,14 +176,19 @@ def reached(clone: Clone, *changes: Change) -> dict[str, set[str]]:
     finally:
         for file, text in before.items():
             (clone.path / file).write_text(text)
-    return {stage: {file for why in reasons for file in why["changed deps"]} for stage, reasons in found.items()}
+    return {
+        stage: {file for why in reasons for file in why["changed deps"]}
+        for stage, reasons in found.items()
+    }
 
 
 @pytest.mark.parametrize("sort", EDITS)
 def test_an_edit_reaches_the_stages_that_read_it_and_no_other(copy: Clone, sort: str) -> None:
     """All of a sort at once: each stage must be reached by its own and by nothing else."""
     changes, names = EDITS[sort]
-    expected = {stage: {file} for owner, (file, _) in changes.items() for stage in stages(names, [owner])}
+    expected = {
+        stage: {file} for owner, (file, _) in changes.items() for stage in stages(names, [owner])
+    }
     assert reached(copy, *changes.values()) == expected
 
 
@@ -198,7 +226,12 @@ def test_edits_rerun_what_they_must_and_come_to_the_same_bytes(road: Clone) -> N
     edit(road, EDITS["code"][0]["ann"])
     assert road.repro() == ["train@ann", "evaluate@ann", "register@ann"]
     assert outs(road) == before
-    tracked = ["conf/dataset/churn.yaml", "conf/model/ann.yaml", "dvc.lock", "src/sextant/models/ann.py"]
+    tracked = [
+        "conf/dataset/churn.yaml",
+        "conf/model/ann.yaml",
+        "dvc.lock",
+        "src/sextant/models/ann.py",
+    ]
     assert road.changed() == [*tracked, "src/sextant/report.py"]
 
     gate = told(road, "params", "diff")["conf/model/ann.yaml"]
@@ -214,7 +247,11 @@ def test_the_tables_of_dvc_show_metrics_params_and_curves(copy: Clone, tmp_path:
 
     workspace = told(copy, "exp", "show")[0]["data"]
     assert workspace["metrics"]["reports/metrics/ann.json"]["data"] == shown
-    for file in [*(f"dataset/{name}" for name in DATASETS), *(f"model/{name}" for name in MODELS), "trainer"]:
+    for file in [
+        *(f"dataset/{name}" for name in DATASETS),
+        *(f"model/{name}" for name in MODELS),
+        "trainer",
+    ]:
         assert "error" not in workspace["params"][f"conf/{file}.yaml"]
     assert workspace["params"]["conf/model/ann.yaml"]["data"]["optimizer"]["lr"] == 0.002
 

@@ -44,7 +44,10 @@ KNOWN = [
 
 
 def batch(known: list = KNOWN, target: list | None = None, users: list[int] | None = None) -> Batch:
-    codes, asked = torch.tensor(known, dtype=torch.uint8), torch.tensor(target or known, dtype=torch.uint8)
+    codes, asked = (
+        torch.tensor(known, dtype=torch.uint8),
+        torch.tensor(target or known, dtype=torch.uint8),
+    )
     n = len(codes)
     values, like = torch.tensor([1.0, 2.0, 3.0]).expand(n, -1), torch.full((n,), 2.0)
     return Batch(torch.tensor(users or range(n)), codes, asked, values, like)
@@ -73,14 +76,17 @@ def test_the_biases_solve_their_equations():
     b_u = ((stars - mean - b_i) * mask).sum(1) / (mask.sum(1) + 2.0)
     again = ((stars - mean - b_u[:, None]) * mask).sum(0) / (mask.sum(0) + 2.0)
     torch.testing.assert_close(again, b_i, rtol=0, atol=1e-5)
-    torch.testing.assert_close(found.biases(stars.float(), mask.float()).double(), mean + b_i + b_u[:, None])
+    torch.testing.assert_close(
+        found.biases(stars.float(), mask.float()).double(), mean + b_i + b_u[:, None]
+    )
 
 
 def test_a_user_of_whom_nothing_is_known_is_answered_by_the_films():
     found = net().eval()
     nobody = batch([[0] * 7], users=[-1])
     torch.testing.assert_close(
-        found.biases(found.values[nobody.known.long()], (nobody.known > 0).float())[0], found.mean + found.item_bias
+        found.biases(found.values[nobody.known.long()], (nobody.known > 0).float())[0],
+        found.mean + found.item_bias,
     )
     assert torch.isfinite(found.predict(nobody)["stars"]).all()
 
@@ -98,7 +104,10 @@ def test_the_loss_is_the_mean_square_over_what_is_there(mode):
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_is_missing_gets_no_gradient_and_gives_none(mode, tied):
     """A film that nobody rated (in mode item: a user who rated none) leaves the weights of all others alone."""
-    known = [[0 if i == 3 or u == 1 else code for i, code in enumerate(row)] for u, row in enumerate(KNOWN)]
+    known = [
+        [0 if i == 3 or u == 1 else code for i, code in enumerate(row)]
+        for u, row in enumerate(KNOWN)
+    ]
     found = net(mode=mode, tied=tied).train()
     found.initialise(batch(known))
     if mode == "item":
@@ -130,14 +139,21 @@ def test_a_rating_that_was_shown_counts_as_much_as_visible_says():
     """Nothing is hidden here: with visible 0 nothing is left to learn from, with 0.3 the mean is the same as with 1."""
     some = batch()
     assert net(visible=0.0).train().loss(some).item() == 0
-    torch.testing.assert_close(net(visible=0.3).train().loss(some) / 1, net(visible=1.0).train().loss(some) * 1)
+    torch.testing.assert_close(
+        net(visible=0.3).train().loss(some) / 1, net(visible=1.0).train().loss(some) * 1
+    )
 
 
 def test_hidden_shares_are_drawn_between_the_two():
     found = net(hide=[0.25, 0.75])
     torch.manual_seed(0)
     kept = found._shown(torch.ones(4000, 50)).mean(1)
-    assert abs(kept.mean() - 0.5) < 0.02 and kept.min() > 0.02 and kept.max() < 0.98 and kept.std() > 0.12
+    assert (
+        abs(kept.mean() - 0.5) < 0.02
+        and kept.min() > 0.02
+        and kept.max() < 0.98
+        and kept.std() > 0.12
+    )
 
 
 def test_refeeding_adds_how_much_the_answer_changes_when_it_is_fed_back():
@@ -145,7 +161,9 @@ def test_refeeding_adds_how_much_the_answer_changes_when_it_is_fed_back():
     plain, fed = net().train(), net(refeed=0.7).train()
     dense = plain(plain.values[some.known.long()], (some.known > 0).float(), some.user).detach()
     again = plain(dense, torch.ones_like(dense), some.user)
-    torch.testing.assert_close(fed.loss(some), plain.loss(some) + 0.7 * ((again - dense) ** 2).mean())
+    torch.testing.assert_close(
+        fed.loss(some), plain.loss(some) + 0.7 * ((again - dense) ** 2).mean()
+    )
     torch.testing.assert_close(fed.eval().loss(some), plain.eval().loss(some))
 
 
@@ -167,7 +185,10 @@ def test_tied_layers_share_their_weights_and_a_decoder_has_a_bias_of_its_own():
     first, second = stack.encoders
     code = torch.tanh(torch.tanh(x @ first.weight.T + first.bias) @ second.weight.T + second.bias)
     torch.testing.assert_close(stack.encode(x, torch.ones_like(x)), code)
-    out = torch.tanh(code @ second.weight + stack.decoders[0].bias) @ first.weight + stack.decoders[1].bias
+    out = (
+        torch.tanh(code @ second.weight + stack.decoders[0].bias) @ first.weight
+        + stack.decoders[1].bias
+    )
     torch.testing.assert_close(stack.decode(code), out)
     torch.testing.assert_close(stack.decode(code, torch.tensor([4, 1])), out[:, [4, 1]])
 
@@ -217,7 +238,9 @@ def test_many_users_are_answered_as_one_by_one(mode):
     found, some = net(mode=mode).eval(), batch()
     whole = found.predict(some)["stars"]
     for i in range(USERS):
-        torch.testing.assert_close(found.predict(Batch(*(t[i : i + 1] for t in some)))["stars"][0], whole[i])
+        torch.testing.assert_close(
+            found.predict(Batch(*(t[i : i + 1] for t in some)))["stars"][0], whole[i]
+        )
 
 
 @MODES
@@ -251,10 +274,20 @@ def test_the_conf_may_name_every_activation():
 @MODES
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.filterwarnings("ignore:nothing is known of user")
-def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(mode, tied, tmp_path):
+def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(
+    mode, tied, tmp_path
+):
     """As the train stage does it, on a few users; in mode item what it keeps of their ratings is saved with it."""
     columns = strict.check(ratings.Columns, DATA["columns"], "columns")
-    small = {"users": 31, "items": 37, "ratings": 421, "least": 7, "test": 83, "test_users": 13, "unknown": 5}
+    small = {
+        "users": 31,
+        "items": 37,
+        "ratings": 421,
+        "least": 7,
+        "test": 83,
+        "test_users": 13,
+        "unknown": 5,
+    }
     twin = strict.check(ratings.Twin, {**DATA["twin"], **small, "repeated_titles": 3}, "twin")
     ratings.write_twin(twin, columns, tmp_path / "raw")
     rows = ratings.repair(ratings.read(tmp_path / "raw", columns), columns)
@@ -269,9 +302,17 @@ def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(m
         torch.manual_seed(seed)
         found = saved.build("sae", encoder.sizes, net_conf)
         found.initialise(known)
-        learner = train.Learner(found, known, asked, stars, MODEL["optimizer"], schedule, seed, lambda row: None)
+        learner = train.Learner(
+            found, known, asked, stars, MODEL["optimizer"], schedule, seed, lambda row: None
+        )
         train.fit(learner, tmp_path / f"checkpoints {name}", TRAINER, "min")
-        card = {"family": "sae", "kind": "ratings", "task": "stars", "net": net_conf, "columns": DATA["columns"]}
+        card = {
+            "family": "sae",
+            "kind": "ratings",
+            "task": "stars",
+            "net": net_conf,
+            "columns": DATA["columns"],
+        }
         saved.save(tmp_path / name, {**card, "calibration": {}}, learner.kept, encoder)
         question = encoder.question(parts["val"])
         expected = saved.Saved({**card, "calibration": {}}, learner.kept, encoder).predict(question)

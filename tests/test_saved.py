@@ -25,7 +25,14 @@ COLUMNS = tabular.Columns(
     numeric=["height"],
     categorical=["colour", "shoes"],
 )
-NET = {"bins": 3, "embedding_size": 5, "hidden_sizes": [7], "dropout": 0.2, "bodies": 1, "members": 2}
+NET = {
+    "bins": 3,
+    "embedding_size": 5,
+    "hidden_sizes": [7],
+    "dropout": 0.2,
+    "bodies": 1,
+    "members": 2,
+}
 
 
 def table(rows: int = 211) -> pd.DataFrame:
@@ -45,7 +52,13 @@ def model(seed: int = 3, **card: Any) -> saved.Saved:
     torch.manual_seed(seed)
     net = saved.build("ann", encoder.sizes, NET)
     net.initialise(encoder.encode(table()))
-    told = {"family": "ann", "kind": "tabular", "task": "classification", "net": NET, "columns": COLUMNS.model_dump()}
+    told = {
+        "family": "ann",
+        "kind": "tabular",
+        "task": "classification",
+        "net": NET,
+        "columns": COLUMNS.model_dump(),
+    }
     return saved.Saved({**told, "calibration": {"temperature": 1.5}, **card}, net, encoder)
 
 
@@ -61,7 +74,9 @@ def folder(tmp_path) -> Path:
 
 def test_after_loading_it_answers_as_before(folder):
     pd.testing.assert_frame_equal(saved.load(folder).predict(table(97)), model().predict(table(97)))
-    pd.testing.assert_frame_equal(saved._load_pyfunc(str(folder)).predict(table(97)), model().predict(table(97)))
+    pd.testing.assert_frame_equal(
+        saved._load_pyfunc(str(folder)).predict(table(97)), model().predict(table(97))
+    )
 
 
 def test_what_it_was_told_and_learnt_comes_back(folder):
@@ -78,7 +93,10 @@ def test_the_folder_holds_weights_and_json_and_nothing_that_runs(folder):
     entries = json.loads(raw[8 : 8 + header])  # safetensors: a length, a JSON header, numbers
     sizes = [entry["data_offsets"][1] - entry["data_offsets"][0] for entry in entries.values()]
     assert len(raw) == 8 + header + sum(sizes)
-    json.loads((folder / saved.CARD).read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    json.loads(
+        (folder / saved.CARD).read_text(),
+        parse_constant=lambda name: pytest.fail(f"{name} is not JSON"),
+    )
 
 
 def test_the_digest_is_the_models_and_no_matter_of_time_or_place(folder, tmp_path):
@@ -103,7 +121,9 @@ def test_what_cannot_be_saved_leaves_the_last_one_as_it_was(folder):
 
 
 @pytest.mark.parametrize(
-    ("key", "what"), [("family", "family"), ("kind", "kind"), ("task", "task")], ids=["family", "kind", "task"]
+    ("key", "what"),
+    [("family", "family"), ("kind", "kind"), ("task", "task")],
+    ids=["family", "kind", "task"],
 )
 def test_what_this_checkout_does_not_know(tmp_path, key, what):
     with pytest.raises(UsageError, match=f"unknown {what} `strawberry`; src/sextant/.* has: "):
@@ -123,8 +143,12 @@ def test_rows_asked_with_are_checked_and_those_of_a_part_are_not(folder):
 
 def test_the_calibration_is_applied(folder):
     found = saved.load(folder)
-    warmer = saved.Saved({**found.card, "calibration": {"temperature": 15.0}}, found.net, found.encoder)
-    assert warmer.predict(table(7))["probability"].max() < found.predict(table(7))["probability"].max()
+    warmer = saved.Saved(
+        {**found.card, "calibration": {"temperature": 15.0}}, found.net, found.encoder
+    )
+    assert (
+        warmer.predict(table(7))["probability"].max() < found.predict(table(7))["probability"].max()
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
@@ -139,17 +163,29 @@ def test_a_file_of_rows_is_read_as_the_data_were(folder, tmp_path, suffix):
 
 
 def test_a_net_is_its_sizes_and_its_conf():
-    sizes = {"numeric": 1, "cardinalities": [3, 11], "classes": 3, "pictures": 7}  # more than this family asks for
+    sizes = {
+        "numeric": 1,
+        "cardinalities": [3, 11],
+        "classes": 3,
+        "pictures": 7,
+    }  # more than this family asks for
     found = saved.build("ann", sizes, NET)
     assert found.head.shape == (1, 2, 7, 3) and len(found.categories) == 2
 
 
 @pytest.mark.parametrize("ending", ["", ".csv", ".json"])
 @pytest.mark.parametrize("name", config.params().datasets)
-def test_a_folder_to_ask_with_is_refused_in_a_line_or_read_as_pictures(tmp_path: Path, name: str, ending: str) -> None:
+def test_a_folder_to_ask_with_is_refused_in_a_line_or_read_as_pictures(
+    tmp_path: Path, name: str, ending: str
+) -> None:
     """Whatever the kind, and however the folder is called."""
     conf, place = config.dataset(name), tmp_path / f"rows{ending}"
     place.mkdir()
-    asked = saved.Saved({"kind": conf.kind}, torch.nn.Identity(), SimpleNamespace(columns=conf.columns))
-    with pytest.raises(DataError, match=r"rows\S* (cannot be read \(is a directory\); name a file|holds no picture)"):
+    asked = saved.Saved(
+        {"kind": conf.kind}, torch.nn.Identity(), SimpleNamespace(columns=conf.columns)
+    )
+    with pytest.raises(
+        DataError,
+        match=r"rows\S* (cannot be read \(is a directory\); name a file|holds no picture)",
+    ):
         asked.read(place)

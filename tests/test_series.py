@@ -20,14 +20,19 @@ from sextant.strict import check
 
 ROOT = Path(__file__).parents[1]
 MIRROR = os.environ.get("SEXTANT_MIRROR")  # read before the tests' environment is cleared of it
-CONFS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf/dataset").glob("*.yaml"))}
+CONFS = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in sorted((ROOT / "conf/dataset").glob("*.yaml"))
+}
 SERIES = {name: conf for name, conf in CONFS.items() if conf["kind"] == "series"}
 STOCK = SERIES["google_stock"]
 
 WINDOW = 11
 COLUMNS = series.Columns(**STOCK["columns"] | {"window": WINDOW})
 ROWS = 97
-SPLIT = config.DateSplit(by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30")
+SPLIT = config.DateSplit(
+    by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30"
+)
 
 
 def days(rows: int = ROWS, first: str = "2014-03-03", seed: int = 7) -> pd.DataFrame:
@@ -47,7 +52,9 @@ def days(rows: int = ROWS, first: str = "2014-03-03", seed: int = 7) -> pd.DataF
         }
     )
     early = dates < COLUMNS.unadjusted.before
-    frame["Close"] = frame["Close"].mask(early, (frame["Close"] * COLUMNS.unadjusted.factor).round(2))
+    frame["Close"] = frame["Close"].mask(
+        early, (frame["Close"] * COLUMNS.unadjusted.factor).round(2)
+    )
     return frame
 
 
@@ -91,24 +98,36 @@ def test_a_window_is_what_the_definition_says(rows: pd.DataFrame, encoder: serie
         assert batch.base[i] == pytest.approx(rows["Close"].iloc[i + WINDOW - 1])
 
 
-def test_the_target_is_the_next_open_over_the_last_close(rows: pd.DataFrame, encoder: series.Encoder) -> None:
+def test_the_target_is_the_next_open_over_the_last_close(
+    rows: pd.DataFrame, encoder: series.Encoder
+) -> None:
     target = encoder.encode(rows).target
-    assert target[0].item() == pytest.approx(np.log(rows["Open"][WINDOW] / rows["Close"][WINDOW - 1]), abs=1e-6)
-    assert not target[:-1].isnan().any() and target[-1].isnan()  # the day after the last one is yet to come
+    assert target[0].item() == pytest.approx(
+        np.log(rows["Open"][WINDOW] / rows["Close"][WINDOW - 1]), abs=1e-6
+    )
+    assert (
+        not target[:-1].isnan().any() and target[-1].isnan()
+    )  # the day after the last one is yet to come
 
 
 @pytest.mark.parametrize("name", COLUMNS.numbers)
 @pytest.mark.parametrize("row", [WINDOW, 53, ROWS - 1])
-def test_a_window_holds_no_future(rows: pd.DataFrame, encoder: series.Encoder, name: str, row: int) -> None:
+def test_a_window_holds_no_future(
+    rows: pd.DataFrame, encoder: series.Encoder, name: str, row: int
+) -> None:
     """A changed day changes no window that ends before it, nor its base; it is the target of the last of these."""
     before, after = encoder.encode(rows), encoder.encode(changed(rows, row, **{name: 777.0}))
     end = row - WINDOW + 1  # the first window that holds the row
-    assert before.window[:end].equal(after.window[:end]) and before.base[:end].equal(after.base[:end])
+    assert before.window[:end].equal(after.window[:end]) and before.base[:end].equal(
+        after.base[:end]
+    )
     assert before.target[: end - 1].equal(after.target[: end - 1])
     assert not before.window[end].equal(after.window[end])
 
 
-def test_a_question_and_the_part_of_the_same_days_have_the_same_windows(encoder: series.Encoder) -> None:
+def test_a_question_and_the_part_of_the_same_days_have_the_same_windows(
+    encoder: series.Encoder,
+) -> None:
     part = series.split(series.repair(days(), COLUMNS), COLUMNS, SPLIT)["gate"]
     scored, asked = encoder.encode(part), encoder.encode(encoder.check(part[COLUMNS.upstream]))
     assert len(asked.base) == len(scored.base) + 1 == len(data.scored(part)) + 1
@@ -152,7 +171,9 @@ def test_each_day_is_scored_in_one_part_after_a_window_of_context(rows: pd.DataF
 
 def test_no_day_changes_sides_as_the_series_grows() -> None:
     grown = series.split(series.repair(days(ROWS + 31), COLUMNS), COLUMNS, SPLIT)
-    for name, part in series.split(series.repair(days(ROWS + 31), COLUMNS).head(ROWS), COLUMNS, SPLIT).items():
+    for name, part in series.split(
+        series.repair(days(ROWS + 31), COLUMNS).head(ROWS), COLUMNS, SPLIT
+    ).items():
         pd.testing.assert_frame_equal(part, grown[name].head(len(part)))
         assert name == "test" or len(part) == len(grown[name])
 
@@ -168,7 +189,9 @@ def test_no_day_changes_sides_as_the_series_grows() -> None:
         ({"test_from": "2020-01-01"}, r"part test has 0 days to score"),
     ],
 )
-def test_a_part_without_days_is_refused(rows: pd.DataFrame, change: dict[str, str], said: str) -> None:
+def test_a_part_without_days_is_refused(
+    rows: pd.DataFrame, change: dict[str, str], said: str
+) -> None:
     split = config.DateSplit(**SPLIT.model_dump() | change)
     with pytest.raises(DataError, match=said):
         series.check_parts(series.split(rows, COLUMNS, split), COLUMNS)
@@ -195,7 +218,8 @@ def test_a_series_is_not_split_by_hash(workspace: Path) -> None:
     shares = {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.2}
     path.write_text(yaml.safe_dump(STOCK | {"split": {"by": "hash", "salt": 0, "shares": shares}}))
     with pytest.raises(
-        UsageError, match="google_stock.yaml split: `by` is hash; data of kind series are split by dates"
+        UsageError,
+        match="google_stock.yaml split: `by` is hash; data of kind series are split by dates",
     ):
         config.dataset("google_stock")
 
@@ -207,11 +231,15 @@ def test_a_part_is_written_and_read_again(rows: pd.DataFrame, tmp_path: Path) ->
 
 
 def test_the_profile_says_what_was_repaired_and_is_json(rows: pd.DataFrame) -> None:
-    found = json.loads(json.dumps(series.profile(series.split(rows, COLUMNS, SPLIT), COLUMNS), allow_nan=False))
+    found = json.loads(
+        json.dumps(series.profile(series.split(rows, COLUMNS, SPLIT), COLUMNS), allow_nan=False)
+    )
     assert found["repairs"] == [
         "`Close` of 18 days before 2014-03-27 was not adjusted for the split: divided by 2.002, an approximation"
     ]
-    assert found["days"]["val"] == ["2014-06-02", "2014-06-13"] and found["columns"]["Open"]["min"] > 0
+    assert (
+        found["days"]["val"] == ["2014-06-02", "2014-06-13"] and found["columns"]["Open"]["min"] > 0
+    )
 
 
 # --- reading and repairing --------------------------------------------------------------------------------------------
@@ -230,32 +258,52 @@ def test_quoted_thousands_and_files_in_the_order_of_their_days(tmp_path: Path) -
     (tmp_path / "source.json").write_text("{}")
     raw = series.read(tmp_path, COLUMNS)
     assert raw["Date"].tolist() == ["3/26/2014", "3/27/2014", "3/28/2014"]
-    assert raw["Close"].tolist() == [1128.87, 556.93, 558.46] and raw["Volume"].tolist() == [5179200, 13100, 41200]
+    assert raw["Close"].tolist() == [1128.87, 556.93, 558.46] and raw["Volume"].tolist() == [
+        5179200,
+        13100,
+        41200,
+    ]
     seen = series.table(raw, COLUMNS)
     assert set(seen.columns) == set(COLUMNS.all)
-    assert seen["day_number"].tolist() == [16155, 16156, 16157] and seen["gap"].tolist()[1:] == [1, 1]
+    assert seen["day_number"].tolist() == [16155, 16156, 16157] and seen["gap"].tolist()[1:] == [
+        1,
+        1,
+    ]
     assert seen["weekday"].tolist() == [2, 3, 4]
 
 
 def test_a_date_column_may_be_called_day_whatever_is_derived_from_it() -> None:
     columns = COLUMNS.model_copy(update={"date": "Day"})
     seen = series.table(days().rename(columns={"Date": "Day"}), columns)
-    assert set(seen.columns) == set(columns.all) and len({name.lower() for name in seen}) == len(seen.columns)
+    assert set(seen.columns) == set(columns.all) and len({name.lower() for name in seen}) == len(
+        seen.columns
+    )
 
 
 @pytest.mark.parametrize("number", ["563,64", "1,12", "11,1288", "1,128.8,7", ",563"])
-def test_a_comma_that_parts_no_thousands_is_not_dropped_in_a_file(tmp_path: Path, number: str) -> None:
+def test_a_comma_that_parts_no_thousands_is_not_dropped_in_a_file(
+    tmp_path: Path, number: str
+) -> None:
     """The column stays text, which the expectations refuse, and so does `repair`."""
     (tmp_path / "t.csv").write_text(UPSTREAM.replace("563.64", f'"{number}"'))
     raw = series.read(tmp_path, COLUMNS)
     assert raw["Low"].tolist() == [number, "551.41"]
-    assert [raw[name].dtype.kind for name in ("Open", "High", "Close", "Volume")] == ["f", "f", "f", "i"]
-    with pytest.raises(DataError, match=f"row 1 has '{number}' in `Low`; expected a number with a decimal point"):
+    assert [raw[name].dtype.kind for name in ("Open", "High", "Close", "Volume")] == [
+        "f",
+        "f",
+        "f",
+        "i",
+    ]
+    with pytest.raises(
+        DataError, match=f"row 1 has '{number}' in `Low`; expected a number with a decimal point"
+    ):
         series.repair(raw, COLUMNS)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 2), st.sampled_from([",", "'", " "]))
-def test_a_number_is_read_as_it_was_written_with_any_mark(whole: int, digits: int, mark: str) -> None:
+def test_a_number_is_read_as_it_was_written_with_any_mark(
+    whole: int, digits: int, mark: str
+) -> None:
     columns = COLUMNS.model_copy(update={"thousands": mark})
     number = whole / 10**digits
     text = f"{number:,.{digits}f}".replace(",", mark)
@@ -266,8 +314,14 @@ def test_a_number_is_read_as_it_was_written_with_any_mark(whole: int, digits: in
     ("text", "said"),
     [
         ("", "t.csv is empty; expected a table with Date, Open"),
-        (UPSTREAM.replace("Close", "close"), "t.csv lacks column Close; found Date, Open, High, Low, close, Volume"),
-        (UPSTREAM.replace('"', ""), "t.csv has rows of more fields than its header; a number with a thousands mark"),
+        (
+            UPSTREAM.replace("Close", "close"),
+            "t.csv lacks column Close; found Date, Open, High, Low, close, Volume",
+        ),
+        (
+            UPSTREAM.replace('"', ""),
+            "t.csv has rows of more fields than its header; a number with a thousands mark",
+        ),
         (UPSTREAM.replace(",", ";"), "t.csv lacks column Date"),
     ],
 )
@@ -304,8 +358,14 @@ def test_a_series_without_a_split_is_left_alone() -> None:
 
 
 REFUSED = [
-    ({"Date": "4/2/2014"}, r"row 30 has '2014-04-02' in `Date` after a later day; expected the oldest day first"),
-    ({"Date": "4/10/2014"}, r"row 30 has '2014-04-10' in `Date` for a second time; expected each day once"),
+    (
+        {"Date": "4/2/2014"},
+        r"row 30 has '2014-04-02' in `Date` after a later day; expected the oldest day first",
+    ),
+    (
+        {"Date": "4/10/2014"},
+        r"row 30 has '2014-04-10' in `Date` for a second time; expected each day once",
+    ),
     ({"Date": "11.4.2014"}, r"row 30 has '11.4.2014' in `Date`; expected a day as %m/%d/%Y"),
     ({"Date": "2/30/2014"}, r"row 30 has '2/30/2014' in `Date`; expected a day"),
     ({"Open": -1.0}, r"row 30 has -1.0 in `Open`; expected a price above 0"),
@@ -340,14 +400,18 @@ def test_a_row_that_cannot_be_is_refused_in_the_file_and_in_a_question(
 
 def test_too_few_days_are_refused(encoder: series.Encoder) -> None:
     assert len(encoder.check(days(WINDOW))) == WINDOW
-    with pytest.raises(DataError, match="10 days; expected the 11 most recent days or more, the oldest first"):
+    with pytest.raises(
+        DataError, match="10 days; expected the 11 most recent days or more, the oldest first"
+    ):
         encoder.check(days(WINDOW - 1))
     with pytest.raises(DataError, match="0 days; expected the 11 most recent"):
         encoder.check(days().head(0))
 
 
 def test_other_columns_are_refused(encoder: series.Encoder) -> None:
-    with pytest.raises(DataError, match="missing column Volume; surplus column volume; expected Date, Open"):
+    with pytest.raises(
+        DataError, match="missing column Volume; surplus column volume; expected Date, Open"
+    ):
         encoder.check(days().rename(columns={"Volume": "volume"}))
 
 
@@ -367,35 +431,53 @@ def test_a_price_may_lie_a_rounding_beyond_its_bounds_and_no_more(
     close = round((days()["High"][row] + beyond) * COLUMNS.unadjusted.factor, 2)
     asked = changed(days(), row, Close=close)
     if not refused:
-        assert encoder.check(asked)["Close"][row] == pytest.approx(days()["High"][row] + beyond, abs=0.006)
+        assert encoder.check(asked)["Close"][row] == pytest.approx(
+            days()["High"][row] + beyond, abs=0.006
+        )
     else:
         with pytest.raises(DataError, match=r"row 12 has [0-9.]+ in `Close`, above its `High`"):
             encoder.check(asked)
 
 
-def test_a_row_of_a_weekend_is_warned_about_where_training_had_none(encoder: series.Encoder) -> None:
-    friday = int(np.flatnonzero(pd.to_datetime(days()["Date"], format="%m/%d/%Y").dt.day_of_week == 4)[3])
+def test_a_row_of_a_weekend_is_warned_about_where_training_had_none(
+    encoder: series.Encoder,
+) -> None:
+    friday = int(
+        np.flatnonzero(pd.to_datetime(days()["Date"], format="%m/%d/%Y").dt.day_of_week == 4)[3]
+    )
     assert encoder.weekdays == [0, 1, 2, 3, 4]
     day = pd.Timestamp(days()["Date"][friday]) + pd.Timedelta(days=1)
     asked = changed(days(), friday, Date=f"{day:%m/%d/%Y}")
-    with pytest.warns(UserWarning, match=f"1 rows of a weekday that training did not meet, such as {day:%Y-%m-%d}"):
+    with pytest.warns(
+        UserWarning, match=f"1 rows of a weekday that training did not meet, such as {day:%Y-%m-%d}"
+    ):
         checked = encoder.check(asked)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         series.Encoder.fit(checked, COLUMNS).check(asked)
 
 
-def test_text_numbers_and_days_mean_the_same_however_they_are_written(encoder: series.Encoder) -> None:
+def test_text_numbers_and_days_mean_the_same_however_they_are_written(
+    encoder: series.Encoder,
+) -> None:
     frame, rows = days(), encoder.check(days())
     text = frame.assign(**{name: [f"{x:,}" for x in frame[name]] for name in COLUMNS.numbers})
     pd.testing.assert_frame_equal(encoder.check(text), rows)
     stamps = pd.to_datetime(rows["Date"])
-    for dates in (rows["Date"], stamps, stamps.astype(object), stamps.dt.date, stamps + pd.Timedelta(hours=16)):
+    for dates in (
+        rows["Date"],
+        stamps,
+        stamps.astype(object),
+        stamps.dt.date,
+        stamps + pd.Timedelta(hours=16),
+    ):
         pd.testing.assert_frame_equal(encoder.check(frame.assign(Date=dates)), rows)
     pd.testing.assert_frame_equal(encoder.check(encoder.question(text)), rows)
 
 
-def test_questions_are_read_from_csv_json_and_parquet(encoder: series.Encoder, tmp_path: Path) -> None:
+def test_questions_are_read_from_csv_json_and_parquet(
+    encoder: series.Encoder, tmp_path: Path
+) -> None:
     rows = encoder.check(days())
     days().to_csv(tmp_path / "q.csv", index=False)
     days().to_json(tmp_path / "q.json", orient="records")
@@ -413,13 +495,17 @@ def test_a_name_that_is_no_price_is_refused(place: str) -> None:
 def test_a_series_of_one_price_and_nothing_else_will_do() -> None:
     """A target that is its own base: the increment over the last value."""
     alone = {"target": "Open", "base": "Open", "prices": ["Open"], "high": None, "low": None}
-    columns = series.Columns(**STOCK["columns"] | alone | {"volume": None, "unadjusted": None, "window": WINDOW})
+    columns = series.Columns(
+        **STOCK["columns"] | alone | {"volume": None, "unadjusted": None, "window": WINDOW}
+    )
     rows = series.repair(days()[["Date", "Open"]], columns)
     encoder = series.Encoder.fit(rows, columns)
     batch = encoder.encode(encoder.check(days()[["Date", "Open"]]))
     assert batch.window.shape[2] == encoder.sizes["features"] == 1
     assert len(encoder.encode(encoder.check(encoder.example())).base) == 2
-    assert batch.target[0].item() == pytest.approx(np.log(rows["Open"][WINDOW] / rows["Open"][WINDOW - 1]), abs=1e-6)
+    assert batch.target[0].item() == pytest.approx(
+        np.log(rows["Open"][WINDOW] / rows["Open"][WINDOW - 1]), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -430,15 +516,23 @@ def test_a_series_of_one_price_and_nothing_else_will_do() -> None:
             "`first` is 2012-01-02; expected it between the first of `eras` .2012-01-03. and",
         ),
         ({"first": "2016-12-31"}, "`first` is 2016-12-31; .* first of `files` .2016-12-30."),
-        ({"files": STOCK["twin"]["files"][::-1]}, "`files` lie at 2017-01-31, 2016-12-30; expected the oldest first"),
+        (
+            {"files": STOCK["twin"]["files"][::-1]},
+            "`files` lie at 2017-01-31, 2016-12-30; expected the oldest first",
+        ),
         (
             {"eras": STOCK["twin"]["eras"][::-1]},
             "`eras` lie at 2014-04-03, .*; expected the oldest first, each day once",
         ),
-        ({"files": STOCK["twin"]["files"][:1] * 2}, "`files` lie at 2016-12-30, 2016-12-30; expected"),
+        (
+            {"files": STOCK["twin"]["files"][:1] * 2},
+            "`files` lie at 2016-12-30, 2016-12-30; expected",
+        ),
     ],
 )
-def test_a_twin_whose_days_do_not_follow_each_other_is_refused(change: dict[str, Any], said: str) -> None:
+def test_a_twin_whose_days_do_not_follow_each_other_is_refused(
+    change: dict[str, Any], said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         check(series.Twin, STOCK["twin"] | change, "twin")
 
@@ -466,7 +560,8 @@ def quirks(folder: Path) -> dict[str, Any]:
     ratio = raw["Close"] / raw["Open"]
     return {
         "rows": [
-            len(series.read_rows(folder / f"Google_Stock_Price_{name}.csv", columns)) for name in ("Train", "Test")
+            len(series.read_rows(folder / f"Google_Stock_Price_{name}.csv", columns))
+            for name in ("Train", "Test")
         ],
         "own": {name: len(data.scored(part)) for name, part in parts.items()},
         "days": raw["Date"].tolist(),
@@ -480,7 +575,11 @@ def quirks(folder: Path) -> dict[str, Any]:
         "volume below 100,000": int((raw["Volume"] < 100_000).sum()),
         "line ends": [path.read_bytes().count(b"\r\n") for path in sorted(folder.glob("*.csv"))],
         "last byte": {path.read_bytes()[-1:] for path in folder.glob("*.csv")},
-        "quoted": all('"' in line for path in folder.glob("*.csv") for line in path.read_text().splitlines()[1:]),
+        "quoted": all(
+            '"' in line
+            for path in folder.glob("*.csv")
+            for line in path.read_text().splitlines()[1:]
+        ),
     }
 
 
@@ -517,11 +616,15 @@ def test_the_close_in_thousands_is_quoted_in_the_twin(twin: Path) -> None:
 
 
 @pytest.mark.skipif(MIRROR is None, reason="needs the real files under SEXTANT_MIRROR")
-def test_the_real_files_have_their_quirks_and_the_twin_their_days(twin: Path, tmp_path: Path) -> None:
+def test_the_real_files_have_their_quirks_and_the_twin_their_days(
+    twin: Path, tmp_path: Path
+) -> None:
     for entry in STOCK["sources"]["mirror"]:
         (tmp_path / entry["file"]).symlink_to(Path(str(MIRROR)) / entry["path"])
     found = quirks(tmp_path)
     assert {name: found[name] for name in QUIRKS} == QUIRKS
     assert found["days"] == quirks(twin)["days"]
     lines = (tmp_path / "Google_Stock_Price_Train.csv").read_text().splitlines()
-    assert sum(line.count('"') == 4 for line in lines) == 109  # Close in thousands, quoted as the volume is
+    assert (
+        sum(line.count('"') == 4 for line in lines) == 109
+    )  # Close in thousands, quoted as the volume is

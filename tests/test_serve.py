@@ -34,7 +34,9 @@ def service(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     env = chain.env | {"PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
     words = [sys.executable, "-m", "sextant.serve", f"model={MODEL}", f"port={port}"]
     with log.open("w") as stream:
-        server = subprocess.Popen(words, cwd=chain.path, env=env, stdout=stream, stderr=stream, start_new_session=True)
+        server = subprocess.Popen(
+            words, cwd=chain.path, env=env, stdout=stream, stderr=stream, start_new_session=True
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: pinged(address) or server.poll() is not None, log)
@@ -70,8 +72,12 @@ def features(asked: pd.DataFrame) -> pd.DataFrame:
     return asked[sextant.load(MODEL).encoder.columns.features]
 
 
-def invoked(service: tuple[str, Path], body: str, kind: str = "application/json") -> requests.Response:
-    return requests.post(f"{service[0]}/invocations", data=body, headers={"Content-Type": kind}, timeout=60)
+def invoked(
+    service: tuple[str, Path], body: str, kind: str = "application/json"
+) -> requests.Response:
+    return requests.post(
+        f"{service[0]}/invocations", data=body, headers={"Content-Type": kind}, timeout=60
+    )
 
 
 def split(rows: pd.DataFrame) -> str:
@@ -94,11 +100,16 @@ def test_the_service_gives_the_answers_of_predict(
 
 
 @pytest.mark.slow
-def test_the_service_refuses_what_it_cannot_answer(service: tuple[str, Path], features: pd.DataFrame) -> None:
+def test_the_service_refuses_what_it_cannot_answer(
+    service: tuple[str, Path], features: pd.DataFrame
+) -> None:
     for damaged, why in (
         (features.drop(columns="Age"), "Model is missing inputs ['Age']"),
         (features.assign(Age="many"), "could not convert string to float: 'many'"),
-        (features.assign(Age=None), "DataError: row 1 has no `Age`; expected a number; correct the row"),
+        (
+            features.assign(Age=None),
+            "DataError: row 1 has no `Age`; expected a number; correct the row",
+        ),
     ):
         answer = invoked(service, split(damaged))
         assert answer.status_code == 400 and why in answer.text
@@ -112,7 +123,9 @@ def test_the_service_warns_of_a_surplus_column(
     answer = invoked(service, split(features.assign(Income=1)))
     assert answer.status_code == 200
     expected = sextant.load(MODEL).predict(asked)
-    pd.testing.assert_frame_equal(pd.DataFrame(answer.json()["predictions"]), expected, check_exact=True)
+    pd.testing.assert_frame_equal(
+        pd.DataFrame(answer.json()["predictions"]), expected, check_exact=True
+    )
     assert "Income" in service[1].read_text()
 
 
@@ -123,9 +136,13 @@ def test_a_service_of_nothing_is_answered_with_the_usage(words: list[str]) -> No
 
 
 @pytest.mark.slow
-def test_a_model_without_a_champion_is_not_served(chain: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_a_champion_is_not_served(
+    chain: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(chain.path)
-    with pytest.raises(SextantError, match=f"`digits` has no champion in .*; champions there: .*{MODEL}"):
+    with pytest.raises(
+        SextantError, match=f"`digits` has no champion in .*; champions there: .*{MODEL}"
+    ):
         serve.main(["model=digits"])
 
 

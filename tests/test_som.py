@@ -22,10 +22,16 @@ def batch(rows: int = ROWS, seed: int = 3, cardinalities: list[int] = CARDINALIT
     draw = torch.Generator().manual_seed(seed)
     codes = [torch.randint(0, n + 1, (rows, 1), generator=draw) for n in cardinalities]
     numeric = torch.randn(rows, NUMERIC, generator=draw)
-    return Batch(numeric, torch.cat([*codes, torch.empty(rows, 0, dtype=torch.int64)], 1), torch.zeros(rows).long())
+    return Batch(
+        numeric,
+        torch.cat([*codes, torch.empty(rows, 0, dtype=torch.int64)], 1),
+        torch.zeros(rows).long(),
+    )
 
 
-def som(train: Batch | None = None, seed: int = 5, cardinalities: list[int] = CARDINALITIES, **net) -> SOM:
+def som(
+    train: Batch | None = None, seed: int = 5, cardinalities: list[int] = CARDINALITIES, **net
+) -> SOM:
     """A map in double precision, initialised on `train`."""
     torch.manual_seed(seed)
     found = SOM(NUMERIC, cardinalities, **(NET | net))
@@ -56,7 +62,9 @@ def test_loss_and_gradient_are_those_of_the_plain_loss_by_autograd(neighborhood,
     (expected,) = torch.autograd.grad(plain, net.codebook)
     (found,) = torch.autograd.grad(3 * ours, net.codebook)
     torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
-    held = (neighborhood == "mexican_hat") & ((net.codebook <= 0) | (net.codebook >= 1))  # see the test of edges
+    held = (neighborhood == "mexican_hat") & (
+        (net.codebook <= 0) | (net.codebook >= 1)
+    )  # see the test of edges
     torch.testing.assert_close(found[~held], 3 * expected[~held], rtol=1e-11, atol=1e-13)
 
 
@@ -88,7 +96,9 @@ def test_online_one_row_at_a_time_is_kohonens_classic_rule(neighborhood):
     h = NEIGHBORHOODS[neighborhood](net.between[best].double() / 2.0)[:, None]
     inside = (before > 0) & (before < 1)
     expected = before + 0.1 * h * (x - before)
-    torch.testing.assert_close(net.codebook.detach()[inside], expected[inside], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        net.codebook.detach()[inside], expected[inside], rtol=1e-12, atol=1e-13
+    )
 
 
 def test_what_pushes_away_ends_at_the_edge_of_the_rows_and_never_grows_without_end():
@@ -112,7 +122,10 @@ def test_mexican_hat_is_refused_by_name_in_batch():
     ("net", "says"),
     [
         ({"rows": 1, "cols": 1}, "`rows` times `cols` is 1; expected two units or more"),
-        ({"grid": "hexagonal", "toroidal": True}, "hexagonal grid has 3 `rows`; expected an even number"),
+        (
+            {"grid": "hexagonal", "toroidal": True},
+            "hexagonal grid has 3 `rows`; expected an even number",
+        ),
         ({"sigma": 0.4}, "`sigma_end` 0.5 is above `sigma` 0.4"),
     ],
 )
@@ -176,7 +189,10 @@ def test_training_rows_fill_0_to_1_and_levels_are_as_far_apart_as_the_ends_of_a_
     rows = batch()
     x = som(rows).features(rows)
     assert x.shape == (ROWS, NUMERIC + sum(CARDINALITIES))
-    assert torch.equal(x[:, :NUMERIC].amin(0), torch.zeros(NUMERIC)) and (x[:, :NUMERIC].amax(0) - 1).abs().max() < 1e-6
+    assert (
+        torch.equal(x[:, :NUMERIC].amin(0), torch.zeros(NUMERIC))
+        and (x[:, :NUMERIC].amax(0) - 1).abs().max() < 1e-6
+    )
     levels = x[:, NUMERIC : NUMERIC + 2]
     assert torch.pdist(levels[rows.categories[:, 0] > 0].unique(dim=0)).item() == pytest.approx(1)
     assert (levels[rows.categories[:, 0] == 0] == 0).all()  # an unseen level is none of them
@@ -194,7 +210,9 @@ def test_the_first_plane_lies_along_the_two_main_axes_the_first_along_the_longer
     grid = plane(x, 3, 5).view(3, 5, 3)
     across, down = grid[1, 4] - grid[1, 0], grid[2, 2] - grid[0, 2]
     assert across.abs().argmax() == 1 and down.abs().argmax() == 2 and abs(across @ down) < 1e-9
-    assert across.norm() == pytest.approx(2 * 1.5 * 5, rel=0.05) and down.norm() == pytest.approx(2 * 1.5 * 2, rel=0.05)
+    assert across.norm() == pytest.approx(2 * 1.5 * 5, rel=0.05) and down.norm() == pytest.approx(
+        2 * 1.5 * 2, rel=0.05
+    )
     torch.testing.assert_close(grid.mean((0, 1)), x.mean(0))
     turned = plane(x, 5, 3).view(5, 3, 3)
     assert (turned[4, 1] - turned[0, 1]).abs().argmax() == 1
@@ -244,7 +262,9 @@ def by_hand(codebook: list[float], **net) -> SOM:
 
 def line(numbers: list[float]) -> Batch:
     n = len(numbers)
-    return Batch(torch.tensor(numbers)[:, None].double(), torch.empty(n, 0).long(), torch.zeros(n).long())
+    return Batch(
+        torch.tensor(numbers)[:, None].double(), torch.empty(n, 0).long(), torch.zeros(n).long()
+    )
 
 
 def test_the_topographic_error_of_a_line_folded_on_itself_is_that_of_paper():
@@ -255,11 +275,17 @@ def test_the_topographic_error_of_a_line_folded_on_itself_is_that_of_paper():
                                           second     4     3     1     3     3
                                           apart      4     2     2     1     1      so 3 of 5 are errors
     """
-    found = by_hand([0.0, 0.4, 0.8, 0.5, 0.1], rows=1, cols=5).predict(line([0.02, 0.42, 0.48, 0.70, 0.79]))
-    assert found["unit"][:, 1].tolist() == [0, 1, 3, 2, 2] and found["second_unit"][:, 1].tolist() == [4, 3, 1, 3, 3]
+    found = by_hand([0.0, 0.4, 0.8, 0.5, 0.1], rows=1, cols=5).predict(
+        line([0.02, 0.42, 0.48, 0.70, 0.79])
+    )
+    assert found["unit"][:, 1].tolist() == [0, 1, 3, 2, 2] and found["second_unit"][
+        :, 1
+    ].tolist() == [4, 3, 1, 3, 3]
     assert found["adjacent"].tolist() == [False, False, False, True, True]
     assert 1 - found["adjacent"].double().mean() == pytest.approx(3 / 5)
-    straight = by_hand([0.0, 0.2, 0.4, 0.6, 0.8], rows=1, cols=5).predict(line([0.02, 0.42, 0.48, 0.70, 0.79]))
+    straight = by_hand([0.0, 0.2, 0.4, 0.6, 0.8], rows=1, cols=5).predict(
+        line([0.02, 0.42, 0.48, 0.70, 0.79])
+    )
     assert straight["adjacent"].all()
 
 
@@ -284,7 +310,9 @@ def test_which_second_unit_is_an_error_on_each_grid(second, rectangular, hexagon
         ({"toroidal": True}, toroidal),
     ):
         found = by_hand(codebook, rows=4, cols=5, **how).predict(line([0.5]))
-        assert found["unit"].tolist() == [[1, 0]] and found["second_unit"].tolist() == [list(second)]
+        assert found["unit"].tolist() == [[1, 0]] and found["second_unit"].tolist() == [
+            list(second)
+        ]
         assert found["adjacent"].tolist() == [expected], how
 
 
@@ -293,7 +321,11 @@ def test_a_diagonal_away_from_the_shift_is_an_error_on_a_hexagonal_grid_alone():
     codebook = [1.0] * 20
     codebook[6], codebook[0] = 0.5, 0.6
     assert by_hand(codebook, rows=4, cols=5).predict(line([0.5]))["adjacent"].item()
-    assert not by_hand(codebook, rows=4, cols=5, grid="hexagonal").predict(line([0.5]))["adjacent"].item()
+    assert (
+        not by_hand(codebook, rows=4, cols=5, grid="hexagonal")
+        .predict(line([0.5]))["adjacent"]
+        .item()
+    )
 
 
 def test_batched_answers_equal_one_by_one_and_the_same_seed_gives_the_same_map():
@@ -364,22 +396,31 @@ def trained_online(net: SOM, rows: Batch, lr: float, epochs: int = 10) -> SOM:
 @pytest.mark.parametrize("toroidal", [False, True])
 def test_training_brings_the_map_to_the_rows_on_every_grid(grid, toroidal, neighborhood, update):
     rows, hat = batch(211), neighborhood == "mexican_hat"
-    wide = {"sigma": 3.0, "sigma_end": 2.0} if toroidal else {"sigma": 7.0, "sigma_end": 3.5}  # as SOM says
+    wide = (
+        {"sigma": 3.0, "sigma_end": 2.0} if toroidal else {"sigma": 7.0, "sigma_end": 3.5}
+    )  # as SOM says
     how = {"grid": grid, "toroidal": toroidal, "neighborhood": neighborhood, "update": update}
     net = som(rows, rows=6, cols=7, **how, **(wide if hat else {}))
     before = net.predict(rows)["distance"].mean()
-    found = (trained_online(net, rows, 0.02 if hat else 0.1) if update == "online" else trained(net, rows)).predict(
-        rows
-    )
+    found = (
+        trained_online(net, rows, 0.02 if hat else 0.1)
+        if update == "online"
+        else trained(net, rows)
+    ).predict(rows)
     assert found["distance"].mean() < (0.97 if hat else 0.85) * before
-    if neighborhood in ("gaussian", "mexican_hat"):  # the others end at a unit alone, with no neighbour to hold
+    if neighborhood in (
+        "gaussian",
+        "mexican_hat",
+    ):  # the others end at a unit alone, with no neighbour to hold
         assert found["adjacent"].double().mean() > 0.9
 
 
 def test_a_mexican_hat_that_shrinks_to_half_a_unit_is_no_map():
     """Why its sigma stays wide: it pushes the units next door away."""
     rows = batch(211)
-    net = som(rows, rows=6, cols=7, neighborhood="mexican_hat", update="online", sigma=7.0, sigma_end=0.5)
+    net = som(
+        rows, rows=6, cols=7, neighborhood="mexican_hat", update="online", sigma=7.0, sigma_end=0.5
+    )
     found = trained_online(net, rows, 0.1).predict(rows)
     assert found["adjacent"].double().mean() < 0.7
 
@@ -390,7 +431,8 @@ def test_online_is_refused_with_a_step_for_many_rows_or_one_that_forgets_all():
     SOM.check(NET, {"lr": 1.0}, {"batch_size": 1000})
     for lr, rows in ((0.1, 2), (1.0, 1)):
         with pytest.raises(
-            UsageError, match=f"takes a step for each row, with .*batch_size` {rows} and .*lr` {lr:g}; set"
+            UsageError,
+            match=f"takes a step for each row, with .*batch_size` {rows} and .*lr` {lr:g}; set",
         ):
             SOM.check(online, {"lr": lr}, {"batch_size": rows})
 
@@ -398,7 +440,11 @@ def test_online_is_refused_with_a_step_for_many_rows_or_one_that_forgets_all():
 def test_a_map_of_a_square_unfolds_without_a_twist():
     """Rows spread evenly over a square: a square map lies flat on them, so that no second unit is far off."""
     draw = torch.Generator().manual_seed(2)
-    rows = Batch(torch.rand(997, 2, generator=draw) * 4 - 2, torch.empty(997, 0).long(), torch.zeros(997).long())
+    rows = Batch(
+        torch.rand(997, 2, generator=draw) * 4 - 2,
+        torch.empty(997, 0).long(),
+        torch.zeros(997).long(),
+    )
     torch.manual_seed(1)
     net = SOM(2, [], **(NET | {"rows": 8, "cols": 8, "sigma": 4.0, "init": "sample"}))
     net.initialise(rows)

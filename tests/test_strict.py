@@ -108,13 +108,17 @@ def test_no_other_key_passes(key):
 
 def test_a_misspelt_key_names_the_near_miss_and_a_strange_one_what_there_is():
     assert refusal({**WELL, "sigmas": 1}).endswith("unknown key `sigmas`; did you mean `sigma`?")
-    assert refusal({**WELL, "puppies": 1}).endswith("known here: rows, sigma, shape, sizes, verbose")
+    assert refusal({**WELL, "puppies": 1}).endswith(
+        "known here: rows, sigma, shape, sizes, verbose"
+    )
     assert advice("puppies", []) == "known here: none"
 
 
 def test_the_near_miss_is_found_through_mappings_lists_and_unions():
     block = {"columns": {"Age": {"factors": [{"center": 1.0}, {"centre": 2.0}]}}, "total": 1.0}
-    assert "unknown key `columns.Age.factors.1.Hump.centre`; did you mean `center`?" in refusal(block, Draws)
+    assert "unknown key `columns.Age.factors.1.Hump.centre`; did you mean `center`?" in refusal(
+        block, Draws
+    )
     block = {"columns": {"Age": {"factor": []}}, "total": 1.0}
     assert "unknown key `columns.Age.factor`; did you mean `factors`?" in refusal(block, Draws)
 
@@ -127,11 +131,16 @@ def test_a_rule_of_the_whole_block_speaks_for_itself():
 
 @pytest.mark.parametrize("block", [None, [], ["rows"], "rows", 7])
 def test_what_is_no_block_at_all(block):
-    assert refusal(block) == f"conf/x.yaml net is {block!r}; expected keys with values: {', '.join(BLOCK.model_fields)}"
+    assert (
+        refusal(block)
+        == f"conf/x.yaml net is {block!r}; expected keys with values: {', '.join(BLOCK.model_fields)}"
+    )
 
 
 def test_many_faults_are_three_at_most():
-    assert refusal(dict.fromkeys("abcdefg", 1)).count(";") == 5  # three faults, each with its advice, two joints
+    assert (
+        refusal(dict.fromkeys("abcdefg", 1)).count(";") == 5
+    )  # three faults, each with its advice, two joints
 
 
 def test_nothing_is_changed_afterwards():

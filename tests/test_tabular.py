@@ -24,10 +24,15 @@ from sextant.strict import check
 
 ROOT = Path(__file__).parents[1]
 MIRROR = os.environ.get("SEXTANT_MIRROR")  # read before the tests' environment is cleared of it
-CONFS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf/dataset").glob("*.yaml"))}
+CONFS = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in sorted((ROOT / "conf/dataset").glob("*.yaml"))
+}
 TABLES = {name: conf for name, conf in CONFS.items() if conf["kind"] == "tabular"}
 LINES = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
-TASKS = {name: yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text())["task"] for name in LINES}
+TASKS = {
+    name: yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text())["task"] for name in LINES
+}
 CLASSIFIED = {line["dataset"] for name, line in LINES.items() if TASKS[name] == "classification"}
 TWINS = [name for name, conf in TABLES.items() if conf["twin"] is not None]
 
@@ -72,7 +77,9 @@ def written(frame: pd.DataFrame, folder: Path, **how: Any) -> Path:
     return folder
 
 
-def part_of(rows: pd.DataFrame, columns: tabular.Columns = COLUMNS, split: config.Split = SPLIT) -> dict[Any, str]:
+def part_of(
+    rows: pd.DataFrame, columns: tabular.Columns = COLUMNS, split: config.Split = SPLIT
+) -> dict[Any, str]:
     """The part in which each row, known by `tag`, lies."""
     parts = tabular.split(rows, columns, split)
     return {tag: name for name, part in parts.items() for tag in part["tag"]}
@@ -81,18 +88,30 @@ def part_of(rows: pd.DataFrame, columns: tabular.Columns = COLUMNS, split: confi
 # --- the split --------------------------------------------------------------------------------------------------------
 
 cells = st.one_of(
-    st.none(), st.integers(-1000, 1000), st.floats(-1e6, 1e6), st.sampled_from(["a", "b c", "é", "", "1"])
+    st.none(),
+    st.integers(-1000, 1000),
+    st.floats(-1e6, 1e6),
+    st.sampled_from(["a", "b c", "é", "", "1"]),
 )
 rows_of_cells = st.lists(st.tuples(cells, cells), min_size=1, max_size=13)
 
 
 def frame(rows: list[tuple[Any, Any]]) -> pd.DataFrame:
     """Columns as pandas makes them: their type is a matter of all their cells together."""
-    return pd.DataFrame({name: pd.Series([row[i] for row in rows]) for i, name in enumerate(("a", "b"))})
+    return pd.DataFrame(
+        {name: pd.Series([row[i] for row in rows]) for i, name in enumerate(("a", "b"))}
+    )
 
 
 AB = tabular.Columns(
-    names=None, delimiter=",", unknown=None, key=None, target="b", ignored=[], numeric=[], categorical=["a"]
+    names=None,
+    delimiter=",",
+    unknown=None,
+    key=None,
+    target="b",
+    ignored=[],
+    numeric=[],
+    categorical=["a"],
 )
 
 
@@ -104,8 +123,12 @@ QUARTERS = by_hash(train=0.25, val=0.25, gate=0.25, test=0.25)
 def test_a_row_lies_where_it_lies_alone(rows):
     """So neither growing nor sorting a table moves a row, even where it changes the types of whole columns."""
     keyed = AB.model_copy(update={"key": "a"})
-    alone = [part_of(frame([row]).assign(tag=tag), keyed, QUARTERS)[tag] for tag, row in enumerate(rows)]
-    assert part_of(frame(rows).assign(tag=range(len(rows))), keyed, QUARTERS) == dict(enumerate(alone))
+    alone = [
+        part_of(frame([row]).assign(tag=tag), keyed, QUARTERS)[tag] for tag, row in enumerate(rows)
+    ]
+    assert part_of(frame(rows).assign(tag=range(len(rows))), keyed, QUARTERS) == dict(
+        enumerate(alone)
+    )
 
 
 @given(rows=rows_of_cells)
@@ -142,7 +165,11 @@ def test_a_key_decides_and_nothing_else_of_the_row():
 
 
 def test_without_a_key_equal_rows_lie_together():
-    rows = pd.concat([table()] * 3, ignore_index=True).drop(columns=["id", "note"]).assign(tag=[*range(211)] * 3)
+    rows = (
+        pd.concat([table()] * 3, ignore_index=True)
+        .drop(columns=["id", "note"])
+        .assign(tag=[*range(211)] * 3)
+    )
     parts = tabular.split(rows, KEYLESS, SPLIT)
     assert all(len(part) == 3 * part["tag"].nunique() for part in parts.values())
 
@@ -155,8 +182,12 @@ def test_the_salt_deals_anew():
 def test_a_larger_share_of_train_only_adds_to_train():
     rows = table(997).assign(tag=range(997))
     for cut in itertools.pairwise((0.1, 0.3, 0.5, 0.7)):
-        small, large = (part_of(rows, split=by_hash(train=c, val=0.9 - c, gate=0.05, test=0.05)) for c in cut)
-        assert {tag for tag, part in small.items() if part == "train"} < {t for t, p in large.items() if p == "train"}
+        small, large = (
+            part_of(rows, split=by_hash(train=c, val=0.9 - c, gate=0.05, test=0.05)) for c in cut
+        )
+        assert {tag for tag, part in small.items() if part == "train"} < {
+            t for t, p in large.items() if p == "train"
+        }
 
 
 def test_a_share_of_nothing_gets_nothing():
@@ -178,14 +209,22 @@ def test_the_parts_do_not_depend_on_the_machine():
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda parts: parts["val"].update(parts["train"].head(1)), r"key 1\d\d\d lies in train and in val; each key"),
-        (lambda parts: parts.update(gate=parts["gate"].iloc[:0]), r"part gate \(0 rows\) has no row of class cat, dog"),
+        (
+            lambda parts: parts["val"].update(parts["train"].head(1)),
+            r"key 1\d\d\d lies in train and in val; each key",
+        ),
+        (
+            lambda parts: parts.update(gate=parts["gate"].iloc[:0]),
+            r"part gate \(0 rows\) has no row of class cat, dog",
+        ),
         (
             lambda parts: parts.update(val=parts["val"][parts["val"]["class"] == "cat"]),
             r"part val \(\d+ rows\) has no row of class dog of `class`; bring more rows of it, or change `split`",
         ),
         (
-            lambda parts: parts.update({name: part.assign(**{"class": "cat"}) for name, part in parts.items()}),
+            lambda parts: parts.update(
+                {name: part.assign(**{"class": "cat"}) for name, part in parts.items()}
+            ),
             "`class` is cat in every row; expected two classes; bring rows",
         ),
     ],
@@ -200,7 +239,9 @@ def test_parts_that_cannot_be_learnt_from(damage, says):
 
 
 def test_a_part_comes_back_as_it_was_written(tmp_path):
-    rows = tabular.repair(table().assign(colour=lambda t: t["colour"].where(t["colour"] != "red")), COLUMNS)
+    rows = tabular.repair(
+        table().assign(colour=lambda t: t["colour"].where(t["colour"] != "red")), COLUMNS
+    )
     tabular.write(rows, tmp_path / "train")
     first = sha256(tmp_path / "train.parquet")
     again = tabular.load(tmp_path / "train")
@@ -239,10 +280,22 @@ def test_only_the_empty_cell_and_the_mark_are_missing(tmp_path):
     ("text", "says"),
     [
         ("", "table.csv is empty; expected a table with id, note, height"),
-        ("id;note;height\n1;;2\n", r"table.csv lacks column id, note, .*; found id;note;height; correct the file, or"),
-        ("id,note,height,weight,colour,shoes,klass\n", "lacks column class; found id, note, height, .*, klass;"),
-        ("id,note,height,weight,colour,shoes,class\n1,,2,3,4,5,6\n1,,2,3,4,5,6,7\n", "is no table with delimiter ','"),
-        ('id,note,height,weight,colour,shoes,class\n"1,,2,3,4,5,6\n', "is no table with delimiter ','"),
+        (
+            "id;note;height\n1;;2\n",
+            r"table.csv lacks column id, note, .*; found id;note;height; correct the file, or",
+        ),
+        (
+            "id,note,height,weight,colour,shoes,klass\n",
+            "lacks column class; found id, note, height, .*, klass;",
+        ),
+        (
+            "id,note,height,weight,colour,shoes,class\n1,,2,3,4,5,6\n1,,2,3,4,5,6,7\n",
+            "is no table with delimiter ','",
+        ),
+        (
+            'id,note,height,weight,colour,shoes,class\n"1,,2,3,4,5,6\n',
+            "is no table with delimiter ','",
+        ),
         ("id\xff,note\n", "is no table with delimiter ','.*utf-8"),
     ],
     ids=["empty", "delimiter", "renamed", "long row", "open quote", "encoding"],
@@ -256,7 +309,14 @@ def test_what_is_no_such_table(tmp_path, text, says):
 def test_rows_longer_than_the_names_are_refused_and_not_cut(tmp_path):
     (tmp_path / "table.csv").write_text("1,2,3\n4,5,6\n")
     columns = tabular.Columns(
-        names=["a", "b"], delimiter=",", unknown=None, key=None, target="b", ignored=[], numeric=["a"], categorical=[]
+        names=["a", "b"],
+        delimiter=",",
+        unknown=None,
+        key=None,
+        target="b",
+        ignored=[],
+        numeric=["a"],
+        categorical=[],
     )
     with pytest.raises(DataError, match="Length of header or names does not match length of data"):
         tabular.read(tmp_path, columns)
@@ -273,7 +333,10 @@ def test_letters_and_infinity_in_a_number(word):
     rows = table(13)
     rows["height"] = rows["height"].astype(object)
     rows.loc[4, "height"] = word
-    with pytest.raises(DataError, match=f"row 5 has '{word}' in `height`; expected a finite number; correct the row"):
+    with pytest.raises(
+        DataError,
+        match=f"row 5 has '{word}' in `height`; expected a finite number; correct the row",
+    ):
         tabular.repair(rows, COLUMNS)
 
 
@@ -295,7 +358,10 @@ def test_repair_leaves_columns_values_and_its_argument_as_they_are():
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"numeric": ["height", "class"]}, "`class` is named twice; a column is key, target, ignored, numeric or"),
+        (
+            {"numeric": ["height", "class"]},
+            "`class` is named twice; a column is key, target, ignored, numeric or",
+        ),
         ({"categorical": ["colour", "height"]}, "`height` is named twice"),
         ({"names": ["id"]}, "`note` is not among `names`; name the columns of the file there"),
         ({"delimiter": ", "}, "`delimiter` is ', '; string should have at most 1 character"),
@@ -313,7 +379,9 @@ def test_columns_that_cannot_be(columns, says):
 def gaps(rows: pd.DataFrame) -> pd.DataFrame:
     """Every fifth number and every third category is missing."""
     n = np.arange(len(rows))
-    return rows.assign(height=rows["height"].where(n % 5 != 0), colour=rows["colour"].where(n % 3 != 0))
+    return rows.assign(
+        height=rows["height"].where(n % 5 != 0), colour=rows["colour"].where(n % 3 != 0)
+    )
 
 
 @pytest.fixture(params=[False, True], ids=["full", "gaps"])
@@ -341,7 +409,9 @@ def test_train_is_standardised_and_every_level_has_a_code(rows):
     there = torch.tensor(rows[COLUMNS.numeric].notna().to_numpy())
     for i in range(2):
         x = batch.numeric[there[:, i], i]
-        assert x.mean().item() == pytest.approx(0, abs=1e-6) and x.std(correction=0).item() == pytest.approx(1)
+        assert x.mean().item() == pytest.approx(0, abs=1e-6) and x.std(
+            correction=0
+        ).item() == pytest.approx(1)
     for codes, size in zip(batch.categories.T, encoder.sizes["cardinalities"], strict=True):
         assert codes.unique().tolist() == list(range(1, size + 1))
     assert [encoder.classes[i] for i in batch.target] == rows["class"].tolist()
@@ -352,7 +422,8 @@ def test_a_baseline_reads_what_a_net_does(rows):
     encoder = tabular.Encoder.fit(rows, COLUMNS)
     flat, batch = encoder.flat(rows), encoder.encode(rows)
     codes = [
-        np.eye(n + 1)[code][:, 1:] for code, n in zip(batch.categories.T, encoder.sizes["cardinalities"], strict=True)
+        np.eye(n + 1)[code][:, 1:]
+        for code, n in zip(batch.categories.T, encoder.sizes["cardinalities"], strict=True)
     ]
     np.testing.assert_allclose(flat, np.hstack([batch.numeric.numpy(), *codes]), atol=1e-6)
     strange = rows.head(5).assign(colour="mauve")
@@ -383,7 +454,9 @@ def test_a_number_without_spread_is_zero():
 
 @pytest.mark.parametrize("name", COLUMNS.features)
 def test_a_column_without_any_value_teaches_nothing(name):
-    with pytest.raises(DataError, match=f"no training row has a value in `{name}`; take it out of `columns`"):
+    with pytest.raises(
+        DataError, match=f"no training row has a value in `{name}`; take it out of `columns`"
+    ):
         tabular.Encoder.fit(table().assign(**{name: None}), COLUMNS)
 
 
@@ -400,7 +473,9 @@ def test_rows_asked_with_may_lack_label_key_and_what_is_ignored():
     encoder = tabular.Encoder.fit(rows, COLUMNS)
     asked = encoder.check(rows[COLUMNS.features[::-1]])
     batch, whole = encoder.encode(asked), encoder.encode(rows)
-    assert torch.equal(batch.numeric, whole.numeric) and torch.equal(batch.categories, whole.categories)
+    assert torch.equal(batch.numeric, whole.numeric) and torch.equal(
+        batch.categories, whole.categories
+    )
     assert (batch.target == -1).all()
 
 
@@ -410,7 +485,11 @@ def test_an_unseen_category_has_code_zero_and_a_warning():
     asked = rows.head(3).assign(colour=["mauve", "red", "puce"])
     with pytest.warns(UserWarning, match="`colour` has mauve, puce, which training did not meet"):
         checked = encoder.check(asked)
-    assert (encoder.encode(checked).categories[:, 0] == tabular.UNSEEN).tolist() == [True, False, True]
+    assert (encoder.encode(checked).categories[:, 0] == tabular.UNSEEN).tolist() == [
+        True,
+        False,
+        True,
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         encoder.check(rows)
@@ -423,20 +502,35 @@ def test_an_unseen_category_has_code_zero_and_a_warning():
             lambda t: t.drop(columns=["height", "shoes"]),
             "missing column height, shoes; expected height, weight, colour",
         ),
-        (lambda t: t.rename(columns={"height": "hight"}), "missing column height; surplus column hight; expected"),
-        (lambda t: t.assign(extra=1), "surplus column extra; expected height, weight, colour, shoes; name the columns"),
+        (
+            lambda t: t.rename(columns={"height": "hight"}),
+            "missing column height; surplus column hight; expected",
+        ),
+        (
+            lambda t: t.assign(extra=1),
+            "surplus column extra; expected height, weight, colour, shoes; name the columns",
+        ),
         (lambda t: t.head(0), "no rows to answer; give at least one"),
-        (lambda t: t.assign(height=t["height"].where(t.index != 4)), "row 5 has no `height`; expected a number"),
+        (
+            lambda t: t.assign(height=t["height"].where(t.index != 4)),
+            "row 5 has no `height`; expected a number",
+        ),
         (
             lambda t: t.assign(height=t["height"].mask(t.index == 4, np.inf)),
             "row 5 has inf in `height`; expected a fin",
         ),
-        (lambda t: t.assign(height=t["height"].mask(t.index == 4, -np.inf)), "row 5 has -inf in `height`; expected"),
+        (
+            lambda t: t.assign(height=t["height"].mask(t.index == 4, -np.inf)),
+            "row 5 has -inf in `height`; expected",
+        ),
         (
             lambda t: t.assign(height=t["height"].astype(str) + "cm"),
             r"row 1 has '[\d.]+cm' in `height`; expected a fin",
         ),
-        (lambda t: t.assign(colour=t["colour"].where(t.index != 4)), "row 5 has no `colour`; expected one of blue, gr"),
+        (
+            lambda t: t.assign(colour=t["colour"].where(t.index != 4)),
+            "row 5 has no `colour`; expected one of blue, gr",
+        ),
     ],
     ids=["missing", "renamed", "surplus", "none", "NaN", "inf", "-inf", "letters", "no category"],
 )
@@ -460,7 +554,9 @@ def test_the_example_and_every_question_fit_the_schema(rows):
     assert names == COLUMNS.features
     kinds = {"double": "f", "long": "i", "string": "O"}
     for frame in (encoder.example(), encoder.question(rows)):
-        assert [frame[name].dtype.kind for name in names] == [kinds[kind] for _, kind, _ in encoder.schema()]
+        assert [frame[name].dtype.kind for name in names] == [
+            kinds[kind] for _, kind, _ in encoder.schema()
+        ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an unseen level would be one
         asked = encoder.check(encoder.question(rows))
@@ -481,7 +577,13 @@ def test_no_row_of_the_example_is_a_row_of_training():
     ("levels", "kind"),
     [
         *((["1", "2"], "long"), (["-1", "0"], "long"), (["1", None], "double"), (["a"], "string")),
-        *((["01", "2"], "string"), (["1.5"], "string"), (["²"], "string"), (["-"], "string"), ([""], "string")),
+        *(
+            (["01", "2"], "string"),
+            (["1.5"], "string"),
+            (["²"], "string"),
+            (["-"], "string"),
+            ([""], "string"),
+        ),
     ],
 )
 def test_the_type_in_which_a_category_is_asked(levels, kind):
@@ -529,7 +631,9 @@ def twin(request, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp(request.param)
     tabular.write_twin(conf, columns, folder)
     raw = tabular.read(folder, columns)
-    return SimpleNamespace(name=request.param, conf=conf, columns=columns, split=split, folder=folder, raw=raw)
+    return SimpleNamespace(
+        name=request.param, conf=conf, columns=columns, split=split, folder=folder, raw=raw
+    )
 
 
 def test_there_are_twins():
@@ -539,14 +643,19 @@ def test_there_are_twins():
 def test_a_twin_is_the_same_bytes_every_time_and_other_ones_by_another_seed(twin, tmp_path):
     tabular.write_twin(twin.conf, twin.columns, tmp_path / "again")
     assert sha256(tmp_path / "again" / twin.conf.file) == sha256(twin.folder / twin.conf.file)
-    tabular.write_twin(twin.conf.model_copy(update={"seed": -1 % 97}), twin.columns, tmp_path / "other")
+    tabular.write_twin(
+        twin.conf.model_copy(update={"seed": -1 % 97}), twin.columns, tmp_path / "other"
+    )
     assert sha256(tmp_path / "other" / twin.conf.file) != sha256(twin.folder / twin.conf.file)
 
 
 def test_a_twin_has_the_upstream_file_format(twin):
     text = (twin.folder / twin.conf.file).read_bytes().decode()
     ends = twin.conf.rows + (twin.columns.names is None) - (not twin.conf.last_line_end)
-    assert text.count("\r\n") == text.count("\n") == ends and text.endswith("\n") == twin.conf.last_line_end
+    assert (
+        text.count("\r\n") == text.count("\n") == ends
+        and text.endswith("\n") == twin.conf.last_line_end
+    )
     assert sorted(twin.raw.columns) == sorted(twin.columns.all)
     assert len(twin.raw) == twin.conf.rows
 
@@ -559,7 +668,10 @@ def test_a_twin_has_the_shares_of_its_conf(twin):
             found = twin.raw[name].astype(str).value_counts(normalize=True)
             weights = pd.Series(draw.levels) / sum(draw.levels.values())
             assert set(found.index) <= set(weights.index)
-            assert np.abs(found.reindex(weights.index, fill_value=0) - weights).max() < 2 / twin.conf.rows**0.5
+            assert (
+                np.abs(found.reindex(weights.index, fill_value=0) - weights).max()
+                < 2 / twin.conf.rows**0.5
+            )
         elif isinstance(draw, tabular.Normal | tabular.Uniform):
             inside = twin.raw[name].between(draw.low, draw.high) | (twin.raw[name] == 0)
             assert inside.all() or draw.digits == 0
@@ -583,47 +695,83 @@ def test_the_planted_signal_is_one_that_a_straight_line_cannot_follow(twin):
         pytest.skip("no model is asked for its labels")
     parts = tabular.split(tabular.repair(twin.raw, twin.columns), twin.columns, twin.split)
     encoder = tabular.Encoder.fit(parts["train"], twin.columns)
-    x = {name: np.hstack([t.numpy() for t in encoder.encode(part)[:2]]) for name, part in parts.items()}
+    x = {
+        name: np.hstack([t.numpy() for t in encoder.encode(part)[:2]])
+        for name, part in parts.items()
+    }
     y = {name: part[twin.columns.target].to_numpy() for name, part in parts.items()}
-    boosted = HistGradientBoostingClassifier(max_iter=50, random_state=0).fit(x["train"], y["train"])
+    boosted = HistGradientBoostingClassifier(max_iter=50, random_state=0).fit(
+        x["train"], y["train"]
+    )
     fit = baselines.of("classification")["logistic_regression"]
     linear = fit(parts["train"], twin.columns, encoder=encoder)(parts["test"])
-    margin = boosted.score(x["test"], y["test"]) - (linear["prediction"].to_numpy() == y["test"]).mean()
+    margin = (
+        boosted.score(x["test"], y["test"]) - (linear["prediction"].to_numpy() == y["test"]).mean()
+    )
     assert margin > 0.02
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"rows": 10**9}, "has too few values between low and high for 1,000,000,000 rows; widen them"),
         (
-            {"signal": [{"weight": 1.0, "factors": [{"column": "puppies", "zero": 0.0, "unit": 1.0}]}]},
+            {"rows": 10**9},
+            "has too few values between low and high for 1,000,000,000 rows; widen them",
+        ),
+        (
+            {
+                "signal": [
+                    {"weight": 1.0, "factors": [{"column": "puppies", "zero": 0.0, "unit": 1.0}]}
+                ]
+            },
             "asks for `puppies",
         ),
         ({"signal": [{"weight": 1.0, "factors": []}]}, "should have at least 1 item"),
         ({"draws": {"x": {"draw": "puppies"}}}, "does not match any of the expected tags"),
-        ({"draws": {"x": {"draw": "uniform", "low": 0.0, "hihg": 1.0, "digits": 0}}}, "unknown key .*hihg`; .*`high`"),
+        (
+            {"draws": {"x": {"draw": "uniform", "low": 0.0, "hihg": 1.0, "digits": 0}}},
+            "unknown key .*hihg`; .*`high`",
+        ),
         ({"rate": 1.0}, "`rate` is 1.0; input should be less than 1"),
         ({"labels": [0]}, "`labels` is .*; list should have at least 2 items"),
     ],
 )
 @pytest.mark.parametrize("name", TWINS)
 def test_a_twin_that_cannot_be_drawn(name, change, says):
-    if "rows" in change and not any(d["draw"] == "unique" for d in TABLES[name]["twin"]["draws"].values()):
+    if "rows" in change and not any(
+        d["draw"] == "unique" for d in TABLES[name]["twin"]["draws"].values()
+    ):
         pytest.skip("draws no unique column")
     with pytest.raises(UsageError, match=says):
         check(tabular.Twin, {**TABLES[name]["twin"], **change}, "twin")
 
 
 def test_zeros_ask_for_a_column_drawn_before():
-    normal = {"draw": "normal", "mean": 0.0, "sd": 1.0, "skew": 0.0, "low": -1.0, "high": 1.0, "digits": 2}
+    normal = {
+        "draw": "normal",
+        "mean": 0.0,
+        "sd": 1.0,
+        "skew": 0.0,
+        "low": -1.0,
+        "high": 1.0,
+        "digits": 2,
+    }
     draws = {
         "x": {**normal, "zeros": {"column": "y", "shares": {"a": 1.0}}},
         "y": {"draw": "choice", "levels": {"a": 1}},
     }
-    twin = {"file": "x.csv", "last_line_end": True, "rows": 7, "seed": 0, "draws": draws, "groups": None}
+    twin = {
+        "file": "x.csv",
+        "last_line_end": True,
+        "rows": 7,
+        "seed": 0,
+        "draws": draws,
+        "groups": None,
+    }
     twin |= {"rate": 0.5, "labels": [0, 1], "signal": []}
-    with pytest.raises(UsageError, match="the zeros of `x` ask for `y`; draw that column before it"):
+    with pytest.raises(
+        UsageError, match="the zeros of `x` ask for `y`; draw that column before it"
+    ):
         check(tabular.Twin, twin, "twin")
     turned = {**twin, "draws": dict(reversed(draws.items()))}
     assert check(tabular.Twin, turned, "twin").draws
@@ -640,7 +788,9 @@ def bank(request, tmp_path_factory) -> pd.DataFrame:
     if request.param == "real":
         if not MIRROR:
             pytest.skip("needs the real table under SEXTANT_MIRROR")
-        return tabular.read_rows(Path(MIRROR, TABLES[BANK]["sources"]["mirror"][0]["path"]), columns)
+        return tabular.read_rows(
+            Path(MIRROR, TABLES[BANK]["sources"]["mirror"][0]["path"]), columns
+        )
     folder = tmp_path_factory.mktemp("bank")
     tabular.write_twin(twin, columns, folder)
     return tabular.read(folder, columns)

@@ -86,7 +86,10 @@ def test_on_a_terminal_it_is_a_bar_that_goes_when_all_is_done(total, monkeypatch
             progress.step()
             progress.step()
     said = ""
-    with os.fdopen(there, "rb", buffering=0) as master, contextlib.suppress(OSError):  # which is how a terminal ends
+    with (
+        os.fdopen(there, "rb", buffering=0) as master,
+        contextlib.suppress(OSError),
+    ):  # which is how a terminal ends
         while block := master.read(4096):
             said += block.decode()
     assert ("decoding |" in said and "| 2 of 3 pictures, about 00:00 left" in said) or not total
@@ -99,7 +102,9 @@ def test_on_a_terminal_it_is_a_bar_that_goes_when_all_is_done(total, monkeypatch
 def test_a_span_is_near_the_seconds_that_it_says(seconds):
     numbers = [int(word) for word in terminal.span(seconds).split()[::2]]
     units = [{"s": 1, "min": 60, "h": 3600}[word] for word in terminal.span(seconds).split()[1::2]]
-    assert sum(map(int.__mul__, numbers, units)) == pytest.approx(seconds, abs=30 if seconds >= 59.5 else 0.5)
+    assert sum(map(int.__mul__, numbers, units)) == pytest.approx(
+        seconds, abs=30 if seconds >= 59.5 else 0.5
+    )
 
 
 def test_a_span_in_words():

@@ -23,7 +23,9 @@ from conftest import ROOT, Clone
 from sextant import config, errors, files, register, tracking
 from sextant.errors import SextantError
 
-pytestmark = pytest.mark.filterwarnings("ignore:Operation with range is deprecated")  # MLflow's own, on pandas 3
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Operation with range is deprecated"
+)  # MLflow's own, on pandas 3
 
 MODEL = "ann"
 NAME = tracking.registered_name(MODEL, "embedded")
@@ -31,7 +33,9 @@ NAME = tracking.registered_name(MODEL, "embedded")
 
 def test_the_names_of_real_and_twin_lineages() -> None:
     assert tracking.registered_name("ann", "embedded") == "sextant-ann-twin"
-    assert {tracking.registered_name("ann", source) for source in ("mirror", "canonical")} == {"sextant-ann"}
+    assert {tracking.registered_name("ann", source) for source in ("mirror", "canonical")} == {
+        "sextant-ann"
+    }
     assert tracking.lineages("ann") == ("sextant-ann", "sextant-ann-twin")
 
 
@@ -69,7 +73,10 @@ def edit(file: str, old: str, new: str) -> None:
 
 def test_what_is_not_the_commits_is_in_the_runs_name_and_in_the_command(committed: str) -> None:
     checkout = f"git checkout {committed[:12]} && "
-    assert tracking._made_by("som", committed, by_hand=False) == ([], f"{checkout}make train MODEL=som")
+    assert tracking._made_by("som", committed, by_hand=False) == (
+        [],
+        f"{checkout}make train MODEL=som",
+    )
     edit("params.yaml", "source: embedded", "source: mirror")
     edit("conf/model/som.yaml", "sigma: 5.0 ", "sigma: 3.0 ")
     edit("conf/model/ann.yaml", "hidden_sizes: [128, 128]", "hidden_sizes: [64]")
@@ -84,14 +91,22 @@ def test_what_is_not_the_commits_is_in_the_runs_name_and_in_the_command(committe
 def test_a_setting_that_came_or_went_is_a_change_that_was_not_committed(committed: str) -> None:
     edit("conf/model/som.yaml", "  rows: 10\n", "  rows: 11\n  depth: 2\n")
     settings, command = tracking._made_by("som", committed, by_hand=False)
-    assert settings == ["net.rows=11"] and command.endswith(" train@som  # and changes that were not committed")
+    assert settings == ["net.rows=11"] and command.endswith(
+        " train@som  # and changes that were not committed"
+    )
     Path("conf/model/map.yaml").write_text("task: mapping\n")
     settings, command = tracking._made_by("map", committed, by_hand=False)
-    assert settings == [] and command.endswith("&& make train MODEL=map  # and changes that were not committed")
+    assert settings == [] and command.endswith(
+        "&& make train MODEL=map  # and changes that were not committed"
+    )
 
 
-def test_a_training_by_hand_is_told_by_its_words(committed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "budget=smoke", "model=ann", "model.net.hidden_sizes=[8, 8]"])
+def test_a_training_by_hand_is_told_by_its_words(
+    committed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", "budget=smoke", "model=ann", "model.net.hidden_sizes=[8, 8]"]
+    )
     settings, command = tracking._made_by("ann", committed, by_hand=True)
     assert settings == ["budget=smoke", "net.hidden_sizes=[8, 8]"]
     words = "python -m sextant.train model=ann budget=smoke 'model.net.hidden_sizes=[8, 8]'"
@@ -124,7 +139,12 @@ def run(client: Any) -> Any:
 def test_tags_and_parameters_say_how_the_run_was_made(chain: Clone, run: Any) -> None:
     conf = config.model(MODEL)
     tags = run.data.tags
-    assert (tags["model"], tags["family"], tags["task"], tags["source"]) == (MODEL, "ann", conf.task, "embedded")
+    assert (tags["model"], tags["family"], tags["task"], tags["source"]) == (
+        MODEL,
+        "ann",
+        conf.task,
+        "embedded",
+    )
     assert tags["scratch"] == "false" and "experiment" not in tags
     trained_at = tags["mlflow.source.git.commit"]
     assert chain.run("git", "cat-file", "-t", trained_at).stdout == "commit\n"
@@ -135,7 +155,11 @@ def test_tags_and_parameters_say_how_the_run_was_made(chain: Clone, run: Any) ->
     assert tags["digest"] == files.folder_digest(Path("models") / MODEL)
     assert len(tags["pipeline"]) == 12
     params = run.data.params
-    assert (params["seed"], params["budget"], params["source"]) == (str(conf.seed), "smoke", "embedded")
+    assert (params["seed"], params["budget"], params["source"]) == (
+        str(conf.seed),
+        "smoke",
+        "embedded",
+    )
     for block in ("net", "optimizer", "schedule"):
         assert {f"{block}.{key}" for key in getattr(conf, block)} <= set(params)
     assert params["optimizer.lr"] == str(conf.optimizer["lr"])
@@ -146,9 +170,15 @@ def test_the_data_set_is_an_input(run: Any) -> None:
     (data,) = run.inputs.dataset_inputs
     profile = json.loads(Path("data/prepared/churn/profile.json").read_text())
     assert len(data.dataset.digest) == 36 and profile["digest"].startswith(data.dataset.digest)
-    assert (data.dataset.name, data.dataset.source_type) == ("churn", "local")  # a type whose `uri` the pages show
+    assert (data.dataset.name, data.dataset.source_type) == (
+        "churn",
+        "local",
+    )  # a type whose `uri` the pages show
     source = json.loads(data.dataset.source)
-    assert (source["source"], source["digest"]) == ("embedded", profile["digest"]) and "twin" in source["uri"]
+    assert (source["source"], source["digest"]) == (
+        "embedded",
+        profile["digest"],
+    ) and "twin" in source["uri"]
     assert json.loads(data.dataset.profile)["rows"] == profile["rows"]
 
 
@@ -156,7 +186,9 @@ def test_the_data_set_is_an_input(run: Any) -> None:
 def test_metrics_lie_on_one_axis_of_epochs_and_the_best_are_told(client: Any, run: Any) -> None:
     curves = pd.read_csv(f"reports/curves/{MODEL}.csv")
     for name in curves.columns.drop("epoch"):
-        points = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, name)}
+        points = {
+            metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, name)
+        }
         assert points == pytest.approx(dict(zip(curves["epoch"], curves[name], strict=True)))
     card = json.loads(Path(f"models/{MODEL}/model.json").read_text())
     metrics = json.loads(Path(f"reports/metrics/{MODEL}.json").read_text())
@@ -166,7 +198,9 @@ def test_metrics_lie_on_one_axis_of_epochs_and_the_best_are_told(client: Any, ru
     assert {key: found[f"test/{key}"] for key in metrics["test"]} == pytest.approx(metrics["test"])
     for baseline, scores in metrics["baselines"].items():
         assert {key: found[f"vs/{key}/{baseline}"] for key in scores} == pytest.approx(scores)
-    assert [found["test/interval_low"], found["test/interval_high"]] == pytest.approx(metrics["interval"])
+    assert [found["test/interval_low"], found["test/interval_high"]] == pytest.approx(
+        metrics["interval"]
+    )
     gain = [found[f"vs/gain{end}"] for end in ("", "_low", "_high")]
     assert gain == pytest.approx(metrics["better"])
     legend = client.get_experiment(run.info.experiment_id).tags[tracking.NOTE]
@@ -178,13 +212,24 @@ def test_configuration_curves_figures_and_tables_are_artifacts(client: Any, run:
     assert {"curves.csv", "config.yaml", "metrics.json", "figures", "tables"} <= {
         one.path for one in client.list_artifacts(run.info.run_id)
     }
-    whole = yaml.safe_load(Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text())
+    whole = yaml.safe_load(
+        Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text()
+    )
     assert whole == config.model(MODEL).model_dump()
-    logged = {one.path for kind in ("figures", "tables") for one in client.list_artifacts(run.info.run_id, kind)}
+    logged = {
+        one.path
+        for kind in ("figures", "tables")
+        for one in client.list_artifacts(run.info.run_id, kind)
+    }
     drawn = {f"figures/{path.name}" for path in Path(f"reports/figures/{MODEL}").iterdir()}
-    told = {f"tables/{name}.json" for name in json.loads(Path(f"reports/tables/{MODEL}.json").read_text())}
+    told = {
+        f"tables/{name}.json"
+        for name in json.loads(Path(f"reports/tables/{MODEL}.json").read_text())
+    }
     assert logged == drawn | told and drawn and told
-    shown = json.loads(run.data.tags["mlflow.loggedArtifacts"])  # which of the JSON files are tables
+    shown = json.loads(
+        run.data.tags["mlflow.loggedArtifacts"]
+    )  # which of the JSON files are tables
     assert {one["path"] for one in shown} == told
 
 
@@ -201,7 +246,11 @@ def test_no_pickle_is_packed(packed: Path) -> None:
     names = [path.relative_to(packed).as_posix() for path in packed.rglob("*") if path.is_file()]
     endings = {Path(name).suffix for name in names if name.startswith("data/")}
     assert endings == {".safetensors", ".json"}
-    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"))]
+    assert not [
+        name
+        for name in names
+        if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"))
+    ]
     flavor = yaml.safe_load((packed / "MLmodel").read_text())["flavors"]["python_function"]
     assert flavor["loader_module"] == "sextant.saved" and flavor["data"] == f"data/{MODEL}"
     assert "python_model" not in flavor and (packed / flavor["code"] / "sextant/saved.py").is_file()
@@ -225,7 +274,10 @@ def test_the_signature_names_the_columns_asked_and_answered(packed: Path) -> Non
     assert [one["name"] for one in asked] == columns.features
     assert {one["name"] for one in asked if one["type"] == "double"} == set(columns.numeric)
     assert all(one["required"] for one in asked)
-    assert [(one["name"], one["type"]) for one in answered] == [("prediction", "long"), ("probability", "double")]
+    assert [(one["name"], one["type"]) for one in answered] == [
+        ("prediction", "long"),
+        ("probability", "double"),
+    ]
 
 
 @pytest.mark.slow
@@ -250,20 +302,29 @@ def test_requirements_are_pinned_to_what_is_installed(packed: Path) -> None:
 @pytest.mark.slow
 def test_the_model_card_says_what_it_is_and_is_not(client: Any) -> None:
     version = client.get_model_version(NAME, "1")
-    card, metrics = version.description, json.loads(Path(f"reports/metrics/{MODEL}.json").read_text())
+    card, metrics = (
+        version.description,
+        json.loads(Path(f"reports/metrics/{MODEL}.json").read_text()),
+    )
     assert card.startswith("Gate: promoted. accuracy ")
     assert "its generated twin, so these numbers say nothing of real data" in card
     for name, scores in [("this model", metrics["test"]), *metrics["baselines"].items()]:
-        assert f"| {name} | {' | '.join(f'&emsp;{value:.4f}' for value in scores.values())} |" in card
+        assert (
+            f"| {name} | {' | '.join(f'&emsp;{value:.4f}' for value in scores.values())} |" in card
+        )
     assert "seed 42, budget smoke" in card and "the gate part is read by the gate alone" in card
     assert len(card) <= 5000  # the column of MLflow's database
     logged = client.get_logged_model(version.source.removeprefix("models:/"))
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": NAME, "version": "1"}]
     tags = version.tags
-    assert tags["digest"] == files.folder_digest(Path("models") / MODEL) and tags["dataset"] == "churn"
+    assert (
+        tags["digest"] == files.folder_digest(Path("models") / MODEL) and tags["dataset"] == "churn"
+    )
     decision = json.loads(tags["decision"])
     assert decision["decision"] == "promoted" and decision["gate_rows"] > 500
-    assert float(tags[f"gate.{decision['metric']}"]) == pytest.approx(decision["challenger"], abs=1e-6)
+    assert float(tags[f"gate.{decision['metric']}"]) == pytest.approx(
+        decision["challenger"], abs=1e-6
+    )
     assert "champion_since" in tags and "champion_until" not in tags
 
 
@@ -274,7 +335,9 @@ def test_the_model_card_says_what_it_is_and_is_not(client: Any) -> None:
 def another(client: Any, tmp_path: Path) -> tuple[config.ModelConf, dict[str, Any]]:
     """The conf of a model with an experiment of its own, so that its files come to the copied database's side."""
     profile = json.loads(Path("data/prepared/churn/profile.json").read_text())
-    return config.model(MODEL).model_copy(update={"name": tmp_path.name.replace("_", "")[:40]}), profile
+    return config.model(MODEL).model_copy(
+        update={"name": tmp_path.name.replace("_", "")[:40]}
+    ), profile
 
 
 @pytest.mark.slow
@@ -296,7 +359,9 @@ def test_a_resumed_training_goes_on_in_its_run_and_loses_no_epoch(
     assert second.run_id == first.run_id
     done = client.get_run(first.run_id)
     assert done.info.status == "FINISHED" and done.data.metrics["best/accuracy"] == 0.9
-    points = sorted((m.step, m.value) for m in client.get_metric_history(first.run_id, "train/loss"))
+    points = sorted(
+        (m.step, m.value) for m in client.get_metric_history(first.run_id, "train/loss")
+    )
     assert points == [(1, 0.5), (2, 0.25), (3, 0.125)]
     assert done.data.tags["scratch"] == "true"  # by hand: no DVC_STAGE
 
@@ -317,9 +382,19 @@ def test_first_touches_at_once_and_one_that_is_killed_leave_a_whole_database(
     tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    how: dict[str, Any] = {"cwd": tmp_path, "env": env, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    how: dict[str, Any] = {
+        "cwd": tmp_path,
+        "env": env,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     killed = process(sys.executable, "-c", TOUCH, **how)
-    wait(lambda: any(path.stat().st_size for path in tmp_path.glob(".mlflow.db.*.part")) or killed.poll() is not None)
+    wait(
+        lambda: (
+            any(path.stat().st_size for path in tmp_path.glob(".mlflow.db.*.part"))
+            or killed.poll() is not None
+        )
+    )
     killed.kill()
     killed.communicate()
     assert not (tmp_path / "mlflow.db").exists()
@@ -340,7 +415,9 @@ def wait(until: Callable[[], bool], patience: float = 60) -> None:
 
 
 @pytest.fixture
-def held(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+def held(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[sqlite3.Connection]:
     """The database of an empty checkout, which another program holds for itself alone."""
     shutil.copy(store, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
@@ -361,7 +438,8 @@ def test_a_database_that_is_held_is_waited_for_and_then_named(held: sqlite3.Conn
     ]
     for ask in questions:
         with pytest.raises(
-            SextantError, match=r"mlflow.db cannot be written to \(database is locked\); end the program"
+            SextantError,
+            match=r"mlflow.db cannot be written to \(database is locked\); end the program",
         ):
             ask()
     held.rollback()
@@ -370,7 +448,9 @@ def test_a_database_that_is_held_is_waited_for_and_then_named(held: sqlite3.Conn
 
 
 @pytest.mark.parametrize("content", [b"", b"id,metric\n1,0.5\n" * 200])
-def test_a_file_that_is_no_database_is_named(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_database_is_named(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mlflow.db").write_bytes(content)
     if not content:  # what sqlite makes before the first table
@@ -378,7 +458,8 @@ def test_a_file_that_is_no_database_is_named(content: bytes, tmp_path: Path, mon
         return
     for ask in (tracking.client, tracking.moved_from):
         with pytest.raises(
-            SextantError, match="mlflow.db is no database; move it away, then `make register` makes one"
+            SextantError,
+            match="mlflow.db is no database; move it away, then `make register` makes one",
         ):
             ask()
     assert Path("mlflow.db").read_bytes() == content
@@ -393,13 +474,17 @@ def test_a_database_of_a_newer_mlflow_is_left_alone(
         database.execute("UPDATE alembic_version SET version_num = 'of_tomorrow'")
     before = files.sha256(tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SextantError, match="written by another version than the installed 3.*`make setup`"):
+    with pytest.raises(
+        SextantError, match="written by another version than the installed 3.*`make setup`"
+    ):
         tracking.client()
     assert files.sha256(tmp_path / "mlflow.db") == before
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_named(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_there_is_named(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     with pytest.raises(SextantError) as met:
         tracking.client()
@@ -433,25 +518,36 @@ def test_a_server_that_has_no_answer_is_asked_three_times_at_first(
             tracking.client()
         server.shutdown()
     assert len(asked) == 3 and len(set(asked)) == 1
-    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ  # later questions keep MLflow's patience
+    assert (
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+    )  # later questions keep MLflow's patience
 
 
 @pytest.mark.parametrize("uri", ["postgresql://u:secret@host/db", "mlruns", "nonsense://x"])
-def test_a_store_that_cannot_be_spoken_to_is_named(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_spoken_to_is_named(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(SextantError, match="no answer from the MLflow store .*; start the server, or correct") as met:
+    with pytest.raises(
+        SextantError, match="no answer from the MLflow store .*; start the server, or correct"
+    ) as met:
         tracking.client()
     assert "secret" not in str(met.value) and "\n" not in str(met.value)
 
 
 @pytest.mark.slow
-def test_a_server_that_stumbles_does_not_pass_for_an_empty_one(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_stumbles_does_not_pass_for_an_empty_one(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow.exceptions import MlflowException
 
     def stumble(*_: Any, **__: Any) -> Any:
         raise MlflowException("503: try again")
 
-    assert tracking.versions(client, "sextant-nobody") == [] and tracking.champion(client, "sextant-nobody") is None
+    assert (
+        tracking.versions(client, "sextant-nobody") == []
+        and tracking.champion(client, "sextant-nobody") is None
+    )
     monkeypatch.setattr(client, "get_registered_model", stumble)
     for call in (tracking.versions, tracking.champion, tracking.reigns):
         with pytest.raises(MlflowException, match="503"):
@@ -466,4 +562,7 @@ def test_a_database_that_fails_under_way_is_one_line_without_the_statement() -> 
             f"(sqlite3.OperationalError) {why}\n[SQL: INSERT INTO metrics (key) VALUES (?)]\n(e3q8)"
         )
         line = errors.one_line(error)
-        assert line.startswith(f"the MLflow database refused ({why}); `make doctor` says") and "INSERT" not in line
+        assert (
+            line.startswith(f"the MLflow database refused ({why}); `make doctor` says")
+            and "INSERT" not in line
+        )

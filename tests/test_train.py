@@ -36,7 +36,9 @@ class Fall(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.w = nn.Parameter(torch.zeros(1))
-        self.seen: list[tuple[float, float, list[float]]] = []  # progress, a random number, the rows of each step
+        self.seen: list[
+            tuple[float, float, list[float]]
+        ] = []  # progress, a random number, the rows of each step
 
     def loss(self, batch: Batch) -> Tensor:
         if self.training:
@@ -47,19 +49,35 @@ class Fall(nn.Module):
         return {"w": self.w.expand(len(batch.x))}
 
 
-TASK = SimpleNamespace(METRICS={"w": "down"}, watch=lambda outputs, batch: {"w": outputs["w"][0].item()})
+TASK = SimpleNamespace(
+    METRICS={"w": "down"}, watch=lambda outputs, batch: {"w": outputs["w"][0].item()}
+)
 STEPS, EPOCHS = 5, 3  # 37 rows in batches of 7: two rows an epoch wait for another
 
 
 def schedule(**changes: Any) -> optimizers.Schedule:
-    plain = {"lr": "constant", "warmup": 0.0, "max_epochs": EPOCHS, "batch_size": 7, "monitor": "w", "patience": 3}
+    plain = {
+        "lr": "constant",
+        "warmup": 0.0,
+        "max_epochs": EPOCHS,
+        "batch_size": 7,
+        "monitor": "w",
+        "patience": 3,
+    }
     rest = {"clip": None, "ema": None, "threads": 1, "precision": "float32"}
     return optimizers.Schedule(**{**plain, **rest, **changes})
 
 
-def learner(net: Any = None, rate: float = 1.0, seed: int = 3, tick: Any = abs, **changes: Any) -> train.Learner:
-    rows, descent = Batch(torch.arange(37.0)), {"name": "sgd", "lr": rate, "momentum": 0.0, "weight_decay": 0.0}
-    return train.Learner(net or Fall(), rows, rows, TASK, descent, schedule(**changes), seed, lambda row: None, tick)
+def learner(
+    net: Any = None, rate: float = 1.0, seed: int = 3, tick: Any = abs, **changes: Any
+) -> train.Learner:
+    rows, descent = (
+        Batch(torch.arange(37.0)),
+        {"name": "sgd", "lr": rate, "momentum": 0.0, "weight_decay": 0.0},
+    )
+    return train.Learner(
+        net or Fall(), rows, rows, TASK, descent, schedule(**changes), seed, lambda row: None, tick
+    )
 
 
 def fitted(folder: Path, **changes: Any) -> train.Learner:
@@ -80,7 +98,9 @@ def chunks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_is_told_before_each_step(tmp_path):
     told = [progress for progress, _, _ in fitted(tmp_path).net.seen]
-    assert told == pytest.approx([(epoch + step / STEPS) / EPOCHS for epoch in range(EPOCHS) for step in range(STEPS)])
+    assert told == pytest.approx(
+        [(epoch + step / STEPS) / EPOCHS for epoch in range(EPOCHS) for step in range(STEPS)]
+    )
 
 
 @pytest.mark.parametrize(("lr", "warmup"), [("constant", 0.0), ("cosine", 0.0), ("cosine", 0.4)])
@@ -101,7 +121,9 @@ def test_what_a_net_draws_is_a_matter_of_seed_epoch_and_chunk(tmp_path):
     def draws(found: train.Learner) -> list[float]:
         return [drawn for _, drawn, _ in found.net.seen]
 
-    one, same, other = (draws(fitted(tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 5)))
+    one, same, other = (
+        draws(fitted(tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 5))
+    )
     assert one == same != other
     assert len(set(one)) == len(one)
     torch.manual_seed(train.derived_seed(3, 1, 2))  # the second epoch, its third chunk
@@ -115,7 +137,9 @@ def test_a_gradient_is_clipped_to_its_norm(tmp_path):
 def test_what_is_kept_is_the_running_mean_where_one_is_asked_for(tmp_path):
     mean = 0.0
     for step in range(1, STEPS * EPOCHS + 1):
-        decay = min(0.8, step / (step + 9))  # of the first weights next to nothing is left after a few steps
+        decay = min(
+            0.8, step / (step + 9)
+        )  # of the first weights next to nothing is left after a few steps
         mean = decay * mean + (1 - decay) * -step
     found = fitted(tmp_path, ema=0.8)
     assert found.history[-1]["val/w"] == pytest.approx(mean)
@@ -155,8 +179,14 @@ def test_the_history_has_one_row_an_epoch_counted_from_one(tmp_path):
     history = fitted(tmp_path).history
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert list(history[0]) == ["epoch", "train/loss", "val/loss", "val/w"]
-    assert [row["train/loss"] for row in history] == [-2, -7, -12]  # the mean of 0..4, of 5..9, of 10..14
-    assert [row["val/loss"] for row in history] == [row["val/w"] for row in history] == [-5, -10, -15]
+    assert [row["train/loss"] for row in history] == [
+        -2,
+        -7,
+        -12,
+    ]  # the mean of 0..4, of 5..9, of 10..14
+    assert (
+        [row["val/loss"] for row in history] == [row["val/w"] for row in history] == [-5, -10, -15]
+    )
 
 
 def test_validation_leaves_the_net_in_training(tmp_path):
@@ -218,13 +248,21 @@ def test_a_derived_seed_is_a_function_of_its_parts(parts):
 
 
 def test_derived_seeds_do_not_meet():
-    seeds = {train.derived_seed(seed, epoch, chunk) for seed in range(5) for epoch in range(23) for chunk in range(11)}
+    seeds = {
+        train.derived_seed(seed, epoch, chunk)
+        for seed in range(5)
+        for epoch in range(23)
+        for chunk in range(11)
+    }
     assert len(seeds) == 5 * 23 * 11
 
 
 # --- optimizers and schedules -----------------------------------------------------------------------------------------
 
-ARGUMENTS = {"adamw": {"lr": 0.1, "weight_decay": 0.0}, "sgd": {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.0}}
+ARGUMENTS = {
+    "adamw": {"lr": 0.1, "weight_decay": 0.0},
+    "sgd": {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.0},
+}
 
 
 def test_every_optimizer_is_tried_here():
@@ -249,7 +287,10 @@ def test_an_optimizer_finds_the_bottom(name):
     [
         ({"name": "adam"}, "x.yaml optimizer: name is 'adam'; expected one of: adamw, sgd"),
         ({"lr": 0.0}, "`lr` is 0.0; input should be greater than 0"),
-        ({"weight_decay": -1.0}, "`weight_decay` is -1.0; input should be greater than or equal to 0"),
+        (
+            {"weight_decay": -1.0},
+            "`weight_decay` is -1.0; input should be greater than or equal to 0",
+        ),
         ({"wieght_decay": 1.0}, "unknown key `wieght_decay`; did you mean `weight_decay`"),
         ({"params": []}, "unknown key `params`"),
     ],
@@ -276,7 +317,9 @@ def test_the_rate_rises_to_all_of_it_and_never_rises_again(one, other, lr, warmu
 def test_the_schedule_on_paper(warmup):
     cosine, constant = (schedule(lr=lr, warmup=warmup) for lr in ("cosine", "constant"))
     middle = warmup + (1 - warmup) / 2
-    assert [cosine.factor(p) for p in (warmup, middle, 1.0)] == pytest.approx([1, 0.5, 0], abs=1e-12)
+    assert [cosine.factor(p) for p in (warmup, middle, 1.0)] == pytest.approx(
+        [1, 0.5, 0], abs=1e-12
+    )
     assert [constant.factor(p) for p in (warmup, middle, 1.0)] == [1, 1, 1]
     if warmup:
         assert cosine.factor(0.0) == 0 and cosine.factor(0.1) == pytest.approx(0.5)
@@ -289,7 +332,8 @@ def test_a_second_training_of_the_same_names_the_first(tmp_path):
     folder = tmp_path / "digest"
     with train.held(folder):
         with pytest.raises(
-            SextantError, match=f"process {os.getpid()} is training this already .*; wait for it, or stop"
+            SextantError,
+            match=f"process {os.getpid()} is training this already .*; wait for it, or stop",
         ):
             with train.held(folder):
                 raise AssertionError("both hold it")
@@ -312,10 +356,19 @@ def test_a_checkpoint_fits_conf_data_and_seed_or_is_not_met(workspace, monkeypat
     (data / "profile.json").write_text("{}")
     conf = config.model(MODEL)
     usual = train.checkpoint_folder(conf, data)
-    assert usual.parent == Path(".checkpoints") / MODEL and train.checkpoint_folder(config.model(MODEL), data) == usual
+    assert (
+        usual.parent == Path(".checkpoints") / MODEL
+        and train.checkpoint_folder(config.model(MODEL), data) == usual
+    )
     gate = conf.gate.model_copy(update={"margin": 0.5})
     assert train.checkpoint_folder(conf.model_copy(update={"gate": gate}), data) == usual
-    for change in ({"seed": 7}, {"net": {}}, {"optimizer": {}}, {"schedule": {}}, {"budget": "full"}):
+    for change in (
+        {"seed": 7},
+        {"net": {}},
+        {"optimizer": {}},
+        {"schedule": {}},
+        {"budget": "full"},
+    ):
         assert train.checkpoint_folder(conf.model_copy(update=change), data) != usual
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # as in a copy made by `dvc exp run --temp`
     assert train.checkpoint_folder(conf, data) == Path("/elsewhere") / usual
@@ -324,10 +377,14 @@ def test_a_checkpoint_fits_conf_data_and_seed_or_is_not_met(workspace, monkeypat
 
 
 def test_the_curves_come_back_as_they_were(tmp_path):
-    history = [{"epoch": e, "train/loss": math.exp(-e), "val/log_loss": 1 / (3 + e)} for e in range(1, 4)]
+    history = [
+        {"epoch": e, "train/loss": math.exp(-e), "val/log_loss": 1 / (3 + e)} for e in range(1, 4)
+    ]
     train.write_curves(tmp_path / "curves.csv", history)
     with (tmp_path / "curves.csv").open(newline="") as stream:
-        assert [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)] == history
+        assert [
+            {key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)
+        ] == history
 
 
 def test_each_step_tells_how_many_epochs_are_done(tmp_path):
@@ -357,7 +414,10 @@ def prepared(workspace) -> config.ModelConf:
     folder.mkdir(parents=True)
     for part, rows in parts.items():
         kind.write(rows, folder / part)
-    write_json(folder / "profile.json", prepare.profile(parts, dataset, {"source": "embedded", "digest": "0123"}))
+    write_json(
+        folder / "profile.json",
+        prepare.profile(parts, dataset, {"source": "embedded", "digest": "0123"}),
+    )
     return conf
 
 
@@ -368,12 +428,20 @@ def test_by_hand_it_trains_into_scratch_the_same_every_time(prepared, monkeypatc
     train.main(words)
     scratch = Path(".scratch") / MODEL
     card = json.loads((scratch / "model" / saved.CARD).read_text())
-    told = {"model": MODEL, "dataset": prepared.dataset, "source": "embedded", "data": "0123", "budget": "smoke"}
+    told = {
+        "model": MODEL,
+        "dataset": prepared.dataset,
+        "source": "embedded",
+        "data": "0123",
+        "budget": "smoke",
+    }
     assert {key: card[key] for key in told} == told
     assert len((scratch / "curves.csv").read_text().splitlines()) == 1 + 2
     assert f"{MODEL}: epoch {card['epoch']} kept, val " in capsys.readouterr().out
     assert (
-        not list(Path(".checkpoints").rglob("*.ckpt")) and not Path("models").exists() and not Path("reports").exists()
+        not list(Path(".checkpoints").rglob("*.ckpt"))
+        and not Path("models").exists()
+        and not Path("reports").exists()
     )
     first = folder_digest(scratch)
     train.main(words)
@@ -385,9 +453,17 @@ def test_by_hand_it_trains_into_scratch_the_same_every_time(prepared, monkeypatc
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [
-        ([f"model={MODEL}"], SextantError, r"data/prepared/\w+/profile.json is not there; `make repro` makes it"),
+        (
+            [f"model={MODEL}"],
+            SextantError,
+            r"data/prepared/\w+/profile.json is not there; `make repro` makes it",
+        ),
         (["model=strawberry"], UsageError, "unknown model `strawberry`"),
-        ([f"model={MODEL}", "model.optimizer.lr=-1"], UsageError, "optimizer: `lr` is -1; input should be greater"),
+        (
+            [f"model={MODEL}", "model.optimizer.lr=-1"],
+            UsageError,
+            "optimizer: `lr` is -1; input should be greater",
+        ),
         (
             [f"model={MODEL}", "model.optimizer.lrr=1"],
             UsageError,

@@ -23,11 +23,24 @@ from sextant.errors import DataError, UsageError
 from sextant.files import RECEIPT, folder_digest, write_json
 
 ROOT = Path(__file__).parents[1]
-SUITES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf/expectations").glob("*.yaml"))}
-LISTED = [name for name in yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"] if name in SUITES]
-KINDS = [(name, kind) for name in LISTED for kind in sorted({entry["expectation"] for entry in SUITES[name]})]
+SUITES = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in sorted((ROOT / "conf/expectations").glob("*.yaml"))
+}
+LISTED = [
+    name
+    for name in yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]
+    if name in SUITES
+]
+KINDS = [
+    (name, kind)
+    for name in LISTED
+    for kind in sorted({entry["expectation"] for entry in SUITES[name]})
+]
 
-MIRROR = Path(os.environ.get("SEXTANT_MIRROR") or "/nowhere")  # before the tests take it from the environment
+MIRROR = Path(
+    os.environ.get("SEXTANT_MIRROR") or "/nowhere"
+)  # before the tests take it from the environment
 
 Entry = dict[str, Any]
 Frame = Any  # a DataFrame, whose stubs know no column by a name that is a variable
@@ -40,7 +53,11 @@ Frame = Any  # a DataFrame, whose stubs know no column by a name that is a varia
 def _spoil(table: Frame, entry: Entry, value: Any, bad: Any, column: str = "column") -> Frame:
     """Put `value` into as many rows as `mostly` allows and one more; rows that are `bad` already count."""
     name = entry[column]
-    asked = table.index.isin(table.query(entry["row_condition"]).index) if "row_condition" in entry else True
+    asked = (
+        table.index.isin(table.query(entry["row_condition"]).index)
+        if "row_condition" in entry
+        else True
+    )
     allowed = math.floor((1 - entry.get("mostly", 1)) * pd.Series(asked, table.index).sum() + 1e-9)
     free = table.index[asked & ~bad][: allowed + 1 - (asked & bad).sum()]
     return table.assign(**{name: table[name].mask(table.index.isin(free), value)})
@@ -63,7 +80,9 @@ def _outside(table: Frame, entry: Entry) -> Frame:
 
 
 def _inside(table: Frame, entry: Entry) -> Frame:
-    return _spoil(table, entry, entry["value_set"][0], table[entry["column"]].isin(entry["value_set"]))
+    return _spoil(
+        table, entry, entry["value_set"][0], table[entry["column"]].isin(entry["value_set"])
+    )
 
 
 def _without(table: Frame, entry: Entry) -> Frame:
@@ -73,7 +92,9 @@ def _without(table: Frame, entry: Entry) -> Frame:
 
 def _mean(table: Frame, entry: Entry) -> Frame:
     """Lift the least rows to the greatest value of the column until the mean is just above what is allowed."""
-    x = (table.query(entry["row_condition"]) if "row_condition" in entry else table)[entry["column"]].sort_values()
+    x = (table.query(entry["row_condition"]) if "row_condition" in entry else table)[
+        entry["column"]
+    ].sort_values()
     lifts = int(((x.max() - x).cumsum() <= (entry["max_value"] - x.mean()) * len(x)).sum()) + 1
     lifted = table.index.isin(x.index[:lifts])
     return table.assign(**{entry["column"]: table[entry["column"]].mask(lifted, x.max())})
@@ -91,8 +112,14 @@ def _other_type(table: Frame, entry: Entry) -> Frame:
 
 def _matching(table: Frame, entry: Entry, wanted: bool) -> Frame:
     found = re.compile(entry["regex"]).search
-    word = next(word for word in ("?", "!", "x", "0", "-", "é", " ", "", "Ã©") if bool(found(word)) is wanted)
-    return _spoil(table, entry, word, table[entry["column"]].map(lambda text: bool(found(text)) is wanted))
+    word = next(
+        word
+        for word in ("?", "!", "x", "0", "-", "é", " ", "", "Ã©")
+        if bool(found(word)) is wanted
+    )
+    return _spoil(
+        table, entry, word, table[entry["column"]].map(lambda text: bool(found(text)) is wanted)
+    )
 
 
 def _repeat(table: Frame, entry: Entry) -> Frame:
@@ -110,7 +137,11 @@ def _row_count(table: Frame, entry: Entry) -> Frame:
 
 
 def _between(table: Frame, entry: Entry) -> Frame:
-    x, low, high = table[entry["column"]], entry.get("min_value", -math.inf), entry.get("max_value", math.inf)
+    x, low, high = (
+        table[entry["column"]],
+        entry.get("min_value", -math.inf),
+        entry.get("max_value", math.inf),
+    )
     return _spoil(table, entry, _beyond(entry), ~x.between(low, high) & x.notna())
 
 
@@ -147,7 +178,9 @@ DAMAGE: dict[str, Callable[[Frame, Entry], Frame]] = {
     "expect_column_values_to_be_unique": _repeat,
     "expect_column_values_to_match_regex": lambda table, entry: _matching(table, entry, False),
     "expect_column_values_to_not_be_in_set": _inside,
-    "expect_column_values_to_not_be_null": lambda t, entry: _spoil(t, entry, math.nan, t[entry["column"]].isna()),
+    "expect_column_values_to_not_be_null": lambda t, entry: _spoil(
+        t, entry, math.nan, t[entry["column"]].isna()
+    ),
     "expect_column_values_to_not_match_regex": lambda table, entry: _matching(table, entry, True),
     "expect_compound_columns_to_be_unique": _repeat,
     "expect_table_columns_to_match_ordered_list": lambda table, entry: table[table.columns[::-1]],
@@ -155,7 +188,9 @@ DAMAGE: dict[str, Callable[[Frame, Entry], Frame]] = {
     "expect_table_row_count_to_be_between": _row_count,
 }
 
-TABLE = pd.DataFrame({"key": range(13), "share": [n / 13 for n in range(13)], "word": list("abcdefghijkaa")})
+TABLE = pd.DataFrame(
+    {"key": range(13), "share": [n / 13 for n in range(13)], "word": list("abcdefghijkaa")}
+)
 COUNT: Entry = {"expectation": "expect_table_row_count_to_be_between", "min_value": 13}
 # One example of each expectation that `TABLE` meets: the arguments, in words of YAML.
 EXAMPLES: dict[str, str] = {
@@ -285,7 +320,10 @@ def test_a_damage_breaks_the_expectation_and_no_other(
         others = [suite[n] for n in broken if n != number]
         columns = set(validate._columns(suite[number]))
         assert number in broken, suite[number]
-        assert all(columns & set(validate._columns(other)) for other in others), (suite[number], others)
+        assert all(columns & set(validate._columns(other)) for other in others), (
+            suite[number],
+            others,
+        )
         alone.append(all(other["expectation"] == kind for other in others))
     assert any(alone)
 
@@ -311,7 +349,9 @@ QUIRKS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LISTED)
-def test_the_real_table_is_accepted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_table_is_accepted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not MIRROR.is_dir():
         pytest.skip("SEXTANT_MIRROR names no folder with the real data")
     monkeypatch.chdir(ROOT)
@@ -322,7 +362,9 @@ def test_the_real_table_is_accepted(name: str, tmp_path: Path, monkeypatch: pyte
     results = validate.validate(_table(conf, tmp_path), SUITES[name])
     assert validate.refusal(name, results) is None
     wrong = [result for result in results if not result["success"]]
-    failed = {(r["severity"], validate._columns(r | r["kwargs"])[0], r["unexpected"]) for r in wrong}
+    failed = {
+        (r["severity"], validate._columns(r | r["kwargs"])[0], r["unexpected"]) for r in wrong
+    }
     if name in QUIRKS:
         assert failed == QUIRKS[name]
 
@@ -337,8 +379,15 @@ def test_results_keep_the_order_of_the_suite_and_say_what_was_observed() -> None
         {"expectation": "expect_column_values_to_be_between", "column": "share", "max_value": 0.5},
         {"expectation": "expect_column_mean_to_be_between", "column": "share", "min_value": 1},
         {"expectation": "expect_column_values_to_be_between", "column": "word", "min_value": 1},
-        {"expectation": "expect_column_distinct_values_to_equal_set", "column": "key", "value_set": [*range(12), 99]},
-        {"expectation": "expect_table_columns_to_match_set", "column_set": ["key", "share", "wort"]},
+        {
+            "expectation": "expect_column_distinct_values_to_equal_set",
+            "column": "key",
+            "value_set": [*range(12), 99],
+        },
+        {
+            "expectation": "expect_table_columns_to_match_set",
+            "column_set": ["key", "share", "wort"],
+        },
         {
             "expectation": "expect_column_values_to_be_in_set",
             "column": "key",
@@ -347,7 +396,9 @@ def test_results_keep_the_order_of_the_suite_and_say_what_was_observed() -> None
         },
     ]
     results = validate.validate(TABLE, _suite(*entries))[1:]
-    assert [result["expectation"] for result in results] == [entry["expectation"] for entry in entries]
+    assert [result["expectation"] for result in results] == [
+        entry["expectation"] for entry in entries
+    ]
     assert [result["success"] for result in results] == [False, False, False, False, False, True]
     assert [result["unexpected"] for result in results] == [6, None, None, 2, 2, 0]
     assert results[0]["observed"] == 0.538461538  # 7 of 13, and 9 digits
@@ -368,7 +419,11 @@ def test_letters_in_a_number_are_named_by_the_type() -> None:
         {"expectation": "expect_column_values_to_be_between", "column": "key", "min_value": 0},
     )
     refused = validate.refusal("numbers", validate.validate(table, suite))
-    assert refused and "2 of 3 critical expectations failed, first expect_column_values_to_be_of_type" in refused
+    assert (
+        refused
+        and "2 of 3 critical expectations failed, first expect_column_values_to_be_of_type"
+        in refused
+    )
     assert "type_='int64'): observed 'str'" in refused
 
 
@@ -398,20 +453,33 @@ def test_a_warning_does_not_stop(severity: str) -> None:
     assert validate.refusal("keys", results) is None
     assert validate.summary("keys", "mirror", 10, "0", results)["success"] is True
     (line,) = validate.remarks("keys", results)
-    assert line.startswith(f"keys {severity}: expect_column_values_to_be_unique(column='key'): 2 of 10 rows")
+    assert line.startswith(
+        f"keys {severity}: expect_column_values_to_be_unique(column='key'): 2 of 10 rows"
+    )
 
 
 def test_a_critical_one_stops_and_says_what_to_do() -> None:
     results = [_result("warning", False), _result("critical", True), _result("critical", False)]
     refused = validate.refusal("keys", results)
     assert refused is not None
-    assert refused.startswith("keys: 1 of 2 critical expectations failed, first expect_column_values_to_be_unique(")
-    assert "such as 7" in refused and "make pull DATASET=keys" in refused and "conf/expectations/keys.yaml" in refused
+    assert refused.startswith(
+        "keys: 1 of 2 critical expectations failed, first expect_column_values_to_be_unique("
+    )
+    assert (
+        "such as 7" in refused
+        and "make pull DATASET=keys" in refused
+        and "conf/expectations/keys.yaml" in refused
+    )
     assert "\n" not in refused
 
 
 def test_the_summary_counts_and_holds_no_value_of_a_row() -> None:
-    results = [_result("critical", True), _result("critical", False), _result("warning", False), _result("info", True)]
+    results = [
+        _result("critical", True),
+        _result("critical", False),
+        _result("warning", False),
+        _result("info", True),
+    ]
     report = validate.summary("keys", "mirror", 10, "0", results)
     assert report["success"] is False
     assert report["counts"] == {"passed": 2, "critical": 1, "warning": 1, "info": 0}
@@ -425,12 +493,21 @@ BETWEEN: Entry = {"expectation": "expect_column_values_to_be_between", "column":
 IN_SET: Entry = {"expectation": "expect_column_values_to_be_in_set", "column": "key"}
 
 FAULTS: list[tuple[dict[Any, Any], str]] = [
-    (UNIQUE | {"expectation": "expect_column_values_to_be_unik"}, "did you mean `expect_column_values_to_be_unique`"),
-    (UNIQUE | {"expectation": "strawberry"}, "unknown expectation `strawberry`; known here: expect_column"),
+    (
+        UNIQUE | {"expectation": "expect_column_values_to_be_unik"},
+        "did you mean `expect_column_values_to_be_unique`",
+    ),
+    (
+        UNIQUE | {"expectation": "strawberry"},
+        "unknown expectation `strawberry`; known here: expect_column",
+    ),
     (UNIQUE | {"expectation": ["list"]}, "unknown expectation"),
     ({"column": "key"}, "unknown expectation `None`"),
     (UNIQUE | {"colum": "key"}, "unknown key `colum`; did you mean `column`"),
-    (UNIQUE | {"value_set": [1]}, "unknown key `value_set`; known here: .*severity, why, column, mostly"),
+    (
+        UNIQUE | {"value_set": [1]},
+        "unknown key `value_set`; known here: .*severity, why, column, mostly",
+    ),
     (UNIQUE | {7: "x"}, "7"),
     (UNIQUE | {"id": "x"}, "unknown key `id`"),
     (UNIQUE | {"severity": "fatal"}, "`severity` is 'fatal'; .*'critical', 'warning' or 'info'"),
@@ -453,7 +530,10 @@ FAULTS: list[tuple[dict[Any, Any], str]] = [
     (IN_SET | {"value_set": []}, "`value_set` is .*at least 1"),
     (IN_SET | {"value_set": [None]}, "`value_set.0` is None; .*text or a finite number"),
     (IN_SET | {"value_set": "abc"}, "`value_set` is 'abc'; .*list"),
-    ({"expectation": "expect_column_values_to_match_regex", "column": "word", "regex": "("}, "regular expression"),
+    (
+        {"expectation": "expect_column_values_to_match_regex", "column": "word", "regex": "("},
+        "regular expression",
+    ),
 ]
 
 
@@ -468,7 +548,9 @@ def test_a_fault_in_a_suite_is_named(entry: Entry, message: str) -> None:
 def test_columns_whose_names_differ_by_case_alone_are_refused() -> None:
     suite = _suite({"expectation": "expect_column_values_to_not_be_null", "column": "age"})
     validate.check_suite(suite, "conf/expectations/people.yaml", ["age", "ages"])
-    with pytest.raises(UsageError, match="cannot tell the columns `Age` and `age` apart.* rename one in the file"):
+    with pytest.raises(
+        UsageError, match="cannot tell the columns `Age` and `age` apart.* rename one in the file"
+    ):
         validate.check_suite(suite, "conf/expectations/people.yaml", ["Age", "name", "age"])
 
 
@@ -480,7 +562,9 @@ def test_an_entry_says_why_and_how_severe(lacking: str) -> None:
         validate.check_suite(suite)
 
 
-@pytest.mark.parametrize("suite", [None, {}, "text", ["expect_column_values_to_be_unique"], {"expectation": "x"}])
+@pytest.mark.parametrize(
+    "suite", [None, {}, "text", ["expect_column_values_to_be_unique"], {"expectation": "x"}]
+)
 def test_a_suite_is_a_list(suite: Any) -> None:
     with pytest.raises(UsageError, match="no list of expectations"):
         validate.check_suite(suite)
@@ -489,7 +573,9 @@ def test_a_suite_is_a_list(suite: Any) -> None:
 @pytest.mark.parametrize("change", [{"min_value": 0}, {"severity": "warning"}, None])
 def test_a_suite_that_lets_an_empty_table_pass_is_refused(change: Entry | None) -> None:
     suite = _suite(UNIQUE)
-    with pytest.raises(UsageError, match="lets an empty table pass; add a critical expect_table_row_count"):
+    with pytest.raises(
+        UsageError, match="lets an empty table pass; add a critical expect_table_row_count"
+    ):
         validate.check_suite(suite[1:] if change is None else [suite[0] | change, suite[1]])
 
 
@@ -531,14 +617,27 @@ def _more_rows(suite: list[Entry], severity: str) -> list[Entry]:
 
 
 @pytest.mark.slow
-def test_by_hand_it_writes_below_scratch_and_nothing_else(pulled: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_by_hand_it_writes_below_scratch_and_nothing_else(
+    pulled: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = set(pulled.iterdir())
     validate.main([f"dataset={NAME}"])
     assert set(pulled.iterdir()) - before == {pulled / ".scratch"}
     report = json.loads((pulled / f".scratch/validation/{NAME}.json").read_text())
-    assert list(report) == ["dataset", "source", "success", "rows", "digest", "counts", "expectations"]
+    assert list(report) == [
+        "dataset",
+        "source",
+        "success",
+        "rows",
+        "digest",
+        "counts",
+        "expectations",
+    ]
     assert report["success"] and report["source"] == "embedded" and len(report["digest"]) == 64
-    assert list(report["expectations"][0]) == "expectation kwargs severity success unexpected observed why".split()
+    assert (
+        list(report["expectations"][0])
+        == "expectation kwargs severity success unexpected observed why".split()
+    )
     assert (pulled / f".scratch/data_docs/{NAME}/index.html").is_file()
     out, err = capfd.readouterr()
     failed = report["counts"]["warning"] + report["counts"]["info"]
@@ -550,7 +649,11 @@ def test_the_report_is_the_same_bytes_in_two_processes(pulled: Path) -> None:
     """Whatever the order of sets, and with a home that cannot be written to."""
     reports = []
     for seed in ("1", "2"):
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": seed, "DVC_STAGE": "validate"}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT / "src"),
+            "PYTHONHASHSEED": seed,
+            "DVC_STAGE": "validate",
+        }
         command = [sys.executable, "-m", "sextant.validate", f"dataset={NAME}"]
         subprocess.run(command, check=True, env=environment | {"HOME": "/nowhere"}, cwd=pulled)
         reports.append((pulled / f"reports/validation/{NAME}.json").read_bytes())
@@ -559,14 +662,17 @@ def test_the_report_is_the_same_bytes_in_two_processes(pulled: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_refusal_leaves_the_last_report_as_it_was(pulled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_leaves_the_last_report_as_it_was(
+    pulled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DVC_STAGE", "validate")
     monkeypatch.setenv("DVC_ROOT", str(pulled / "root"))
     validate.main([f"dataset={NAME}"])
     accepted = (pulled / f"reports/validation/{NAME}.json").read_bytes()
     _suite_of(pulled, lambda suite: _more_rows(suite, "critical"))
     with pytest.raises(
-        DataError, match=rf"{NAME}: 1 of .*observed .*root/.scratch/validation/{NAME}.json has them all"
+        DataError,
+        match=rf"{NAME}: 1 of .*observed .*root/.scratch/validation/{NAME}.json has them all",
     ):
         validate.main([f"dataset={NAME}"])
     assert (pulled / f"reports/validation/{NAME}.json").read_bytes() == accepted
@@ -576,14 +682,21 @@ def test_a_refusal_leaves_the_last_report_as_it_was(pulled: Path, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("severity", ["warning", "info"])
-def test_the_stage_goes_on_after_a_warning(pulled: Path, severity: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_stage_goes_on_after_a_warning(
+    pulled: Path, severity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     _suite_of(pulled, lambda suite: _more_rows(suite, severity))
     validate.main([f"dataset={NAME}"])
-    assert f"{NAME} {severity}: expect_table_row_count_to_be_between(min_value=1000000000): " in capsys.readouterr().err
+    assert (
+        f"{NAME} {severity}: expect_table_row_count_to_be_between(min_value=1000000000): "
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
-def test_a_failure_of_data_docs_is_one_line(pulled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_of_data_docs_is_one_line(
+    pulled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (pulled / ".scratch").mkdir()
     (pulled / ".scratch/data_docs").write_text("in the way")
     validate.main([f"dataset={NAME}"])
@@ -592,7 +705,9 @@ def test_a_failure_of_data_docs_is_one_line(pulled: Path, capsys: pytest.Capture
 
 
 def test_data_that_were_not_pulled_are_named(workspace: Path) -> None:
-    with pytest.raises(DataError, match=rf"data/raw/{NAME} has no source.json; `make pull DATASET={NAME}`"):
+    with pytest.raises(
+        DataError, match=rf"data/raw/{NAME} has no source.json; `make pull DATASET={NAME}`"
+    ):
         validate.main([f"dataset={NAME}"])
 
 

@@ -87,7 +87,9 @@ class DateSplit(Strict):
     def in_order(self) -> Self:
         if not self.val_from < self.gate_from <= self.test_from:
             days = ", ".join((self.val_from, self.gate_from, self.test_from))
-            raise ValueError(f"val, gate and test begin on {days}; expected them one after the other")
+            raise ValueError(
+                f"val, gate and test begin on {days}; expected them one after the other"
+            )
         return self
 
 
@@ -223,7 +225,9 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
     trainer = check(Trainer, _yaml(CONF / "trainer.yaml"), str(CONF / "trainer.yaml"))
     known = {"model": file.model_dump(exclude={"budgets"}), "trainer": trainer.model_dump()}
     changed = flat(getattr(file.budgets, chosen.budget).model_dump(), "model.")
-    budget = [f"{key}={value}" for key, value in changed.items()]  # so that a word on the command line still wins
+    budget = [
+        f"{key}={value}" for key, value in changed.items()
+    ]  # so that a word on the command line still wins
     _check_keys(budget, known, f"{where} budgets.{chosen.budget}")
     _check_keys(overrides, known, COMMAND_LINE)
     composed = _compose([f"model={name}", *_scalars(chosen), *budget, *overrides])
@@ -255,14 +259,25 @@ def check_model(conf: ModelConf) -> None:
             rooms.call(family.check, conf.net, optimizer=conf.optimizer, schedule=conf.schedule)
         except UsageError as error:
             raise UsageError(f"{where} net: {error}") from None
-    for place, metric in [("schedule", schedule.monitor), *(("gate", guard.split()[0]) for guard in conf.gate.guards)]:
+    for place, metric in [
+        ("schedule", schedule.monitor),
+        *(("gate", guard.split()[0]) for guard in conf.gate.guards),
+    ]:
         if metric not in task.METRICS:
-            raise UsageError(f"{where} {place}: `{metric}` is no metric of {conf.task}: {', '.join(task.METRICS)}")
+            raise UsageError(
+                f"{where} {place}: `{metric}` is no metric of {conf.task}: {', '.join(task.METRICS)}"
+            )
     # What is known after each epoch, where that is not all, and good up or down.
-    watched = [name for name in getattr(task, "WATCHED", task.METRICS) if task.METRICS[name] in ("up", "down")]
+    watched = [
+        name
+        for name in getattr(task, "WATCHED", task.METRICS)
+        if task.METRICS[name] in ("up", "down")
+    ]
     if schedule.monitor not in watched:
         known = ", ".join(watched)
-        raise UsageError(f"{where} schedule: `{schedule.monitor}` cannot pick an epoch; choose from: {known}")
+        raise UsageError(
+            f"{where} schedule: `{schedule.monitor}` cannot pick an epoch; choose from: {known}"
+        )
 
 
 def check_all() -> None:
@@ -273,7 +288,9 @@ def check_all() -> None:
     for name in chosen.datasets:
         found = dataset(name)
         pull.check_sources(found)
-        validate.check_suite(found.expectations, f"conf/expectations/{name}.yaml", found.columns.all)
+        validate.check_suite(
+            found.expectations, f"conf/expectations/{name}.yaml", found.columns.all
+        )
     for name in chosen.models:
         for budget in ("smoke", "standard", "full"):
             check_model(model(name, [f"budget={budget}"]))
@@ -285,7 +302,9 @@ def asked(argv: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
     for word in argv:
         key, equals, value = word.partition("=")
         if not equals:
-            raise UsageError(f"`{word}` is not understood; expected {' '.join(f'{n}=…' for n in names)} or key=value")
+            raise UsageError(
+                f"`{word}` is not understood; expected {' '.join(f'{n}=…' for n in names)} or key=value"
+            )
         if key in names:
             found[key] = value
         else:
@@ -308,16 +327,22 @@ def _listed(name: str, known: Collection[str], group: str) -> None:
     if name not in known:
         raise UsageError(f"unknown {what} `{name}`; {PARAMS} lists: {', '.join(known)}")
     if not (CONF / group / f"{name}.yaml").is_file():
-        raise UsageError(f"{PARAMS} lists {what} `{name}`, but conf/{group}/{name}.yaml is not there; add it")
+        raise UsageError(
+            f"{PARAMS} lists {what} `{name}`, but conf/{group}/{name}.yaml is not there; add it"
+        )
 
 
 def _yaml(path: Path) -> Any:
     try:
         return parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
-        raise UsageError(f"{path} is not there; run from the repository's root, or add it") from None
+        raise UsageError(
+            f"{path} is not there; run from the repository's root, or add it"
+        ) from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as such") from None
+        raise UsageError(
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as such"
+        ) from None
 
 
 def parsed(text: str, where: str) -> Any:
@@ -337,7 +362,9 @@ def _check_keys(overrides: Sequence[str], blocks: dict[str, Any], where: str) ->
         key = override.partition("=")[0]
         here: Any = {**dict.fromkeys(SCALARS), **blocks}
         for part in key.split("."):
-            here = {str(name): value for name, value in here.items()} if isinstance(here, dict) else {}
+            here = (
+                {str(name): value for name, value in here.items()} if isinstance(here, dict) else {}
+            )
             if part not in here:
                 raise UsageError(f"{where}: unknown key `{key}`; {advice(part, here)}")
             here = here[part]
@@ -347,7 +374,11 @@ def flat(block: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """A nested block as `net.sigma`: `3.0`, the values as JSON, which is how Hydra and DVC take them."""
     found = {}
     for key, value in block.items():
-        inner = flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": json.dumps(value)}
+        inner = (
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": json.dumps(value)}
+        )
         found.update(inner)
     return found
 
@@ -374,7 +405,13 @@ def _finite(values: Any, where: str) -> None:
     """No NaN and no infinity anywhere in a conf."""
     if isinstance(values, float) and not math.isfinite(values):
         raise UsageError(f"{where} is {values}; expected a finite number")
-    children = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    children = (
+        values.items()
+        if isinstance(values, dict)
+        else enumerate(values)
+        if isinstance(values, list)
+        else ()
+    )
     for key, value in children:
         _finite(value, f"{where} {key}")
 
@@ -385,7 +422,9 @@ def main(argv: list[str]) -> None:
     A model or data set that is named must be listed: DVC only says that it does not know the stage.
     """
     if argv[:1] != ["check"]:
-        raise UsageError(f"`{' '.join(argv)}` is not understood; expected: check [model=…] [dataset=…]")
+        raise UsageError(
+            f"`{' '.join(argv)}` is not understood; expected: check [model=…] [dataset=…]"
+        )
     check_all()
     named, rest = asked(argv[1:], "model", "dataset")
     if rest:

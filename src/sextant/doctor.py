@@ -24,7 +24,10 @@ from . import config, files
 from .errors import SextantError, UsageError, one_line, run
 
 GIB = 2**30
-SCHEMES = {"s3": ("dvc_s3", "s3fs"), "ssh": ("dvc_ssh", "sshfs")}  # of a remote: DVC's module, fsspec's
+SCHEMES = {
+    "s3": ("dvc_s3", "s3fs"),
+    "ssh": ("dvc_ssh", "sshfs"),
+}  # of a remote: DVC's module, fsspec's
 DVC = re.compile(  # in a command line: `dvc repro`, `python /…/bin/dvc repro`, `python -m dvc repro`, and our own
     r"((^|[/ ])dvc| sextant\.repro)( |$)"
 )
@@ -39,7 +42,9 @@ class Finding:
     repair: str = ""
 
     def line(self, subject: str) -> str:
-        return f"{self.state:<8} {subject:<12} {self.text}{f'; {self.repair}' if self.repair else ''}"
+        return (
+            f"{self.state:<8} {subject:<12} {self.text}{f'; {self.repair}' if self.repair else ''}"
+        )
 
 
 def ok(text: str) -> Finding:
@@ -52,9 +57,17 @@ def ok(text: str) -> Finding:
 def python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     if not (3, 11) <= sys.version_info < (3, 14):
-        return Finding("broken", f"{version}; expected 3.11 to 3.13", "rm -r .venv; make setup PYTHON=python3.11")
+        return Finding(
+            "broken",
+            f"{version}; expected 3.11 to 3.13",
+            "rm -r .venv; make setup PYTHON=python3.11",
+        )
     if sys.prefix == sys.base_prefix:
-        return Finding("warning", f"{version}, outside of an environment", "use make, or source .venv/bin/activate")
+        return Finding(
+            "warning",
+            f"{version}, outside of an environment",
+            "use make, or source .venv/bin/activate",
+        )
     return ok(f"{version} in {sys.prefix}")
 
 
@@ -63,12 +76,24 @@ def packages(folder: Path = Path(".")) -> Finding:
     wanted = dict(pins((folder / "constraints.txt").read_text(encoding="utf-8")))
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {_name(requirement) for requirement in project["dependencies"]}
-    there = {normal(found.name): found.version.partition("+")[0] for found in metadata.distributions() if found.name}
+    there = {
+        normal(found.name): found.version.partition("+")[0]
+        for found in metadata.distributions()
+        if found.name
+    }
     if missing := sorted(needed - set(there)):
-        return Finding("broken", f"not installed: {', '.join(missing)}", "rm -f .venv/.ready; make setup")
+        return Finding(
+            "broken", f"not installed: {', '.join(missing)}", "rm -f .venv/.ready; make setup"
+        )
     if "lightning" in there:
-        return Finding("broken", "`lightning` beside pytorch-lightning", "python -m pip uninstall lightning")
-    other = [f"{name} {there[name]} ({pin})" for name, pin in wanted.items() if there.get(name, pin) != pin]
+        return Finding(
+            "broken", "`lightning` beside pytorch-lightning", "python -m pip uninstall lightning"
+        )
+    other = [
+        f"{name} {there[name]} ({pin})"
+        for name, pin in wanted.items()
+        if there.get(name, pin) != pin
+    ]
     if other:
         text = f"{len(other)} differ from constraints.txt: {', '.join(other[:5])}{' …' * (len(other) > 5)}"
         return Finding("warning", text, "rm -f .venv/.ready; make setup")
@@ -95,9 +120,15 @@ def _name(requirement: str) -> str:
 def disk(free: int | None = None) -> Finding:
     free = shutil.disk_usage(".").free if free is None else free
     if free < GIB // 4:
-        return Finding("broken", f"{free / GIB:.2f} GiB free", "free some: `dvc gc -w` drops what no output here uses")
+        return Finding(
+            "broken",
+            f"{free / GIB:.2f} GiB free",
+            "free some: `dvc gc -w` drops what no output here uses",
+        )
     if free < 2 * GIB:
-        return Finding("warning", f"{free / GIB:.1f} GiB free", "`dvc gc -w` drops what no output here uses")
+        return Finding(
+            "warning", f"{free / GIB:.1f} GiB free", "`dvc gc -w` drops what no output here uses"
+        )
     return ok(f"{free / GIB:.0f} GiB free")
 
 
@@ -110,7 +141,11 @@ def accelerator() -> Finding:
         return ok(f"Apple GPU (torch {torch.__version__})")
     if shutil.which("nvidia-smi") and torch.version.cuda is None:
         repair = "rm -r .venv; make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130"
-        return Finding("warning", f"an NVIDIA GPU, but torch {torch.__version__} is a build for the CPU", repair)
+        return Finding(
+            "warning",
+            f"an NVIDIA GPU, but torch {torch.__version__} is a build for the CPU",
+            repair,
+        )
     return ok(f"none, {os.cpu_count()} processors (torch {torch.__version__})")
 
 
@@ -119,14 +154,22 @@ def accelerator() -> Finding:
 
 def git() -> Finding:
     if not shutil.which("git"):
-        return Finding("broken", "git is not installed", "install it (Debian, Ubuntu: apt install git)")
+        return Finding(
+            "broken", "git is not installed", "install it (Debian, Ubuntu: apt install git)"
+        )
     answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     if answer.returncode == 0:
         return ok(f"at commit {answer.stdout.strip()}")
     inside = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True).returncode == 0
     if inside:
-        return Finding("warning", "no commit yet, so that runs cannot name theirs", "git add -A; git commit")
-    return Finding("broken", "this folder is no git repository", "clone it, or: git init; git add -A; git commit")
+        return Finding(
+            "warning", "no commit yet, so that runs cannot name theirs", "git add -A; git commit"
+        )
+    return Finding(
+        "broken",
+        "this folder is no git repository",
+        "clone it, or: git init; git add -A; git commit",
+    )
 
 
 def dvc() -> Finding:
@@ -146,9 +189,13 @@ def remote(root: Path = Path(".")) -> Finding:
         return Finding("broken", "the default remote has no url", "make remote URL=…")
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme in SCHEMES and importlib.util.find_spec(SCHEMES[scheme][0]) is None:
-        return Finding("broken", f"{url} needs {SCHEMES[scheme][0].replace('_', '-')}", "make setup")
+        return Finding(
+            "broken", f"{url} needs {SCHEMES[scheme][0].replace('_', '-')}", "make setup"
+        )
     if not scheme and not (root / ".dvc" / url).is_dir():
-        return Finding("warning", f"{url} is not there", "mount it; the first `dvc push` makes it where it can")
+        return Finding(
+            "warning", f"{url} is not there", "mount it; the first `dvc push` makes it where it can"
+        )
     return ok(url)
 
 
@@ -177,9 +224,15 @@ def locks(root: Path = Path(".")) -> Finding:
         text = f"{path} names process {blocking[0]}, which is another program now"
         return Finding("broken", text, f"rm {path}")
     if stale:
-        return Finding("warning", f"{path} names process {stale[0]}, which has ended", "the next DVC command clears it")
+        return Finding(
+            "warning",
+            f"{path} names process {stale[0]}, which has ended",
+            "the next DVC command clears it",
+        )
     if running or _flocked(root / ".dvc/tmp/lock"):
-        return ok(f"DVC is running here{f' (process {running[0]})' if running else ''}; another one would wait or stop")
+        return ok(
+            f"DVC is running here{f' (process {running[0]})' if running else ''}; another one would wait or stop"
+        )
     return ok("none held")
 
 
@@ -206,7 +259,11 @@ def _command(pid: int) -> str:
 
     try:
         process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline()) or process.name()
+        return (
+            ""
+            if process.status() == psutil.STATUS_ZOMBIE
+            else " ".join(process.cmdline()) or process.name()
+        )
     except psutil.Error:
         return ""
 
@@ -220,7 +277,9 @@ def conf() -> Finding:
     except SextantError as error:
         return Finding("broken", one_line(error))
     chosen = config.params()
-    sources = ", ".join(f"{name} from {config.dataset(name).chosen_source}" for name in chosen.datasets)
+    sources = ", ".join(
+        f"{name} from {config.dataset(name).chosen_source}" for name in chosen.datasets
+    )
     return ok(f"every conf fits: {', '.join(chosen.models)} at budget {chosen.budget}; {sources}")
 
 
@@ -228,7 +287,11 @@ def mirror() -> Finding:
     from . import pull
 
     try:
-        users = [name for name in config.params().datasets if config.dataset(name).chosen_source == "mirror"]
+        users = [
+            name
+            for name in config.params().datasets
+            if config.dataset(name).chosen_source == "mirror"
+        ]
     except SextantError:
         return ok("not looked at: the conf comes first")
     if not users:
@@ -240,14 +303,20 @@ def mirror() -> Finding:
     scheme = place.partition("://")[0] if "://" in place else ""
     if scheme in SCHEMES and importlib.util.find_spec(SCHEMES[scheme][1]) is None:
         return Finding(
-            "broken", f"{scheme}:// needs {SCHEMES[scheme][1]}", f"pip install -c constraints.txt '.[{scheme}]'"
+            "broken",
+            f"{scheme}:// needs {SCHEMES[scheme][1]}",
+            f"pip install -c constraints.txt '.[{scheme}]'",
         )
     return ok(f"SEXTANT_MIRROR is set, for {', '.join(users)}")
 
 
 def training(root: Path | None = None) -> Finding:
     """Trainings that run, that a killed pipeline left running, or that were interrupted and wait."""
-    folders = sorted(path for path in ((root or files.state_root()) / ".checkpoints").glob("*/*") if path.is_dir())
+    folders = sorted(
+        path
+        for path in ((root or files.state_root()) / ".checkpoints").glob("*/*")
+        if path.is_dir()
+    )
     names = {path: path.parent.name for path in folders}
     for path in folders:
         if _flocked(path / "lock"):
@@ -255,10 +324,14 @@ def training(root: Path | None = None) -> Finding:
             text = f"{names[path]} is trained by process {pid}"
             if _under_dvc(pid):
                 return ok(text)
-            return Finding("warning", f"{text}, whose pipeline has ended", f"let it end, or: kill {pid}")
+            return Finding(
+                "warning", f"{text}, whose pipeline has ended", f"let it end, or: kill {pid}"
+            )
     if not folders:
         return ok("none runs, none was interrupted")
-    size = sum(file.stat().st_size for path in folders for file in path.rglob("*") if file.is_file())
+    size = sum(
+        file.stat().st_size for path in folders for file in path.rglob("*") if file.is_file()
+    )
     text = f"interrupted: {', '.join(sorted(set(names.values())))} ({size / 2**20:.0f} MiB in .checkpoints)"
     return Finding("warning", text, "`make train` goes on; `rm -r .checkpoints` forgets them")
 
@@ -278,7 +351,9 @@ def _under_dvc(pid: int) -> bool:
     try:
         process = psutil.Process(pid)
         by_hand = "DVC_STAGE" not in process.environ()
-        return by_hand or any(DVC.search(" ".join(parent.cmdline())) for parent in process.parents())
+        return by_hand or any(
+            DVC.search(" ".join(parent.cmdline())) for parent in process.parents()
+        )
     except psutil.Error:
         return True
 
@@ -291,14 +366,20 @@ def registry() -> Finding:
     if database and not database.is_file():
         return ok("no MLflow database yet: the first `make repro` makes it")
     if old := tracking.moved_from():
-        return Finding("broken", f"{uri} was written in {old}", "`make register` mends its addresses")
+        return Finding(
+            "broken", f"{uri} was written in {old}", "`make register` mends its addresses"
+        )
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     try:
         versions = list(_versions(tracking.client()))
     except Exception as error:
         repair = _holder(database) if database else "start the server, or mend MLFLOW_TRACKING_URI"
         return Finding("broken", f"{uri} does not answer ({one_line(error)[:160]})", repair)
-    lost = [f"{name} version {number}" for name, number, place in versions if place and not place.exists()]
+    lost = [
+        f"{name} version {number}"
+        for name, number, place in versions
+        if place and not place.exists()
+    ]
     if lost:
         text = f"the files of {lost[0]}{f' and {len(lost) - 1} more' * (len(lost) > 1)} are not where {uri} says"
         return Finding("broken", text, "`make register` brings back what lies in models/")
@@ -311,7 +392,9 @@ def _holder(database: Path) -> str:
 
     for process in psutil.process_iter(["pid", "name"]):
         try:
-            if process.pid != os.getpid() and any(f.path == str(database) for f in process.open_files()):
+            if process.pid != os.getpid() and any(
+                f.path == str(database) for f in process.open_files()
+            ):
                 return f"process {process.pid} ({process.info['name']}) has it open: let it end, or: kill {process.pid}"
         except psutil.Error:
             continue
@@ -321,7 +404,11 @@ def _holder(database: Path) -> str:
 def _versions(client: Any) -> Iterator[tuple[str, str, Path | None]]:
     """Each registered version of this project and, where its files lie on this machine, their place."""
     for found in client.search_model_versions("name LIKE 'sextant-%'", max_results=1000):
-        yield found.name, found.version, local(client.get_model_version_download_uri(found.name, found.version))
+        yield (
+            found.name,
+            found.version,
+            local(client.get_model_version_download_uri(found.name, found.version)),
+        )
 
 
 def local(uri: str) -> Path | None:

@@ -89,7 +89,9 @@ def _blocks(address: str) -> Iterator[bytes]:
         raise Unreachable(words(error)) from error
 
 
-def _download(session: requests.Session, url: str, to: Path, label: str, size: int | None, pause: float) -> bool:
+def _download(
+    session: requests.Session, url: str, to: Path, label: str, size: int | None, pause: float
+) -> bool:
     with to.open("ab") as stream:
         download = Download(session, url, stream, label, size)
         if size is not None and stream.tell() > size:
@@ -106,7 +108,9 @@ def _download(session: requests.Session, url: str, to: Path, label: str, size: i
                     best, left = stream.tell(), ATTEMPTS
                 left -= 1
                 if not left:
-                    raise Unreachable(f"{error}, {ATTEMPTS} attempts in a row", later=True) from error
+                    raise Unreachable(
+                        f"{error}, {ATTEMPTS} attempts in a row", later=True
+                    ) from error
                 wait = error.wait
             # Without a digest to come, bytes of two versions could be joined unseen; only a validator rules that out.
             if size is None and download.validator is None:
@@ -123,7 +127,9 @@ class Download:
     stream: BinaryIO  # opened for appending
     label: str
     size: int | None
-    validator: str | None = None  # what If-Range compares: a strong ETag or the date of the last change
+    validator: str | None = (
+        None  # what If-Range compares: a strong ETag or the date of the last change
+    )
     resumed: bool = False
 
     def attempt(self) -> None:
@@ -139,7 +145,10 @@ class Download:
                 raise Unreachable(f"{response.status_code} {response.reason}")
             start, total = _extent(response)
             other = None not in (self.size, total) and total != self.size
-            replaced = self.validator not in (None, _validator(response))  # and If-Range was not heeded
+            replaced = self.validator not in (
+                None,
+                _validator(response),
+            )  # and If-Range was not heeded
             if start != offset or (offset and (other or replaced)):
                 self.restart()
             if start != self.stream.tell():
@@ -206,7 +215,11 @@ def _validator(response: requests.Response) -> str | None:
 
 def _write(blocks: Iterator[bytes], stream: BinaryIO, label: str, total: int | None) -> None:
     """Write the blocks, and tell how far that is where there is a `label`."""
-    with Progress(label, None if total is None else total / MB, "MB") if label else nullcontext() as progress:
+    with (
+        Progress(label, None if total is None else total / MB, "MB")
+        if label
+        else nullcontext() as progress
+    ):
         for block in blocks:
             if progress:
                 progress.at(stream.tell() / MB)

@@ -34,7 +34,9 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         what = error.filename or "an output"
         return f"no space left while writing {what} ({error.strerror}): free some, then run the same command again"
-    if found := re.search(r"\(sqlite3\.\w+\) ([^\[(]+)", text):  # in MLflow's errors, before a whole SQL statement
+    if found := re.search(
+        r"\(sqlite3\.\w+\) ([^\[(]+)", text
+    ):  # in MLflow's errors, before a whole SQL statement
         return (
             f"the MLflow database refused ({found[1].strip()}); `make doctor` says who holds it and what space is left;"
             " then run the same command again"
@@ -69,7 +71,9 @@ def restore_hint(error: BaseException) -> str:
     if not stage:
         return ""
     if isinstance(error, DataError) and not stage.startswith("pull"):
-        return "; `git checkout dvc.lock && dvc checkout` restores data and outputs of the last commit"
+        return (
+            "; `git checkout dvc.lock && dvc checkout` restores data and outputs of the last commit"
+        )
     return "; `dvc checkout` restores the outputs as they last were"
 
 

@@ -43,17 +43,28 @@ def evaluate(
     answers = {"model": model.answer(questions)}
     step()
     for name, fit in baselines.of(model.card["task"]).items():
-        answer = rooms.call(fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"])
+        answer = rooms.call(
+            fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"]
+        )
         answers[name] = answer(questions)
         step()
     scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
     metric, direction = next(iter(task.METRICS.items()))
     # One that answers less is a floor to show and no rival: k-means has no map to keep.
-    rivals = [name for name, found in scores.items() if name != "model" and found.keys() >= task.METRICS.keys()]
+    rivals = [
+        name
+        for name, found in scores.items()
+        if name != "model" and found.keys() >= task.METRICS.keys()
+    ]
     best = (max if direction == "up" else min)(rivals, key=lambda name: scores[name][metric])
-    own, other = (task.redrawn(answers[name], parts["test"], model.encoder) for name in ("model", best))
+    own, other = (
+        task.redrawn(answers[name], parts["test"], model.encoder) for name in ("model", best)
+    )
     found = {
-        **{key: model.card[key] for key in ("model", "family", "dataset", "task", "source", "seed", "budget")},
+        **{
+            key: model.card[key]
+            for key in ("model", "family", "dataset", "task", "source", "seed", "budget")
+        },
         "metric": metric,
         "direction": direction,
         "epochs": model.card["epoch"],
@@ -84,32 +95,55 @@ def main(argv: list[str]) -> None:
         raise UsageError(f"`{overrides[0]}` is not understood: a trained model brings its own conf")
     by_dvc = "DVC_STAGE" in os.environ
     scratch = Path(".scratch") / name
-    trained = scratch / "model" if not by_dvc and (scratch / "model").is_dir() else Path("models") / name
+    trained = (
+        scratch / "model" if not by_dvc and (scratch / "model").is_dir() else Path("models") / name
+    )
     model = saved.load(needed(trained))
     torch.set_num_threads(model.card["threads"])
     kind = rooms.module("data", model.card["kind"])
     prepared = needed(Path("data/prepared") / model.card["dataset"])
     parts = {part: kind.load(prepared / part) for part in ("train", "val", "test")}
-    curves = Path("reports/curves") / f"{name}.csv" if trained == Path("models") / name else scratch / "curves.csv"
-    with Progress(f"evaluate {name}", STEPS + len(baselines.of(model.card["task"])), "steps") as progress:
+    curves = (
+        Path("reports/curves") / f"{name}.csv"
+        if trained == Path("models") / name
+        else scratch / "curves.csv"
+    )
+    with Progress(
+        f"evaluate {name}", STEPS + len(baselines.of(model.card["task"])), "steps"
+    ) as progress:
         progress.at(0)
         found, answers = evaluate(model, parts, progress.step)
         shown = (answers.pop("model"), parts["test"], model.encoder.columns, answers)
         besides = {"model": model, "train": parts["train"], "val": parts["val"]}
         looked_at = rooms.call(figures.of(model.card["task"]), *shown, **besides)
-        told = {title: table for title, table in looked_at.items() if isinstance(table, figures.Table)}
+        told = {
+            title: table for title, table in looked_at.items() if isinstance(table, figures.Table)
+        }
         drawn = {"curve": figures.learning_curve(pd.read_csv(needed(curves)))}
-        drawn |= {title: figure for title, figure in looked_at.items() if not isinstance(figure, figures.Table)}
+        drawn |= {
+            title: figure
+            for title, figure in looked_at.items()
+            if not isinstance(figure, figures.Table)
+        }
         progress.step()
-        with written_whole(Path("reports/figures") / name if by_dvc else scratch / "figures") as folder:
+        with written_whole(
+            Path("reports/figures") / name if by_dvc else scratch / "figures"
+        ) as folder:
             folder.mkdir()
-            for place, (title, figure) in enumerate(drawn.items()):  # in the order in which they are read
+            for place, (title, figure) in enumerate(
+                drawn.items()
+            ):  # in the order in which they are read
                 figures.save(figure, folder / f"{place:02}-{title}.svg")
         progress.step()
     tables = Path("reports/tables") / f"{name}.json" if by_dvc else scratch / "tables.json"
     write_json(tables, {title: table.record() for title, table in told.items()})
-    write_json(Path("reports/metrics") / f"{name}.json" if by_dvc else scratch / "metrics.json", found)
-    print(f"{name}: test " + ", ".join(f"{metric} {value:.4f}" for metric, value in found["test"].items()))
+    write_json(
+        Path("reports/metrics") / f"{name}.json" if by_dvc else scratch / "metrics.json", found
+    )
+    print(
+        f"{name}: test "
+        + ", ".join(f"{metric} {value:.4f}" for metric, value in found["test"].items())
+    )
 
 
 if __name__ == "__main__":

@@ -39,14 +39,19 @@ def _remove(path: Path) -> None:
 def needed(path: Path) -> Path:
     """`path`, which an earlier stage makes; raises SextantError where it is not there."""
     if not path.exists():
-        raise SextantError(f"{path} is not there; `make repro` makes it, `dvc checkout` restores the last one")
+        raise SextantError(
+            f"{path} is not there; `make repro` makes it, `dvc checkout` restores the last one"
+        )
     return path
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write canonical JSON: indented, keys in the order given, no NaN, a line end."""
     with written_whole(path) as beside:
-        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        beside.write_text(
+            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )
 
 
 def sha256(path: Path) -> str:

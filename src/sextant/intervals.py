@@ -28,7 +28,9 @@ def mean(values: Any, groups: Any = None) -> Sample:
     """The mean of (rows,) values; of rows that are each a group of its own and of 0s and 1s alone, a share."""
     values = np.asarray(values, np.float64)
     share = float(values.mean()) if groups is None and np.isin(values, (0, 1)).all() else None
-    return Sample(lambda weights: float(weights @ values / weights.sum()), _groups(groups, len(values)), share)
+    return Sample(
+        lambda weights: float(weights @ values / weights.sum()), _groups(groups, len(values)), share
+    )
 
 
 def root_mean(squares: Any, groups: Any = None) -> Sample:
@@ -69,7 +71,9 @@ def gain(sample: Sample, other: Sample, direction: str) -> tuple[float, float, f
     def better(weights: np.ndarray) -> float:
         return sign * (sample.score(weights) - other.score(weights))
 
-    return better(np.ones(len(sample.groups))), *middle([better(weights) for weights in _draws(sample.groups)])
+    return better(np.ones(len(sample.groups))), *middle(
+        [better(weights) for weights in _draws(sample.groups)]
+    )
 
 
 def wilson(share: Any, n: Any) -> tuple[Any, Any]:
@@ -80,14 +84,18 @@ def wilson(share: Any, n: Any) -> tuple[Any, Any]:
 
 
 def _groups(groups: Any, rows: int) -> np.ndarray:
-    return np.arange(rows) if groups is None else np.asarray(np.unique(groups, return_inverse=True)[1])
+    return (
+        np.arange(rows) if groups is None else np.asarray(np.unique(groups, return_inverse=True)[1])
+    )
 
 
 def _draws(groups: np.ndarray) -> Any:
     """DRAWS times how often each row is drawn, where its group is drawn with replacement; the same on every call."""
     rng, count = np.random.default_rng(0), int(groups.max()) + 1
     for _ in range(DRAWS):
-        yield np.bincount(rng.integers(count, size=count), minlength=count)[groups].astype(np.float64)
+        yield np.bincount(rng.integers(count, size=count), minlength=count)[groups].astype(
+            np.float64
+        )
 
 
 def middle(draws: Any) -> tuple[float, float]:

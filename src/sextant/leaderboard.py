@@ -15,8 +15,24 @@ from . import config, terminal
 from .errors import SextantError, UsageError, run
 from .files import RECEIPT, folder_digest
 
-HEADINGS = ("model", "data set", "metric", "value [95 %]", "trivial", "best", "better than that [95 %]", "decision")
-TOLD = ("model", "data set", "metric [95 %]", "trivial and best baseline", "better [95 %]", "decision")  # on a terminal
+HEADINGS = (
+    "model",
+    "data set",
+    "metric",
+    "value [95 %]",
+    "trivial",
+    "best",
+    "better than that [95 %]",
+    "decision",
+)
+TOLD = (
+    "model",
+    "data set",
+    "metric [95 %]",
+    "trivial and best baseline",
+    "better [95 %]",
+    "decision",
+)  # on a terminal
 KINDS = {"embedded": "twin", "mirror": "real", "canonical": "real"}
 UNDECIDED = "not registered here"
 CHAMPION = ", champion"  # what follows a decision while its version is the champion
@@ -42,7 +58,10 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row as text, under HEADINGS."""
         low, high = self.interval
-        value, data = f"{self.value:.4f} [{low:.3f}…{high:.3f}]", f"{self.dataset} ({KINDS[self.source]})"
+        value, data = (
+            f"{self.value:.4f} [{low:.3f}…{high:.3f}]",
+            f"{self.dataset} ({KINDS[self.source]})",
+        )
         trivial, best = (f"{score:.4f} {name}" for name, score in (self.trivial, self.best))
         gain, least, most = self.better
         better = f"{gain:+.4f} [{least:+.3f}…{most:+.3f}]"
@@ -52,18 +71,28 @@ class Row:
     def told(self) -> tuple[str, ...]:
         """The same in two lines, under TOLD."""
         model, data, metric, value, trivial, best, better, decision = self.cells
-        pairs = (f"{metric}\n{value}", f"{trivial}\n{best}", better.replace(" [", "\n["), decision.replace(", ", ",\n"))
+        pairs = (
+            f"{metric}\n{value}",
+            f"{trivial}\n{best}",
+            better.replace(" [", "\n["),
+            decision.replace(", ", ",\n"),
+        )
         return (model, data.replace(" (", "\n("), *pairs)
 
 
-def rows(metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def rows(
+    metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[str, Any]]
+) -> list[Row]:
     """A row for each model's metrics, in their order; `decisions` by model, where this registry has made one."""
     return [_row(found, decisions.get(found["model"])) for found in metrics]
 
 
 def _row(found: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Row:
     metric = found["metric"]
-    trivial, best = ((name, float(found["baselines"][name][metric])) for name in (found["trivial"], found["best"]))
+    trivial, best = (
+        (name, float(found["baselines"][name][metric]))
+        for name in (found["trivial"], found["best"])
+    )
     (low, high), (gain, least, most) = (map(float, found[name]) for name in ("interval", "better"))
     return Row(
         model=found["model"],
@@ -75,7 +104,9 @@ def _row(found: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Row:
         trivial=trivial,
         best=best,
         better=(gain, least, most),
-        decision=decision["decision"] + CHAMPION * bool(decision["champion"]) if decision else UNDECIDED,
+        decision=decision["decision"] + CHAMPION * bool(decision["champion"])
+        if decision
+        else UNDECIDED,
     )
 
 
@@ -87,7 +118,9 @@ def read(path: Path, model: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SextantError(f"{path} is missing, but params.yaml lists model `{model}`; `make repro` makes it") from None
+        raise SextantError(
+            f"{path} is missing, but params.yaml lists model `{model}`; `make repro` makes it"
+        ) from None
 
 
 def read_json(path: Path, model: str) -> Any:
@@ -107,7 +140,9 @@ def read_metrics(models: Iterable[str]) -> list[dict[str, Any]]:
         try:
             rows(found[-1:], {})
         except (KeyError, TypeError, ValueError) as error:
-            raise SextantError(f"{path} lacks what evaluate writes ({error!r}); `make repro` makes it anew") from None
+            raise SextantError(
+                f"{path} lacks what evaluate writes ({error!r}); `make repro` makes it anew"
+            ) from None
     return found
 
 
@@ -129,17 +164,24 @@ def read_decisions(models: Iterable[str]) -> dict[str, dict[str, Any]]:
 def as_markdown(rows: Sequence[Row]) -> str:
     """The table for a summary that Markdown renders."""
     lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells for row in rows)]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
+    )
 
 
 def as_text(rows: Sequence[Row], width: int = WIDTH, colors: bool = False) -> str:
     """The table for a terminal: aligned, and folded inside its cells where it would be wider than `width`."""
     table = [TOLD, *(row.told for row in rows)]
     columns = list(zip(*table, strict=True))
-    widths, words, parts = ([_longest(column, at) for column in columns] for at in ("\n", r"\s", r"[\s_]"))
+    widths, words, parts = (
+        [_longest(column, at) for column in columns] for at in ("\n", r"\s", r"[\s_]")
+    )
     while sum(widths) + 2 * (len(widths) - 1) > width:
         # A column gives way where that breaks no word, then where it breaks one at an underscore, the widest first.
-        widest = max(range(len(widths)), key=lambda i: (widths[i] > words[i], widths[i] > parts[i] + 1, widths[i]))
+        widest = max(
+            range(len(widths)),
+            key=lambda i: (widths[i] > words[i], widths[i] > parts[i] + 1, widths[i]),
+        )
         widths[widest] -= 1
     heading, *body = ["\n".join(_folded(line, widths)) for line in table]
     rule = "  ".join("-" * w for w in widths)
@@ -150,7 +192,10 @@ def _folded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     columns = [_fold(cell, width) for cell, width in zip(cells, widths, strict=True)]
     height = max(len(column) for column in columns)
     lines = [[column[i] if i < len(column) else "" for column in columns] for i in range(height)]
-    return ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [
+        "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def _longest(cells: Sequence[str], at: str) -> int:
@@ -167,7 +212,9 @@ def _fold(cell: str, width: int) -> list[str]:
             lines[-1] += f" {word}"
             continue
         lines.append("")
-        for piece in re.findall(rf"[^_]{{1,{width - 1}}}_?|_", word) if len(word) > width else [word]:
+        for piece in (
+            re.findall(rf"[^_]{{1,{width - 1}}}_?|_", word) if len(word) > width else [word]
+        ):
             if len(lines[-1] + piece) > width:
                 lines.append("")
             lines[-1] += piece
@@ -200,7 +247,9 @@ def _raw_file(dataset: str) -> str:
 def main(argv: list[str]) -> None:
     """Print the leaderboard of the models that params.yaml lists."""
     if argv:
-        raise UsageError(f"`{' '.join(argv)}` is not understood; the leaderboard takes no arguments")
+        raise UsageError(
+            f"`{' '.join(argv)}` is not understood; the leaderboard takes no arguments"
+        )
     models = list(config.params().models)
     found = rows(read_metrics(models), read_decisions(models))
     print(as_text(found, colors=terminal.colored(sys.stdout)))

@@ -15,16 +15,24 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-def adamw(params: Iterable[Any], *, lr: Positive, weight_decay: NotNegative) -> torch.optim.Optimizer:
+def adamw(
+    params: Iterable[Any], *, lr: Positive, weight_decay: NotNegative
+) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019); fused, since small steps are bound by overhead."""
     return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def sgd(
-    params: Iterable[Any], *, lr: Positive, momentum: Annotated[float, Field(ge=0, lt=1)], weight_decay: NotNegative
+    params: Iterable[Any],
+    *,
+    lr: Positive,
+    momentum: Annotated[float, Field(ge=0, lt=1)],
+    weight_decay: NotNegative,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent; Nesterov's where there is momentum."""
-    return torch.optim.SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
+    return torch.optim.SGD(
+        params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
+    )
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd}
@@ -33,7 +41,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "
 def check(conf: Mapping[str, Any], where: str) -> None:
     """Raise UsageError unless `conf` is `{name: <one of OPTIMIZERS>, ...its arguments}`."""
     if conf.get("name") not in OPTIMIZERS:
-        raise UsageError(f"{where}: name is {conf.get('name')!r}; expected one of: {', '.join(OPTIMIZERS)}")
+        raise UsageError(
+            f"{where}: name is {conf.get('name')!r}; expected one of: {', '.join(OPTIMIZERS)}"
+        )
     arguments = {key: value for key, value in conf.items() if key != "name"}
     strict.check(strict.signature_model(OPTIMIZERS[conf["name"]]), arguments, where)
 
@@ -72,7 +82,9 @@ class Schedule(Strict):
         if progress < self.warmup:
             rising = progress / self.warmup
             return 1 - (1 - 1 / 25) * _falling(rising) if self.lr == "one_cycle" else rising
-        return 1.0 if self.lr == "constant" else _falling((progress - self.warmup) / (1 - self.warmup))
+        return (
+            1.0 if self.lr == "constant" else _falling((progress - self.warmup) / (1 - self.warmup))
+        )
 
 
 def _falling(done: float) -> float:

@@ -44,14 +44,18 @@ class Change:
         words = [f"{self.file}: bytes {_arrow(before.bytes, after.bytes)}"]
         words.append(f"sha256 {(before.sha256 or 'not pinned')[:12]} -> {str(after.sha256)[:12]}")
         if before.lines is not None and after.lines is not None:
-            words.append(f"lines {_arrow(before.lines, after.lines)} ({after.lines - before.lines:+,})")
+            words.append(
+                f"lines {_arrow(before.lines, after.lines)} ({after.lines - before.lines:+,})"
+            )
         elif after.lines is not None:
             words.append(f"lines {after.lines:,}")
         return ", ".join(words)
 
 
 def _arrow(before: int | None, after: int | None) -> str:
-    return " -> ".join("not pinned" if number is None else f"{number:,}" for number in (before, after))
+    return " -> ".join(
+        "not pinned" if number is None else f"{number:,}" for number in (before, after)
+    )
 
 
 def pin(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change]:
@@ -81,11 +85,16 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
     found = [(entry, pull.locate(entry)) for entry in pull.chosen(conf)]
     remote = any(download.is_http(address) for _, address in found)
     changes: list[Change] = []
-    with pull.turn(conf) if remote else nullcontext(), TemporaryDirectory(dir=pull.downloads()) as folder:
+    with (
+        pull.turn(conf) if remote else nullcontext(),
+        TemporaryDirectory(dir=pull.downloads()) as folder,
+    ):
         whole: list[Path] = []
         seen: dict[str, State] = {}  # by address: of a zip with several members
         many = len(found) > pull.CONNECTIONS  # one progress of them all, or else one of each
-        for number, (entry, address) in enumerate(progress(found, f"pin {conf.name}", "files") if many else found):
+        for number, (entry, address) in enumerate(
+            progress(found, f"pin {conf.name}", "files") if many else found
+        ):
             path = Path(folder) / str(number)
             if address not in seen:
                 with pull.naming(path), pull.reading(conf, entry, address):
@@ -93,7 +102,9 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
                 seen[address] = State(path.stat().st_size, files.sha256(path), lines(path))
             after = seen[address]
             if (after.bytes, after.sha256) != (entry.bytes, entry.sha256):
-                changes.append(Change(conf.name, conf.chosen_source, entry.file, _before(conf, entry), after))
+                changes.append(
+                    Change(conf.name, conf.chosen_source, entry.file, _before(conf, entry), after)
+                )
                 if path.is_file() and download.is_http(address):
                     whole.append(path)
                     continue
@@ -137,14 +148,20 @@ def repinned(text: str, changes: list[Change], path: Path) -> str:
         listed = (expected.get("sources") or {}).get(change.source) or []
         number = next((n for n, entry in enumerate(listed) if entry["file"] == change.file), None)
         if number is None:
-            raise UsageError(f"{path}: sources.{change.source} has no `{change.file}`; add it to that file first")
+            raise UsageError(
+                f"{path}: sources.{change.source} has no `{change.file}`; add it to that file first"
+            )
         numbers = {"bytes": change.after.bytes, "sha256": change.after.sha256}
         edits += _edits(text, _at(root, "sources", change.source).value[number], numbers)
         listed[number].update(numbers)
     result = _edited(text, edits)
     if not _says(result, expected):  # an anchor that two entries share, a layout unheard of
-        wanted = "; ".join(f"{c.file}: bytes: {c.after.bytes}, sha256: {c.after.sha256}" for c in changes)
-        raise UsageError(f"{path}: the pins cannot be exchanged without changing more; write them by hand: {wanted}")
+        wanted = "; ".join(
+            f"{c.file}: bytes: {c.after.bytes}, sha256: {c.after.sha256}" for c in changes
+        )
+        raise UsageError(
+            f"{path}: the pins cannot be exchanged without changing more; write them by hand: {wanted}"
+        )
     return result
 
 
@@ -160,16 +177,26 @@ def _edits(text: str, entry: yaml.MappingNode, numbers: dict[str, Any]) -> Itera
     """What makes an entry say `numbers`: values exchanged where there are some, and then the missing keys added."""
     found = {name.value: node for name, node in entry.value}
     for key in numbers.keys() & found.keys():
-        start, end, quotes = found[key].start_mark.index, found[key].end_mark.index, found[key].style or ""
+        start, end, quotes = (
+            found[key].start_mark.index,
+            found[key].end_mark.index,
+            found[key].style or "",
+        )
         yield Edit(start, end, f"{' ' if start == end else ''}{quotes}{numbers[key]}{quotes}")
     missing = [f"{key}: {number}" for key, number in numbers.items() if key not in found]
-    name, node = [pair for pair in entry.value if pair[1].start_mark.line == pair[1].end_mark.line][-1]
+    name, node = [pair for pair in entry.value if pair[1].start_mark.line == pair[1].end_mark.line][
+        -1
+    ]
     if missing and entry.flow_style:
-        yield Edit(node.end_mark.index, node.end_mark.index, "".join(f", {words}" for words in missing))
+        yield Edit(
+            node.end_mark.index, node.end_mark.index, "".join(f", {words}" for words in missing)
+        )
     elif missing:
         rest, line_end = text[node.end_mark.index :], "\r\n" if "\r\n" in text else "\n"
         at = node.end_mark.index + len(rest.partition("\n")[0].removesuffix("\r"))
-        yield Edit(at, at, "".join(f"{line_end}{' ' * name.start_mark.column}{words}" for words in missing))
+        yield Edit(
+            at, at, "".join(f"{line_end}{' ' * name.start_mark.column}{words}" for words in missing)
+        )
 
 
 def _edited(text: str, edits: list[Edit]) -> str:
@@ -202,7 +229,9 @@ def main(argv: list[str]) -> None:
     for change in changes:
         print(change)
     if changes:
-        print(f"{name}: source {conf.chosen_source} pinned anew in {pull.conf_path(conf)}; next: make repro")
+        print(
+            f"{name}: source {conf.chosen_source} pinned anew in {pull.conf_path(conf)}; next: make repro"
+        )
     else:
         print(f"{name}: nothing new at source {conf.chosen_source}")
 

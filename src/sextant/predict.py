@@ -53,8 +53,12 @@ def main(argv: list[str]) -> None:
         )
     output = Path(asked["output"]) if asked.get("output") else None
     if output and (output.is_dir() or output.resolve() == Path(asked["input"]).resolve()):
-        raise UsageError(f"{output} is {'a folder' if output.is_dir() else 'the input'}; name a file for the answers")
-    options = {key: config.parsed(value, word) for word in rest for key, value in [word.split("=", 1)]}
+        raise UsageError(
+            f"{output} is {'a folder' if output.is_dir() else 'the input'}; name a file for the answers"
+        )
+    options = {
+        key: config.parsed(value, word) for word in rest for key, value in [word.split("=", 1)]
+    }
     model = champion(asked["model"])
     rows = model.read(asked["input"])
     with warnings.catch_warnings(record=True) as met:
@@ -62,7 +66,9 @@ def main(argv: list[str]) -> None:
         answers = model.predict(rows, options) if options else model.predict(rows)
     for warning in met:
         print(f"sextant: warning: {warning.message}", file=sys.stderr)
-    name = getattr(model.encoder, "named_by", None)  # where rows are asked with as files, an answer says whose it is
+    name = getattr(
+        model.encoder, "named_by", None
+    )  # where rows are asked with as files, an answer says whose it is
     if name in rows:
         answers.insert(0, name, rows[name].to_numpy())
     if output:

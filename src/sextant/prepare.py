@@ -18,7 +18,9 @@ def prepare(raw: Any, conf: config.DatasetConf) -> dict[str, Any]:
     return parts
 
 
-def profile(parts: dict[str, Any], conf: config.DatasetConf, validation: dict[str, Any]) -> dict[str, Any]:
+def profile(
+    parts: dict[str, Any], conf: config.DatasetConf, validation: dict[str, Any]
+) -> dict[str, Any]:
     """What later stages and the report need to know of the data without reading them."""
     return {
         "dataset": conf.name,
@@ -37,9 +39,13 @@ def main(argv: list[str]) -> None:
     name, overrides = config.one(argv, "dataset")
     conf = config.dataset(name, overrides)
     by_dvc = "DVC_STAGE" in os.environ
-    validation = json.loads(needed(Path(f"reports/validation/{name}.json")).read_text(encoding="utf-8"))
+    validation = json.loads(
+        needed(Path(f"reports/validation/{name}.json")).read_text(encoding="utf-8")
+    )
     if not validation["success"]:
-        raise DataError(f"{name} failed its expectations; see reports/validation/{name}.json, then `make validate`")
+        raise DataError(
+            f"{name} failed its expectations; see reports/validation/{name}.json, then `make validate`"
+        )
     kind = rooms.module("data", conf.kind)
     parts = prepare(kind.read(needed(Path("data/raw") / name), conf.columns), conf)
     with written_whole(Path("data/prepared" if by_dvc else ".scratch/prepared") / name) as folder:
@@ -47,7 +53,10 @@ def main(argv: list[str]) -> None:
         for part, rows in parts.items():
             kind.write(rows, folder / part)
         write_json(folder / "profile.json", profile(parts, conf, validation))
-    print(f"{name}: " + ", ".join(f"{part} {len(data.scored(rows)):,}" for part, rows in parts.items()))
+    print(
+        f"{name}: "
+        + ", ".join(f"{part} {len(data.scored(rows)):,}" for part, rows in parts.items())
+    )
 
 
 if __name__ == "__main__":

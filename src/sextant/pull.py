@@ -37,14 +37,23 @@ CONNECTIONS = 8  # at once, to a server that hands out many small files
 
 def _plain(value: str) -> str:
     path = PurePosixPath(value)
-    if str(path) != value or path.is_absolute() or {".", ".."} & {value, *path.parts} or not value.isprintable():
-        raise ValueError("expected a plain relative path, such as folder/file.csv, that does not climb out")
+    if (
+        str(path) != value
+        or path.is_absolute()
+        or {".", ".."} & {value, *path.parts}
+        or not value.isprintable()
+    ):
+        raise ValueError(
+            "expected a plain relative path, such as folder/file.csv, that does not climb out"
+        )
     return value
 
 
 def _not_the_receipt(value: str) -> str:
     if value == files.RECEIPT:
-        raise ValueError(f"{files.RECEIPT} is where pull writes what it brought; choose another name")
+        raise ValueError(
+            f"{files.RECEIPT} is where pull writes what it brought; choose another name"
+        )
     return value
 
 
@@ -94,14 +103,19 @@ def entries(conf: config.DatasetConf, source: config.Source) -> list[Entry]:
     """The checked entries of one source; raises UsageError for a fault in one, or one file named twice."""
     where = f"{conf_path(conf)} sources.{source}"
     if source not in SOURCES:
-        raise UsageError(f"{where}: unknown key; known here: {', '.join(SOURCES)} (a twin stands under `twin`)")
+        raise UsageError(
+            f"{where}: unknown key; known here: {', '.join(SOURCES)} (a twin stands under `twin`)"
+        )
     found = [
-        check(_form(source, entry), entry, f"{where}[{n}]") for n, entry in enumerate(conf.sources.get(source, []))
+        check(_form(source, entry), entry, f"{where}[{n}]")
+        for n, entry in enumerate(conf.sources.get(source, []))
     ]
     named = Counter(entry.file for entry in found)
     for name in named:
         if named[name] > 1 or any(str(parent) in named for parent in PurePosixPath(name).parents):
-            raise UsageError(f"{where}: `{name}` is named twice, or below another file; give it a name of its own")
+            raise UsageError(
+                f"{where}: `{name}` is named twice, or below another file; give it a name of its own"
+            )
     return found
 
 
@@ -113,15 +127,21 @@ def listed(conf: config.DatasetConf, entry: Listed) -> list[Entry]:
     """What a list lists; raises DataError for a list that is not the pinned one, UsageError for a fault in a line."""
     path = list_path(entry)
     if not path.is_file():
-        raise UsageError(f"{path} is not there, but {conf_path(conf)} names it; bring it back from git")
+        raise UsageError(
+            f"{path} is not there, but {conf_path(conf)} names it; bring it back from git"
+        )
     _check_pin(conf, entry, str(path), path)
     found: list[Entry] = []
     with path.open(newline="", encoding="utf-8") as stream:
         for number, line in enumerate(csv.DictReader(stream), start=2):
-            name, size, digest = (line.get(column) or "" for column in ("path", entry.sizes, entry.digests))
+            name, size, digest = (
+                line.get(column) or "" for column in ("path", entry.sizes, entry.digests)
+            )
             pinned = {"bytes": int(size) if size.isdecimal() else size, "sha256": digest}
             address = entry.url.replace("{path}", quote(name))
-            found.append(check(Canonical, {"file": name, "url": address, **pinned}, f"{path} line {number}"))
+            found.append(
+                check(Canonical, {"file": name, "url": address, **pinned}, f"{path} line {number}")
+            )
     return found
 
 
@@ -132,11 +152,24 @@ def list_path(entry: Entry) -> Path:
 def chosen(conf: config.DatasetConf) -> list[Entry]:
     """The entries of the chosen source, none for `embedded`; raises UsageError where the conf does not have it."""
     source = conf.chosen_source
-    there = [*(name for name in SOURCES if conf.sources.get(name)), *(["embedded"] if conf.twin is not None else [])]
+    there = [
+        *(name for name in SOURCES if conf.sources.get(name)),
+        *(["embedded"] if conf.twin is not None else []),
+    ]
     if source not in there:
-        lack = "has no twin (`twin: null`)" if source == "embedded" else f"has no entries under sources.{source}"
-        repair = f"set `source:` there to one of: {', '.join(there)}" if there else "add entries under `sources` there"
-        raise UsageError(f"{conf.name}: source is `{source}`, but {conf_path(conf)} {lack}; {repair}")
+        lack = (
+            "has no twin (`twin: null`)"
+            if source == "embedded"
+            else f"has no entries under sources.{source}"
+        )
+        repair = (
+            f"set `source:` there to one of: {', '.join(there)}"
+            if there
+            else "add entries under `sources` there"
+        )
+        raise UsageError(
+            f"{conf.name}: source is `{source}`, but {conf_path(conf)} {lack}; {repair}"
+        )
     return [] if source == "embedded" else entries(conf, source)
 
 
@@ -171,12 +204,16 @@ def mirror() -> str:
     base = os.environ.get("SEXTANT_MIRROR", "")
     repair = "export SEXTANT_MIRROR=… as an absolute folder or an address (s3://…, https://…)"
     if not base:
-        raise UsageError(f"source `mirror` needs to know where the files lie, and SEXTANT_MIRROR is not set; {repair}")
+        raise UsageError(
+            f"source `mirror` needs to know where the files lie, and SEXTANT_MIRROR is not set; {repair}"
+        )
     folder = _local(base)
     if folder is not None and not folder.is_absolute():
         raise UsageError(f"SEXTANT_MIRROR is `{base}`, a relative path; {repair}")
     if folder is not None and not folder.is_dir():
-        raise SextantError(f"SEXTANT_MIRROR is `{base}`, but no such folder is there; mount it, or {repair}")
+        raise SextantError(
+            f"SEXTANT_MIRROR is `{base}`, but no such folder is there; mount it, or {repair}"
+        )
     return base
 
 
@@ -216,7 +253,10 @@ def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) 
     found = _pinned(conf)
     found += [one for entry in found if isinstance(entry, Listed) for one in listed(conf, entry)]
     addresses = [locate(entry) for entry in found]
-    with turn(conf) if any(map(download.is_http, addresses)) else nullcontext(), files.written_whole(folder) as beside:
+    with (
+        turn(conf) if any(map(download.is_http, addresses)) else nullcontext(),
+        files.written_whole(folder) as beside,
+    ):
         with naming(folder):
             beside.mkdir()
             if conf.chosen_source == "embedded":
@@ -230,13 +270,18 @@ def receipt(source: str, folder: Path) -> dict[str, Any]:
     """What source.json says: the source, and the size and sha256 of every file of `folder`."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     whole = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": files.sha256(path),
+        }
         for path in paths
     }
     return {"source": source, "files": whole}
 
 
-def _bring(conf: config.DatasetConf, found: list[tuple[Entry, str]], folder: Path, pause: float) -> None:
+def _bring(
+    conf: config.DatasetConf, found: list[tuple[Entry, str]], folder: Path, pause: float
+) -> None:
     """Bring each file to `folder`; what was downloaded is moved there last, so that the next run goes on from it."""
     places: dict[Path, list[Entry]] = {}
     wanted: dict[Path, tuple[Entry, str]] = {}
@@ -274,7 +319,11 @@ def _unzip(conf: config.DatasetConf, entry: Entry, zipped: Path, place: Path) ->
     """Write the entry's member to `place`; its own name in the zip decides nothing about where that is."""
     assert entry.member
     try:
-        with zipfile.ZipFile(zipped) as archive, archive.open(entry.member) as inside, place.open("wb") as stream:
+        with (
+            zipfile.ZipFile(zipped) as archive,
+            archive.open(entry.member) as inside,
+            place.open("wb") as stream,
+        ):
             shutil.copyfileobj(inside, stream)
     except KeyError:
         there = ", ".join(zipfile.ZipFile(zipped).namelist()[:5])
@@ -288,7 +337,9 @@ def _unzip(conf: config.DatasetConf, entry: Entry, zipped: Path, place: Path) ->
         ) from None
 
 
-def _download(conf: config.DatasetConf, wanted: dict[Path, tuple[Entry, str]], pause: float) -> None:
+def _download(
+    conf: config.DatasetConf, wanted: dict[Path, tuple[Entry, str]], pause: float
+) -> None:
     """Download each entry to its place: many over several connections and under one bar, few one after the other."""
     connections = CONNECTIONS if len(wanted) > CONNECTIONS else 1
     stop = threading.Event()
@@ -303,12 +354,19 @@ def _download(conf: config.DatasetConf, wanted: dict[Path, tuple[Entry, str]], p
                 if progress:
                     progress.step()
 
-    with Progress(f"pull {conf.name}", len(wanted), "files") if connections > 1 else nullcontext() as progress:
+    with (
+        Progress(f"pull {conf.name}", len(wanted), "files")
+        if connections > 1
+        else nullcontext() as progress
+    ):
         if progress:
             progress.at(0)
         with ThreadPoolExecutor(connections) as pool:
             every = list(wanted.items())
-            shares = [pool.submit(bring, every[start::connections], progress) for start in range(connections)]
+            shares = [
+                pool.submit(bring, every[start::connections], progress)
+                for start in range(connections)
+            ]
             try:
                 for share in as_completed(shares):
                     share.result()
@@ -334,7 +392,9 @@ def _to_part(
                 download.fetch(address, part, label, entry.bytes, pause, session)
         _check_pin(conf, entry, address, part)
     except SextantError as error:
-        if isinstance(error, DataError) or not part.stat().st_size:  # nothing that a later run could go on with
+        if (
+            isinstance(error, DataError) or not part.stat().st_size
+        ):  # nothing that a later run could go on with
             part.unlink()
         raise
 
@@ -367,7 +427,9 @@ def reading(conf: config.DatasetConf, entry: Entry, address: str) -> Iterator[No
         else:
             repair = f"mend the url of `{entry.file}` in {conf_path(conf)}"
         later = "run the same command again, which goes on from there, or " if error.later else ""
-        raise SextantError(f"{conf.name}: cannot read {shown(address)}: {error}; {later}{repair}") from error
+        raise SextantError(
+            f"{conf.name}: cannot read {shown(address)}: {error}; {later}{repair}"
+        ) from error
 
 
 @contextmanager
@@ -377,7 +439,10 @@ def turn(conf: config.DatasetConf) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{conf.name}: another process is downloading it; waiting for that one to end", file=sys.stderr)
+            print(
+                f"{conf.name}: another process is downloading it; waiting for that one to end",
+                file=sys.stderr,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -407,7 +472,9 @@ def main(argv: list[str]) -> None:
     pull(conf, folder)
     brought = json.loads((folder / files.RECEIPT).read_text(encoding="utf-8"))["files"]
     size = sum(file["bytes"] for file in brought.values())
-    print(f"{name}: {len(brought)} file(s), {size:,} bytes from source {conf.chosen_source} in {folder}/")
+    print(
+        f"{name}: {len(brought)} file(s), {size:,} bytes from source {conf.chosen_source} in {folder}/"
+    )
 
 
 if __name__ == "__main__":

@@ -41,13 +41,22 @@ def decide(
             return False, f"breaks the guard {guard}: {name} is {value:.4f}"
     ours = challenger[metric]
     if not sign * (ours - trivial[metric]) > 0:  # so that NaN, too, beats nothing
-        return False, f"{metric} {ours:.4f} does not beat the trivial baseline's {trivial[metric]:.4f}"
+        return (
+            False,
+            f"{metric} {ours:.4f} does not beat the trivial baseline's {trivial[metric]:.4f}",
+        )
     if champion is None:
         return True, f"{metric} {ours:.4f} beats the trivial baseline's {trivial[metric]:.4f}"
     gain = sign * (ours - champion[metric])
     if not (gain > 0 and gain >= gate.margin):
-        return False, f"{metric} {ours:.4f} does not beat the champion's {champion[metric]:.4f} by {gate.margin:g}"
-    return True, f"{metric} {ours:.4f} beats the champion's {champion[metric]:.4f} by {gate.margin:g} or more"
+        return (
+            False,
+            f"{metric} {ours:.4f} does not beat the champion's {champion[metric]:.4f} by {gate.margin:g}",
+        )
+    return (
+        True,
+        f"{metric} {ours:.4f} beats the champion's {champion[metric]:.4f} by {gate.margin:g} or more",
+    )
 
 
 class Candidate:
@@ -72,7 +81,10 @@ class Candidate:
         trained = json.loads((self.folder / "model.json").read_text(encoding="utf-8"))
         expected = [self.metrics["model"], self.metrics["source"], self.profile["digest"]]
         same = [trained[key] for key in ("model", "source", "data")] == expected
-        scores = [(value, self.metrics["val"].get(name, math.nan)) for name, value in trained["val"].items()]
+        scores = [
+            (value, self.metrics["val"].get(name, math.nan))
+            for name, value in trained["val"].items()
+        ]
         if not same or not all(math.isclose(a, b, abs_tol=1e-6) for a, b in scores):
             raise SextantError(
                 f"{self.folder}, {self.metrics_file} and data/prepared/{self.conf.dataset} are not of one run;"
@@ -80,7 +92,9 @@ class Candidate:
             )
 
 
-def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | None) -> dict[str, Any]:
+def judge(
+    candidate: Candidate, model_uri: str, champion: tracking.Version | None
+) -> dict[str, Any]:
     """Score challenger, champion and trivial baseline on the gate part, and decide."""
     from . import baselines, data, saved
 
@@ -95,7 +109,9 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
 
     with tempfile.TemporaryDirectory() as place:
         rows = Path(place) / "rows.parquet"
-        getattr(kind, "ask", kind.write)(questions, rows)  # of pictures, say, champions want the files
+        getattr(kind, "ask", kind.write)(
+            questions, rows
+        )  # of pictures, say, champions want the files
 
         def asked(uri: str) -> tuple[dict[str, float] | None, str]:
             """The scores of a packed model, or why it has none."""
@@ -112,16 +128,22 @@ def judge(candidate: Candidate, model_uri: str, champion: tracking.Version | Non
 
         challenger, trouble = asked(model_uri)
         if challenger is None:
-            raise SextantError(f"{candidate.name} as packed cannot answer the gate's rows: {trouble}")
+            raise SextantError(
+                f"{candidate.name} as packed cannot answer the gate's rows: {trouble}"
+            )
         champion_scores, trouble = asked(champion.model_uri) if champion else (None, "")
-    answer = rooms.call(fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"])
+    answer = rooms.call(
+        fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"]
+    )
     floor = scored(answer(questions))
     guarded = None
     if hasattr(task, "guarded"):
         others = task.guarded(parts)
         guarded = model.score(model.answer(model.questions(others)), others)
     metric, direction = next(iter(task.METRICS.items()))
-    promoted, reason = decide(challenger, champion_scores, floor, candidate.conf.gate, metric, direction, guarded)
+    promoted, reason = decide(
+        challenger, champion_scores, floor, candidate.conf.gate, metric, direction, guarded
+    )
     if champion is None:
         reason += "; there was no champion to beat" if promoted else ""
     elif champion_scores is None:
@@ -158,7 +180,9 @@ def register(candidate: Candidate) -> dict[str, Any]:
     known = next((version for version in same if version.decision), same[0] if same else None)
     if known and (place := tracking.lost(mlflow, known)):
         tracking.repack(place, candidate.folder, *_interface(candidate))
-        print(f"register: the files of {known.name} version {known.version} were lost; they are written again")
+        print(
+            f"register: the files of {known.name} version {known.version} were lost; they are written again"
+        )
     if known and known.decision:
         return _record(mlflow, candidate, known, known.decision)
     run_id = _run(mlflow, candidate)
@@ -167,7 +191,9 @@ def register(candidate: Candidate) -> dict[str, Any]:
     while decision is None:
         champion = _rival(mlflow, version)
         found = judge(candidate, version.model_uri, champion)
-        if found["against"] == _number(_rival(mlflow, version)):  # another clone may have crowned one meanwhile
+        if found["against"] == _number(
+            _rival(mlflow, version)
+        ):  # another clone may have crowned one meanwhile
             decision = found
             gate = {f"gate.{name}": f"{value:.6f}" for name, value in decision["gate"].items()}
             tracking.tag(mlflow, version, pending=json.dumps(decision), **gate)
@@ -207,9 +233,16 @@ def rehearse(candidate: Candidate) -> dict[str, Any]:
     mlflow = tracking.client()
     tracking.check_data(mlflow, candidate.registered, candidate.metrics["dataset"])
     with tempfile.TemporaryDirectory() as place:
-        address = tracking.pack(Path(place) / "packed", None, candidate.folder, *_interface(candidate))
+        address = tracking.pack(
+            Path(place) / "packed", None, candidate.folder, *_interface(candidate)
+        )
         decision = judge(candidate, address, tracking.champion(mlflow, candidate.registered))
-    return {"model": candidate.name, "registered_model": candidate.registered, "digest": candidate.digest, **decision}
+    return {
+        "model": candidate.name,
+        "registered_model": candidate.registered,
+        "digest": candidate.digest,
+        **decision,
+    }
 
 
 def _run(mlflow: Any, candidate: Candidate) -> str:
@@ -218,9 +251,17 @@ def _run(mlflow: Any, candidate: Candidate) -> str:
     if run_id is None:
         curves = Path("reports/curves") / f"{candidate.name}.csv"
         run_id = tracking.run_from_outputs(
-            mlflow, candidate.registered, candidate.conf, candidate.profile, candidate.folder, curves
+            mlflow,
+            candidate.registered,
+            candidate.conf,
+            candidate.profile,
+            candidate.folder,
+            curves,
         )
-    figures, tables = Path("reports/figures", candidate.name), Path("reports/tables", f"{candidate.name}.json")
+    figures, tables = (
+        Path("reports/figures", candidate.name),
+        Path("reports/tables", f"{candidate.name}.json"),
+    )
     tracking.log_evaluation(mlflow, run_id, candidate.metrics, figures, tables)
     return run_id
 
@@ -253,9 +294,16 @@ def _interface(candidate: Candidate) -> tuple[Any, Any]:
             rows = kind.repair(kind.read(Path(place), conf.columns), conf.columns)
             example = model.encoder.question(rows.head(len(example)))
     types = {"b": "boolean", "f": "double", "i": "long"}
-    answers = [(name, types.get(column.dtype.kind, "string"), True) for name, column in model.predict(example).items()]
-    params: list[tuple[str, str, Any]] = [("details", "boolean", False)] if hasattr(model.task, "SHOWN") else []
-    params += [(name, "long", default) for name, default in getattr(model.task, "OPTIONS", {}).items()]
+    answers = [
+        (name, types.get(column.dtype.kind, "string"), True)
+        for name, column in model.predict(example).items()
+    ]
+    params: list[tuple[str, str, Any]] = (
+        [("details", "boolean", False)] if hasattr(model.task, "SHOWN") else []
+    )
+    params += [
+        (name, "long", default) for name, default in getattr(model.task, "OPTIONS", {}).items()
+    ]
     return example, (model.encoder.schema(), answers, params)
 
 
@@ -289,7 +337,10 @@ def card(candidate: Candidate) -> str:
             "",
             _line("on the test part", found["test"]),
             "|---|" + "---|" * len(found["test"]),
-            *(_line(name, (_cell(one.get(metric)) for metric in found["test"])) for name, one in scores.items()),
+            *(
+                _line(name, (_cell(one.get(metric)) for metric in found["test"]))
+                for name, one in scores.items()
+            ),
             "",
             *(f"- {sentence}" for sentence in found.get("verdict", [])),
             *([f"- {profile['about']}"] if profile.get("about") else []),
@@ -328,7 +379,9 @@ def _record(
 def write_decision(record: Mapping[str, Any]) -> None:
     """reports/decisions/<model>.json, and all of them as the script that the page includes."""
     files.write_json(DECISIONS / f"{record['model']}.json", record)
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(DECISIONS.glob("*.json"))]
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(DECISIONS.glob("*.json"))
+    ]
     text = json.dumps({one["model"]: one for one in found}, indent=2).replace("</", "<\\/")
     with files.written_whole(Path("reports/decisions.js")) as beside:
         beside.write_text(f"window.decisions = {text};\n", encoding="utf-8")
@@ -361,7 +414,9 @@ def say(record: Mapping[str, Any]) -> None:
 def promote(model: str, version: str) -> None:
     """Make a version champion by hand: of the real lineage where there is one, or else of the twin's."""
     mlflow = tracking.client()
-    every = next(filter(None, (tracking.versions(mlflow, name) for name in tracking.lineages(model))), None)
+    every = next(
+        filter(None, (tracking.versions(mlflow, name) for name in tracking.lineages(model))), None
+    )
     if every is None:
         raise tracking.no_champion(mlflow, model)
     chosen = next((one for one in every if one.version == version), None)
@@ -380,7 +435,9 @@ def roll_back(model: str) -> None:
     now = tracking.champion_of(mlflow, model)
     earlier = tracking.roll_back(mlflow, now.name)
     if earlier is None:
-        raise SextantError(f"{now.name} had no champion before version {now.version}; `make promote` names one by hand")
+        raise SextantError(
+            f"{now.name} had no champion before version {now.version}; `make promote` names one by hand"
+        )
     _refresh(model, now.name, earlier)
     _say_moved(now.name, earlier, now)
 
@@ -409,7 +466,12 @@ def main(argv: list[str]) -> None:
     asked, rest = config.asked([word for word in argv if word not in verbs], "model", "version")
     needs = {"promote": ["model", "version"], "rollback": ["model"]}
     verb = verbs[0] if verbs else ""
-    if rest or len(verbs) > 1 or ("version" in asked and verb != "promote") or set(needs.get(verb, [])) - set(asked):
+    if (
+        rest
+        or len(verbs) > 1
+        or ("version" in asked and verb != "promote")
+        or set(needs.get(verb, [])) - set(asked)
+    ):
         raise UsageError(
             f"`{' '.join(argv)}` is not understood; expected: [--write] [model=…], or promote model=… version=…,"
             " or rollback model=…"

@@ -80,18 +80,29 @@ class Section:
 def picture(svg: str, number: int) -> Picture:
     """A figure that figures.save wrote, made to stand in a page beside others: `number` keeps its ids its own."""
     root = ElementTree.fromstring(svg)
-    title, says = (root.findtext(f".//{{*}}{name}") or "" for name in ("title", "description"))  # the first of each
+    title, says = (
+        root.findtext(f".//{{*}}{name}") or "" for name in ("title", "description")
+    )  # the first of each
     drawn = svg[svg.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", re.sub(r"<title>.*?</title>", "", drawn, count=1), flags=re.DOTALL)
+    drawn = re.sub(
+        r"<metadata>.*?</metadata>",
+        "",
+        re.sub(r"<title>.*?</title>", "", drawn, count=1),
+        flags=re.DOTALL,
+    )
     label = f'<svg role="img" aria-label="{escape(title, quote=True)}"'
-    return Picture(title, says, _with_own_ids(re.sub(r'<svg color="[^"]*"', label, drawn, count=1), number))
+    return Picture(
+        title, says, _with_own_ids(re.sub(r'<svg color="[^"]*"', label, drawn, count=1), number)
+    )
 
 
 def _with_own_ids(svg: str, number: int) -> str:
     """Only ids that something refers to stay, each under a name that no other figure has; lines lose their indent."""
     used = sorted(set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)))
     names = {name: f"s{number}-{i}" for i, name in enumerate(used)}
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
+    svg = re.sub(
+        r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg
+    )
     svg = re.sub(r'(href="#|url\(#)([^")]+)', lambda found: found[1] + names[found[2]], svg)
     return re.sub(r"\n\s*", "\n", svg)
 
@@ -106,9 +117,14 @@ def table(found: Mapping[str, Any]) -> Table:
 
 def _cells(column: Sequence[Any]) -> list[str]:
     """As they are read: all fractions of a column with as many digits behind the point, four at most."""
-    fractions = [f"{cell:.4f}".rstrip("0").partition(".")[2] for cell in column if isinstance(cell, float)]
+    fractions = [
+        f"{cell:.4f}".rstrip("0").partition(".")[2] for cell in column if isinstance(cell, float)
+    ]
     digits = max(map(len, fractions), default=0)
-    return ["–" if cell is None else f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell) for cell in column]
+    return [
+        "–" if cell is None else f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell)
+        for cell in column
+    ]
 
 
 def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Section:
@@ -118,7 +134,9 @@ def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Sect
     """
     dataset, drawn = metrics["dataset"], Path("reports/figures", model)
     read(drawn / CURVE, model)
-    curve, *pictures = (picture(read(path, model), next(numbers)) for path in sorted(drawn.glob("*.svg")))
+    curve, *pictures = (
+        picture(read(path, model), next(numbers)) for path in sorted(drawn.glob("*.svg"))
+    )
     return Section(
         row=leaderboard.rows([metrics], {})[0],
         metrics=metrics,
@@ -140,9 +158,14 @@ def render(sections: Sequence[Section], decisions: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = {name: getattr(leaderboard, name) for name in ("HEADINGS", "KINDS", "UNDECIDED", "CHAMPION")}
+    words = {
+        name: getattr(leaderboard, name) for name in ("HEADINGS", "KINDS", "UNDECIDED", "CHAMPION")
+    }
     page = house.get_template("report.html.j2")
-    return page.render(sections=sections, decisions=decisions, ASKED=ASKED, SOURCES=SOURCES, **words) + "\n"
+    return (
+        page.render(sections=sections, decisions=decisions, ASKED=ASKED, SOURCES=SOURCES, **words)
+        + "\n"
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -151,7 +174,10 @@ def main(argv: list[str]) -> None:
         raise UsageError(f"`{' '.join(argv)}` is not understood; the report takes no arguments")
     models = list(config.params().models)
     numbers = count()
-    sections = [section(*pair, numbers) for pair in zip(models, leaderboard.read_metrics(models), strict=True)]
+    sections = [
+        section(*pair, numbers)
+        for pair in zip(models, leaderboard.read_metrics(models), strict=True)
+    ]
     page = PAGE if "DVC_STAGE" in os.environ else Path(".scratch", PAGE.name)
     decisions = os.path.relpath(PAGE.with_name("decisions.js"), page.parent)
     with written_whole(page) as beside:

@@ -51,7 +51,9 @@ def main(argv: list[str]) -> int:
         if handler.level == logging.INFO:
             handler.addFilter(numbered)
         form: Any = handler.formatter
-        form.log_colors = terminal.colored(sys.stderr)  # of the words WARNING and ERROR; DVC knows no NO_COLOR
+        form.log_colors = terminal.colored(
+            sys.stderr
+        )  # of the words WARNING and ERROR; DVC knows no NO_COLOR
     if not terminal.colored(sys.stdout):
         atexit.unregister(colorama.initialise.reset_all)  # which would end with a colour
     code: int = dvc(["repro", *argv])

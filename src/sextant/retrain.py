@@ -22,7 +22,13 @@ from typing import Any
 from . import config, doctor, files, leaderboard, pin
 from .errors import DataError, SextantError, UsageError, one_line, run
 
-OUTCOMES = {0: "promoted", 10: "nothing new", 11: "not promoted", 12: "bad data", 2: "wrong question"}
+OUTCOMES = {
+    0: "promoted",
+    10: "nothing new",
+    11: "not promoted",
+    12: "bad data",
+    2: "wrong question",
+}
 DATA_STAGES = ("pull", "validate", "prepare")
 LOCK = Path("dvc.lock")
 SMALL = (
@@ -30,7 +36,9 @@ SMALL = (
     "reports/metrics/*.json",
     "reports/registry/*.json",
 )  # outputs that DVC keeps no copy of
-NOTHING = "Every source holds what is pinned, no stage is left to run, and every model has its decision."
+NOTHING = (
+    "Every source holds what is pinned, no stage is left to run, and every model has its decision."
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,11 @@ def retrain() -> tuple[int, str]:
             " `source: embedded` to `source: mirror` (with SEXTANT_MIRROR in the environment) or `source: canonical`"
         )
     remote = doctor.default_remote()
-    if remote and LOCK.is_file() and not all(Path("models", model).is_dir() for model in chosen.models):
+    if (
+        remote
+        and LOCK.is_file()
+        and not all(Path("models", model).is_dir() for model in chosen.models)
+    ):
         _dvc("pull", "--allow-missing")
     with unharmed(chosen.datasets):
         changes = [change for conf in real for change in pin.pin(conf)]
@@ -73,7 +85,10 @@ def retrain() -> tuple[int, str]:
         try:
             _dvc("push")
         except SextantError as error:
-            return 1, f"{text}\nThe registry is up to date, but `dvc push` failed: {one_line(error)}\n"
+            return (
+                1,
+                f"{text}\nThe registry is up to date, but `dvc push` failed: {one_line(error)}\n",
+            )
     return code, text
 
 
@@ -120,13 +135,18 @@ def _restore(kept: Mapping[Path, bytes]) -> None:
 
 def _settled(chosen: config.Params, confs: Mapping[str, config.DatasetConf]) -> bool:
     """DVC has nothing to run and every model is judged; what was never trained is not settled."""
-    judged = all(_judged(model, confs[line.dataset].chosen_source) for model, line in chosen.models.items())
+    judged = all(
+        _judged(model, confs[line.dataset].chosen_source) for model, line in chosen.models.items()
+    )
     return judged and _clean()
 
 
 def _clean() -> bool:
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"], env=_environment(), capture_output=True, text=True
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        env=_environment(),
+        capture_output=True,
+        text=True,
     )
     return done.returncode == 0 and json.loads(done.stdout or "{}") == {}
 
@@ -136,10 +156,16 @@ def _judged(model: str, source: str) -> bool:
 
     if not Path("models", model).is_dir():
         return False
-    name, digest = tracking.registered_name(model, source), files.folder_digest(Path("models", model))
+    name, digest = (
+        tracking.registered_name(model, source),
+        files.folder_digest(Path("models", model)),
+    )
     if tracking.database():
         return tracking.holds(name, digest)
-    return any(v.decision and v.tags.get("digest") == digest for v in tracking.versions(tracking.client(), name))
+    return any(
+        v.decision and v.tags.get("digest") == digest
+        for v in tracking.versions(tracking.client(), name)
+    )
 
 
 def _snapshot(chosen: config.Params, confs: Mapping[str, config.DatasetConf]) -> Snapshot:
@@ -148,17 +174,29 @@ def _snapshot(chosen: config.Params, confs: Mapping[str, config.DatasetConf]) ->
     database = tracking.database()
     store = tracking.client() if database is None or database.is_file() else None
     versions = {
-        model: tracking.versions(store, tracking.registered_name(model, confs[line.dataset].chosen_source))
+        model: tracking.versions(
+            store, tracking.registered_name(model, confs[line.dataset].chosen_source)
+        )
         if store
         else []
         for model, line in chosen.models.items()
     }
     validated = {name: _json(Path("reports/validation", f"{name}.json")) for name in confs}
     return Snapshot(
-        metrics={model: found for model in chosen.models if (found := _json(Path("reports/metrics", f"{model}.json")))},
+        metrics={
+            model: found
+            for model in chosen.models
+            if (found := _json(Path("reports/metrics", f"{model}.json")))
+        },
         rows={name: found["rows"] for name, found in validated.items() if found},
-        judged={model: frozenset(v.version for v in found if v.decision) for model, found in versions.items()},
-        champions={model: next((v.version for v in found if v.champion), None) for model, found in versions.items()},
+        judged={
+            model: frozenset(v.version for v in found if v.decision)
+            for model, found in versions.items()
+        },
+        champions={
+            model: next((v.version for v in found if v.champion), None)
+            for model, found in versions.items()
+        },
     )
 
 
@@ -182,7 +220,12 @@ def _run(words: Sequence[str], must: bool = True) -> None:
     command = " ".join(["python", *words[1:]])
     said: list[str] = []
     with subprocess.Popen(
-        words, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+        words,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -191,21 +234,35 @@ def _run(words: Sequence[str], must: bool = True) -> None:
     if process.returncode == 0 or not must:
         return
     reason = refusal(said)
-    if process.returncode == DataError.code or re.search(rf"exited with {DataError.code}\b", "".join(said)):
-        raise DataError(f"the new data were refused, and everything is as before: {reason or command}")
-    raise SextantError(f"`{command}` ended with {process.returncode}: {reason or 'see the lines above'}")
+    if process.returncode == DataError.code or re.search(
+        rf"exited with {DataError.code}\b", "".join(said)
+    ):
+        raise DataError(
+            f"the new data were refused, and everything is as before: {reason or command}"
+        )
+    raise SextantError(
+        f"`{command}` ended with {process.returncode}: {reason or 'see the lines above'}"
+    )
 
 
 def refusal(said: Sequence[str]) -> str:
     """The one line of a stage that gave up, without the advice to restore what is restored here."""
-    lines = [line.removeprefix("sextant: ").strip() for line in said if line.startswith("sextant: ")]
+    lines = [
+        line.removeprefix("sextant: ").strip() for line in said if line.startswith("sextant: ")
+    ]
     return re.split("; `(?:git checkout dvc.lock && )?dvc checkout`", lines[-1])[0] if lines else ""
 
 
 def _environment() -> dict[str, str]:
     """DVC runs `python`, which must be this one, with the code of this folder."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PYTHONPATH": "src", "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"}
+    return {
+        **os.environ,
+        "PATH": path,
+        "PYTHONPATH": "src",
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
 
 
 # --- the summary ------------------------------------------------------------------------------------------------------
@@ -220,7 +277,11 @@ def summary(
 ) -> str:
     """What arrived, the metric before and after, the decisions: Markdown."""
     arrived = [
-        (name, conf.chosen_source, *_arrived(name, [c for c in changes if c.dataset == name], before, after))
+        (
+            name,
+            conf.chosen_source,
+            *_arrived(name, [c for c in changes if c.dataset == name], before, after),
+        )
         for name, conf in confs.items()
     ]
     decisions = leaderboard.read_decisions(chosen.models)
@@ -232,27 +293,41 @@ def summary(
             "## What became of it\n",
             _table(("model", "metric (test)", "before", "after", "decision", "reason"), scores),
             "## Leaderboard\n",
-            leaderboard.as_markdown(leaderboard.rows(leaderboard.read_metrics(chosen.models), decisions)),
+            leaderboard.as_markdown(
+                leaderboard.rows(leaderboard.read_metrics(chosen.models), decisions)
+            ),
         ]
     )
 
 
-def _arrived(name: str, changes: Sequence[pin.Change], before: Snapshot, after: Snapshot) -> tuple[str, str]:
+def _arrived(
+    name: str, changes: Sequence[pin.Change], before: Snapshot, after: Snapshot
+) -> tuple[str, str]:
     rows = [f"{found.rows[name]:,}" for found in (before, after) if name in found.rows]
     return " -> ".join(dict.fromkeys(rows)), "<br>".join(map(str, changes)) or "as pinned"
 
 
-def _scores(model: str, before: Snapshot, after: Snapshot, decision: Mapping[str, Any]) -> tuple[str, ...]:
+def _scores(
+    model: str, before: Snapshot, after: Snapshot, decision: Mapping[str, Any]
+) -> tuple[str, ...]:
     now, then = after.metrics[model], before.metrics.get(model)
     metric = now["metric"]
-    old = f"{then['test'][metric]:.4f}" if then and then["source"] == now["source"] else "first training"
-    word = f"{decision.get('decision', 'none')}{leaderboard.CHAMPION * bool(decision.get('champion'))}"
+    old = (
+        f"{then['test'][metric]:.4f}"
+        if then and then["source"] == now["source"]
+        else "first training"
+    )
+    word = (
+        f"{decision.get('decision', 'none')}{leaderboard.CHAMPION * bool(decision.get('champion'))}"
+    )
     return model, metric, old, f"{now['test'][metric]:.4f}", word, str(decision.get("reason", ""))
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
+    )
 
 
 def _tell(code: int, text: str) -> None:
@@ -275,7 +350,9 @@ def _append(place: str, text: str) -> None:
 def main(argv: list[str]) -> int:
     """`python -m sextant.retrain`, without arguments: what to retrain stands in params.yaml."""
     if argv:
-        raise UsageError(f"`{' '.join(argv)}` is not understood; what to retrain stands in {config.PARAMS}")
+        raise UsageError(
+            f"`{' '.join(argv)}` is not understood; what to retrain stands in {config.PARAMS}"
+        )
     try:
         code, text = retrain()
     except Exception as error:

@@ -10,18 +10,30 @@ from .errors import UsageError
 
 T = TypeVar("T")
 
-SINGULAR = {"data": "kind", "models": "family", "tasks": "task", "baselines": "task", "figures": "task"}
+SINGULAR = {
+    "data": "kind",
+    "models": "family",
+    "tasks": "task",
+    "baselines": "task",
+    "figures": "task",
+}
 
 
 def options(room: str) -> list[str]:
     """The names of the modules in a room: `data`, `models`, `tasks`, `baselines`, `figures`."""
-    return sorted(path.stem for path in (Path(__file__).parent / room).glob("*.py") if not path.stem.startswith("_"))
+    return sorted(
+        path.stem
+        for path in (Path(__file__).parent / room).glob("*.py")
+        if not path.stem.startswith("_")
+    )
 
 
 def module(room: str, name: str) -> Any:
     """The module `name` of a room; raises UsageError with what there is."""
     if name not in options(room):
-        raise UsageError(f"unknown {SINGULAR[room]} `{name}`; src/sextant/{room}/ has: {', '.join(options(room))}")
+        raise UsageError(
+            f"unknown {SINGULAR[room]} `{name}`; src/sextant/{room}/ has: {', '.join(options(room))}"
+        )
     return importlib.import_module(f".{room}.{name}", __package__)
 
 
@@ -37,4 +49,6 @@ def family(name: str) -> Any:
     for attribute, value in vars(found).items():
         if attribute.lower() == name.replace("_", "") and isinstance(value, type):
             return value
-    raise UsageError(f"src/sextant/models/{name}.py has no class named `{name.replace('_', '').upper()}`; add it")
+    raise UsageError(
+        f"src/sextant/models/{name}.py has no class named `{name.replace('_', '').upper()}`; add it"
+    )

@@ -21,7 +21,9 @@ from .files import write_json, written_whole
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 ROWS_AT_ONCE = 4096
-NUMBERS_AT_ONCE = 2**21  # of a row that is a picture, fewer rows: what a net makes of one is a hundred times as large
+NUMBERS_AT_ONCE = (
+    2**21
+)  # of a row that is a picture, fewer rows: what a net makes of one is a hundred times as large
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,13 @@ class Saved:
     def read(self, path: str | Path) -> Any:
         """Rows from a file in the upstream format, from Parquet or from JSON records; pictures also from a folder."""
         try:
-            return rooms.module("data", self.card["kind"]).read_rows(Path(path), self.encoder.columns)
+            return rooms.module("data", self.card["kind"]).read_rows(
+                Path(path), self.encoder.columns
+            )
         except OSError as error:
-            raise DataError(f"{path} cannot be read ({words(error).lower()}); name a file of rows") from None
+            raise DataError(
+                f"{path} cannot be read ({words(error).lower()}); name a file of rows"
+            ) from None
 
     def predict(self, frame: Any, params: Mapping[str, Any] | None = None) -> Any:
         """The answers to rows asked with; raises DataError for a row that cannot be answered.
@@ -74,14 +80,20 @@ def _params(task: Any, params: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]
     known = [*getattr(task, "OPTIONS", {}), *(["details"] if hasattr(task, "SHOWN") else [])]
     unknown = [name for name in params if name not in known]
     if unknown:
-        raise UsageError(f"unknown option `{unknown[0]}`; this model takes {', '.join(known) or 'none'}")
-    return bool(params.get("details")), {name: value for name, value in params.items() if name != "details"}
+        raise UsageError(
+            f"unknown option `{unknown[0]}`; this model takes {', '.join(known) or 'none'}"
+        )
+    return bool(params.get("details")), {
+        name: value for name, value in params.items() if name != "details"
+    }
 
 
 def build(family: str, sizes: Mapping[str, Any], net: Mapping[str, Any]) -> Any:
     """The net of a family: sizes by the names before the `*` of its constructor, the rest from conf."""
     constructor = rooms.family(family)
-    positional = constructor.__init__.__code__.co_varnames[1 : constructor.__init__.__code__.co_argcount]
+    positional = constructor.__init__.__code__.co_varnames[
+        1 : constructor.__init__.__code__.co_argcount
+    ]
     lacking = [name for name in positional if name not in sizes]
     if lacking:
         raise UsageError(

@@ -17,7 +17,9 @@ def free(port: str) -> str:
         try:
             probe.bind(("127.0.0.1", int(port)))
         except OSError as error:
-            raise UsageError(f"port {port} cannot be had ({words(error).lower()}); name another: PORT=…") from None
+            raise UsageError(
+                f"port {port} cannot be had ({words(error).lower()}); name another: PORT=…"
+            ) from None
     return port
 
 
@@ -30,12 +32,28 @@ def main(argv: list[str]) -> None:
     free(port)
     found = tracking.champion_of(tracking.client(), asked["model"])
     tracking.say_twin(found)
-    print(f"{found.name} version {found.version} answers at http://127.0.0.1:{port}/invocations", flush=True)
+    print(
+        f"{found.name} version {found.version} answers at http://127.0.0.1:{port}/invocations",
+        flush=True,
+    )
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_REGISTRY_URI"] = tracking.uri()
     os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # it says when it leaves out a surplus column
-    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])  # its uvicorn
+    os.environ["PATH"] = os.pathsep.join(
+        [os.path.dirname(sys.executable), os.environ.get("PATH", "")]
+    )  # its uvicorn
     os.environ.pop("PYTHONPATH", None)  # the packed code answers, not this checkout's
-    serve = ["models", "serve", "-m", found.model_uri, "--env-manager", "local", "-h", "127.0.0.1", "-p", port]
+    serve = [
+        "models",
+        "serve",
+        "-m",
+        found.model_uri,
+        "--env-manager",
+        "local",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        port,
+    ]
     os.execv(sys.executable, [sys.executable, "-P", "-m", "mlflow", *serve])
 
 

@@ -32,18 +32,25 @@ def signature_model(constructor: Callable[..., Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
-            fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+            fields[name] = (
+                hints[name],
+                ... if parameter.default is parameter.empty else parameter.default,
+            )
     return create_model(constructor.__name__, __base__=Strict, **fields)
 
 
 def check(model: type[T], values: Mapping[str, Any], where: str) -> T:
     """`values` as a `model`, or one line that names the place, the value and what is allowed there."""
     if not isinstance(values, Mapping):
-        raise UsageError(f"{where} is {values!r}; expected keys with values: {', '.join(model.model_fields)}")
+        raise UsageError(
+            f"{where} is {values!r}; expected keys with values: {', '.join(model.model_fields)}"
+        )
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError("; ".join(_fault(model, fault, where, values) for fault in error.errors()[:3])) from None
+        raise UsageError(
+            "; ".join(_fault(model, fault, where, values) for fault in error.errors()[:3])
+        ) from None
 
 
 def advice(key: str, known: Collection[str]) -> str:
@@ -60,7 +67,9 @@ def _fault(model: type[BaseModel], fault: Any, where: str, values: Any) -> str:
     if fault["type"] == "missing":
         return f"{where}: key `{path}` is missing; add it"
     reason = fault["msg"].removeprefix("Value error, ")
-    got = f"`{path}` is {fault['input']!r}; " if path else ""  # without a path: a rule that holds the block together
+    got = (
+        f"`{path}` is {fault['input']!r}; " if path else ""
+    )  # without a path: a rule that holds the block together
     return f"{where}: {got}{reason[0].lower()}{reason[1:]}"
 
 

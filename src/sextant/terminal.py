@@ -6,7 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, TextIO, TypeVar
 
-FIRST, EVERY = 5.0, 10.0  # seconds until the first line, and between two of them, where no bar can be drawn
+FIRST, EVERY = (
+    5.0,
+    10.0,
+)  # seconds until the first line, and between two of them, where no bar can be drawn
 BAR = "{desc} |{bar}| {n:,.0f} of {total:,.0f} {unit}, %s {remaining} left{postfix}"
 ENDLESS = "{desc}: {n:,.0f} {unit}{postfix}"
 Item = TypeVar("Item")
@@ -63,7 +66,9 @@ class Progress:
         self.first, self.begun = done, time.monotonic()
         self.due = self.begun + FIRST
         if done:
-            print(f"{self.what}: goes on after {done:,.0f} {self.unit}", file=sys.stderr, flush=True)
+            print(
+                f"{self.what}: goes on after {done:,.0f} {self.unit}", file=sys.stderr, flush=True
+            )
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -80,7 +85,9 @@ class Progress:
         words = [f"{self.what}: {done} {self.unit}"]
         gone = self.done - (self.first or 0)
         if self.total is not None and gone > 0:
-            words.append(f"{self.left} {span((now - self.begun) / gone * (self.total - self.done))} left")
+            words.append(
+                f"{self.left} {span((now - self.begun) / gone * (self.total - self.done))} left"
+            )
         return ", ".join([*words, *filter(None, [self.note])])
 
 

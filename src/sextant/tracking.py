@@ -92,7 +92,9 @@ def client() -> "MlflowClient":
     path = database()
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock") if path else nullcontext():  # two first touches at once break a database for good
+    with (
+        FileLock(f"{path}.lock") if path else nullcontext()
+    ):  # two first touches at once break a database for good
         _check_unlocked()
         try:
             if path and not path.exists():
@@ -140,7 +142,11 @@ def _upgraded() -> "MlflowClient":
 
 def database() -> Path | None:
     """The file of a SQLite store, or None for a server."""
-    return Path(uri().removeprefix("sqlite:///")).absolute() if uri().startswith("sqlite:///") else None
+    return (
+        Path(uri().removeprefix("sqlite:///")).absolute()
+        if uri().startswith("sqlite:///")
+        else None
+    )
 
 
 def _check_unlocked(patience: float = PATIENCE) -> None:
@@ -157,7 +163,9 @@ def _check_unlocked(patience: float = PATIENCE) -> None:
 
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> SextantError:
     if "not a database" in str(error):
-        return SextantError(f"{path} is no database; move it away, then `make register` makes one from the outputs")
+        return SextantError(
+            f"{path} is no database; move it away, then `make register` makes one from the outputs"
+        )
     return SextantError(
         f"the MLflow database {path} cannot be written to ({error}); end the program that holds it"
         " (`make doctor` looks), then run the same command again"
@@ -186,7 +194,9 @@ def _experiment(mlflow: "MlflowClient", name: str, legend: str) -> str:
         return str(found.experiment_id)
     home = _home()
     place = f"{home}/mlruns/{name}" if home else None
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens at the training runs
+    kind = {
+        "mlflow.experimentKind": "custom_model_development"
+    }  # the page opens at the training runs
     return str(mlflow.create_experiment(name, artifact_location=place, tags={**kind, NOTE: legend}))
 
 
@@ -204,7 +214,8 @@ def relocate() -> bool:
                 ("model_versions", "source"),
             ):
                 connection.execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (f"{old}/mlruns/", f"{new}/mlruns/")
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
+                    (f"{old}/mlruns/", f"{new}/mlruns/"),
                 )
         moved = True
     return moved
@@ -246,7 +257,9 @@ class TrainingRun:
         from mlflow.entities import Metric
 
         now, step = int(time.time() * 1000), int(row["epoch"])
-        self.waiting += [Metric(key, value, now, step) for key, value in row.items() if key != "epoch"]
+        self.waiting += [
+            Metric(key, value, now, step) for key, value in row.items() if key != "epoch"
+        ]
         if time.monotonic() - self.sent > 3:
             self.flush()
 
@@ -262,13 +275,20 @@ class TrainingRun:
         """
         self.flush()
         with curves.open(newline="") as stream:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
-        there = {metric.step for metric in self.mlflow.get_metric_history(self.run_id, "train/loss")}
+            rows = [
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)
+            ]
+        there = {
+            metric.step for metric in self.mlflow.get_metric_history(self.run_id, "train/loss")
+        }
         for row in rows:
             if row["epoch"] not in there:
                 self.log(row)
         self.flush()
-        best = {"best/epoch": card["epoch"], **{f"best/{name}": value for name, value in card["val"].items()}}
+        best = {
+            "best/epoch": card["epoch"],
+            **{f"best/{name}": value for name, value in card["val"].items()},
+        }
         for name, value in best.items():
             self.mlflow.log_metric(self.run_id, name, value)
         self.mlflow.set_tag(self.run_id, "digest", files.folder_digest(model))
@@ -276,7 +296,9 @@ class TrainingRun:
 
 
 @contextmanager
-def training_run(conf: config.ModelConf, profile: Mapping[str, Any], folder: Path) -> Iterator[TrainingRun]:
+def training_run(
+    conf: config.ModelConf, profile: Mapping[str, Any], folder: Path
+) -> Iterator[TrainingRun]:
     """Open the run of a training (or the one that an interrupted training had opened), and close it.
 
     `folder` remembers the run across a kill; a training by hand is tagged `scratch`.
@@ -291,7 +313,9 @@ def training_run(conf: config.ModelConf, profile: Mapping[str, Any], folder: Pat
         run_id = earlier["run"]
         mlflow.update_run(run_id, status="RUNNING")
     else:
-        run_id = _create_run(mlflow, place["name"], conf, profile, by_hand="DVC_STAGE" not in os.environ)
+        run_id = _create_run(
+            mlflow, place["name"], conf, profile, by_hand="DVC_STAGE" not in os.environ
+        )
         files.write_json(remembered, {**place, "run": run_id})
     with _system_metrics(run_id):
         try:
@@ -320,13 +344,19 @@ def _must_be_absence(error: Any) -> None:
 
 
 def _create_run(
-    mlflow: "MlflowClient", name: str, conf: config.ModelConf, profile: Mapping[str, Any], by_hand: bool
+    mlflow: "MlflowClient",
+    name: str,
+    conf: config.ModelConf,
+    profile: Mapping[str, Any],
+    by_hand: bool,
 ) -> str:
     from mlflow.entities import Param
 
     commit = _git("rev-parse", "HEAD").strip() or "0" * 40
     settings, reproduce = _made_by(conf.name, commit, by_hand)
-    folded = reproduce.replace(" && ", "\n").replace(" -S ", " \\\n  -S ")  # a long line would widen MLflow's page
+    folded = reproduce.replace(" && ", "\n").replace(
+        " -S ", " \\\n  -S "
+    )  # a long line would widen MLflow's page
     tags = {
         "model": conf.name,
         "family": conf.family,
@@ -343,11 +373,15 @@ def _create_run(
         **({"experiment": os.environ["DVC_EXP_NAME"]} if os.environ.get("DVC_EXP_NAME") else {}),
     }
     flat = {"seed": conf.seed, "budget": conf.budget, "source": profile["source"], **_flat(conf)}
-    title = " ".join([conf.name, *(setting.partition(".")[2] or setting for setting in settings), commit[:7]])
+    title = " ".join(
+        [conf.name, *(setting.partition(".")[2] or setting for setting in settings), commit[:7]]
+    )
     data = "its generated twin, no real data" if profile["source"] == "embedded" else "real data"
     legend = LEGEND.format(task=conf.task.capitalize(), dataset=conf.dataset, data=data)
     run = mlflow.create_run(_experiment(mlflow, name, legend), tags=tags, run_name=title[:250])
-    mlflow.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in flat.items()])
+    mlflow.log_batch(
+        run.info.run_id, params=[Param(key, str(value)) for key, value in flat.items()]
+    )
     _log_data(mlflow, run.info.run_id, profile)
     mlflow.log_dict(run.info.run_id, conf.model_dump(), "config.yaml")
     return str(run.info.run_id)
@@ -363,8 +397,14 @@ def _made_by(model: str, commit: str, by_hand: bool) -> tuple[list[str], str]:
         conf = config.CONF / "model" / f"{model}.yaml"
         (run, all_of_run), (own, all_of_own) = _altered(config.PARAMS), _altered(conf)
         settings = [*run, *own]
-        options = [word for one in [*run, *(f"{conf}:{one}" for one in own)] for word in ("-S", one)]
-        command = ["dvc", "exp", "run", *options, f"train@{model}"] if options else ["make", "train", f"MODEL={model}"]
+        options = [
+            word for one in [*run, *(f"{conf}:{one}" for one in own)] for word in ("-S", one)
+        ]
+        command = (
+            ["dvc", "exp", "run", *options, f"train@{model}"]
+            if options
+            else ["make", "train", f"MODEL={model}"]
+        )
         told = all_of_run and all_of_own and not _changes(config.PARAMS, conf)
     again = f"git checkout {commit[:12]} && {shlex.join(command)}"
     return settings, again if told else f"{again}  # and changes that were not committed"
@@ -381,7 +421,9 @@ def _altered(path: Path) -> tuple[list[str], bool]:
 def _flat(conf: config.ModelConf) -> dict[str, Any]:
     """The parameters that matter, flat: what the net, the optimizer and the schedule were called with."""
     blocks = {"net": conf.net, "optimizer": conf.optimizer, "schedule": conf.schedule}
-    return {f"{block}.{key}": value for block, values in blocks.items() for key, value in values.items()}
+    return {
+        f"{block}.{key}": value for block, values in blocks.items() for key, value in values.items()
+    }
 
 
 def _log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -> None:
@@ -413,7 +455,9 @@ def _system_metrics(run_id: str) -> Iterator[None]:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     mlflow.set_tracking_uri(uri())
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri())
+    monitor = SystemMetricsMonitor(
+        run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri()
+    )
     monitor.start()
     try:
         yield
@@ -452,12 +496,19 @@ def run_of(mlflow: "MlflowClient", name: str, digest: str) -> str | None:
 
 
 def run_from_outputs(
-    mlflow: "MlflowClient", name: str, conf: config.ModelConf, profile: Mapping[str, Any], model: Path, curves: Path
+    mlflow: "MlflowClient",
+    name: str,
+    conf: config.ModelConf,
+    profile: Mapping[str, Any],
+    model: Path,
+    curves: Path,
 ) -> str:
     """Log a training again from what it left: DVC restored it from its cache, or the store was lost."""
     run_id = _create_run(mlflow, name, conf, profile, by_hand=False)
     mlflow.set_tag(run_id, "restored", "true")
-    TrainingRun(mlflow, run_id).finish(json.loads((model / "model.json").read_text(encoding="utf-8")), model, curves)
+    TrainingRun(mlflow, run_id).finish(
+        json.loads((model / "model.json").read_text(encoding="utf-8")), model, curves
+    )
     mlflow.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -473,7 +524,10 @@ def log_evaluation(
 
     now = int(time.time() * 1000)
     logged = [Metric(name, value, now, 0) for name, value in scores(metrics).items()]
-    told = {f"tables/{name}.json": table for name, table in json.loads(tables.read_text(encoding="utf-8")).items()}
+    told = {
+        f"tables/{name}.json": table
+        for name, table in json.loads(tables.read_text(encoding="utf-8")).items()
+    }
     shown = [{"path": path, "type": "table"} for path in told]
     mlflow.log_batch(run_id, logged, tags=[RunTag("mlflow.loggedArtifacts", json.dumps(shown))])
     mlflow.log_artifacts(run_id, str(figures), "figures")
@@ -518,9 +572,14 @@ def versions(mlflow: "MlflowClient", name: str) -> list[Version]:
     page = mlflow.search_model_versions(f"name = '{name}'", max_results=1000)
     found = list(page)
     while page.token:
-        page = mlflow.search_model_versions(f"name = '{name}'", max_results=1000, page_token=page.token)
+        page = mlflow.search_model_versions(
+            f"name = '{name}'", max_results=1000, page_token=page.token
+        )
         found += page
-    return sorted((_version(one, known.aliases.get(CHAMPION)) for one in found), key=lambda one: -int(one.version))
+    return sorted(
+        (_version(one, known.aliases.get(CHAMPION)) for one in found),
+        key=lambda one: -int(one.version),
+    )
 
 
 def _registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
@@ -535,7 +594,13 @@ def _registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
 
 def _version(found: "ModelVersion", champion: str | None) -> Version:
     number = str(found.version)
-    return Version(found.name, number, dict(found.tags), number == str(champion), f"models:/{found.name}/{number}")
+    return Version(
+        found.name,
+        number,
+        dict(found.tags),
+        number == str(champion),
+        f"models:/{found.name}/{number}",
+    )
 
 
 def champion(mlflow: "MlflowClient", name: str) -> Version | None:
@@ -559,11 +624,18 @@ def lineages(model: str) -> tuple[str, str]:
 def say_twin(version: Version) -> None:
     """Say on stderr that who answers has never seen real data."""
     if version.tags["source"] == "embedded":
-        print(f"sextant: {version.tags['model']} has no champion on real data; its twin's answers", file=sys.stderr)
+        print(
+            f"sextant: {version.tags['model']} has no champion on real data; its twin's answers",
+            file=sys.stderr,
+        )
 
 
 def no_champion(mlflow: "MlflowClient", model: str) -> SextantError:
-    names = [one.name for one in mlflow.search_registered_models("name LIKE 'sextant-%'") if CHAMPION in one.aliases]
+    names = [
+        one.name
+        for one in mlflow.search_registered_models("name LIKE 'sextant-%'")
+        if CHAMPION in one.aliases
+    ]
     known = sorted({name.removeprefix("sextant-").removesuffix("-twin") for name in names})
     return SextantError(
         f"`{model}` has no champion in {address()}; champions there: {', '.join(known) or 'none'};"
@@ -607,7 +679,9 @@ def pack(place: Path | None, run_id: str | None, model: Path, example: Any, sche
 
     mlflow.set_tracking_uri(uri())
     mlflow.set_registry_uri(uri())
-    inputs, outputs = (Schema([ColSpec(kind, name, required) for name, kind, required in s]) for s in schema[:2])
+    inputs, outputs = (
+        Schema([ColSpec(kind, name, required) for name, kind, required in s]) for s in schema[:2]
+    )
     params: Any = ParamSchema([ParamSpec(*each) for each in schema[2]]) if schema[2] else None
     package = dict(
         loader_module="sextant.saved",
@@ -625,14 +699,22 @@ def pack(place: Path | None, run_id: str | None, model: Path, example: Any, sche
 
 
 def create_version(
-    mlflow: "MlflowClient", name: str, model_uri: str, run_id: str, tags: Mapping[str, str], card: str, about: str
+    mlflow: "MlflowClient",
+    name: str,
+    model_uri: str,
+    run_id: str,
+    tags: Mapping[str, str],
+    card: str,
+    about: str,
 ) -> Version:
     """A new version of a registered model, made where it is not there; refuses another data set under its name."""
     check_data(mlflow, name, tags["dataset"])
     if _registered(mlflow, name) is None:
         mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
     logged = model_uri.removeprefix("models:/")  # a server wants it said twice
-    made = mlflow.create_model_version(name, model_uri, run_id, tags=dict(tags), description=card, model_id=logged)
+    made = mlflow.create_model_version(
+        name, model_uri, run_id, tags=dict(tags), description=card, model_id=logged
+    )
     # A server notes by itself which versions a logged model has; else its page would say that it is not registered.
     versions = json.dumps([{"name": name, "version": str(made.version)}])
     mlflow.set_logged_model_tags(logged, {"mlflow.modelVersions": versions, NOTE: card})
@@ -677,7 +759,9 @@ def reigns(mlflow: "MlflowClient", name: str) -> list[str]:
     if known is None:
         return []
     line, now = json.loads(known.tags.get(REIGNS, "[]")), known.aliases.get(CHAMPION)
-    if now is not None and line[-1:] != [str(now)]:  # moved in MLflow's own pages, or a crash came between
+    if now is not None and line[-1:] != [
+        str(now)
+    ]:  # moved in MLflow's own pages, or a crash came between
         line.append(str(now))
     return list(line)
 
@@ -704,14 +788,18 @@ def roll_back(mlflow: "MlflowClient", name: str) -> str | None:
         line.pop()
     if not line:
         return None
-    _write_reigns(mlflow, name, line)  # first: after a crash here the present champion still counts as the last one
+    _write_reigns(
+        mlflow, name, line
+    )  # first: after a crash here the present champion still counts as the last one
     mlflow.set_registered_model_alias(name, CHAMPION, line[-1])
     _write_times(mlflow, name, before)
     return str(line[-1])
 
 
 def _write_reigns(mlflow: "MlflowClient", name: str, line: list[str]) -> None:
-    mlflow.set_registered_model_tag(name, REIGNS, json.dumps(line[-200:]))  # a tag holds 5,000 characters
+    mlflow.set_registered_model_tag(
+        name, REIGNS, json.dumps(line[-200:])
+    )  # a tag holds 5,000 characters
 
 
 def _write_times(mlflow: "MlflowClient", name: str, before: Version | None) -> None:
@@ -772,7 +860,9 @@ def answers_of(model_uri: str, rows: Path, out: Path) -> str | None:
         folder = folder_of(model_uri)
     except Lost as error:
         return str(error)
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # the packed code must answer
+    env = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # the packed code must answer
     words = [sys.executable, "-P", "-c", ANSWER, str(folder), str(rows), str(out)]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no word"])[-1]

@@ -90,14 +90,24 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.net: Any = net
-        self.kept: Any = copy.deepcopy(net) if schedule.ema else net  # what val scores and what is kept
+        self.kept: Any = (
+            copy.deepcopy(net) if schedule.ema else net
+        )  # what val scores and what is kept
         self.train_rows, self.val_rows, self.task = train, val, task
-        self.optimizer_conf, self.schedule, self.seed, self.report, self.tick = optimizer, schedule, seed, report, tick
+        self.optimizer_conf, self.schedule, self.seed, self.report, self.tick = (
+            optimizer,
+            schedule,
+            seed,
+            report,
+            tick,
+        )
         self.history: list[dict[str, float]] = []
         self.losses: list[Tensor] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        groups = self.net.param_groups() if hasattr(self.net, "param_groups") else self.net.parameters()
+        groups = (
+            self.net.param_groups() if hasattr(self.net, "param_groups") else self.net.parameters()
+        )
         optimizer = optimizers.build(self.optimizer_conf, groups)
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
         return optimizer
@@ -107,7 +117,9 @@ class Learner(pl.LightningModule):
         return DataLoader(Rows(self.train_rows), sampler=self.chunks, batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(Rows(self.val_rows), sampler=[torch.arange(len(self.val_rows[0]))], batch_size=None)
+        return DataLoader(
+            Rows(self.val_rows), sampler=[torch.arange(len(self.val_rows[0]))], batch_size=None
+        )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, self.current_epoch, batch_idx))
@@ -135,13 +147,17 @@ class Learner(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.clip)
         optimizer.step()
         if self.schedule.ema:
-            self._average(min(self.schedule.ema, (done + 1) / (done + 10)))  # so that the first weights are forgotten
+            self._average(
+                min(self.schedule.ema, (done + 1) / (done + 10))
+            )  # so that the first weights are forgotten
         return loss.detach()
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
         """kept <- decay * kept + (1 - decay) * net; what counts rather than averages (BatchNorm's) is copied."""
-        for mean, now in zip(self.kept.state_dict().values(), self.net.state_dict().values(), strict=True):
+        for mean, now in zip(
+            self.kept.state_dict().values(), self.net.state_dict().values(), strict=True
+        ):
             if mean.is_floating_point():
                 mean.lerp_(now, 1 - decay)
             else:
@@ -149,7 +165,9 @@ class Learner(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, self.current_epoch, "val"))
-        with torch.autocast(self.device.type, enabled=False):  # to the last bit what the saved model will answer
+        with torch.autocast(
+            self.device.type, enabled=False
+        ):  # to the last bit what the saved model will answer
             self._score(batch)
 
     def _score(self, batch: Any) -> None:
@@ -161,7 +179,11 @@ class Learner(pl.LightningModule):
         self.log_dict(self.scores, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
-        row = {"epoch": self.current_epoch + 1, "train/loss": torch.stack(self.losses).mean().item(), **self.scores}
+        row = {
+            "epoch": self.current_epoch + 1,
+            "train/loss": torch.stack(self.losses).mean().item(),
+            **self.scores,
+        }
         self.losses.clear()
         self.history.append(row)
         self.report(row)
@@ -179,13 +201,19 @@ class Learner(pl.LightningModule):
         self.history = checkpoint["history"]
 
 
-def fit(learner: Learner, folder: Path, trainer: config.Trainer, mode: str) -> tuple[nn.Module, int]:
+def fit(
+    learner: Learner, folder: Path, trainer: config.Trainer, mode: str
+) -> tuple[nn.Module, int]:
     """Train, resuming from `folder` where an interrupted training left off; the kept net and its epoch."""
     monitor = f"val/{learner.schedule.monitor}"
     when: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(folder, "best", monitor, mode=mode, **when)
-    last = ModelCheckpoint(folder, "last", **when)  # `save_last` of the one above would write when that one does
-    stopping = EarlyStopping(monitor, mode=mode, patience=learner.schedule.patience, check_on_train_epoch_end=True)
+    last = ModelCheckpoint(
+        folder, "last", **when
+    )  # `save_last` of the one above would write when that one does
+    stopping = EarlyStopping(
+        monitor, mode=mode, patience=learner.schedule.patience, check_on_train_epoch_end=True
+    )
     earlier = folder / "last.ckpt"
     pl.Trainer(
         accelerator=trainer.accelerator,
@@ -215,7 +243,12 @@ def precision(schedule: optimizers.Schedule, trainer: config.Trainer) -> Any:
 def checkpoint_folder(conf: config.ModelConf, data: Path) -> Path:
     """.checkpoints/<model>/<digest of conf, data, seed, code>/: a checkpoint fits its folder or is not met."""
     package = Path(__file__).parent
-    code = [package / "train.py", package / "optimizers.py", package / "saved.py", package / f"models/{conf.family}.py"]
+    code = [
+        package / "train.py",
+        package / "optimizers.py",
+        package / "saved.py",
+        package / f"models/{conf.family}.py",
+    ]
     code += sorted((package / "data").glob("*.py")) + sorted((package / "tasks").glob("*.py"))
     whole = [conf.model_dump_json(exclude={"gate"}), files.folder_digest(data), torch.__version__]
     digest = hashlib.sha256(" ".join([*whole, *map(files.sha256, code)]).encode()).hexdigest()[:16]
@@ -273,7 +306,9 @@ def learn(
     net = saved.build(conf.family, encoder.sizes, conf.net)
     if hasattr(net, "initialise"):
         net.initialise(batch["train"])
-    learner = Learner(net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, report, tick)
+    learner = Learner(
+        net, batch["train"], batch["val"], task, conf.optimizer, schedule, conf.seed, report, tick
+    )
     mode = "max" if task.METRICS[schedule.monitor] == "up" else "min"
     best, epoch = fit(learner, folder, conf.trainer, mode)
 
@@ -309,7 +344,9 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
     with held(folder), tracking.training_run(conf, profile, folder) as tracked:
         metric = f"val/{conf.schedule['monitor']}"
         # "at most": it may stop early
-        with Progress(f"train {conf.name}", conf.schedule["max_epochs"], "epochs", "at most") as progress:
+        with Progress(
+            f"train {conf.name}", conf.schedule["max_epochs"], "epochs", "at most"
+        ) as progress:
 
             def report(row: dict[str, float]) -> None:
                 progress.say(f"{metric} {row[metric]:.4f}")
@@ -333,7 +370,10 @@ def main(argv: list[str]) -> None:
     curves = Path("reports/curves") / f"{name}.csv" if by_dvc else scratch / "curves.csv"
     train(conf, Path("data/prepared") / conf.dataset, out, curves)
     card = json.loads((out / saved.CARD).read_text(encoding="utf-8"))
-    print(f"{name}: epoch {card['epoch']} kept, val " + ", ".join(f"{k} {v:.4f}" for k, v in card["val"].items()))
+    print(
+        f"{name}: epoch {card['epoch']} kept, val "
+        + ", ".join(f"{k} {v:.4f}" for k, v in card["val"].items())
+    )
 
 
 def quieten() -> None:

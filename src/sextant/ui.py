@@ -17,7 +17,9 @@ def main(argv: list[str]) -> None:
     if store.startswith("http"):
         return print(f"the tracking server has the pages: {tracking.address()}")
     if database and not database.is_file():
-        raise SextantError(f"{database} is not there, for nothing was tracked here yet; run `make repro` first")
+        raise SextantError(
+            f"{database} is not there, for nothing was tracked here yet; run `make repro` first"
+        )
     page = "#/experiments?workflowType=machine_learning"  # MLflow's first page is of what Sextant has none of
     print(f"http://127.0.0.1:{port}/{page} (Ctrl-C ends it)", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

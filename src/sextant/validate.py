@@ -47,7 +47,9 @@ LISTED = 5  # values of a set that the report lists
 
 
 def _scalar(value: Any) -> Any:
-    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+    if not isinstance(value, str | int | float) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
         raise ValueError("expected text or a finite number")
     return value
 
@@ -65,7 +67,9 @@ def _condition(text: str) -> str:
     parts = ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop
     leaves = ast.Name, ast.Load, ast.Constant, ast.List
     try:
-        allowed = all(isinstance(node, (*parts, *leaves)) for node in ast.walk(ast.parse(text, mode="eval")))
+        allowed = all(
+            isinstance(node, (*parts, *leaves)) for node in ast.walk(ast.parse(text, mode="eval"))
+        )
     except SyntaxError:
         allowed = False
     if not allowed:
@@ -88,7 +92,9 @@ ARGUMENTS: dict[str, Any] = {
     "mostly": Annotated[float, Field(gt=0, le=1)],  # the share of rows that has to be as expected
     "or_equal": bool,
     "regex": Annotated[Text, AfterValidator(_regex)],
-    "row_condition": Annotated[Text, AfterValidator(_condition)],  # in the words of pandas: which rows are looked at
+    "row_condition": Annotated[
+        Text, AfterValidator(_condition)
+    ],  # in the words of pandas: which rows are looked at
     "strict_max": bool,
     "strict_min": bool,
     "strictly": bool,
@@ -144,10 +150,14 @@ def _entry_model(expectation: str) -> type[BaseModel]:
     return create_model(expectation, __base__=Entry, **fields)
 
 
-def check_suite(suite: Any, where: str = "the suite", columns: Collection[str] | None = None) -> None:
+def check_suite(
+    suite: Any, where: str = "the suite", columns: Collection[str] | None = None
+) -> None:
     """Raise UsageError for the first fault in a suite, and, where `columns` are given, in what it looks at there."""
     if not isinstance(suite, list) or not all(isinstance(entry, dict) for entry in suite):
-        raise UsageError(f"{where} is no list of expectations; each begins with `- expectation: expect_…`")
+        raise UsageError(
+            f"{where} is no list of expectations; each begins with `- expectation: expect_…`"
+        )
     _check_names(columns or (), where)
     for number, entry in enumerate(suite, start=1):
         _check_entry(entry, f"{where} entry {number}", columns)
@@ -179,17 +189,27 @@ def _check_entry(entry: dict[str, Any], where: str, columns: Collection[str] | N
     if "min_value?" in EXPECTATIONS[name].split():
         low, high = entry.get("min_value"), entry.get("max_value")
         if low is None and high is None:
-            raise UsageError(f"{where}: neither `min_value` nor `max_value` is there; add one or both")
+            raise UsageError(
+                f"{where}: neither `min_value` nor `max_value` is there; add one or both"
+            )
         if low is not None and high is not None and low > high:
-            raise UsageError(f"{where}: `min_value` {low} is above `max_value` {high}; turn them round")
+            raise UsageError(
+                f"{where}: `min_value` {low} is above `max_value` {high}; turn them round"
+            )
     if columns is not None:
         for column in _columns(entry):
             if column not in columns:
-                raise UsageError(f"{where}: the table has no column `{column}`; {advice(column, columns)}")
+                raise UsageError(
+                    f"{where}: the table has no column `{column}`; {advice(column, columns)}"
+                )
 
 
 def _asks_for_rows(entry: dict[str, Any]) -> bool:
-    rows = entry["expectation"] == "expect_table_row_count_to_be_between" and entry.get("min_value") or 0
+    rows = (
+        entry["expectation"] == "expect_table_row_count_to_be_between"
+        and entry.get("min_value")
+        or 0
+    )
     return entry["severity"] == "critical" and rows >= 1
 
 
@@ -230,7 +250,11 @@ def _run(table: "pd.DataFrame", suite: list[dict[str, Any]]) -> tuple[Any, list[
         asset = context.data_sources.add_pandas("raw").add_dataframe_asset("table")
         expectations = []
         for number, entry in enumerate(suite):
-            about = {"severity": entry["severity"], "notes": entry["why"], "meta": {"entry": number}}
+            about = {
+                "severity": entry["severity"],
+                "notes": entry["why"],
+                "meta": {"entry": number},
+            }
             expectation = getattr(classes, class_name(entry["expectation"]))
             expectations.append(expectation(**_arguments(entry), **about))
         definition = gx.ValidationDefinition(
@@ -243,7 +267,9 @@ def _run(table: "pd.DataFrame", suite: list[dict[str, Any]]) -> tuple[Any, list[
             result_format={"result_format": "BASIC", "partial_unexpected_count": 20},
         )
     # They come back in groups of one cost, failures to compute first.
-    return context, sorted(found.results, key=lambda result: result.expectation_config.meta["entry"])
+    return context, sorted(
+        found.results, key=lambda result: result.expectation_config.meta["entry"]
+    )
 
 
 def class_name(expectation: str) -> str:
@@ -291,12 +317,20 @@ def _observation(found: Any) -> tuple[int | None, Any, str]:
     if "element_count" in result:
         wrong, looked_at = int(result["unexpected_count"]), int(result["element_count"])
         rows = looked_at - int(result.get("missing_count") or 0)
-        examples = list(dict.fromkeys(_word(v) for v in result["partial_unexpected_list"] if not _missing(v)))
+        examples = list(
+            dict.fromkeys(_word(v) for v in result["partial_unexpected_list"] if not _missing(v))
+        )
         such_as = f", such as {', '.join(examples[:SHOWN])}" if examples else ""
-        return wrong, _plain(1 - wrong / rows if rows else 1.0), f"{wrong:,} of {rows:,} rows are otherwise{such_as}"
+        return (
+            wrong,
+            _plain(1 - wrong / rows if rows else 1.0),
+            f"{wrong:,} of {rows:,} rows are otherwise{such_as}",
+        )
     sets = _sets(result)
     if sets is not None:
-        said = "; ".join(f"{name} {', '.join(map(_word, values))}" for name, values in sets.items() if values)
+        said = "; ".join(
+            f"{name} {', '.join(map(_word, values))}" for name, values in sets.items() if values
+        )
         listed = {name: _plain(values[:LISTED]) for name, values in sets.items()}
         return sum(map(len, sets.values())), listed, said or "nothing amiss"
     observed = _plain(result["observed_value"])
@@ -306,15 +340,24 @@ def _observation(found: Any) -> tuple[int | None, Any, str]:
 def _fault(info: dict[str, Any]) -> str:
     """The first exception behind a result, its first line; empty where there was none."""
     each = [info] if "raised_exception" in info else list(info.values())
-    faults = [str(one["exception_message"]).strip().splitlines() for one in each if one["raised_exception"]]
+    faults = [
+        str(one["exception_message"]).strip().splitlines()
+        for one in each
+        if one["raised_exception"]
+    ]
     return min((lines[0] if lines else "no reason given" for lines in faults), default="")
 
 
 def _sets(result: dict[str, Any]) -> dict[str, list[Any]] | None:
     """What of a set of columns or of distinct values is surplus and what is missing; None for other results."""
     if "partial_unexpected_list" in result or "partial_missing_list" in result:
-        surplus, missing = result.get("partial_unexpected_list", []), result.get("partial_missing_list", [])
-    elif "mismatched" in result.get("details", {}) and isinstance(result["details"]["mismatched"], dict):
+        surplus, missing = (
+            result.get("partial_unexpected_list", []),
+            result.get("partial_missing_list", []),
+        )
+    elif "mismatched" in result.get("details", {}) and isinstance(
+        result["details"]["mismatched"], dict
+    ):
         mismatched = result["details"]["mismatched"]
         surplus, missing = mismatched.get("unexpected", []), mismatched.get("missing", [])
     else:
@@ -347,7 +390,9 @@ def _plain(value: Any) -> Any:
 # --- from results to a report and a refusal ---------------------------------------------------------------------------
 
 
-def summary(dataset: str, source: str, rows: int, digest: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(
+    dataset: str, source: str, rows: int, digest: str, results: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The report; `success` says that no critical expectation failed, `counts` how many of each severity did."""
     failed = {name: len(_failed(results, name)) for name in ("critical", "warning", "info")}
     return {
@@ -357,12 +402,16 @@ def summary(dataset: str, source: str, rows: int, digest: str, results: list[dic
         "rows": rows,
         "digest": digest,
         "counts": {"passed": len(results) - sum(failed.values()), **failed},
-        "expectations": [{key: value for key, value in result.items() if key != "said"} for result in results],
+        "expectations": [
+            {key: value for key, value in result.items() if key != "said"} for result in results
+        ],
     }
 
 
 def _failed(results: list[dict[str, Any]], severity: str) -> list[dict[str, Any]]:
-    return [result for result in results if result["severity"] == severity and not result["success"]]
+    return [
+        result for result in results if result["severity"] == severity and not result["success"]
+    ]
 
 
 def _sentence(result: dict[str, Any]) -> str:
@@ -399,15 +448,22 @@ def _source(folder: Path, dataset: str) -> str:
     try:
         return str(json.loads((folder / RECEIPT).read_text(encoding="utf-8"))["source"])
     except FileNotFoundError:
-        raise DataError(f"{folder} has no {RECEIPT}; `make pull DATASET={dataset}` brings the data") from None
+        raise DataError(
+            f"{folder} has no {RECEIPT}; `make pull DATASET={dataset}` brings the data"
+        ) from None
 
 
 def write_data_docs(context: Any, folder: Path) -> None:
     """The page of the last run in place of the one before."""
     with written_whole(folder) as beside, _quiet():
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(beside.resolve())}
+        store = {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(beside.resolve()),
+        }
         site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
-        context.add_data_docs_site("local", site | {"site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}})
+        context.add_data_docs_site(
+            "local", site | {"site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
+        )
         context.build_data_docs(site_names=["local"])
 
 
@@ -433,10 +489,14 @@ def main(argv: list[str]) -> None:
     refused = refusal(name, results)
     accepted = refused is None and "DVC_STAGE" in os.environ
     report = (Path("reports/validation") if accepted else scratch / "validation") / f"{name}.json"
-    write_json(report, summary(name, source, len(table), folder_digest(folder, without=RECEIPT), results))
+    write_json(
+        report, summary(name, source, len(table), folder_digest(folder, without=RECEIPT), results)
+    )
     if refused:
         raise DataError(f"{refused}; {report} has them all")
-    print(f"{name}: {sum(result['success'] for result in results)} of {len(results)} expectations hold ({report})")
+    print(
+        f"{name}: {sum(result['success'] for result in results)} of {len(results)} expectations hold ({report})"
+    )
 
 
 if __name__ == "__main__":

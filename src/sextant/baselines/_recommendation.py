@@ -36,6 +36,8 @@ def additive(
         users, _ = users_of(rows, columns)
         at = index.get_indexer(users)
         own = np.where(at < 0, 0.0, user[at])
-        return as_answers(own[:, None] + item, rows, columns, known["items"], known["titles"], {name: of})
+        return as_answers(
+            own[:, None] + item, rows, columns, known["items"], known["titles"], {name: of}
+        )
 
     return answer

@@ -24,7 +24,9 @@ def previous_close(train: pd.DataFrame, columns: Any) -> Answer:
 
 def previous_open(train: pd.DataFrame, columns: Any) -> Answer:
     """The target of the day before (Open): persistence, which looks as good on a plot as many a published net."""
-    return _bounded(lambda rows: _at_known(rows, columns, rows[columns.target].to_numpy(float)), train, columns)
+    return _bounded(
+        lambda rows: _at_known(rows, columns, rows[columns.target].to_numpy(float)), train, columns
+    )
 
 
 def ar5(train: pd.DataFrame, columns: Any) -> Answer:
@@ -59,13 +61,17 @@ def _at_known(rows: pd.DataFrame, columns: Any, values: np.ndarray) -> np.ndarra
     return values[first : first + len(known(rows, columns))]
 
 
-def _bounded(value: Callable[[pd.DataFrame], np.ndarray], train: pd.DataFrame, columns: Any) -> Answer:
+def _bounded(
+    value: Callable[[pd.DataFrame], np.ndarray], train: pd.DataFrame, columns: Any
+) -> Answer:
     came = known(train, columns)["next"].to_numpy()
     tail = (1 - COVERAGE) / 2
     low, high = np.nanquantile(np.log(came / value(train)), (tail, 1 - tail))
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         found = value(rows)
-        return as_answers(known(rows, columns)["after"], found, found * np.exp(low), found * np.exp(high), columns)
+        return as_answers(
+            known(rows, columns)["after"], found, found * np.exp(low), found * np.exp(high), columns
+        )
 
     return answer

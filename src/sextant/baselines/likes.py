@@ -19,7 +19,14 @@ def always_like(train: pd.DataFrame, columns: Any) -> Answer:
     """The share of liked films in `train`, for every film and user alike."""
     share = float((train[columns.rating] >= columns.like).mean())
     _, _, users, items = places(train, columns)
-    return additive(train, columns, np.zeros(users), np.zeros(items), "probability", lambda s: np.full_like(s, share))
+    return additive(
+        train,
+        columns,
+        np.zeros(users),
+        np.zeros(items),
+        "probability",
+        lambda s: np.full_like(s, share),
+    )
 
 
 def bias_logistic(train: pd.DataFrame, columns: Any) -> Answer:
@@ -30,7 +37,9 @@ def bias_logistic(train: pd.DataFrame, columns: Any) -> Answer:
     x = csr_matrix((np.ones(len(pairs)), (each, pairs)), (len(train), users + items))
     model = LogisticRegression(max_iter=10_000).fit(x, train[columns.rating] >= columns.like)
     biases, intercept = model.coef_[0], model.intercept_[0]
-    return additive(train, columns, biases[:users], intercept + biases[users:], "probability", expit)
+    return additive(
+        train, columns, biases[:users], intercept + biases[users:], "probability", expit
+    )
 
 
 BASELINES: dict[str, Callable[[pd.DataFrame, Any], Answer]] = {

@@ -25,7 +25,9 @@ Fit = Callable[[pd.DataFrame, Any, Any, Mapping[str, Any]], Answer]
 REACH = 1.5
 
 
-def untrained_pca(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, Any]) -> Answer:
+def untrained_pca(
+    train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, Any]
+) -> Answer:
     """A flat grid of `rows` x `cols` points on the plane of the two main axes, the first along the longer side."""
     x = scaled(train, encoder)
     size = (net["rows"], net["cols"])
@@ -34,7 +36,9 @@ def untrained_pca(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[
     axes[: pca.n_components_] = pca.components_ * np.sqrt(pca.explained_variance_)[:, None]
     steps = axes if size[0] >= size[1] else axes[::-1]
     down, along = (np.linspace(-REACH, REACH, n) if n > 1 else np.zeros(1) for n in size)
-    grid = (pca.mean_ + down[:, None, None] * steps[0] + along[None, :, None] * steps[1]).reshape(-1, x.shape[1])
+    grid = (pca.mean_ + down[:, None, None] * steps[0] + along[None, :, None] * steps[1]).reshape(
+        -1, x.shape[1]
+    )
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         apart = _distances(scaled(rows, encoder), grid)
@@ -43,7 +47,9 @@ def untrained_pca(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[
         unit = pd.DataFrame({"row": best[:, 0], "col": best[:, 1]})
         adjacent = pd.DataFrame({"adjacent": (np.abs(best - second) <= 1).all(1)})
         prototypes = nearest(grid[order[:, 0]], encoder)
-        return pd.concat([unit, _outliers(apart.min(1), ours), adjacent, prototypes], axis=1).set_axis(rows.index)
+        return pd.concat(
+            [unit, _outliers(apart.min(1), ours), adjacent, prototypes], axis=1
+        ).set_axis(rows.index)
 
     ours = _distances(x, grid).min(1)
     return answer
@@ -65,7 +71,9 @@ def kmeans(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, An
     return answer
 
 
-def nearest_neighbor(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, Any]) -> Answer:
+def nearest_neighbor(
+    train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, Any]
+) -> Answer:
     """The distance to the nearest training row.
 
     The mean distance to the 3, 5 or 10 nearest ranks rows injected into val less well on four of five splits of the
@@ -73,10 +81,16 @@ def nearest_neighbor(train: pd.DataFrame, columns: Any, encoder: Any, net: Mappi
     """
     x = scaled(train, encoder)
     model = NearestNeighbors(n_neighbors=1).fit(x)
-    others = NearestNeighbors(n_neighbors=2).fit(x).kneighbors(x)[0][:, -1] if len(x) > 1 else np.zeros(1)
+    others = (
+        NearestNeighbors(n_neighbors=2).fit(x).kneighbors(x)[0][:, -1]
+        if len(x) > 1
+        else np.zeros(1)
+    )
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
-        return _outliers(model.kneighbors(scaled(rows, encoder))[0][:, 0], others).set_axis(rows.index)
+        return _outliers(model.kneighbors(scaled(rows, encoder))[0][:, 0], others).set_axis(
+            rows.index
+        )
 
     return answer
 
@@ -90,7 +104,9 @@ BASELINES: dict[str, Fit] = {
 
 def _outliers(distance: np.ndarray, usual: np.ndarray) -> pd.DataFrame:
     """A distance as outlier score; an outlier is further away than 19 in 20 of the training rows."""
-    return pd.DataFrame({"outlier_score": distance, "outlier": distance > np.quantile(usual, 1 - RARE)})
+    return pd.DataFrame(
+        {"outlier_score": distance, "outlier": distance > np.quantile(usual, 1 - RARE)}
+    )
 
 
 def _distances(x: np.ndarray, points: np.ndarray) -> np.ndarray:

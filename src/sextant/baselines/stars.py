@@ -30,7 +30,11 @@ def user_item_bias(train: pd.DataFrame, columns: Any) -> Answer:
     user, item, users, items = places(train, columns)
     mean = float(train[columns.rating].mean())
     left = train[columns.rating].to_numpy(float) - mean
-    b_u, n_u, n_i = np.zeros(users), np.bincount(user, minlength=users), np.bincount(item, minlength=items)
+    b_u, n_u, n_i = (
+        np.zeros(users),
+        np.bincount(user, minlength=users),
+        np.bincount(item, minlength=items),
+    )
     for _ in range(ROUNDS):
         b_i = np.bincount(item, left - b_u[user], items) / (n_i + SHRINKAGE)
         b_u = np.bincount(user, left - b_i[item], users) / (n_u + SHRINKAGE)

@@ -32,12 +32,28 @@ check_parts = tabular.check_parts  # keys and classes are held to what a table's
 
 SPLITS = ("hash",)
 MODES = {1: "L", 3: "RGB"}
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}  # of files that are asked with
+SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".tif",
+    ".tiff",
+}  # of files that are asked with
 HEAVIEST = 2**26  # bytes of one picture's file
 ALIKE = 3  # bits of 64 in which the fingerprints of pictures that look alike differ at most; with 4 come false ones
 AT_ONCE = 2**20  # pairs of fingerprints
 TABLE = tabular.Columns(  # of questions
-    names=None, delimiter=",", unknown=None, key=None, target="image", ignored=["path"], numeric=[], categorical=[]
+    names=None,
+    delimiter=",",
+    unknown=None,
+    key=None,
+    target="image",
+    ignored=["path"],
+    numeric=[],
+    categorical=[],
 )
 
 
@@ -82,8 +98,12 @@ class Columns(Strict):
     target: str
     channels: Literal[1, 3]
     size: Annotated[int, Field(ge=8, le=1024)]  # pixels of a side
-    flat: Annotated[int, Field(ge=1)]  # pixels of a side for a baseline that reads pixels one by one
-    smallest: Annotated[int, Field(ge=2)]  # pixels of the short side below which a picture is refused
+    flat: Annotated[
+        int, Field(ge=1)
+    ]  # pixels of a side for a baseline that reads pixels one by one
+    smallest: Annotated[
+        int, Field(ge=2)
+    ]  # pixels of the short side below which a picture is refused
 
     @property
     def key(self) -> str:
@@ -91,7 +111,16 @@ class Columns(Strict):
 
     @property
     def all(self) -> list[str]:
-        facts = ["width", "height", "channels", "decodable", "bytes", "sha256", "dhash", "lookalike"]
+        facts = [
+            "width",
+            "height",
+            "channels",
+            "decodable",
+            "bytes",
+            "sha256",
+            "dhash",
+            "lookalike",
+        ]
         return ["path", self.target, "test", self.key, *facts]
 
 
@@ -135,7 +164,9 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
         _write_folders(twin, columns.files, folder, rng)
     else:
         for pair in [*columns.files.train, *columns.files.test]:
-            labels = rng.permutation(np.repeat([int(name) for name in twin.looks], twin.each[pair.images]))
+            labels = rng.permutation(
+                np.repeat([int(name) for name in twin.looks], twin.each[pair.images])
+            )
             shown = progress(labels.tolist(), "drawing", "pictures")
             drawn = [np.asarray(_drawn(twin, str(label), rng).convert("L")) for label in shown]
             _write_idx(folder / pair.images, np.stack(drawn))
@@ -151,7 +182,10 @@ def _write_folders(twin: Twin, files: Folders, folder: Path, rng: np.random.Gene
     for place, label, i in progress(wanted, "drawing", "pictures"):
         image, file = _drawn(twin, label, rng), io.BytesIO()
         image.save(file, "JPEG", quality=90)
-        pictures[f"{place}/{label}/{twin.looks[label].prefix}.{i}.jpg"] = (file.getvalue(), *image.size)
+        pictures[f"{place}/{label}/{twin.looks[label].prefix}.{i}.jpg"] = (
+            file.getvalue(),
+            *image.size,
+        )
     pictures |= {copy: pictures[original] for copy, original in twin.copies.items()}
     with zipfile.ZipFile(folder / str(twin.archive), "w") as archive:
         for path, (raw, _, _) in pictures.items():
@@ -163,7 +197,9 @@ def _write_folders(twin: Twin, files: Folders, folder: Path, rng: np.random.Gene
         ]
         originals = ["original_bytes", "original_width", "original_height"]
         header = ["path", files.index.key, *originals, "width", "height"]
-        pd.DataFrame(facts, columns=header).to_csv(folder / files.index.file, index=False, lineterminator="\n")
+        pd.DataFrame(facts, columns=header).to_csv(
+            folder / files.index.file, index=False, lineterminator="\n"
+        )
 
 
 def _write_idx(path: Path, array: np.ndarray) -> None:
@@ -189,8 +225,13 @@ def _drawn(twin: Twin, label: str, rng: np.random.Generator) -> Image.Image:
     elif look.ears == "drooping":
         head = head | (((np.abs(x) - 1.05) / 0.28) ** 2 + ((y - 0.1) / 0.75) ** 2 < 1)
     lean = np.deg2rad(look.stripes + rng.normal(0, 8))
-    waves = rng.uniform(2.2, 3.6) * 2 * np.pi * (x * np.cos(lean) + y * np.sin(lean)) + rng.uniform(0, 2 * np.pi)
-    coat = rng.uniform(0.25, 0.75, 3) + rng.uniform(twin.contrast[0], twin.contrast[1]) * np.sin(waves)[..., None]
+    waves = rng.uniform(2.2, 3.6) * 2 * np.pi * (x * np.cos(lean) + y * np.sin(lean)) + rng.uniform(
+        0, 2 * np.pi
+    )
+    coat = (
+        rng.uniform(0.25, 0.75, 3)
+        + rng.uniform(twin.contrast[0], twin.contrast[1]) * np.sin(waves)[..., None]
+    )
     near, far, turn = rng.uniform(0.1, 0.9, 3), rng.uniform(0.1, 0.9, 3), rng.uniform(0, 2 * np.pi)
     shade = 1 / (1 + np.exp(-2 * (x * np.cos(turn) + y * np.sin(turn))))[..., None]
     pixels = np.where(head[..., None], coat, near * shade + far * (1 - shade))
@@ -207,10 +248,16 @@ def read(folder: Path, columns: Columns) -> pd.DataFrame:
     `raw` of a picture in an IDX file is an array, uint8 (height, width) or (height, width, channels). Nothing is
     decoded yet. Raises DataError for what is not there, cannot be opened, or climbs out of its folder.
     """
-    found = _idx_rows(folder, columns.files) if isinstance(columns.files, Idx) else _rows(folder, columns.files)
+    found = (
+        _idx_rows(folder, columns.files)
+        if isinstance(columns.files, Idx)
+        else _rows(folder, columns.files)
+    )
     rows = pd.DataFrame(list(found), columns=["path", columns.target, "test", "key", "raw"])
     if rows.empty:
-        raise DataError(f"{folder} holds no picture where its conf says that they lie; `make pull` brings them")
+        raise DataError(
+            f"{folder} holds no picture where its conf says that they lie; `make pull` brings them"
+        )
     return rows
 
 
@@ -226,10 +273,16 @@ def _rows(folder: Path, files: Folders) -> Iterator[tuple[str, str, bool, str | 
             yield path, label, place in files.test, key, raw
         elif raw is not None and _asked(path):
             places = ", ".join(f"{place}/<class>/" for place in [*files.train, *files.test])
-            raise DataError(f"{path} lies outside {places}; move it, or name its folder in the conf's `columns.files`")
-    empty = {found for path, _ in members if (found := _place(path, [*files.train, *files.test]))} - filled
+            raise DataError(
+                f"{path} lies outside {places}; move it, or name its folder in the conf's `columns.files`"
+            )
+    empty = {
+        found for path, _ in members if (found := _place(path, [*files.train, *files.test]))
+    } - filled
     for place, label in sorted(empty):
-        raise DataError(f"class {label} of {place} has no pictures; add some, or take its folder away")
+        raise DataError(
+            f"class {label} of {place} has no pictures; add some, or take its folder away"
+        )
     lost = sorted(set(keys or ()) - {path for path, raw in members if raw is not None})
     if files.index and lost:
         raise DataError(
@@ -260,20 +313,37 @@ def _zipped(path: Path) -> Iterator[tuple[str, bytes | None]]:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 name = member.filename
-                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-                    raise DataError(f"{path.name} holds {name!r}, a path that climbs out of its folder; {repair}")
+                if (
+                    PurePosixPath(name).is_absolute()
+                    or ".." in PurePosixPath(name).parts
+                    or "\\" in name
+                ):
+                    raise DataError(
+                        f"{path.name} holds {name!r}, a path that climbs out of its folder; {repair}"
+                    )
                 if member.file_size > HEAVIEST:
                     size = f"{member.file_size:,} bytes; expected at most {HEAVIEST:,}"
                     raise DataError(f"{path.name} holds {name}, {size}")
                 if not _hidden(name):
                     yield name, None if member.is_dir() else archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+    ) as error:
         raise DataError(f"{path.name} is no whole zip ({error}); {repair}") from None
 
 
 def _hidden(path: str) -> bool:
     parts = PurePosixPath(path).parts
-    return any(part.startswith((".", "__MACOSX")) for part in parts) or parts[-1:] in (("_DS_Store",), ("Thumbs.db",))
+    return any(part.startswith((".", "__MACOSX")) for part in parts) or parts[-1:] in (
+        ("_DS_Store",),
+        ("Thumbs.db",),
+    )
 
 
 def _asked(path: str) -> bool:
@@ -293,12 +363,16 @@ def _place(path: str, places: list[str]) -> tuple[str, str] | None:
 
 def _keys(path: Path, column: str) -> dict[str, str | None]:
     if not path.is_file():
-        raise DataError(f"{path.name} is not there, the index of the pictures; `make pull` brings it")
+        raise DataError(
+            f"{path.name} is not there, the index of the pictures; `make pull` brings it"
+        )
     index = pd.read_csv(path, dtype=str, keep_default_na=False)
     for name in ("path", column):
         if name not in index:
             found = ", ".join(map(str, index))
-            raise DataError(f"{path.name} lacks column {name}; found {found}; correct it, or name it in the conf")
+            raise DataError(
+                f"{path.name} lacks column {name}; found {found}; correct it, or name it in the conf"
+            )
     return {place: key or None for place, key in zip(index["path"], index[column], strict=True)}
 
 
@@ -312,7 +386,13 @@ def _idx_rows(folder: Path, files: Idx) -> Iterator[tuple[str, int, bool, str, n
                     " expected as many; are they of one set?"
                 )
             for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-                yield f"{pair.images}/{i}", label, test, hashlib.sha256(image.tobytes()).hexdigest(), image
+                yield (
+                    f"{pair.images}/{i}",
+                    label,
+                    test,
+                    hashlib.sha256(image.tobytes()).hexdigest(),
+                    image,
+                )
 
 
 def _idx(path: Path, dimensions: tuple[int, ...]) -> np.ndarray:
@@ -327,11 +407,15 @@ def _idx(path: Path, dimensions: tuple[int, ...]) -> np.ndarray:
         raise DataError(f"{path.name} is no whole gzip file ({error}){repair}") from None
     if raw[:3] != b"\0\0\x08" or len(raw) < 4 or raw[3] not in dimensions:
         got, expected = raw[:4].hex() or "nothing", " or ".join(f"0000080{n}" for n in dimensions)
-        raise DataError(f"{path.name} begins with {got}; expected an IDX file of bytes, {expected}{repair}")
+        raise DataError(
+            f"{path.name} begins with {got}; expected an IDX file of bytes, {expected}{repair}"
+        )
     start = 4 + 4 * raw[3]
     shape = tuple(int.from_bytes(raw[at : at + 4], "big") for at in range(4, start, 4))
     if len(raw) - start != np.prod(shape, dtype=object):
-        raise DataError(f"{path.name} holds {len(raw) - start:,} bytes; expected {' x '.join(map(str, shape))}{repair}")
+        raise DataError(
+            f"{path.name} holds {len(raw) - start:,} bytes; expected {' x '.join(map(str, shape))}{repair}"
+        )
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
@@ -347,7 +431,9 @@ def _image(raw: bytes | np.ndarray) -> Image.Image:
             image.load()
             return ImageOps.exif_transpose(image)
         except Exception as error:  # whatever one of thirty decoders stumbles over
-            raise ValueError("no known format" if "identify" in str(error) else f"{error}") from None
+            raise ValueError(
+                "no known format" if "identify" in str(error) else f"{error}"
+            ) from None
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -368,7 +454,9 @@ def _lookalike(dhash: pd.Series) -> np.ndarray:
     bits = np.array([int(one, 16) for one in dhash[there]], np.uint64)
     near = np.zeros(len(dhash), bool)
     pieces = np.array_split(bits, max(1, len(bits) ** 2 // AT_ONCE))
-    near[there] = np.concatenate([(np.bitwise_count(one[:, None] ^ bits) <= ALIKE).sum(1) > 1 for one in pieces])
+    near[there] = np.concatenate(
+        [(np.bitwise_count(one[:, None] ^ bits) <= ALIKE).sum(1) > 1 for one in pieces]
+    )
     return near
 
 
@@ -378,7 +466,14 @@ def _facts(raw: bytes | np.ndarray) -> dict[str, Any]:
     try:
         image = _image(raw)
     except ValueError:
-        return {"width": None, "height": None, "channels": None, "decodable": False, **facts, "dhash": None}
+        return {
+            "width": None,
+            "height": None,
+            "channels": None,
+            "decodable": False,
+            **facts,
+            "dhash": None,
+        }
     grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), int)
     bits = np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes().hex()
     width, height = image.size
@@ -394,7 +489,9 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """
     unknown = raw["path"][raw["key"].isna()]
     if len(unknown):
-        raise DataError(f"{len(unknown)} pictures, first {unknown.iloc[0]}, are not in the index; add them to it")
+        raise DataError(
+            f"{len(unknown)} pictures, first {unknown.iloc[0]}, are not in the index; add them to it"
+        )
     images = np.empty((len(raw), columns.size, columns.size, columns.channels), np.uint8)
     for i, one in enumerate(progress(raw["raw"].tolist(), "decoding", "pictures")):
         images[i] = _square(one, columns, raw["path"].iloc[i])
@@ -406,7 +503,9 @@ def _square(raw: bytes | np.ndarray, columns: Columns, name: str) -> np.ndarray:
     try:
         image = _image(raw)
     except ValueError as error:
-        raise DataError(f"{name} is no picture that decodes ({error}); replace it, or take it out") from None
+        raise DataError(
+            f"{name} is no picture that decodes ({error}); replace it, or take it out"
+        ) from None
     width, height = image.size
     short = min(width, height)
     if short < columns.smallest:
@@ -416,7 +515,9 @@ def _square(raw: bytes | np.ndarray, columns: Columns, name: str) -> np.ndarray:
         )
     left, top = (width - short) / 2, (height - short) / 2
     square = (left, top, left + short, top + short)
-    scaled = image.convert(MODES[columns.channels]).resize((columns.size,) * 2, Image.Resampling.BICUBIC, square)
+    scaled = image.convert(MODES[columns.channels]).resize(
+        (columns.size,) * 2, Image.Resampling.BICUBIC, square
+    )
     return np.asarray(scaled).reshape(columns.size, columns.size, columns.channels)
 
 
@@ -460,7 +561,12 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, Any]:
     return {
         "columns": {
             columns.target: {str(label): int(n) for label, n in counts.items()},
-            "image": {"size": columns.size, "channels": columns.channels, "mean": encoder.mean, "std": encoder.std},
+            "image": {
+                "size": columns.size,
+                "channels": columns.channels,
+                "mean": encoder.mean,
+                "std": encoder.std,
+            },
         },
         "classes": encoder.classes,
     }
@@ -475,7 +581,9 @@ def _png(image: np.ndarray) -> bytes:
 def _base64(rows: pd.DataFrame) -> list[str]:
     """Each picture's file; where there is none, the prepared square as PNG, which decodes to itself."""
     raw = rows["raw"] if "raw" in rows else rows["image"]
-    return [base64.b64encode(_png(one) if isinstance(one, np.ndarray) else one).decode() for one in raw]
+    return [
+        base64.b64encode(_png(one) if isinstance(one, np.ndarray) else one).decode() for one in raw
+    ]
 
 
 # --- what is asked with -----------------------------------------------------------------------------------------------
@@ -492,13 +600,18 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         members = _members(path, everything) if path.is_dir() else _zipped(path)
         found = sorted((name, raw) for name, raw in members if raw is not None and _asked(name))
         if not found:
-            raise DataError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))}); name a folder that does")
+            raise DataError(
+                f"{path} holds no picture ({', '.join(sorted(SUFFIXES))}); name a folder that does"
+            )
         return pd.DataFrame(found, columns=["path", "image"])
     if _asked(path.name):
         return pd.DataFrame({"path": [path.name], "image": [_bytes(path, "")]})
     rows = tabular.read_rows(path, TABLE)
     if "path" in rows and "image" not in rows:
-        rows["image"] = [_bytes(path.parent / str(name), f"row {i}: ") for i, name in enumerate(rows["path"], start=1)]
+        rows["image"] = [
+            _bytes(path.parent / str(name), f"row {i}: ")
+            for i, name in enumerate(rows["path"], start=1)
+        ]
     return rows
 
 
@@ -506,7 +619,9 @@ def _bytes(path: Path, where: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{where}{path} cannot be read ({error.strerror}); name a picture that is there") from None
+        raise DataError(
+            f"{where}{path} cannot be read ({error.strerror}); name a picture that is there"
+        ) from None
 
 
 # --- from rows to tensors ---------------------------------------------------------------------------------------------
@@ -537,7 +652,10 @@ class Encoder:
         levels, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
         mean = shares @ levels
         std = np.sqrt(shares @ levels**2 - mean**2)
-        rounded = [[round(float(one), 6) for one in values] for values in (mean, np.where(std > 1e-3, std, 1))]
+        rounded = [
+            [round(float(one), 6) for one in values]
+            for values in (mean, np.where(std > 1e-3, std, 1))
+        ]
         return cls(columns, sorted(rows[columns.target].unique().tolist()), *rounded)
 
     def state(self) -> dict[str, Any]:
@@ -588,16 +706,23 @@ class Encoder:
         surplus = [str(name) for name in frame if name not in ("image", *self.columns.all)]
         if surplus or not {"image", "path"} & set(frame):
             got = f"{'surplus column' if surplus else 'got'} {', '.join(map(str, surplus or frame)) or 'nothing'}"
-            raise DataError(f"{got}; expected `image` (a file in base64) or `path` (of a file); name the columns so")
+            raise DataError(
+                f"{got}; expected `image` (a file in base64) or `path` (of a file); name the columns so"
+            )
         if frame.empty:
             raise DataError("no rows to answer; give at least one")
         names = [f"row {i}" for i in range(1, len(frame) + 1)]
         if "path" in frame:
             names = [f"{name} ({path})" for name, path in zip(names, frame["path"], strict=True)]
         if "image" in frame:
-            given: list[Any] = [_file(one, name) for one, name in zip(frame["image"], names, strict=True)]
+            given: list[Any] = [
+                _file(one, name) for one, name in zip(frame["image"], names, strict=True)
+            ]
         else:
-            given = [_bytes(Path(str(path)), f"row {i}: ") for i, path in enumerate(frame["path"], start=1)]
+            given = [
+                _bytes(Path(str(path)), f"row {i}: ")
+                for i, path in enumerate(frame["path"], start=1)
+            ]
         shown = progress(list(zip(given, names, strict=True)), "decoding", "pictures")
         images = [_square(raw, self.columns, name) for raw, name in shown]
         return frame.assign(image=pd.Series(images, index=frame.index))
@@ -612,7 +737,9 @@ class Encoder:
 
     def example(self) -> pd.DataFrame:
         """Three plain pictures of the training colours, dark, middling and bright: nobody's."""
-        shades = [np.clip(np.array(self.mean) + step * np.array(self.std), 0, 1) for step in (-1, 0, 1)]
+        shades = [
+            np.clip(np.array(self.mean) + step * np.array(self.std), 0, 1) for step in (-1, 0, 1)
+        ]
         side = (self.columns.size, self.columns.size, 1)
         images = [np.tile((255 * shade).round().astype(np.uint8), side) for shade in shades]
         return self.question(pd.DataFrame({"image": pd.Series(images)}))
@@ -620,11 +747,17 @@ class Encoder:
 
 def _file(given: Any, name: str) -> bytes | np.ndarray:
     """A picture that was asked with: a file's bytes in base64 or as they are, or an array as a part holds it."""
-    decoded = isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.shape[2:] in ((), (1,), (3,))
+    decoded = (
+        isinstance(given, np.ndarray)
+        and given.dtype == np.uint8
+        and given.shape[2:] in ((), (1,), (3,))
+    )
     if isinstance(given, bytes) or (decoded and given.size):
         return given
     try:
         text = given.rpartition(",")[2] if given.startswith("data:") else given
         return base64.b64decode("".join(text.split()), validate=True)
     except (AttributeError, ValueError):
-        raise DataError(f"{name}: `image` is no base64; expected a picture's file in base64; correct the row") from None
+        raise DataError(
+            f"{name}: `image` is no base64; expected a picture's file in base64; correct the row"
+        ) from None

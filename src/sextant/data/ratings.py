@@ -58,8 +58,13 @@ class Columns(Strict):
 
     @model_validator(mode="after")
     def values_rise_and_some_are_liked(self) -> Self:
-        if self.values != sorted(set(self.values)) or not self.values[0] < self.like <= self.values[-1]:
-            raise ValueError(f"`like` {self.like:g} does not divide the rising `values` {self.values}; give both anew")
+        if (
+            self.values != sorted(set(self.values))
+            or not self.values[0] < self.like <= self.values[-1]
+        ):
+            raise ValueError(
+                f"`like` {self.like:g} does not divide the rising `values` {self.values}; give both anew"
+            )
         return self
 
     @property
@@ -119,7 +124,12 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = [rows[~test], rows[test]] if columns.test_files else [rows]
     for file, part in zip([columns.files[0], *columns.test_files[:1]], kept, strict=True):
-        _write(folder / file, columns.ratings, [columns.user, columns.item, columns.rating, "timestamp"], part.tolist())
+        _write(
+            folder / file,
+            columns.ratings,
+            [columns.user, columns.item, columns.rating, "timestamp"],
+            part.tolist(),
+        )
     heading = [columns.item, columns.title, "released", "video", "address", *twin.genres]
     _write(folder / columns.items_file, columns.items, heading, _films(twin, genre, rng))
     people = zip(rng.integers(7, 74, twin.users), rng.random(twin.users) < 0.71, strict=True)
@@ -128,10 +138,25 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
         [i + 1, age, "M" if man else "F", JOBS[jobs[i]], f"{zips[i]:05}" if i % 52 else "V3N4P"]
         for i, (age, man) in enumerate(people)
     ]
-    _write(folder / columns.users_file, columns.users, [columns.user, "age", "gender", "occupation", "zip"], lines)
+    _write(
+        folder / columns.users_file,
+        columns.users,
+        [columns.user, "age", "gender", "occupation", "zip"],
+        lines,
+    )
 
 
-JOBS = ["administrator", "artist", "educator", "engineer", "librarian", "other", "programmer", "student", "writer"]
+JOBS = [
+    "administrator",
+    "artist",
+    "educator",
+    "engineer",
+    "librarian",
+    "other",
+    "programmer",
+    "student",
+    "writer",
+]
 
 
 def _rated(twin: Twin, rng: np.random.Generator) -> np.ndarray:
@@ -142,7 +167,9 @@ def _rated(twin: Twin, rng: np.random.Generator) -> np.ndarray:
     alone = rng.integers(twin.users, size=twin.items)
     place = np.argsort(np.argsort(-wish, axis=1), axis=1)
     rated = place < counts[:, None]
-    for item in np.flatnonzero(~rated.any(axis=0)):  # a film that nobody chose takes the place of a popular one
+    for item in np.flatnonzero(
+        ~rated.any(axis=0)
+    ):  # a film that nobody chose takes the place of a popular one
         user = alone[item]
         most = np.where(rated[user], rated.sum(axis=0), 0).argmax()
         rated[user, most], rated[user, item] = False, True
@@ -161,7 +188,9 @@ def _counts(twin: Twin, eager: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _stars(twin: Twin, genre: np.ndarray, rated: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _stars(
+    twin: Twin, genre: np.ndarray, rated: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """(users, items): the planted stars, cut so that the rated ones have the twin's shares."""
     cluster = rng.integers(twin.clusters, size=twin.users)
     taste = rng.normal(size=(twin.clusters, len(twin.genres)))
@@ -181,14 +210,23 @@ def _films(twin: Twin, genre: np.ndarray, rng: np.random.Generator) -> list[list
     titles: list[str] = []
     for n in range(twin.items):
         first, second = rng.integers(len(twin.words), size=2)
-        titles.append(f"{twin.words[first]} {twin.words[second]} {n + 1} ({1922 + int(76 * rng.random() ** 0.15)})")
+        titles.append(
+            f"{twin.words[first]} {twin.words[second]} {n + 1} ({1922 + int(76 * rng.random() ** 0.15)})"
+        )
     for n in range(twin.repeated_titles):
         titles[-1 - n] = titles[n]
     lines = []
     for n, title in enumerate(titles):
         flags = [int(g == genre[n]) for g in range(len(twin.genres))]
         year = title[-5:-1]
-        line = [n + 1, title, f"01-Jan-{year}", "", f"http://films.example/title-exact?{n + 1}", *flags]
+        line = [
+            n + 1,
+            title,
+            f"01-Jan-{year}",
+            "",
+            f"http://films.example/title-exact?{n + 1}",
+            *flags,
+        ]
         lines.append(line if n + 1 != twin.unknown else [n + 1, "unknown", "", "", "", *flags])
     return lines
 
@@ -204,9 +242,13 @@ def _write(path: Path, table: Table, heading: list[str], rows: list[list[Any]]) 
 
 def read(folder: Path, columns: Columns) -> Raw:
     """Ratings, films and users of `folder`; raises DataError for a file that is not there, empty or unreadable."""
-    asked = [(file, False) for file in columns.files] + [(file, True) for file in columns.test_files]
+    asked = [(file, False) for file in columns.files] + [
+        (file, True) for file in columns.test_files
+    ]
     pair = [columns.user, columns.item, columns.rating]
-    ratings = [_read(folder / file, columns.ratings, pair).assign(test=test) for file, test in asked]
+    ratings = [
+        _read(folder / file, columns.ratings, pair).assign(test=test) for file, test in asked
+    ]
     return Raw(
         pd.concat(ratings, ignore_index=True),
         _read(folder / columns.items_file, columns.items, [columns.item, columns.title]),
@@ -235,7 +277,9 @@ def _read(path: Path, table: Table, needed: list[str]) -> pd.DataFrame:
             header=None if table.names else "infer",
             names=table.names,
             usecols=range(len(table.names)) if table.names else None,
-            quoting=csv.QUOTE_NONE if table.names else csv.QUOTE_MINIMAL,  # a title may begin with a quotation mark
+            quoting=csv.QUOTE_NONE
+            if table.names
+            else csv.QUOTE_MINIMAL,  # a title may begin with a quotation mark
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
@@ -283,12 +327,19 @@ def repair(raw: Raw, columns: Columns) -> pd.DataFrame:
     Raises DataError for an id below 1, a user or film that the other files lack, a film that is twice in them or has no
     title, a rating that is none of `values`, and a pair rated twice.
     """
-    items, users = (raw.items, columns.item, columns.items_file), (raw.users, columns.user, columns.users_file)
+    items, users = (
+        (raw.items, columns.item, columns.items_file),
+        (raw.users, columns.user, columns.users_file),
+    )
     for frame, name, file in (items, users):
         ids = _ids(frame[name], name, file)
         if ids.duplicated().any():
-            raise DataError(f"{file} has `{name}` {ids[ids.duplicated()].iloc[0]} twice; each may stand there once")
-    untitled = raw.items[columns.title].isna() | (raw.items[columns.title].astype(str).str.strip() == "")
+            raise DataError(
+                f"{file} has `{name}` {ids[ids.duplicated()].iloc[0]} twice; each may stand there once"
+            )
+    untitled = raw.items[columns.title].isna() | (
+        raw.items[columns.title].astype(str).str.strip() == ""
+    )
     if untitled.any():
         raise DataError(
             f"{columns.items_file}: {columns.item} {raw.items.loc[untitled, columns.item].iloc[0]} has no"
@@ -298,7 +349,9 @@ def repair(raw: Raw, columns: Columns) -> pd.DataFrame:
     for frame, name, file in (items, users):
         strange = ~rows[name].isin(frame[name])
         if strange.any():
-            raise DataError(f"row {_first(strange)} has `{name}` {rows[name][strange].iloc[0]}, which {file} lacks")
+            raise DataError(
+                f"row {_first(strange)} has `{name}` {rows[name][strange].iloc[0]}, which {file} lacks"
+            )
     rows.attrs[CATALOGUE] = json.dumps(
         {
             "items": raw.items[columns.item].astype(int).tolist(),
@@ -315,8 +368,12 @@ def _checked(ratings: pd.DataFrame, columns: Columns, unrated: bool = False) -> 
     for name in (columns.user, columns.item):
         rows[name] = _ids(rows[name], name)
     stars = pd.to_numeric(rows[columns.rating], errors="coerce").astype(float)
-    missing = ratings[columns.rating].isna().to_numpy() | np.array([value == "" for value in ratings[columns.rating]])
-    wrong = ~stars.isin(columns.values).to_numpy() & ~(missing if unrated else np.zeros(len(rows), bool))
+    missing = ratings[columns.rating].isna().to_numpy() | np.array(
+        [value == "" for value in ratings[columns.rating]]
+    )
+    wrong = ~stars.isin(columns.values).to_numpy() & ~(
+        missing if unrated else np.zeros(len(rows), bool)
+    )
     if wrong.any():
         known = ", ".join(f"{value:g}" for value in columns.values)
         raise DataError(
@@ -357,8 +414,12 @@ def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.Data
     train = own["train"].assign(**{TARGET: own["train"][columns.rating], CONTEXT: False})
     parts = {"train": train.reset_index(drop=True)}
     for name in PARTS[1:]:
-        asked = own[name].assign(**{TARGET: own[name][columns.rating], CONTEXT: False, columns.rating: np.nan})
-        known = train[train[columns.user].isin(asked[columns.user])].assign(**{TARGET: np.nan, CONTEXT: True})
+        asked = own[name].assign(
+            **{TARGET: own[name][columns.rating], CONTEXT: False, columns.rating: np.nan}
+        )
+        known = train[train[columns.user].isin(asked[columns.user])].assign(
+            **{TARGET: np.nan, CONTEXT: True}
+        )
         parts[name] = pd.concat([known, asked], ignore_index=True)
         parts[name].attrs = rows.attrs
     return parts
@@ -372,7 +433,9 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     if len(twice):
         user, item = twice[pairs].iloc[0]
         places = twice[(twice[pairs] == [user, item]).all(axis=1)]["part"]
-        raise DataError(f"{columns.user} {user}, {columns.item} {item} lies in {' and in '.join(places)}; keep one row")
+        raise DataError(
+            f"{columns.user} {user}, {columns.item} {item} lies in {' and in '.join(places)}; keep one row"
+        )
     for name, rows in parts.items():
         liked = scored(rows)[TARGET] >= columns.like
         if liked.nunique() < 2:
@@ -498,7 +561,11 @@ class Encoder:
         missing = [name for name in needed if name not in frame]
         surplus = [str(name) for name in frame if name not in [*columns.all, TARGET, CONTEXT]]
         if missing or surplus:
-            got = "; ".join(f"{w} column {', '.join(n)}" for w, n in (("missing", missing), ("surplus", surplus)) if n)
+            got = "; ".join(
+                f"{w} column {', '.join(n)}"
+                for w, n in (("missing", missing), ("surplus", surplus))
+                if n
+            )
             raise DataError(f"{got}; expected {', '.join(needed)}; name the columns as in training")
         if frame.empty:
             raise DataError("no rows to answer; give some ratings of at least one user")
@@ -521,19 +588,27 @@ class Encoder:
     def schema(self) -> list[tuple[str, str, bool]]:
         """Columns that are asked with: a row with a rating is known, a row without one (NaN) asks for that film."""
         columns = self.columns
-        return [(columns.user, "long", True), (columns.item, "long", True), (columns.rating, "double", True)]
+        return [
+            (columns.user, "long", True),
+            (columns.item, "long", True),
+            (columns.rating, "double", True),
+        ]
 
     def question(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows as MLflow's interface takes them."""
         types = {"double": np.float64, "long": np.int64}
-        return pd.DataFrame({name: rows[name].astype(types[kind]) for name, kind, _ in self.schema()})
+        return pd.DataFrame(
+            {name: rows[name].astype(types[kind]) for name, kind, _ in self.schema()}
+        )
 
     def example(self) -> pd.DataFrame:
         """Two users made up, who rated the first films; the second asks for one."""
         first, second, third = (self.items * 3)[:3]
         low, *_, high = self.columns.values
         lines = [(1, first, high), (1, second, low), (2, first, high), (2, third, np.nan)]
-        return self.question(pd.DataFrame(lines, columns=[self.columns.user, self.columns.item, self.columns.rating]))
+        return self.question(
+            pd.DataFrame(lines, columns=[self.columns.user, self.columns.item, self.columns.rating])
+        )
 
 
 def users_of(rows: pd.DataFrame, columns: Columns) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("dates",)  # a shuffled split would train on the days after those that it scores
-REPAIRED = "repaired"  # the column that marks the rows whose price was divided by the factor of a split
+REPAIRED = (
+    "repaired"  # the column that marks the rows whose price was divided by the factor of a split
+)
 # What the expectations see besides: days since 1970, days since the row before, Monday = 0. Not `day`, which Great
 # Expectations could not tell from the `Day` of many a file.
 DERIVED = ("day_number", "gap", "weekday")
@@ -138,9 +140,14 @@ class Twin(Strict):
 
     @model_validator(mode="after")
     def files_and_eras_follow_each_other(self) -> Self:
-        for what, days in (("files", [one.until for one in self.files]), ("eras", [one.since for one in self.eras])):
+        for what, days in (
+            ("files", [one.until for one in self.files]),
+            ("eras", [one.since for one in self.eras]),
+        ):
             if sorted(set(days)) != days:
-                raise ValueError(f"`{what}` lie at {', '.join(days)}; expected the oldest first, each day once")
+                raise ValueError(
+                    f"`{what}` lie at {', '.join(days)}; expected the oldest first, each day once"
+                )
         if not self.eras[0].since <= self.first <= self.files[0].until:
             raise ValueError(
                 f"`first` is {self.first}; expected it between the first of `eras` ({self.eras[0].since}) and the"
@@ -164,11 +171,17 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
 def _drawn(twin: Twin, columns: Columns) -> pd.DataFrame:
     rng = np.random.default_rng(twin.seed)
     closed = set(twin.closed)
-    days = [day for day in pd.bdate_range(twin.first, twin.files[-1].until).strftime("%Y-%m-%d") if day not in closed]
+    days = [
+        day
+        for day in pd.bdate_range(twin.first, twin.files[-1].until).strftime("%Y-%m-%d")
+        if day not in closed
+    ]
     n = len(days)
     calm = _persistent(rng.standard_normal(n), twin.persistence) * twin.spread
     volatility = np.exp(calm - calm.mean())
-    by_day, noise = (walk.sd * volatility * _student(rng, walk.freedom, n) for walk in (twin.day, twin.night))
+    by_day, noise = (
+        walk.sd * volatility * _student(rng, walk.freedom, n) for walk in (twin.day, twin.night)
+    )
     by_night = noise + twin.drift
     for lag, weight in enumerate(twin.echo, start=1):
         by_night[lag:] += weight * by_day[:-lag]
@@ -182,7 +195,9 @@ def _drawn(twin: Twin, columns: Columns) -> pd.DataFrame:
     for name in columns.prices:
         rows[name] = np.exp(prices.get(name, open_)).round(2)
     if columns.volume:
-        level = np.array([next(e.median for e in reversed(twin.eras) if e.since <= day) for day in days])
+        level = np.array(
+            [next(e.median for e in reversed(twin.eras) if e.since <= day) for day in days]
+        )
         wave = _persistent(rng.standard_normal(n), twin.persistence) * twin.volume_sd
         rows[columns.volume] = (level * np.exp(wave) / 100).round().clip(1).astype(int) * 100
     if columns.unadjusted:
@@ -211,7 +226,9 @@ def _lines(rows: pd.DataFrame, columns: Columns) -> Iterator[str]:
         marked = columns.date_format
         for mark, value in (("%m", day.month), ("%d", day.day), ("%Y", day.year)):
             marked = marked.replace(mark, str(value))
-        yield columns.delimiter.join([marked, *(_written(row[name], name, columns) for name in columns.numbers)])
+        yield columns.delimiter.join(
+            [marked, *(_written(row[name], name, columns) for name in columns.numbers)]
+        )
 
 
 def _written(number: float, name: str, columns: Columns) -> str:
@@ -243,7 +260,9 @@ def read(folder: Path, columns: Columns) -> pd.DataFrame:
             )
         first = _days(rows[columns.date], columns).head(1).fillna("").tolist()
         frames.append((first, rows))
-    return pd.concat([rows for _, rows in sorted(frames, key=lambda pair: pair[0])], ignore_index=True)
+    return pd.concat(
+        [rows for _, rows in sorted(frames, key=lambda pair: pair[0])], ignore_index=True
+    )
 
 
 def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
@@ -252,9 +271,13 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         if path.suffix == ".json":
-            return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))  # pandas would read days by its own rule
+            return pd.DataFrame(
+                json.loads(path.read_text(encoding="utf-8"))
+            )  # pandas would read days by its own rule
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row of too many fields would be cut to fit
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # a row of too many fields would be cut to fit
             rows = pd.read_csv(
                 path,
                 sep=columns.delimiter,
@@ -267,7 +290,9 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path} is not there; name a file of days") from None
     except pd.errors.EmptyDataError:
-        raise DataError(f"{path.name} is empty; expected a table with {', '.join(columns.upstream)}") from None
+        raise DataError(
+            f"{path.name} is empty; expected a table with {', '.join(columns.upstream)}"
+        ) from None
     except pd.errors.ParserWarning:
         raise DataError(
             f"{path.name} has rows of more fields than its header; a number with a thousands mark must stand in quotes"
@@ -278,7 +303,9 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         ) from None
     for name in rows.columns.intersection(columns.numbers):
         found = pd.to_numeric(_unmarked(rows[name], columns), errors="coerce")
-        if (found.notna() | rows[name].isna()).all():  # what holds a word stays text, for the expectations to see
+        if (
+            found.notna() | rows[name].isna()
+        ).all():  # what holds a word stays text, for the expectations to see
             rows[name] = found
     return rows
 
@@ -295,7 +322,9 @@ def _days(column: pd.Series, columns: Columns) -> pd.Series:
     """Days as ISO text, from the upstream format, ISO text or datetimes; missing where it is none of these."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return column.dt.strftime("%Y-%m-%d")
-    text = column.astype(object).map(lambda day: str(day)[:10] if isinstance(day, date) else str(day))
+    text = column.astype(object).map(
+        lambda day: str(day)[:10] if isinstance(day, date) else str(day)
+    )
     found = pd.to_datetime(text, format=columns.date_format, errors="coerce")
     found = found.fillna(pd.to_datetime(text, format="%Y-%m-%d", errors="coerce"))
     return found.dt.strftime("%Y-%m-%d")
@@ -310,11 +339,21 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     then for a price that is not between them.
     """
     days = _days(raw[columns.date], columns)
-    _refuse(days.isna(), f"{{}} in `{columns.date}`; expected a day as {columns.date_format}", raw[columns.date])
+    _refuse(
+        days.isna(),
+        f"{{}} in `{columns.date}`; expected a day as {columns.date_format}",
+        raw[columns.date],
+    )
     rows = pd.DataFrame({columns.date: days.astype(str)}, index=raw.index)
     before = days.shift()
-    _refuse(days == before, f"{{}} in `{columns.date}` for a second time; expected each day once", days)
-    _refuse(days < before, f"{{}} in `{columns.date}` after a later day; expected the oldest day first", days)
+    _refuse(
+        days == before, f"{{}} in `{columns.date}` for a second time; expected each day once", days
+    )
+    _refuse(
+        days < before,
+        f"{{}} in `{columns.date}` after a later day; expected the oldest day first",
+        days,
+    )
     for name in columns.numbers:
         rows[name] = _numbers(raw[name], columns)
         _refuse(
@@ -376,7 +415,11 @@ def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.Data
     The first window of the series is the context of train. A day's part never changes as the series grows.
     """
     days = rows[columns.date]
-    starts = [0, *(int((days < day).sum()) for day in (split.val_from, split.gate_from, split.test_from)), len(rows)]
+    starts = [
+        0,
+        *(int((days < day).sum()) for day in (split.val_from, split.gate_from, split.test_from)),
+        len(rows),
+    ]
     starts[0] = min(columns.window, starts[1])
     parts = {}
     for name, start, end in zip(PARTS, starts[:-1], starts[1:], strict=True):
@@ -412,12 +455,17 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, Any]:
     """What a reader asks: the ranges of train, the days of each part, what was repaired."""
     own = {name: scored(rows) for name, rows in parts.items()}
     found = {name: _range(parts["train"][name]) for name in columns.numbers}
-    days = {name: [rows[columns.date].min(), rows[columns.date].max()] for name, rows in own.items()}
+    days = {
+        name: [rows[columns.date].min(), rows[columns.date].max()] for name, rows in own.items()
+    }
     return {"columns": found, "days": days, "repairs": _repairs(parts, columns)}
 
 
 def _range(numbers: pd.Series) -> dict[str, float]:
-    return {name: round(float(getattr(numbers, name)()), 9) for name in ("min", "median", "mean", "max", "std")}
+    return {
+        name: round(float(getattr(numbers, name)()), 9)
+        for name in ("min", "median", "mean", "max", "std")
+    }
 
 
 def _repairs(parts: dict[str, pd.DataFrame], columns: Columns) -> list[str]:
@@ -451,17 +499,33 @@ class Encoder:
     """
 
     def __init__(
-        self, columns: Columns, features: dict[str, list[float]], typical: dict[str, float], weekdays: list[int]
+        self,
+        columns: Columns,
+        features: dict[str, list[float]],
+        typical: dict[str, float],
+        weekdays: list[int],
     ):
-        self.columns, self.features, self.typical, self.weekdays = columns, features, typical, weekdays
+        self.columns, self.features, self.typical, self.weekdays = (
+            columns,
+            features,
+            typical,
+            weekdays,
+        )
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
         """Learn from the training part alone."""
         returns = _returns(rows, columns)
         moments = {name: [float(x.mean()), float(x.std()) or 1.0] for name, x in returns.items()}
-        weekdays = sorted(int(day) for day in pd.to_datetime(rows[columns.date]).dt.day_of_week.unique())
-        return cls(columns, moments, {name: float(rows[name].median()) for name in columns.numbers}, weekdays)
+        weekdays = sorted(
+            int(day) for day in pd.to_datetime(rows[columns.date]).dt.day_of_week.unique()
+        )
+        return cls(
+            columns,
+            moments,
+            {name: float(rows[name].median()) for name in columns.numbers},
+            weekdays,
+        )
 
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON."""
@@ -488,7 +552,9 @@ class Encoder:
 
         known = self.known(rows)
         window = torch.from_numpy(windows[: len(known)].transpose(0, 2, 1).copy())
-        base, following = (torch.tensor(known[name].to_numpy(np.float64)) for name in ("base", "next"))
+        base, following = (
+            torch.tensor(known[name].to_numpy(np.float64)) for name in ("base", "next")
+        )
         return Batch(window, base.float(), (following / base).log().float())
 
     def known(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -514,7 +580,9 @@ class Encoder:
                 for what, names in (("missing", missing), ("surplus", surplus))
                 if names
             )
-            raise DataError(f"{got}; expected {', '.join(columns.upstream)}; name the columns as in training")
+            raise DataError(
+                f"{got}; expected {', '.join(columns.upstream)}; name the columns as in training"
+            )
         if len(frame) < columns.window:
             raise DataError(
                 f"{len(frame)} days; expected the {columns.window} most recent days or more, the oldest first"
@@ -534,12 +602,17 @@ class Encoder:
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """Columns that are asked with: name, MLflow type, whether it must be there."""
-        return [(self.columns.date, "string", True), *((name, "double", True) for name in self.columns.numbers)]
+        return [
+            (self.columns.date, "string", True),
+            *((name, "double", True) for name in self.columns.numbers),
+        ]
 
     def question(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows as MLflow's interface takes them, in the types of `schema`."""
         numbers = {name: _numbers(rows[name], self.columns) for name in self.columns.numbers}
-        return pd.DataFrame({self.columns.date: rows[self.columns.date].astype(str).astype(object), **numbers})
+        return pd.DataFrame(
+            {self.columns.date: rows[self.columns.date].astype(str).astype(object), **numbers}
+        )
 
     def example(self) -> pd.DataFrame:
         """Days made of the training medians, which never were: enough for two answers."""
@@ -566,7 +639,12 @@ def known(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """See `Encoder.known`."""
     target, days = rows[columns.target].astype(float), rows[columns.date]
     found = pd.DataFrame(
-        {"after": days, "base": rows[columns.base].astype(float), "date": days.shift(-1), "next": target.shift(-1)}
+        {
+            "after": days,
+            "base": rows[columns.base].astype(float),
+            "date": days.shift(-1),
+            "next": target.shift(-1),
+        }
     )
     found = found.iloc[columns.window - 1 :]
     if CONTEXT in rows:

@@ -37,9 +37,13 @@ class Columns(Strict):
     def each_column_has_one_role(self) -> Self:
         for name in self.all:
             if self.all.count(name) > 1:
-                raise ValueError(f"`{name}` is named twice; a column is key, target, ignored, numeric or categorical")
+                raise ValueError(
+                    f"`{name}` is named twice; a column is key, target, ignored, numeric or categorical"
+                )
             if self.names is not None and name not in self.names:
-                raise ValueError(f"`{name}` is not among `names`; name the columns of the file there, in its order")
+                raise ValueError(
+                    f"`{name}` is not among `names`; name the columns of the file there, in its order"
+                )
         return self
 
     @property
@@ -48,7 +52,12 @@ class Columns(Strict):
 
     @property
     def all(self) -> list[str]:
-        return [*filter(None, [self.key]), *self.ignored, *self.features, *filter(None, [self.target])]
+        return [
+            *filter(None, [self.key]),
+            *self.ignored,
+            *self.features,
+            *filter(None, [self.target]),
+        ]
 
 
 # --- the twin: a generator whose numbers stand in conf ----------------------------------------------------------------
@@ -155,7 +164,9 @@ class Twin(Strict):
     last_line_end: bool
     rows: Annotated[int, Field(ge=1)]
     seed: int
-    draws: dict[str, Annotated[Counter | Unique | Choice | Uniform | Normal, Field(discriminator="draw")]]
+    draws: dict[
+        str, Annotated[Counter | Unique | Choice | Uniform | Normal, Field(discriminator="draw")]
+    ]
     groups: Groups | None
     rate: Annotated[float, Field(gt=0, lt=1)]
     labels: Annotated[list[str | int], Field(min_length=2, max_length=2)]
@@ -166,13 +177,19 @@ class Twin(Strict):
         drawn: set[str] = set()
         for name, draw in self.draws.items():
             if isinstance(draw, Unique) and draw.high - draw.low + 1 < self.rows:
-                raise ValueError(f"`{name}` has too few values between low and high for {self.rows:,} rows; widen them")
+                raise ValueError(
+                    f"`{name}` has too few values between low and high for {self.rows:,} rows; widen them"
+                )
             if isinstance(draw, Normal) and draw.zeros and draw.zeros.column not in drawn:
-                raise ValueError(f"the zeros of `{name}` ask for `{draw.zeros.column}`; draw that column before it")
+                raise ValueError(
+                    f"the zeros of `{name}` ask for `{draw.zeros.column}`; draw that column before it"
+                )
             drawn.add(name)
         asked = [factor.column for term in self.signal for factor in term.factors]
         if strange := [name for name in asked if name not in drawn]:
-            raise ValueError(f"`signal` asks for `{strange[0]}`; the columns drawn are {', '.join(self.draws)}")
+            raise ValueError(
+                f"`signal` asks for `{strange[0]}`; the columns drawn are {', '.join(self.draws)}"
+            )
         return self
 
 
@@ -185,10 +202,16 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
         values = _draw(draw, twin.rows, rng)
         if twin.groups and not isinstance(draw, Counter | Unique):
             values = _gathered(values, group, twin.groups, rng)
-        rows[name] = _with_zeros(values, draw.zeros, rows, rng) if isinstance(draw, Normal) and draw.zeros else values
+        rows[name] = (
+            _with_zeros(values, draw.zeros, rows, rng)
+            if isinstance(draw, Normal) and draw.zeros
+            else values
+        )
     if columns.target:
         rows[columns.target] = _target(twin, rows, rng)
-    text = rows.to_csv(sep=columns.delimiter, header=columns.names is None, index=False, lineterminator="\r\n")
+    text = rows.to_csv(
+        sep=columns.delimiter, header=columns.names is None, index=False, lineterminator="\r\n"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / twin.file).open("w", encoding="utf-8", newline="") as stream:
         stream.write(text if twin.last_line_end else text.removesuffix("\r\n"))
@@ -244,7 +267,9 @@ def _product(term: Term, rows: pd.DataFrame) -> Any:
             case Levels():
                 product = product * x.astype(str).map(factor.levels).fillna(0.0).to_numpy(float)
             case Hump():
-                product = product * np.exp(-(((x.to_numpy(float) - factor.center) / factor.width) ** 2))
+                product = product * np.exp(
+                    -(((x.to_numpy(float) - factor.center) / factor.width) ** 2)
+                )
             case Slope():
                 product = product * (x.to_numpy(float) - factor.zero) / factor.unit
     return product
@@ -284,7 +309,9 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         if path.suffix == ".json":
             return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than `names` would be cut
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # rows longer than `names` would be cut
             return pd.read_csv(
                 path,
                 sep=columns.delimiter,
@@ -298,10 +325,18 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path} is not there; name a file of rows") from None
     except pd.errors.EmptyDataError:
-        raise DataError(f"{path.name} is empty; expected a table with {', '.join(columns.all)}") from None
+        raise DataError(
+            f"{path.name} is empty; expected a table with {', '.join(columns.all)}"
+        ) from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
-        how = f" with delimiter {columns.delimiter!r}" if path.suffix not in (".parquet", ".json") else ""
-        raise DataError(f"{path.name} is no table{how}: {error}; correct it, or name another file") from None
+        how = (
+            f" with delimiter {columns.delimiter!r}"
+            if path.suffix not in (".parquet", ".json")
+            else ""
+        )
+        raise DataError(
+            f"{path.name} is no table{how}: {error}; correct it, or name another file"
+        ) from None
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -322,7 +357,9 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
             rows[name] = _levels(rows[name])
     unlabelled = int(rows[columns.target].isna().sum()) if columns.target else 0
     if unlabelled:
-        raise DataError(f"{unlabelled} rows have no `{columns.target}`; label them or take them out of the file")
+        raise DataError(
+            f"{unlabelled} rows have no `{columns.target}`; label them or take them out of the file"
+        )
     return rows
 
 
@@ -343,7 +380,11 @@ def _levels(column: pd.Series) -> pd.Series:
     def text(value: Any) -> str | None:
         if pd.isna(value):
             return None
-        return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
+        return (
+            str(int(value))
+            if isinstance(value, float | np.floating) and value.is_integer()
+            else str(value)
+        )
 
     return pd.Series([text(value) for value in column], index=column.index, dtype=object)
 
@@ -354,7 +395,9 @@ def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.Data
     A row's part depends on nothing but itself, so that it never changes sides as the table grows: a whole number reads
     the same in a column where some are missing, which makes floats of all.
     """
-    cells = zip(*(_levels(rows[name]) for name in ([columns.key] if columns.key else rows)), strict=True)
+    cells = zip(
+        *(_levels(rows[name]) for name in ([columns.key] if columns.key else rows)), strict=True
+    )
     part = parts_by_hash(("\x1f".join(text or "" for text in row) for row in cells), split)
     return {name: rows[part == i].reset_index(drop=True) for i, name in enumerate(PARTS)}
 
@@ -364,10 +407,14 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     seen: dict[Any, str] = {}
     for part, rows in parts.items():
         if rows.empty and columns.target is None:
-            raise DataError(f"part {part} has no row; bring more rows, or change `split` in the conf")
+            raise DataError(
+                f"part {part} has no row; bring more rows, or change `split` in the conf"
+            )
         for key in set(rows[columns.key]) if columns.key else ():
             if seen.setdefault(key, part) != part:
-                raise DataError(f"key {key} lies in {seen[key]} and in {part}; each key may stand in one part only")
+                raise DataError(
+                    f"key {key} lies in {seen[key]} and in {part}; each key may stand in one part only"
+                )
     if columns.target is None:
         return
     classes = set(pd.concat([rows[columns.target] for rows in parts.values()]))
@@ -380,7 +427,9 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
             )
     if len(classes) < 2:
         only = ", ".join(map(str, classes)) or "nothing"
-        raise DataError(f"`{columns.target}` is {only} in every row; expected two classes; bring rows of another")
+        raise DataError(
+            f"`{columns.target}` is {only} in every row; expected two classes; bring rows of another"
+        )
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
@@ -398,12 +447,17 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, Any]:
     train = parts["train"]
     found: dict[str, Any] = {name: _range(train[name]) for name in columns.numeric}
     for name in [*columns.categorical, *filter(None, [columns.target])]:
-        found[name] = {str(level): int(n) for level, n in train[name].value_counts().sort_index().items()}
+        found[name] = {
+            str(level): int(n) for level, n in train[name].value_counts().sort_index().items()
+        }
     return {"columns": found, "classes": _classes(train, columns)}
 
 
 def _range(numbers: pd.Series) -> dict[str, float]:
-    return {name: round(float(getattr(numbers, name)()), 9) for name in ("min", "median", "mean", "max", "std")}
+    return {
+        name: round(float(getattr(numbers, name)()), 9)
+        for name in ("min", "median", "mean", "max", "std")
+    }
 
 
 def _classes(rows: pd.DataFrame, columns: Columns) -> list[Any]:
@@ -436,14 +490,22 @@ class Encoder:
         levels: dict[str, list[Any]],
         classes: list[Any],
     ):
-        self.columns, self.numbers, self.gaps, self.levels, self.classes = columns, numbers, gaps, levels, classes
+        self.columns, self.numbers, self.gaps, self.levels, self.classes = (
+            columns,
+            numbers,
+            gaps,
+            levels,
+            classes,
+        )
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
         """Learn from the training part alone; raises DataError for a column without any value there."""
         empty = [name for name in columns.features if rows[name].isna().all()]
         if empty:
-            raise DataError(f"no training row has a value in `{empty[0]}`; take it out of `columns` in the conf")
+            raise DataError(
+                f"no training row has a value in `{empty[0]}`; take it out of `columns` in the conf"
+            )
         numbers = {}
         for name in columns.numeric:
             x = rows[name].to_numpy(float)
@@ -451,12 +513,20 @@ class Encoder:
             of_it = [x.mean(), x.std() or 1.0, *np.quantile(x, (0.1, 0.5, 0.9)), x.min(), x.max()]
             numbers[name] = [float(each) for each in of_it]
         gaps = [name for name in columns.numeric if rows[name].isna().any()]
-        levels = {name: sorted(set(_levels(rows[name])), key=lambda v: (v is None, v)) for name in columns.categorical}
+        levels = {
+            name: sorted(set(_levels(rows[name])), key=lambda v: (v is None, v))
+            for name in columns.categorical
+        }
         return cls(columns, numbers, gaps, levels, _classes(rows, columns))
 
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON."""
-        return {"numbers": self.numbers, "gaps": self.gaps, "levels": self.levels, "classes": self.classes}
+        return {
+            "numbers": self.numbers,
+            "gaps": self.gaps,
+            "levels": self.levels,
+            "classes": self.classes,
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any], columns: Columns) -> Self:
@@ -485,7 +555,11 @@ class Encoder:
             target = pd.Index(self.classes).get_indexer(rows[self.columns.target])
         import torch  # two seconds, which pull, validate and prepare need not wait for
 
-        return Batch(torch.from_numpy(numeric), torch.from_numpy(categories), torch.from_numpy(target.astype(np.int64)))
+        return Batch(
+            torch.from_numpy(numeric),
+            torch.from_numpy(categories),
+            torch.from_numpy(target.astype(np.int64)),
+        )
 
     def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows as numbers alone, in float64: numbers in upstream units, each level of a category as 0 or 1."""
@@ -495,7 +569,9 @@ class Encoder:
         for name, levels in self.levels.items():
             given = _levels(rows[name])
             for level in levels:
-                found[f"{name}={level}"] = (given.isna() if level is None else given == level).astype(float)
+                found[f"{name}={level}"] = (
+                    given.isna() if level is None else given == level
+                ).astype(float)
         return pd.DataFrame(found, index=rows.index)
 
     @property
@@ -503,7 +579,9 @@ class Encoder:
         """Low end and span of each column of `wide`, by which (x - low) / span makes distances fair: the range that a
         number had in training; sqrt(2) for a level, so that two categories are as far apart as the ends of a number.
         """
-        numbers = {name: (low, (high - low) or 1.0) for name, (*_, low, high) in self.numbers.items()}
+        numbers = {
+            name: (low, (high - low) or 1.0) for name, (*_, low, high) in self.numbers.items()
+        }
         levels = [f"{name}={level}" for name, levels in self.levels.items() for level in levels]
         return numbers | dict.fromkeys(levels, (0.0, 2**0.5))
 
@@ -528,21 +606,29 @@ class Encoder:
                 for what, names in (("missing", missing), ("surplus", surplus))
                 if names
             )
-            raise DataError(f"{got}; expected {', '.join(self.columns.features)}; name the columns as in training")
+            raise DataError(
+                f"{got}; expected {', '.join(self.columns.features)}; name the columns as in training"
+            )
         if frame.empty:
             raise DataError("no rows to answer; give at least one")
         rows = frame.copy()
         for name in self.columns.numeric:
             rows[name] = _numbers(rows[name], name)
             if name not in self.gaps and rows[name].isna().any():
-                raise DataError(f"row {_first(rows[name].isna())} has no `{name}`; expected a number; correct the row")
+                raise DataError(
+                    f"row {_first(rows[name].isna())} has no `{name}`; expected a number; correct the row"
+                )
         for name, levels in self.levels.items():
             rows[name] = _levels(rows[name])
             if None in set(rows[name]) and None not in levels:
-                raise DataError(f"row {_first(rows[name].isna())} has no `{name}`; expected one of {_some(levels)}")
+                raise DataError(
+                    f"row {_first(rows[name].isna())} has no `{name}`; expected one of {_some(levels)}"
+                )
             unseen = sorted(set(rows[name]) - set(levels))
             if unseen:
-                warnings.warn(f"`{name}` has {', '.join(unseen)}, which training did not meet", stacklevel=2)
+                warnings.warn(
+                    f"`{name}` has {', '.join(unseen)}, which training did not meet", stacklevel=2
+                )
         return rows
 
     def schema(self) -> list[tuple[str, str, bool]]:
@@ -553,7 +639,9 @@ class Encoder:
     def question(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows as MLflow's interface takes them: the features alone, in the types of `schema`."""
         types = {"double": np.float64, "long": np.int64, "string": object}
-        return pd.DataFrame({name: rows[name].astype(types[kind]) for name, kind, _ in self.schema()})
+        return pd.DataFrame(
+            {name: rows[name].astype(types[kind]) for name, kind, _ in self.schema()}
+        )
 
     def example(self) -> pd.DataFrame:
         """Three rows made of the training quantiles and levels: nobody's."""

@@ -29,7 +29,15 @@ from .. import rooms
 from ..files import written_whole
 
 INK = "#757575"  # 4.6 : 1 on white and on black
-COLORS = ("#2f7fd1", "#c96a12", "#2e9160", "#9a63c9", "#cf4a63", "#14919b", "#8f8218")  # each over 3 : 1 on both
+COLORS = (
+    "#2f7fd1",
+    "#c96a12",
+    "#2e9160",
+    "#9a63c9",
+    "#cf4a63",
+    "#14919b",
+    "#8f8218",
+)  # each over 3 : 1 on both
 DASHES = ("-", ":", "--", "-.")
 WIDTH = 4.6  # inches: the letters keep their size in one column of a phone
 STYLE: dict[Any, Any] = {
@@ -73,8 +81,15 @@ class Table:
     def record(self) -> dict[str, Any]:
         """As JSON has it: `title`, `says`, `columns`, `data`, row by row; null stands for what is not known."""
         cells = self.rows.astype(object).where(self.rows.notna(), None)
-        data = [[x.item() if isinstance(x, np.generic) else x for x in row] for row in cells.to_numpy()]
-        return {"title": self.title, "says": self.says, "columns": list(map(str, self.rows.columns)), "data": data}
+        data = [
+            [x.item() if isinstance(x, np.generic) else x for x in row] for row in cells.to_numpy()
+        ]
+        return {
+            "title": self.title,
+            "says": self.says,
+            "columns": list(map(str, self.rows.columns)),
+            "data": data,
+        }
 
 
 def of(task: str) -> Callable[..., dict[str, Figure | Table]]:
@@ -104,7 +119,11 @@ def canvas(title: str, height: float = 3.9) -> Figure:
 def line(index: int) -> dict[str, Any]:
     """How the line of the model (0) and of each of its baselines (1, 2, …) looks, the same in every figure."""
     dash = DASHES[min(index, len(DASHES) - 1)]
-    return {"color": COLORS[index % len(COLORS)], "linestyle": dash, "linewidth": 1.4 if index else 2.2}
+    return {
+        "color": COLORS[index % len(COLORS)],
+        "linestyle": dash,
+        "linewidth": 1.4 if index else 2.2,
+    }
 
 
 def short(text: str, letters: int) -> str:
@@ -112,15 +131,24 @@ def short(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
-def tell(axes: Axes, x: tuple[float, float], y: tuple[float, float], words: str, transform: Any = None) -> None:
+def tell(
+    axes: Axes, x: tuple[float, float], y: tuple[float, float], words: str, transform: Any = None
+) -> None:
     """Let the rectangle between two x and two y say `words` under the pointer; it is not seen."""
-    look: dict[str, Any] = {"transform": transform or axes.transData, "alpha": 0, "zorder": 9, "clip_on": False}
+    look: dict[str, Any] = {
+        "transform": transform or axes.transData,
+        "alpha": 0,
+        "zorder": 9,
+        "clip_on": False,
+    }
     place = Polygon([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])], closed=True, **look)
     place.set_gid(TOLD + words)
     axes.add_artist(place)
 
 
-def tell_along(axes: Axes, x: Any, columns: Mapping[str, Any], name: str, form: str = ".4f") -> None:
+def tell_along(
+    axes: Axes, x: Any, columns: Mapping[str, Any], name: str, form: str = ".4f"
+) -> None:
     """Let the strip around each x say `name`, x and what the lines have there: "epoch 3: train/loss 0.1234, …"."""
     labels, at = [str(value) for value in x], np.asarray(axes.convert_xunits(list(x)), np.float64)
     edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
@@ -128,14 +156,22 @@ def tell_along(axes: Axes, x: Any, columns: Mapping[str, Any], name: str, form: 
     edges[0], edges[-1] = edges[0] - span / 40, edges[-1] + span / 40
     for i, label in enumerate(labels):
         values = ", ".join(f"{key} {np.asarray(of)[i]:{form}}" for key, of in columns.items())
-        tell(axes, (edges[i], edges[i + 1]), (0, 1), f"{name} {label}: {values}", axes.get_xaxis_transform())
+        tell(
+            axes,
+            (edges[i], edges[i + 1]),
+            (0, 1),
+            f"{name} {label}: {values}",
+            axes.get_xaxis_transform(),
+        )
 
 
 @in_style
 def learning_curve(curves: pd.DataFrame) -> Figure:
     """Loss on train and val, and each metric on val, by epoch: `epoch`, `train/loss`, `val/loss`, `val/<metric>`, …"""
     losses = ["train/loss", "val/loss"]
-    metrics = [name for name in map(str, curves.columns) if name.startswith("val/") and name not in losses]
+    metrics = [
+        name for name in map(str, curves.columns) if name.startswith("val/") and name not in losses
+    ]
     bands = (len(metrics) + 1) // 2
     figure = canvas("Learning curve", height=2.7 + 1.5 * bands)
     grid = figure.add_gridspec(1 + bands, 2, height_ratios=[1.5, *[1] * bands])
@@ -151,7 +187,9 @@ def learning_curve(curves: pd.DataFrame) -> Figure:
 def _by_epoch(axes: Axes, curves: pd.DataFrame, names: Sequence[str], label: str) -> None:
     for name in names:
         color = COLORS[0] if name.startswith("val/") else COLORS[1]
-        axes.plot(curves["epoch"], curves[name], color=color, marker="o", markersize=2.5, label=name)
+        axes.plot(
+            curves["epoch"], curves[name], color=color, marker="o", markersize=2.5, label=name
+        )
     axes.set(xlabel="epoch", ylabel=label if len(label) < 17 else label.replace("_", "_\n", 1))
     tell_along(axes, curves["epoch"], {name: curves[name] for name in names}, "epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
@@ -171,7 +209,9 @@ def save(figure: Figure, path: Path) -> None:
     drawn = text.getvalue().replace(INK, "currentColor")
     drawn = drawn.replace("<svg ", f'<svg color="{INK}" pointer-events="none" ', 1)
     drawn = re.sub(r"data:image/png;base64,\s*([^\"]+)", _lighter, drawn)
-    drawn = re.sub(f'<g id="{TOLD}([^"]*)">', r'<g class="told" pointer-events="all"><title>\1</title>', drawn)
+    drawn = re.sub(
+        f'<g id="{TOLD}([^"]*)">', r'<g class="told" pointer-events="all"><title>\1</title>', drawn
+    )
     with written_whole(path) as beside:
         beside.write_text(drawn, encoding="utf-8")
 
@@ -187,7 +227,9 @@ def _settle(figure: Figure) -> None:
         for axis in (axes.xaxis, axes.yaxis):
             locator = axis.get_major_locator()
             if isinstance(locator, AutoLocator):
-                locator.set_params(nbins=min(max(axis.get_tick_space(), 1), 9))  # as `auto` would have it
+                locator.set_params(
+                    nbins=min(max(axis.get_tick_space(), 1), 9)
+                )  # as `auto` would have it
 
 
 def _lighter(png: re.Match[str]) -> str:

@@ -13,7 +13,10 @@ from matplotlib.figure import Figure
 from . import COLORS, INK, canvas, short, tell
 
 REPEATS = 5
-ASKED, LEAST = 4000, 50  # answers in a repeat over all columns, and rows at least: a third of a second for the ann
+ASKED, LEAST = (
+    4000,
+    50,
+)  # answers in a repeat over all columns, and rows at least: a third of a second for the ann
 BARS = 20  # columns shown
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
@@ -33,7 +36,9 @@ def importance(
     for repeat in range(repeats):
         rng = np.random.default_rng(repeat)
         drawn = rows.sample(n, random_state=rng).reset_index(drop=True)
-        shuffled = [drawn.assign(**{name: rng.permutation(drawn[name].to_numpy())}) for name in columns]
+        shuffled = [
+            drawn.assign(**{name: rng.permutation(drawn[name].to_numpy())}) for name in columns
+        ]
         as_it_is, *others = (float(loss(answer(each), each).mean()) for each in (drawn, *shuffled))
         found.append(np.subtract(others, as_it_is))
     rises = pd.DataFrame(found, columns=list(columns))
@@ -50,12 +55,18 @@ def figure(rises: pd.DataFrame, metric: str) -> Figure:
     axes.barh(at, mean, color=COLORS[0], alpha=0.6)
     axes.hlines(at, low, high, color=INK, linewidth=1.4)
     axes.set_yticks(at, [short(name, 24) for name in names])
-    axes.set(xlabel=f"rise of {metric} when the column is shuffled", ylabel="column", ylim=(len(at) - 0.4, -0.6))
+    axes.set(
+        xlabel=f"rise of {metric} when the column is shuffled",
+        ylabel="column",
+        ylim=(len(at) - 0.4, -0.6),
+    )
     axes.grid(False, axis="y")
     for i, name in enumerate(names):
         words = f"{name}: {metric} {mean[i]:+.4f}; {len(shown)} repeats from {low[i]:+.4f} to {high[i]:+.4f}"
         tell(axes, (0, 1), (i - 0.5, i + 0.5), words, axes.get_yaxis_transform())
-    left_out = f" The {len(at)} of {rises.shape[1]} columns that matter most." * (len(at) < rises.shape[1])
+    left_out = f" The {len(at)} of {rises.shape[1]} columns that matter most." * (
+        len(at) < rises.shape[1]
+    )
     first = ", ".join(f"{name} {rise:.4f}" for name, rise in zip(names[:3], mean, strict=False))
     drawn.set_label(
         f"Rise of {metric} when one column of test rows is shuffled; most: {first}."

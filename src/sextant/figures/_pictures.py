@@ -26,9 +26,13 @@ def worst(rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndarray, target: st
     """The pictures whose true class was given the least probability, each with that class and probability."""
     chosen = np.argsort(own, kind="stable")[: np.prod(WORST)]
     names = [f"{_word(PurePosixPath(path).stem)}\n" for path in rows.get("path", [])]
-    told = [(names[i] if names else "") + f"{_word(rows[target].iloc[i])}: {own[i]:.1%}" for i in chosen]
+    told = [
+        (names[i] if names else "") + f"{_word(rows[target].iloc[i])}: {own[i]:.1%}" for i in chosen
+    ]
     wrong = answers["prediction"].to_numpy() != rows[target].to_numpy()
-    figure = _sheet("Worst mistakes: the truth thought unlikely", 4.7, WORST, _images(rows, chosen), told)
+    figure = _sheet(
+        "Worst mistakes: the truth thought unlikely", 4.7, WORST, _images(rows, chosen), told
+    )
     figure.set_label(
         f"{int(wrong.sum())} of {len(rows)} are mistaken. Of each of the {len(chosen)} worst: its file, what it shows"
         f" ({target}), and the probability that this was given."
@@ -36,7 +40,9 @@ def worst(rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndarray, target: st
     return figure
 
 
-def grad_cam(model: Any, rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndarray, target: str) -> Figure:
+def grad_cam(
+    model: Any, rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndarray, target: str
+) -> Figure:
     """Beside each of eight pictures where the evidence for the class is that it was taken for."""
     truth, order = rows[target], np.argsort(own, kind="stable")
     # The surest of each class in turn: a class that is easier must not fill all places.
@@ -61,20 +67,28 @@ def grad_cam(model: Any, rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndar
 def augmentation(model: Any, train: pd.DataFrame, target: str) -> Figure:
     """A few training pictures, each as it is and as training may meet it."""
     pictures, times = SEEN
-    chosen = np.argsort(train.groupby(target).cumcount().to_numpy(), kind="stable")[:pictures]  # a class after another
+    chosen = np.argsort(train.groupby(target).cumcount().to_numpy(), kind="stable")[
+        :pictures
+    ]  # a class after another
     x = model.encoder.encode(train.iloc[chosen]).image.float() / 255
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(SEED)
         seen = model.net.augment(x.repeat_interleave(times, 0))
     both = torch.cat([x[:, None], seen.view(len(x), times, *x.shape[1:])], 1).flatten(0, 1)
     images = [_shown(image) for image in (255 * both).round().byte().permute(0, 2, 3, 1).numpy()]
-    told = [_word(train[target].iloc[i]) if k == 0 else "" for i in chosen for k in range(times + 1)]
+    told = [
+        _word(train[target].iloc[i]) if k == 0 else "" for i in chosen for k in range(times + 1)
+    ]
     figure = _sheet("Augmentation: what training sees", 3.7, (pictures, times + 1), images, told)
-    figure.set_label(f"Left {len(x)} training pictures, beside each {times} of the ways in which training may meet it.")
+    figure.set_label(
+        f"Left {len(x)} training pictures, beside each {times} of the ways in which training may meet it."
+    )
     return figure
 
 
-def _sheet(title: str, height: float, shape: tuple[int, int], images: list[np.ndarray], told: list[str]) -> Figure:
+def _sheet(
+    title: str, height: float, shape: tuple[int, int], images: list[np.ndarray], told: list[str]
+) -> Figure:
     figure = canvas(title, height)
     every = figure.subplots(*shape, squeeze=False).ravel()
     for axes in every:

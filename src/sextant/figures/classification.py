@@ -18,7 +18,9 @@ from ..tasks.classification import score
 from . import COLORS, INK, Table, _importance, _pictures, canvas, in_style, line, tell, tell_along
 
 BINS = np.linspace(0, 1, 11)
-RATES = np.round(np.linspace(0, 1, 41), 3)  # false positive rates at which the curves say their values
+RATES = np.round(
+    np.linspace(0, 1, 41), 3
+)  # false positive rates at which the curves say their values
 HALF = 0.5  # the probability from which the last of two classes is predicted
 LETTERED = 12  # classes up to which a number still fits into its cell
 MISTAKES, TELLING = 10, 6  # rows and columns of the table of mistakes
@@ -51,7 +53,9 @@ def figures(
     if "image" in rows:
         found["worst"] = _pictures.worst(rows, answers, own, columns.target)
     if hasattr(columns, "features") and model is not None:
-        rises = _importance.importance(model.answer, rows, columns.features, _log_loss(columns.target, classes))
+        rises = _importance.importance(
+            model.answer, rows, columns.features, _log_loss(columns.target, classes)
+        )
         found["importance"] = _importance.figure(rises, "log loss")
         found |= _mistakes(answers, rows, truth, classes, list(map(str, rises))[:TELLING])
     if hasattr(getattr(model, "net", None), "grad_cam"):
@@ -62,7 +66,11 @@ def figures(
 
 
 def _mistakes(
-    answers: pd.DataFrame, rows: pd.DataFrame, truth: pd.Series, classes: list[Any], telling: Sequence[str]
+    answers: pd.DataFrame,
+    rows: pd.DataFrame,
+    truth: pd.Series,
+    classes: list[Any],
+    telling: Sequence[str],
 ) -> dict[str, Table]:
     """The rows that were answered wrongly with most certainty, where any were, in the columns that tell most."""
     prediction = answers["prediction"]
@@ -101,7 +109,11 @@ def _legible(values: pd.Series) -> pd.Series:
 
 
 def _roc(
-    everyone: Mapping[str, pd.DataFrame], scores: Mapping[str, Any], truth: pd.Series, classes: list[Any], target: str
+    everyone: Mapping[str, pd.DataFrame],
+    scores: Mapping[str, Any],
+    truth: pd.Series,
+    classes: list[Any],
+    target: str,
 ) -> Figure:
     """True against false positive rate; of more than two classes each against the rest, and their mean in bold."""
     figure = canvas("ROC: how well it ranks")
@@ -109,21 +121,42 @@ def _roc(
     if len(classes) > 2:
         for i, label in enumerate(classes):
             rates = _rates(truth == label, everyone["model"][f"probability_{label}"])
-            thin: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "linewidth": 0.8, "alpha": 0.6}
+            thin: dict[str, Any] = {
+                "color": COLORS[i % len(COLORS)],
+                "linewidth": 0.8,
+                "alpha": 0.6,
+            }
             axes.plot(*rates, **thin, label=f"{label} against the rest")
     for i, (name, given) in enumerate(everyone.items()):
-        axes.plot(*_mean_rates(given, truth, classes), **line(i), label=f"{name}, AUC {scores[name]['auroc']:.4f}")
+        axes.plot(
+            *_mean_rates(given, truth, classes),
+            **line(i),
+            label=f"{name}, AUC {scores[name]['auroc']:.4f}",
+        )
     if len(classes) == 2:
-        positive, found = (labels.to_numpy() == classes[-1] for labels in (truth, everyone["model"]["prediction"]))
+        positive, found = (
+            labels.to_numpy() == classes[-1] for labels in (truth, everyone["model"]["prediction"])
+        )
         at_half = found[~positive].mean(), found[positive].mean()
-        axes.plot(*at_half, "o", color=COLORS[0], markersize=7, label=f"model, from probability {HALF} on")
+        axes.plot(
+            *at_half, "o", color=COLORS[0], markersize=7, label=f"model, from probability {HALF} on"
+        )
     axes.set(xlabel="false positive rate (fraction)", ylabel="true positive rate (fraction)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right")
-    at_each = {name: np.interp(RATES, *_mean_rates(given, truth, classes)) for name, given in everyone.items()}
+    at_each = {
+        name: np.interp(RATES, *_mean_rates(given, truth, classes))
+        for name, given in everyone.items()
+    }
     tell_along(axes, RATES, at_each, "false positive rate", ".3f")
-    asked = f"{target} = {classes[-1]}" if len(classes) == 2 else f"each class of {target} in turn, and their mean"
-    figure.set_label(f"{_each(scores, 'auroc', 'AUC')}, on {len(truth):,} rows; positive is {asked}.")
+    asked = (
+        f"{target} = {classes[-1]}"
+        if len(classes) == 2
+        else f"each class of {target} in turn, and their mean"
+    )
+    figure.set_label(
+        f"{_each(scores, 'auroc', 'AUC')}, on {len(truth):,} rows; positive is {asked}."
+    )
     return figure
 
 
@@ -138,12 +171,18 @@ def _mean_rates(given: pd.DataFrame, truth: pd.Series, classes: list[Any]) -> tu
     if len(classes) == 2:
         return _rates(truth == classes[-1], given["probability"])
     at = np.linspace(0, 1, 201)
-    each = [np.interp(at, *_rates(truth == label, given[f"probability_{label}"])) for label in classes]
+    each = [
+        np.interp(at, *_rates(truth == label, given[f"probability_{label}"])) for label in classes
+    ]
     return at, np.mean(each, axis=0)
 
 
 def _calibration(
-    everyone: Mapping[str, pd.DataFrame], scores: Mapping[str, Any], truth: pd.Series, classes: list[Any], target: str
+    everyone: Mapping[str, pd.DataFrame],
+    scores: Mapping[str, Any],
+    truth: pd.Series,
+    classes: list[Any],
+    target: str,
 ) -> Figure:
     """Observed share against predicted probability in ten bins, and how many rows of the model's lie in each."""
     figure = canvas("Calibration: whether its probabilities hold", height=5.0)
@@ -151,25 +190,41 @@ def _calibration(
     told: dict[int, list[str]] = {}
     above.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
     for i, (name, given) in enumerate(everyone.items()):
-        happened = truth == classes[-1] if len(classes) == 2 else truth.to_numpy() == given["prediction"]
-        counts, predicted, observed = _reliability(given["probability"].to_numpy(float), np.asarray(happened, float))
+        happened = (
+            truth == classes[-1] if len(classes) == 2 else truth.to_numpy() == given["prediction"]
+        )
+        counts, predicted, observed = _reliability(
+            given["probability"].to_numpy(float), np.asarray(happened, float)
+        )
         label = f"{name}, Brier {scores[name]['brier']:.4f}"
         above.plot(predicted, observed, **line(i), marker="o", markersize=4, label=label)
         for place, share in zip(np.flatnonzero(counts).tolist(), observed, strict=True):
             told.setdefault(place, []).append(f"{name} {share:.3f} of {counts[place]:,} rows")
         if i == 0:
-            above.vlines(predicted, *wilson(observed, counts[counts > 0]), color=COLORS[0], linewidth=1, alpha=0.7)
-            below.bar(BINS[:-1], counts, width=np.diff(BINS), align="edge", color=COLORS[0], alpha=0.6)
+            above.vlines(
+                predicted,
+                *wilson(observed, counts[counts > 0]),
+                color=COLORS[0],
+                linewidth=1,
+                alpha=0.7,
+            )
+            below.bar(
+                BINS[:-1], counts, width=np.diff(BINS), align="edge", color=COLORS[0], alpha=0.6
+            )
     for place, said in told.items():
         low, high = BINS[place : place + 2]
         words = f"probability {low:.1f} to {high:.1f} came true: {', '.join(said)}"
         for axes in (above, below):
             tell(axes, (low, high), (0, 1), words, axes.get_xaxis_transform())
     two = len(classes) == 2
-    below.set(xlabel=f"probability given to {f'{target} = {classes[-1]}' if two else 'the predicted class'} (fraction)")
+    below.set(
+        xlabel=f"probability given to {f'{target} = {classes[-1]}' if two else 'the predicted class'} (fraction)"
+    )
     below.set(ylabel="rows (count)")
     above.set(ylabel="share where it was so (fraction)", ylim=(-0.02, 1.02), xlim=(-0.01, 1.01))
-    above.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)  # inside, some curve always runs under it
+    above.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2
+    )  # inside, some curve always runs under it
     figure.set_label(
         f"{_each(scores, 'brier', 'Brier')}; on the diagonal a probability is the share that comes true."
         " Bars through the model's points: 95 % intervals."
@@ -180,7 +235,9 @@ def _calibration(
 def _reliability(probability: Any, happened: Any) -> tuple[Any, Any, Any]:
     """Rows per bin, and of the bins that have any: mean probability, share where it happened."""
     bins = np.clip(np.digitize(probability, BINS) - 1, 0, len(BINS) - 2)
-    counts, predicted, observed = (np.bincount(bins, w, len(BINS) - 1) for w in (None, probability, happened))
+    counts, predicted, observed = (
+        np.bincount(bins, w, len(BINS) - 1) for w in (None, probability, happened)
+    )
     some = counts > 0
     return counts, predicted[some] / counts[some], observed[some] / counts[some]
 
@@ -200,7 +257,9 @@ def _confusion(answers: pd.DataFrame, truth: pd.Series, classes: list[Any], targ
         if counts[i, j]:
             # A tint of at most 0.3, so that the ink stays readable on it in light and in dark.
             tint = 0.3 * shares[i, j]
-            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=COLORS[0], alpha=tint, linewidth=0))
+            axes.add_patch(
+                Rectangle((j - 0.5, i - 0.5), 1, 1, color=COLORS[0], alpha=tint, linewidth=0)
+            )
             words = f"{counts[i, j]:,} of {counts[i].sum():,} ({shares[i, j]:.1%})"
             words = f"true {classes[i]}, predicted {classes[j]}: {words}"
             tell(axes, (j - 0.5, j + 0.5), (i - 0.5, i + 0.5), words)

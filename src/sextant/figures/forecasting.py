@@ -57,7 +57,10 @@ def figures(
     on_val = {name: fit(train, columns)(val) for name, fit in fits.items()}
     test = _part("test", rows, {"model": answers, **baselines}, model.encoder)
     parts = [_part("val", val, {"model": model.answer(val), **on_val}, model.encoder), test]
-    rmse = {name: score(found, rows, model.encoder)["rmse"] for name, found in {"model": answers, **baselines}.items()}
+    rmse = {
+        name: score(found, rows, model.encoder)["rmse"]
+        for name, found in {"model": answers, **baselines}.items()
+    }
     trivial = next(iter(baselines))
     return {
         "prices": _prices(test, rmse, trivial, columns),
@@ -78,8 +81,18 @@ def _prices(test: Part, rmse: Mapping[str, float], trivial: str, columns: Any) -
     naive = test.given[trivial][2]
     figure = canvas(f"{columns.target}, forecast the day before", height=4.4)
     axes = figure.add_subplot()
-    axes.fill_between(test.days, lower, upper, color=COLORS[0], alpha=0.18, linewidth=0, label="90 % interval")
-    axes.plot(test.days, truth, color=INK, marker="o", markersize=3, linewidth=1, label=f"{columns.target} as it came")
+    axes.fill_between(
+        test.days, lower, upper, color=COLORS[0], alpha=0.18, linewidth=0, label="90 % interval"
+    )
+    axes.plot(
+        test.days,
+        truth,
+        color=INK,
+        marker="o",
+        markersize=3,
+        linewidth=1,
+        label=f"{columns.target} as it came",
+    )
     axes.plot(test.days, value, **line(0), label="model")
     axes.plot(test.days, naive, **line(1), label=trivial)
     axes.set(ylabel=f"{columns.target} ({columns.unit})")
@@ -98,8 +111,15 @@ def _prices(test: Part, rmse: Mapping[str, float], trivial: str, columns: Any) -
 def _errors(parts: list[Part], trivial: str, columns: Any) -> Figure:
     """The errors of both, and by how much the model's squares are smaller, added up from each part's first day."""
     figure = canvas(f"Errors, beside those of {trivial}", height=5.0)
-    layout: dict[str, Any] = {"sharex": "col", "sharey": "row", "height_ratios": [3, 2], "width_ratios": [3, 2]}
-    for i, (part, (above, below)) in enumerate(zip(parts, figure.subplots(2, len(parts), **layout).T, strict=True)):
+    layout: dict[str, Any] = {
+        "sharex": "col",
+        "sharey": "row",
+        "height_ratios": [3, 2],
+        "width_ratios": [3, 2],
+    }
+    for i, (part, (above, below)) in enumerate(
+        zip(parts, figure.subplots(2, len(parts), **layout).T, strict=True)
+    ):
         errors = {name: part.errors(name) for name in ("model", trivial)}
         for k, (name, error) in enumerate(errors.items()):
             above.plot(part.days, error, **line(k), marker="o", markersize=2.5, label=name)
@@ -131,15 +151,24 @@ def _coverage(parts: list[Part]) -> Figure:
     for part in parts:
         months = _months(axes, part, max(named, default=-2) + 2)
         axes.text(
-            sum(months) / len(months), 1.02, part.name, ha="center", fontsize=9, transform=axes.get_xaxis_transform()
+            sum(months) / len(months),
+            1.02,
+            part.name,
+            ha="center",
+            fontsize=9,
+            transform=axes.get_xaxis_transform(),
         )
         if part is parts[0]:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
         named |= months
     axes.axhline(COVERAGE, color=INK, linewidth=0.8)
-    axes.set(xlabel="month", ylabel="share within its interval (fraction)", xlim=(-0.6, max(named) + 0.6))
+    axes.set(
+        xlabel="month", ylabel="share within its interval (fraction)", xlim=(-0.6, max(named) + 0.6)
+    )
     shown = list(named)[:: -(-len(named) // ACROSS)]
-    axes.set_xticks(shown, [named[place] for place in shown], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        shown, [named[place] for place in shown], rotation=45, ha="right", rotation_mode="anchor"
+    )
     figure.set_label(
         f"{' '.join(_held(part) for part in parts)} Wanted: {COVERAGE:.1f}; a bar is where chance puts a true"
         f" {COVERAGE:.1f}. The model's interval was calibrated on val, so that it is right there by construction."
@@ -151,13 +180,27 @@ def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
     """Draw a part from the place `start` on; the months by their places."""
     from scipy.stats import binom
 
-    names, at, n = np.unique(part.days.dt.strftime("%Y-%m"), return_inverse=True, return_counts=True)
+    names, at, n = np.unique(
+        part.days.dt.strftime("%Y-%m"), return_inverse=True, return_counts=True
+    )
     held = {who: np.bincount(at, part.held(who)) for who in part.given}
     low, high = (binom.ppf(level, n, COVERAGE) for level in (0.025, 0.975))
     place = start + np.arange(len(names))
-    axes.bar(place, (high - low) / n, bottom=low / n, width=0.8, color=INK, alpha=0.15, label="chance around 0.9")
+    axes.bar(
+        place,
+        (high - low) / n,
+        bottom=low / n,
+        width=0.8,
+        color=INK,
+        alpha=0.15,
+        label="chance around 0.9",
+    )
     for i, (who, days) in enumerate(held.items()):
-        style = line(i) | {"linestyle": "", "marker": "osD^"[i % 4], "markersize": 6 if i == 0 else 4}
+        style = line(i) | {
+            "linestyle": "",
+            "marker": "osD^"[i % 4],
+            "markersize": 6 if i == 0 else 4,
+        }
         axes.plot(place + 0.15 * (i - (len(held) - 1) / 2), days / n, **style, label=who)
     for k, month in enumerate(names):
         each = ", ".join(f"{who} {days[k]:.0f}" for who, days in held.items())

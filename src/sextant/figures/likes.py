@@ -37,10 +37,18 @@ def figures(
     liked = truth(rows, columns)[TARGET] >= columns.like
     labels = pd.DataFrame({"liked": np.where(liked, "yes", "no")})
     as_classes = {name: _classes(given) for name, given in baselines.items()}
-    found = classification.figures(_classes(answers), labels, SimpleNamespace(target="liked"), as_classes)
+    found = classification.figures(
+        _classes(answers), labels, SimpleNamespace(target="liked"), as_classes
+    )
     asked = SimpleNamespace(columns=columns)  # what `redrawn` reads of an encoder
-    metrics = {"AUC": lambda given, questions: redrawn(given, questions, asked), "log loss": _log_loss(columns)}
-    found |= {"known": by_known({"model": answers, **baselines}, rows, columns, metrics), **units(model, train)}
+    metrics = {
+        "AUC": lambda given, questions: redrawn(given, questions, asked),
+        "log loss": _log_loss(columns),
+    }
+    found |= {
+        "known": by_known({"model": answers, **baselines}, rows, columns, metrics),
+        **units(model, train),
+    }
     if hasattr(getattr(model, "net", None), "free_energy"):
         found["free_energy"] = _free_energy(model, val)
         found["completion"] = _completion(model, train, rows, columns)
@@ -57,7 +65,9 @@ def _log_loss(columns: Any) -> Any:
     def sample(given: pd.DataFrame, questions: pd.DataFrame) -> intervals.Sample:
         liked = questions[TARGET].to_numpy() >= columns.like
         p = given["probability"].to_numpy()
-        return intervals.mean(-np.log(np.clip(np.where(liked, p, 1 - p), 1e-15, 1)), questions[columns.user])
+        return intervals.mean(
+            -np.log(np.clip(np.where(liked, p, 1 - p), 1e-15, 1)), questions[columns.user]
+        )
 
     return sample
 
@@ -83,25 +93,42 @@ def added(net: Any, batch: Any) -> tuple[Tensor, Tensor]:
     count = (target > 0).sum(1)
     some = (count > 0) & (count < (known > 0).sum(1))
     known, target, count = known[some], target[some], count[some]
-    draw = torch.rand(known.shape, generator=torch.Generator().manual_seed(0)).masked_fill(known == 0, -1.0)
+    draw = torch.rand(known.shape, generator=torch.Generator().manual_seed(0)).masked_fill(
+        known == 0, -1.0
+    )
     rest = known.masked_fill(draw.argsort(1, descending=True).argsort(1) < count[:, None], 0)
     least = free_energy(net, rest)
-    train, val = ((free_energy(net, codes) - least) / count for codes in (known, torch.maximum(rest, target)))
+    train, val = (
+        (free_energy(net, codes) - least) / count for codes in (known, torch.maximum(rest, target))
+    )
     return train, val
 
 
 def _free_energy(model: Any, val: pd.DataFrame) -> Figure:
     """How `added` is spread over the users, of train and of val."""
-    train, held = (values.double().numpy() for values in added(model.net, model.encoder.encode(val)))
+    train, held = (
+        values.double().numpy() for values in added(model.net, model.encoder.encode(val))
+    )
     low, high = np.quantile(np.concatenate([train, held]), (0.005, 0.995))
     edges = np.linspace(low, high, BINS + 1)
     figure = canvas("Free energy: is train known by heart?", height=3.6)
     axes, middle, shares = figure.add_subplot(), (edges[1:] + edges[:-1]) / 2, {}
-    for name, values, color in (("train", train, COLORS[1]), ("val", held, COLORS[0])):  # as in the learning curve
+    for name, values, color in (
+        ("train", train, COLORS[1]),
+        ("val", held, COLORS[0]),
+    ):  # as in the learning curve
         shares[name] = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
-        axes.stairs(shares[name], edges, color=color, linewidth=1.6, label=f"{name}, mean {values.mean():.4f}")
+        axes.stairs(
+            shares[name],
+            edges,
+            color=color,
+            linewidth=1.6,
+            label=f"{name}, mean {values.mean():.4f}",
+        )
         axes.axvline(values.mean(), color=color, linewidth=0.8, linestyle="--")
-    axes.set(xlabel="free energy that a rating adds (nats)", ylabel="users (fraction)", ylim=(0, None))
+    axes.set(
+        xlabel="free energy that a rating adds (nats)", ylabel="users (fraction)", ylim=(0, None)
+    )
     tell_along(axes, middle.round(3), shares, "free energy", ".3f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
     gap = intervals.mean(held - train, np.arange(len(held)))
@@ -120,7 +147,11 @@ def _free_energy(model: Any, val: pd.DataFrame) -> Figure:
 def exact(net: Any, codes: Tensor, items: Tensor) -> Tensor:
     """Log odds, (n), that each of `items`, (n), is liked given a user's codes: F has the hidden units summed out."""
     rows, one = codes.repeat(len(items), 1), torch.arange(len(items))
-    levels = torch.arange(len(net.values)) if net.offset.shape[1] > 1 else net.liked_from + torch.tensor([-1, 0])
+    levels = (
+        torch.arange(len(net.values))
+        if net.offset.shape[1] > 1
+        else net.liked_from + torch.tensor([-1, 0])
+    )
     found = []
     for level in levels:
         rows[one, items] = level.to(rows.dtype) + 1
@@ -154,14 +185,22 @@ def _completion(model: Any, train: pd.DataFrame, rows: pd.DataFrame, columns: An
     given = best_known(known, train, encoder, SHOWN)
     unseen = model.answer(known, top_k=SHOWN)
     found = model.answer(pd.concat([known, asked])).assign(stars=asked[TARGET].to_numpy())
-    found = found[~found[columns.item].isin(unseen[columns.item])].sort_values("rank", kind="stable")
+    found = found[~found[columns.item].isin(unseen[columns.item])].sort_values(
+        "rank", kind="stable"
+    )
     spread = np.unique(np.linspace(0, len(found) - 1, min(len(found), SHOWN)).round().astype(int))
     stars = asked.set_index(columns.item)[TARGET].reindex(unseen[columns.item]).to_numpy()
     shown = pd.concat([unseen.assign(stars=stars), found.iloc[spread]], ignore_index=True)
-    codes, items = encoder.encode(known).known[0], torch.from_numpy(places(shown[columns.item], encoder))
+    codes, items = (
+        encoder.encode(known).known[0],
+        torch.from_numpy(places(shown[columns.item], encoder)),
+    )
     odds = {"exact": exact(model.net, codes, items), "Gibbs": sampled(model.net, codes, items)}
     ways = {
-        name: (calibration["slope"] * values.double() + calibration["offset"]).sigmoid().numpy().round(3)
+        name: (calibration["slope"] * values.double() + calibration["offset"])
+        .sigmoid()
+        .numpy()
+        .round(3)
         for name, values in odds.items()
     }
     titles = np.asarray(encoder.titles, object)[places(given[columns.item], encoder)]

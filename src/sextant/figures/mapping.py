@@ -76,7 +76,9 @@ def _furthest(model: Any, rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[s
     x, at = scaled(rows, model.encoder), net.codebook.detach().double().numpy()[unit]
     unlike = (x - at) ** 2 / net.spreads(torch.tensor(unit)).double().numpy()
     for row, prototype, apart in zip(x, at, unlike, strict=True):
-        yield _beside("unit", row, prototype, model.encoder, np.argsort(-apart, kind="stable")[:FURTHEST])
+        yield _beside(
+            "unit", row, prototype, model.encoder, np.argsort(-apart, kind="stable")[:FURTHEST]
+        )
 
 
 def _typical(
@@ -118,7 +120,14 @@ def _u_matrix(net: Any, own: pd.DataFrame, typical: Sequence[str]) -> Figure:
     # One unit may have several: they lie around its centre, by the golden angle, so that each can be seen.
     turn = 2.4 * strange.groupby(["row", "col"]).cumcount().to_numpy()
     away = 0.3 * (turn > 0)
-    axes.scatter(x + away * np.cos(turn), y + away * np.sin(turn), marker="x", s=34, linewidths=1.8, color=COLORS[1])
+    axes.scatter(
+        x + away * np.cos(turn),
+        y + away * np.sin(turn),
+        marker="x",
+        s=34,
+        linewidths=1.8,
+        color=COLORS[1],
+    )
     figure.set_label(
         f"Mean distance to the units next to it, from {heights.min():.2f} (faint) to {heights.max():.2f} (strong); 1 is"
         f" the whole range of one column. Crosses: the {len(strange)} of {len(own)} test rows that are outliers."
@@ -131,7 +140,9 @@ def _hits(net: Any, known: pd.DataFrame, typical: Sequence[str]) -> Figure:
     counts = _counts(net, known)
     figure = canvas("Hits: where the rows lie", height=4.6)
     axes = figure.add_subplot()
-    _tinted(axes, net, 0.3 * counts / counts.max(), typical)  # at most 0.3, so that the ink stays readable on it
+    _tinted(
+        axes, net, 0.3 * counts / counts.max(), typical
+    )  # at most 0.3, so that the ink stays readable on it
     if max(net.rows, net.cols) <= 15:
         for (y, x), count in zip(net.places().numpy(), counts, strict=True):
             axes.text(x, y, str(count) if count else "", ha="center", va="center", fontsize=8)
@@ -150,7 +161,10 @@ def _labels(net: Any, counts: pd.DataFrame, typical: Sequence[str]) -> Figure:
     axes = figure.add_subplot()
     colors = [COLORS[i % len(COLORS)] for i in range(shares.shape[1])]
     _tinted(axes, net, shares.max(1) ** 2, typical, [colors[i] for i in shares.argmax(1)])
-    keys = [Patch(color=color, label=f"{target} = {label}") for color, label in zip(colors, counts, strict=True)]
+    keys = [
+        Patch(color=color, label=f"{target} = {label}")
+        for color, label in zip(colors, counts, strict=True)
+    ]
     figure.legend(handles=keys[:12], loc="outside lower center", ncols=3)
     pure = float(shares.max(1)[counts.sum(axis=1).to_numpy() > 0].mean())
     figure.set_label(
@@ -173,14 +187,22 @@ def _components(net: Any, encoder: Any) -> Figure:
     every = figure.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, name in zip(every, shown, strict=False):
         values, span = shown[name].to_numpy(), encoder.scale[name][1]
-        _tinted(axes, net, _shares(values), [f"{name} {_written(value, span)}" for value in values], outline=0)
+        _tinted(
+            axes,
+            net,
+            _shares(values),
+            [f"{name} {_written(value, span)}" for value in values],
+            outline=0,
+        )
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
         axes.set_title(f"{name}\n{_range(values)}", fontsize=8)
     for axes in every[shown.shape[1] :]:
         axes.remove()
     figure.supxlabel("column of the map", fontsize=9)
     figure.supylabel("row of the map", fontsize=9)
-    left_out = f" The {len(shown.columns)} of {codebook.shape[1]} that vary most." * (len(shown.columns) < len(spans))
+    left_out = f" The {len(shown.columns)} of {codebook.shape[1]} that vary most." * (
+        len(shown.columns) < len(spans)
+    )
     figure.set_label(
         f"What stands at each unit, from the least (faint) to the most (strong) of each feature.{left_out}"
     )
@@ -188,7 +210,12 @@ def _components(net: Any, encoder: Any) -> Figure:
 
 
 def _tinted(
-    axes: Axes, net: Any, tints: Any, words: Sequence[str], colors: Sequence[str] | None = None, outline: float = 0.4
+    axes: Axes,
+    net: Any,
+    tints: Any,
+    words: Sequence[str],
+    colors: Sequence[str] | None = None,
+    outline: float = 0.4,
 ) -> None:
     """One cell a unit, `tints` of 0..1 strong, which says its place and its words; row 0 is above, as in a table."""
     corners, turned = (6, 0.0) if net.grid == "hexagonal" else (4, np.pi / 4)
@@ -202,7 +229,10 @@ def _tinted(
         cell.set_in_layout(False)
         axes.add_patch(cell)
     axes.grid(False)
-    axes.set(xlim=(at[:, 1].min() - 0.6, at[:, 1].max() + 0.6), ylim=(at[:, 0].max() + 0.6, at[:, 0].min() - 0.6))
+    axes.set(
+        xlim=(at[:, 1].min() - 0.6, at[:, 1].max() + 0.6),
+        ylim=(at[:, 0].max() + 0.6, at[:, 0].min() - 0.6),
+    )
     axes.set(xlabel="column of the map", ylabel="row of the map", aspect="equal")
     down, along = (range(0, n, max(1, n // 5)) for n in (net.rows, net.cols))
     axes.set_xticks(along)

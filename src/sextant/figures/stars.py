@@ -35,7 +35,9 @@ def figures(
     asked = SimpleNamespace(columns=columns)  # what `redrawn` reads of an encoder
     return {
         "stars": _stars(answers, known[TARGET].to_numpy(), columns),
-        "known": by_known(everyone, rows, columns, {"RMSE": lambda given, rows: redrawn(given, rows, asked)}),
+        "known": by_known(
+            everyone, rows, columns, {"RMSE": lambda given, rows: redrawn(given, rows, asked)}
+        ),
         "retrieval": _retrieval(everyone, known, columns),
         **({"reconstruction": _reconstruction(model, rows, columns)} if model is not None else {}),
         **units(model, train),
@@ -50,7 +52,9 @@ def _stars(answers: pd.DataFrame, given: np.ndarray, columns: Any) -> Figure:
     there = [value for value in columns.values if (given == value).any()]
     boxes = [answers["stars"].to_numpy()[given == value] for value in there]
     axes.plot(there, there, color=INK, linewidth=0.8)
-    drawn = axes.boxplot(boxes, positions=there, widths=0.5, whis=(5, 95), showfliers=False, manage_ticks=False)
+    drawn = axes.boxplot(
+        boxes, positions=there, widths=0.5, whis=(5, 95), showfliers=False, manage_ticks=False
+    )
     for part in ("boxes", "whiskers", "caps"):
         for piece in drawn[part]:
             piece.set_color(COLORS[0])
@@ -59,9 +63,19 @@ def _stars(answers: pd.DataFrame, given: np.ndarray, columns: Any) -> Figure:
     axes.set_xticks(columns.values)
     axes.set(xlabel="stars given", ylabel="stars answered")
     parts = {"5 %": 0.05, "quartile": 0.25, "median": 0.5, "upper quartile": 0.75, "95 %": 0.95}
-    tell_along(axes, there, {name: [np.quantile(box, q) for box in boxes] for name, q in parts.items()}, "given", ".2f")
-    medians = ", ".join(f"{np.median(box):.2f} where {value:g}" for box, value in zip(boxes, there, strict=True))
-    figure.set_label(f"Median answer {medians} were given. Boxes: quartiles, whiskers: 5 to 95 %, line: as given.")
+    tell_along(
+        axes,
+        there,
+        {name: [np.quantile(box, q) for box in boxes] for name, q in parts.items()},
+        "given",
+        ".2f",
+    )
+    medians = ", ".join(
+        f"{np.median(box):.2f} where {value:g}" for box, value in zip(boxes, there, strict=True)
+    )
+    figure.set_label(
+        f"Median answer {medians} were given. Boxes: quartiles, whiskers: 5 to 95 %, line: as given."
+    )
     return figure
 
 
@@ -81,11 +95,14 @@ def _retrieval(everyone: Mapping[str, pd.DataFrame], known: pd.DataFrame, column
             axes.plot(steps, values[:, side], **line(i), label=name)
         axes.axvline(CUT, color=INK, linewidth=0.8)
         axes.set(ylabel=f"{metric} at k (fraction)", xlim=(0, FURTHEST), ylim=(0, None))
-        tell_along(axes, steps, {name: values[:, side] for name, values in found.items()}, f"{metric} at")
+        tell_along(
+            axes, steps, {name: values[:, side] for name, values in found.items()}, f"{metric} at"
+        )
     every[0].legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3)
     every[-1].set(xlabel="films recommended, k (count)")
     at_ten = "; ".join(
-        f"{name} recall {values[CUT - 1, 0]:.4f}, NDCG {values[CUT - 1, 1]:.4f}" for name, values in found.items()
+        f"{name} recall {values[CUT - 1, 0]:.4f}, NDCG {values[CUT - 1, 1]:.4f}"
+        for name, values in found.items()
     )
     figure.set_label(f"At {CUT}: {at_ten}. Films that nothing tells apart come last.")
     return figure
@@ -107,12 +124,16 @@ def _reconstruction(model: Any, rows: pd.DataFrame, columns: Any) -> Figure:
     """Of one user what was given against what the net makes of it, and against its answers where it was not shown."""
     known, asked = somebody(rows, columns)
     answered = np.clip(
-        outputs(model.net, model.encoder.encode(known))["stars"][0].numpy(), *np.array(columns.values)[[0, -1]]
+        outputs(model.net, model.encoder.encode(known))["stars"][0].numpy(),
+        *np.array(columns.values)[[0, -1]],
     )
     figure = canvas("One user: what was given, and what comes out", height=4.2)
     axes, errors = figure.add_subplot(), []
     axes.plot(columns.values, columns.values, color=INK, linewidth=0.8)
-    kinds = (("shown to it", known, known[columns.rating]), ("hidden from it (test)", asked, asked[TARGET]))
+    kinds = (
+        ("shown to it", known, known[columns.rating]),
+        ("hidden from it (test)", asked, asked[TARGET]),
+    )
     for i, (name, own, stars) in enumerate(kinds):
         given, found = stars.to_numpy(), answered[places(own[columns.item], model.encoder)]
         # Side by side, the lowest first, so that each can be seen; which film it is stays with the data.
@@ -120,14 +141,25 @@ def _reconstruction(model: Any, rows: pd.DataFrame, columns: Any) -> Figure:
         x = given + (i - 0.5) * 0.42 + 0.36 * (order - 0.5)
         rmse = float(np.sqrt(((found - given) ** 2).mean()))
         errors.append(f"{len(own)} {name}: RMSE {rmse:.3f}")
-        axes.plot(x, found, color=COLORS[i], linestyle="", marker="o^"[i], markersize=4, alpha=0.8, label=name)
+        axes.plot(
+            x,
+            found,
+            color=COLORS[i],
+            linestyle="",
+            marker="o^"[i],
+            markersize=4,
+            alpha=0.8,
+            label=name,
+        )
         for at, value, star in zip(x, found, given, strict=True):
             words = f"{name}: given {star:g}, answered {value:.2f}"
             tell(axes, (at - 0.06, at + 0.06), (value - 0.08, value + 0.08), words)
     axes.set_xticks(columns.values)
     axes.set(xlabel="stars given", ylabel="stars reconstructed")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
-    figure.set_label(f"The user of whom the median number of ratings is known. {'; '.join(errors)}; line: as given.")
+    figure.set_label(
+        f"The user of whom the median number of ratings is known. {'; '.join(errors)}; line: as given."
+    )
     return figure
 
 
@@ -148,7 +180,9 @@ def _recommended(model: Any, rows: pd.DataFrame, columns: Any) -> Table:
     vectors = model.net.units().detach().double().numpy().T
 
     def reason(item: int) -> str:
-        return "; ".join(f"{titles[i]}: {stars[i]:g}" for i in nearest(vectors, item, among)[:REASONS].tolist())
+        return "; ".join(
+            f"{titles[i]}: {stars[i]:g}" for i in nearest(vectors, item, among)[:REASONS].tolist()
+        )
 
     return Table(
         "What one user is recommended, and why",
@@ -159,7 +193,9 @@ def _recommended(model: Any, rows: pd.DataFrame, columns: Any) -> Table:
             {
                 "film": best[columns.title],
                 "stars answered": best["stars"].round(2),
-                "because of (stars given)": [reason(i) for i in places(best[columns.item], model.encoder)],
+                "because of (stars given)": [
+                    reason(i) for i in places(best[columns.item], model.encoder)
+                ],
             }
         ),
     )

@@ -27,7 +27,9 @@ class PiecewiseLinear(nn.Module):
 
     def __init__(self, numeric: int, bins: int, size: int):
         super().__init__()
-        self.register_buffer("edges", torch.linspace(-2, 2, bins + 1).repeat(numeric, 1))  # (numeric, bins + 1)
+        self.register_buffer(
+            "edges", torch.linspace(-2, 2, bins + 1).repeat(numeric, 1)
+        )  # (numeric, bins + 1)
         bound = (bins + 1) ** -0.5
         self.weight = nn.Parameter(torch.empty(numeric, bins, size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(numeric, size).uniform_(-bound, bound))
@@ -40,7 +42,9 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, numeric) to (rows, numeric * size)."""
-        return F.relu(torch.einsum("rnb,nbs->rns", self.code(x), self.weight) + self.bias).flatten(1)
+        return F.relu(torch.einsum("rnb,nbs->rns", self.code(x), self.weight) + self.bias).flatten(
+            1
+        )
 
     def code(self, x: Tensor) -> Tensor:
         """(rows, numeric) to (rows, numeric, bins)."""
@@ -95,7 +99,9 @@ class ANN(nn.Module):
             nn.Embedding(levels + 1, embedding_size, padding_idx=UNSEEN) for levels in cardinalities
         )
         sizes = [(numeric + len(cardinalities)) * embedding_size, *hidden_sizes]
-        self.adapter = nn.Parameter(torch.randint(0, 2, (bodies, members, sizes[0])) * 2.0 - 1)  # random signs
+        self.adapter = nn.Parameter(
+            torch.randint(0, 2, (bodies, members, sizes[0])) * 2.0 - 1
+        )  # random signs
         self.body = nn.Sequential(
             *(
                 nn.Sequential(Shared(bodies, n_in, n_out), nn.ReLU(), nn.Dropout(dropout))
@@ -103,7 +109,9 @@ class ANN(nn.Module):
             )
         )
         bound = sizes[-1] ** -0.5
-        self.head = nn.Parameter(torch.empty(bodies, members, sizes[-1], classes).uniform_(-bound, bound))
+        self.head = nn.Parameter(
+            torch.empty(bodies, members, sizes[-1], classes).uniform_(-bound, bound)
+        )
         self.base = nn.Parameter(torch.zeros(bodies, members, classes))
 
     def initialise(self, train: Batch) -> None:
@@ -124,7 +132,9 @@ class ANN(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross entropy over rows and members: each member learns on its own."""
         logits = self(batch)
-        return F.cross_entropy(logits.flatten(0, 1), batch.target.repeat_interleave(logits.shape[1]))
+        return F.cross_entropy(
+            logits.flatten(0, 1), batch.target.repeat_interleave(logits.shape[1])
+        )
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`logits` (rows, classes): the log of the members' mean probability."""

@@ -19,7 +19,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 def convolution(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
     """3 x 3 convolution, batch normalisation (Ioffe and Szegedy 2015), ReLU; sides become side/stride, rounded up."""
     return nn.Sequential(
-        nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)
+        nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -78,7 +80,12 @@ class CNN(nn.Module):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
         self.mirror, self.zoom, self.rotation = mirror, zoom, rotation
-        self.light, self.colour, self.hole, self.label_smoothing = light, colour, hole, label_smoothing
+        self.light, self.colour, self.hole, self.label_smoothing = (
+            light,
+            colour,
+            hole,
+            label_smoothing,
+        )
         stages = (
             nn.Sequential(nn.MaxPool2d(2), convolution(n_in, n_out), Residual(n_out))
             for n_in, n_out in zip(widths, widths[1:], strict=False)
@@ -116,7 +123,10 @@ class CNN(nn.Module):
         grid = F.affine_grid(window, [rows, channels, height, width], align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
-        contrast, shift = draw(1 - self.light, 1 + self.light, 1, 1, 1), draw(-self.light, self.light, 1, 1, 1) / 2
+        contrast, shift = (
+            draw(1 - self.light, 1 + self.light, 1, 1, 1),
+            draw(-self.light, self.light, 1, 1, 1) / 2,
+        )
         balance = draw(-self.colour, self.colour, channels, 1, 1) / 2
         x = ((x - self.mean) * contrast + self.mean + shift + balance).clamp(0, 1)
 
@@ -124,14 +134,18 @@ class CNN(nn.Module):
             at = torch.arange(length, device=x.device) + 0.5
             return (at - draw(0, length, 1)).abs() < self.hole * length / 2  # (rows, length)
 
-        return torch.where(inside(height)[:, None, :, None] & inside(width)[:, None, None, :], self.mean, x)
+        return torch.where(
+            inside(height)[:, None, :, None] & inside(width)[:, None, None, :], self.mean, x
+        )
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross entropy; in training of augmented pictures and smoothed labels."""
         x = batch.image.float() / 255
         if not self.training:
             return F.cross_entropy(self(x), batch.target)
-        return F.cross_entropy(self(self.augment(x)), batch.target, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(
+            self(self.augment(x)), batch.target, label_smoothing=self.label_smoothing
+        )
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`logits` (rows, classes): the mean over the picture and its mirror image, where they show the same."""

@@ -86,7 +86,9 @@ class RBM(nn.Module):
         }[units]
         self.register_buffer("scale", scale)  # phi, (levels, features)
         self.register_buffer("offset", torch.full((items, levels), 1 / max(levels, 2)))  # mu
-        self.register_buffer("chains", torch.zeros(users if chain == "pcd" else 0, hidden, dtype=torch.uint8))
+        self.register_buffer(
+            "chains", torch.zeros(users if chain == "pcd" else 0, hidden, dtype=torch.uint8)
+        )
         self.visible_bias = nn.Parameter(torch.zeros(items, levels))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
         self.weight = nn.Parameter(torch.randn(items, scale.shape[1], hidden) * init)
@@ -110,7 +112,9 @@ class RBM(nn.Module):
         self.offset.copy_(rates)
         self.visible_bias.copy_(rates.logit() if self.units_kind == "bernoulli" else rates.log())
         if len(self.chains):
-            self.chains[train.user] = torch.bernoulli(self.activation(v, seen).sigmoid()).to(torch.uint8)
+            self.chains[train.user] = torch.bernoulli(self.activation(v, seen).sigmoid()).to(
+                torch.uint8
+            )
 
     # --- who is there, and what state they are in ---
 
@@ -144,20 +148,29 @@ class RBM(nn.Module):
         """(users, items, levels): of every film, rated or not, given h, (users, hidden)."""
         return self.visible_bias + self._field(h, seen) @ self.scale.T
 
-    def gibbs(self, v: Tensor, h: Tensor, seen: Seen, free: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    def gibbs(
+        self, v: Tensor, h: Tensor, seen: Seen, free: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw v from h and h from v, `steps` times; pairs that are not `free`, (pairs) bool, stay as they are.
 
         Returns v and h, and the mean of the last v given the h that it was drawn from.
         """
         mean = v
         for _ in range(steps):
-            logits = self.visible_bias[seen.item] + self._field(h, seen)[seen.row, seen.item] @ self.scale.T
+            logits = (
+                self.visible_bias[seen.item]
+                + self._field(h, seen)[seen.row, seen.item] @ self.scale.T
+            )
             if self.units_kind == "bernoulli":
                 p = logits.sigmoid()
                 drawn = torch.bernoulli(p)
             else:
                 p = logits.softmax(1)
-                drawn = F.one_hot(torch.multinomial(p, 1)[:, 0], p.shape[1]).to(p.dtype) if len(p) else p
+                drawn = (
+                    F.one_hot(torch.multinomial(p, 1)[:, 0], p.shape[1]).to(p.dtype)
+                    if len(p)
+                    else p
+                )
             mean, v = (torch.where(free[:, None], new, v) for new in (p, drawn))
             h = torch.bernoulli(self.activation(v, seen).sigmoid())
         return v, h, mean
@@ -210,12 +223,17 @@ class RBM(nn.Module):
             return {"log_odds": logits[..., 0]}
         no, yes = logits[..., : self.liked_from], logits[..., self.liked_from :]
         values = torch.tensor(self.values, dtype=logits.dtype, device=logits.device)
-        return {"log_odds": yes.logsumexp(-1) - no.logsumexp(-1), "stars": logits.softmax(-1) @ values}
+        return {
+            "log_odds": yes.logsumexp(-1) - no.logsumexp(-1),
+            "stars": logits.softmax(-1) @ values,
+        }
 
     @torch.no_grad()
     def units(self) -> Tensor:
         """(hidden, items): how much more a unit that is on says for the highest level of a film than for the lowest."""
-        weights = (self.weight + self.common).transpose(1, 2) @ self.scale.T  # (items, hidden, levels)
+        weights = (self.weight + self.common).transpose(
+            1, 2
+        ) @ self.scale.T  # (items, hidden, levels)
         return (weights[..., -1] - weights[..., 0] * (weights.shape[-1] > 1)).T
 
     def _visible(self, v: Tensor, seen: Seen) -> Tensor:
@@ -225,7 +243,9 @@ class RBM(nn.Module):
 
     def _field(self, h: Tensor, seen: Seen) -> Tensor:
         """s W_i (h - lambda), (users, items, features)."""
-        return ((self._s(seen) * (h - OFFSET)) @ self._weights().T).unflatten(1, self.weight.shape[:2])
+        return ((self._s(seen) * (h - OFFSET)) @ self._weights().T).unflatten(
+            1, self.weight.shape[:2]
+        )
 
     def _s(self, seen: Seen) -> Tensor:
         return (self.shrinkage / (seen.rated + self.shrinkage)).sqrt()[:, None]

@@ -41,11 +41,15 @@ class RNN(nn.Module):
         dropout: Annotated[float, Field(ge=0, lt=1)],
     ):
         super().__init__()
-        self.lstm = nn.LSTM(features, hidden_size, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.lstm = nn.LSTM(
+            features, hidden_size, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0
+        )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, 2)
         self.freedom = nn.Parameter(torch.zeros(()))
-        self.register_buffer("unit", torch.ones(()))  # log return at level 1: inside the net all is of order 1
+        self.register_buffer(
+            "unit", torch.ones(())
+        )  # log return at level 1: inside the net all is of order 1
         self._start()
 
     @torch.no_grad()
@@ -53,7 +57,9 @@ class RNN(nn.Module):
         self.head.weight.mul_(0.1)
         self.head.bias.zero_()
         for name, bias in self.lstm.named_parameters():
-            if name.startswith("bias_ih"):  # forget gates that start open (Jozefowicz et al., ICML 2015)
+            if name.startswith(
+                "bias_ih"
+            ):  # forget gates that start open (Jozefowicz et al., ICML 2015)
                 n = len(bias) // 4
                 bias[n : 2 * n] += 1.0
 

@@ -12,7 +12,11 @@ from ..data.ratings import Batch
 from ..errors import UsageError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "selu": F.selu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "selu": F.selu,
+}
 
 
 class Stack(nn.Module):
@@ -24,16 +28,29 @@ class Stack(nn.Module):
     first layer also reads which inputs are there at all, by weights that are not tied.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str, dropout: float, tied: bool, masks: bool):
+    def __init__(
+        self, sizes: Sequence[int], activation: str, dropout: float, tied: bool, masks: bool
+    ):
         super().__init__()
         self.activation, self.dropout, self.tied = ACTIVATIONS[activation], dropout, tied
         pairs = list(zip(sizes, sizes[1:], strict=False))
         self.encoders = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairs)
         self.decoders = nn.ModuleList(nn.Linear(n_out, n_in) for n_in, n_out in reversed(pairs))
         self.masks = nn.Linear(sizes[0], sizes[1], bias=False) if masks else None
-        inner = [layer for layer in [*self.encoders, *self.decoders] if layer.in_features == layer.out_features]
-        for layer in [self.encoders[0], self.decoders[-1], *inner, *([self.masks] if self.masks else [])]:
-            nn.init.normal_(layer.weight, std=0.02)  # near nothing at first: the answer begins as the biases
+        inner = [
+            layer
+            for layer in [*self.encoders, *self.decoders]
+            if layer.in_features == layer.out_features
+        ]
+        for layer in [
+            self.encoders[0],
+            self.decoders[-1],
+            *inner,
+            *([self.masks] if self.masks else []),
+        ]:
+            nn.init.normal_(
+                layer.weight, std=0.02
+            )  # near nothing at first: the answer begins as the biases
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         if tied:
@@ -56,7 +73,11 @@ class Stack(nn.Module):
         for weight, bias in self._decoding()[:-1]:
             code = self._inner(code, weight, bias)
         weight, bias = self.output()
-        return F.linear(code, weight, bias) if columns is None else F.linear(code, weight[columns], bias[columns])
+        return (
+            F.linear(code, weight, bias)
+            if columns is None
+            else F.linear(code, weight[columns], bias[columns])
+        )
 
     def output(self) -> tuple[Tensor, Tensor]:
         """The last layer: (n_0, n_1) and (n_0)."""
@@ -64,7 +85,9 @@ class Stack(nn.Module):
 
     def _encoding(self) -> list[tuple[Tensor, Tensor]]:
         """The weights and biases of the layers, in order."""
-        return [(layer.get_parameter("weight"), layer.get_parameter("bias")) for layer in self.encoders]
+        return [
+            (layer.get_parameter("weight"), layer.get_parameter("bias")) for layer in self.encoders
+        ]
 
     def _decoding(self) -> list[tuple[Tensor, Tensor]]:
         biases = [layer.get_parameter("bias") for layer in self.decoders]
@@ -125,25 +148,40 @@ class SAE(nn.Module):
     ):
         super().__init__()
         self.check({"mode": mode, "refeed": refeed, "hide": hide})
-        self.mode, self.hide, self.visible, self.refeed, self.shrinkage = mode, hide, visible, refeed, shrinkage
-        self.stack = Stack([items if mode == "user" else users, *hidden_sizes], activation, dropout, tied, masks)
+        self.mode, self.hide, self.visible, self.refeed, self.shrinkage = (
+            mode,
+            hide,
+            visible,
+            refeed,
+            shrinkage,
+        )
+        self.stack = Stack(
+            [items if mode == "user" else users, *hidden_sizes], activation, dropout, tied, masks
+        )
         self.item_bias = nn.Parameter(torch.zeros(items))
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("values", torch.tensor([0.0, *values]))  # of each code, 0 of none
-        self.register_buffer("ratings", torch.zeros(users if mode == "item" else 0, items, dtype=torch.uint8))
+        self.register_buffer(
+            "ratings", torch.zeros(users if mode == "item" else 0, items, dtype=torch.uint8)
+        )
 
     @staticmethod
     def check(net: Mapping[str, Any]) -> None:
         """Raise UsageError for arguments that are not right together."""
         if net["mode"] == "item" and net["refeed"]:
-            raise UsageError(f"refeed is {net['refeed']:g}, but only mode `user` feeds its answers back; set refeed: 0")
+            raise UsageError(
+                f"refeed is {net['refeed']:g}, but only mode `user` feeds its answers back; set refeed: 0"
+            )
         if net["hide"][0] > net["hide"][1]:
             raise UsageError(f"hide is {net['hide']}; expected the lower share first")
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Weights decay, biases do not."""
         weights = [p for p in self.parameters() if p.ndim > 1]
-        return [{"params": weights}, {"params": [p for p in self.parameters() if p.ndim == 1], "weight_decay": 0.0}]
+        return [
+            {"params": weights},
+            {"params": [p for p in self.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
 
     @torch.no_grad()
     def initialise(self, train: Batch) -> None:
@@ -155,7 +193,9 @@ class SAE(nn.Module):
         b_u = left.new_zeros(len(left), 1)
         for _ in range(30):
             b_i = ((left - b_u) * mask).sum(0) / (mask.sum(0) + self.shrinkage)
-            b_u = ((left - b_i) * mask).sum(1, keepdim=True) / (mask.sum(1, keepdim=True) + self.shrinkage)
+            b_u = ((left - b_i) * mask).sum(1, keepdim=True) / (
+                mask.sum(1, keepdim=True) + self.shrinkage
+            )
         self.mean.copy_(mean)
         self.item_bias.copy_(b_i)
         if self.mode == "item":
@@ -164,7 +204,9 @@ class SAE(nn.Module):
     def biases(self, stars: Tensor, mask: Tensor) -> Tensor:
         """mu + b_i + b_u, (users, items), b_u from what the mask shows."""
         item = self.mean + self.item_bias
-        user = ((stars - item) * mask).sum(1, keepdim=True) / (mask.sum(1, keepdim=True) + self.shrinkage)
+        user = ((stars - item) * mask).sum(1, keepdim=True) / (
+            mask.sum(1, keepdim=True) + self.shrinkage
+        )
         return item + user
 
     def forward(self, stars: Tensor, mask: Tensor, user: Tensor) -> Tensor:
@@ -175,7 +217,9 @@ class SAE(nn.Module):
         every, there = self.values[self.ratings.long()], (self.ratings > 0).float()
         if self.training:
             there = there * self._shown(there.T).T
-            there[user] = mask  # what is hidden of the batch's users is hidden of them as inputs too
+            there[user] = (
+                mask  # what is hidden of the batch's users is hidden of them as inputs too
+            )
         code = self._films(every, there)
         known = user >= 0
         residual = self.stack.decode(code, user.clamp_min(0)).T
@@ -213,7 +257,9 @@ class SAE(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`stars` (users, items), not clipped."""
-        return {"stars": self(self.values[batch.known.long()], (batch.known > 0).float(), batch.user)}
+        return {
+            "stars": self(self.values[batch.known.long()], (batch.known > 0).float(), batch.user)
+        }
 
     @torch.no_grad()
     def units(self) -> Tensor:

@@ -38,7 +38,9 @@ class _Pull(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, codebook: Tensor, weights: Tensor, sums: Tensor, squares: Tensor, norm: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, codebook: Tensor, weights: Tensor, sums: Tensor, squares: Tensor, norm: Tensor
+    ) -> Tensor:
         slope = (weights * codebook - sums) / norm
         outward = ((codebook <= 0) & (slope > 0)) | ((codebook >= 1) & (slope < 0))
         ctx.save_for_backward(torch.where(outward, 0, slope))
@@ -93,18 +95,36 @@ class SOM(nn.Module):
         update: Literal["batch", "online"],
     ):
         super().__init__()
-        net = dict(rows=rows, cols=cols, grid=grid, toroidal=toroidal, neighborhood=neighborhood, update=update)
+        net = dict(
+            rows=rows,
+            cols=cols,
+            grid=grid,
+            toroidal=toroidal,
+            neighborhood=neighborhood,
+            update=update,
+        )
         self.check({**net, "sigma": sigma, "sigma_end": sigma_end})
-        self.rows, self.cols, self.grid, self.neighborhood = rows, cols, grid, NEIGHBORHOODS[neighborhood]
+        self.rows, self.cols, self.grid, self.neighborhood = (
+            rows,
+            cols,
+            grid,
+            NEIGHBORHOODS[neighborhood],
+        )
         self.sigma, self.sigma_end, self.init, self.update = sigma, sigma_end, init, update
         self.cardinalities = list(cardinalities)
         features = numeric + sum(cardinalities)
         self.codebook = nn.Parameter(torch.rand(rows * cols, features))
-        self.register_buffer("low", torch.full((numeric,), -2.0))  # of standardised numbers, until `initialise`
+        self.register_buffer(
+            "low", torch.full((numeric,), -2.0)
+        )  # of standardised numbers, until `initialise`
         self.register_buffer("span", torch.full((numeric,), 4.0))
-        self.register_buffer("spread", torch.ones(rows * cols, features))  # mean square around each prototype
+        self.register_buffer(
+            "spread", torch.ones(rows * cols, features)
+        )  # mean square around each prototype
         self.register_buffer("between", distances(rows, cols, grid, toroidal), persistent=False)
-        self.reach = 1.01 if grid == "hexagonal" else 1.42  # up to which grid distance units are next to each other
+        self.reach = (
+            1.01 if grid == "hexagonal" else 1.42
+        )  # up to which grid distance units are next to each other
 
     @staticmethod
     def check(
@@ -126,11 +146,17 @@ class SOM(nn.Module):
                     f" {lr:g}; set batch_size to 1 and lr to 0.1 or less, or `update: batch`"
                 )
         if net["rows"] * net["cols"] < 2:
-            raise UsageError("`rows` times `cols` is 1; expected two units or more: a topology needs two")
+            raise UsageError(
+                "`rows` times `cols` is 1; expected two units or more: a topology needs two"
+            )
         if net["toroidal"] and net["grid"] == "hexagonal" and net["rows"] % 2:
-            raise UsageError(f"a toroidal hexagonal grid has {net['rows']} `rows`; expected an even number of them")
+            raise UsageError(
+                f"a toroidal hexagonal grid has {net['rows']} `rows`; expected an even number of them"
+            )
         if net["sigma_end"] > net["sigma"]:
-            raise UsageError(f"`sigma_end` {net['sigma_end']} is above `sigma` {net['sigma']}; turn them round")
+            raise UsageError(
+                f"`sigma_end` {net['sigma_end']} is above `sigma` {net['sigma']}; turn them round"
+            )
 
     @torch.no_grad()
     def initialise(self, train: Batch) -> None:
@@ -145,13 +171,16 @@ class SOM(nn.Module):
             self.codebook.copy_(plane(x.double(), self.rows, self.cols))
         else:
             repeats = math.ceil(len(self.codebook) / len(x))
-            drawn = torch.cat([torch.randperm(len(x)) for _ in range(repeats)])[: len(self.codebook)]
+            drawn = torch.cat([torch.randperm(len(x)) for _ in range(repeats)])[
+                : len(self.codebook)
+            ]
             self.codebook.copy_(x[drawn])
 
     def features(self, batch: Batch) -> Tensor:
         """(rows, features): numbers at 0..1 of their range in training, then the levels of each category."""
         hot = [
-            F.one_hot(batch.categories[:, i], n + 1)[:, 1:] * 0.5**0.5  # code 0, an unseen level, is none of them
+            F.one_hot(batch.categories[:, i], n + 1)[:, 1:]
+            * 0.5**0.5  # code 0, an unseen level, is none of them
             for i, n in enumerate(self.cardinalities)
         ]
         return torch.cat([(batch.numeric - self.low) / self.span, *hot], 1).to(self.codebook.dtype)
@@ -180,7 +209,9 @@ class SOM(nn.Module):
             norm = torch.full_like(weights, len(x))
             rate = (MEMORY * weights / len(x)).clamp(0, 1)
         if self.training:
-            around = (squares - 2 * codebook * sums + codebook**2 * weights) / torch.where(pulled, weights, 1)
+            around = (squares - 2 * codebook * sums + codebook**2 * weights) / torch.where(
+                pulled, weights, 1
+            )
             self.spread.lerp_(around.clamp_min(0), rate)
         loss: Tensor = _Pull.apply(self.codebook, weights, sums, squares, norm)
         return loss
@@ -220,7 +251,9 @@ class SOM(nn.Module):
     @torch.no_grad()
     def u_matrix(self) -> Tensor:
         """The mean distance of each unit's prototype to those next to it, (rows, cols): hills part the groups."""
-        apart = torch.cdist(self.codebook, self.codebook, compute_mode="donot_use_mm_for_euclid_dist")
+        apart = torch.cdist(
+            self.codebook, self.codebook, compute_mode="donot_use_mm_for_euclid_dist"
+        )
         near = ((self.between > 0) & (self.between <= self.reach)).to(apart.dtype)
         return ((apart * near).sum(1) / near.sum(1)).view(self.rows, self.cols)
 
@@ -237,7 +270,9 @@ def distances(rows: int, cols: int, grid: str, toroidal: bool) -> Tensor:
     at = places(rows, cols, grid)
     apart = at[:, None] - at
     if toroidal:
-        around = torch.tensor([rows * 0.75**0.5 if grid == "hexagonal" else rows, cols], dtype=at.dtype)
+        around = torch.tensor(
+            [rows * 0.75**0.5 if grid == "hexagonal" else rows, cols], dtype=at.dtype
+        )
         apart = apart - around * (apart / around).round()
     return apart.norm(dim=2).float()
 
@@ -249,9 +284,16 @@ def plane(x: Tensor, rows: int, cols: int) -> Tensor:
     """
     center = x.mean(0)
     _, deviations, axes = torch.linalg.svd((x - center) / len(x) ** 0.5, full_matrices=False)
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # an axis has no direction of its own
-    steps = F.pad(deviations[:2, None] * axes[:2], (0, 0, 0, 2 - min(2, len(axes))))  # where there is one axis alone
-    down, along = (torch.linspace(-1, 1, n, dtype=x.dtype) * REACH if n > 1 else x.new_zeros(1) for n in (rows, cols))
+    axes = (
+        axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    )  # an axis has no direction of its own
+    steps = F.pad(
+        deviations[:2, None] * axes[:2], (0, 0, 0, 2 - min(2, len(axes)))
+    )  # where there is one axis alone
+    down, along = (
+        torch.linspace(-1, 1, n, dtype=x.dtype) * REACH if n > 1 else x.new_zeros(1)
+        for n in (rows, cols)
+    )
     first, second = (steps[0], steps[1]) if rows >= cols else (steps[1], steps[0])
     points = center + down[:, None, None] * first + along[None, :, None] * second
     return points.view(rows * cols, -1)

@@ -23,7 +23,9 @@ CUT = 10  # of recall_at_10 and ndcg_at_10
 def output(outputs: Mapping[str, Tensor], name: str) -> Tensor:
     """What a net says under the name that the task asks for; raises UsageError where it says nothing of that kind."""
     if name not in outputs:
-        raise UsageError(f"this net answers {', '.join(outputs)}, not `{name}`; give its model another task or units")
+        raise UsageError(
+            f"this net answers {', '.join(outputs)}, not `{name}`; give its model another task or units"
+        )
     return outputs[name]
 
 
@@ -53,14 +55,18 @@ def as_answers(
     pairs, ranks = [np.column_stack([at, item])[asks]], [np.zeros(int(asks.sum()), int)]
     place = np.cumsum(asks) - 1  # of an asking row among those that ask
     order = np.argsort(at, kind="stable")
-    for user, own in enumerate(np.split(order, np.searchsorted(at[order], np.arange(1, len(users))))):
+    for user, own in enumerate(
+        np.split(order, np.searchsorted(at[order], np.arange(1, len(users))))
+    ):
         unseen = np.ones(len(items), bool)
         unseen[item[own][~asks[own]]] = False
         wanted = own[asks[own]]
         if len(wanted):
             ranks[0][place[wanted]] = rank_of(scores[user, item[wanted]], scores[user, unseen])
         else:
-            first = recommended(np.where(unseen, scores[user], -np.inf), min(top_k, int(unseen.sum())))
+            first = recommended(
+                np.where(unseen, scores[user], -np.inf), min(top_k, int(unseen.sum()))
+            )
             pairs.append(np.column_stack([np.full(len(first), user), first]))
             ranks.append(np.arange(1, len(first) + 1))
     whole, (name, of) = np.concatenate(pairs), next(iter(answer.items()))

@@ -41,7 +41,10 @@ def probabilities(outputs: Mapping[str, Tensor], calibration: Mapping[str, float
 
 
 def answers(
-    outputs: Mapping[str, Tensor], rows: pd.DataFrame, encoder: Any, calibration: Mapping[str, float]
+    outputs: Mapping[str, Tensor],
+    rows: pd.DataFrame,
+    encoder: Any,
+    calibration: Mapping[str, float],
 ) -> pd.DataFrame:
     """One row an answer: `prediction`, and `probability` of the last of two classes, of the predicted one of more."""
     return as_answers(probabilities(outputs, calibration), encoder.classes)
@@ -68,13 +71,17 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, 
 
 def redrawn(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
     """What accuracy is made of: whether each row is right."""
-    return intervals.mean(answers["prediction"].to_numpy() == rows[encoder.columns.target].to_numpy())
+    return intervals.mean(
+        answers["prediction"].to_numpy() == rows[encoder.columns.target].to_numpy()
+    )
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     """The metrics on val during training, uncalibrated; classes are their numbers."""
     classes = list(range(outputs["logits"].shape[1]))
-    return _score(as_answers(probabilities(outputs, {}), classes), pd.Series(batch.target.numpy()), classes)
+    return _score(
+        as_answers(probabilities(outputs, {}), classes), pd.Series(batch.target.numpy()), classes
+    )
 
 
 def _score(answers: pd.DataFrame, truth: pd.Series, classes: list[Any]) -> dict[str, float]:

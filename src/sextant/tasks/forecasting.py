@@ -10,7 +10,13 @@ from torch import Tensor
 from .. import intervals
 from ..errors import DataError
 
-METRICS: dict[str, str | float] = {"rmse": "down", "mae": "down", "pinball": "down", "coverage_90": 0.9, "skill": "up"}
+METRICS: dict[str, str | float] = {
+    "rmse": "down",
+    "mae": "down",
+    "pinball": "down",
+    "coverage_90": 0.9,
+    "skill": "up",
+}
 COVERAGE = 0.9
 WEEK = 5  # days of trade
 LOWER, UPPER = "lower_90", "upper_90"
@@ -26,7 +32,10 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     location, scale, target = _arrays(outputs["location"], outputs["scale"], batch.target)
     slope = float(location @ target) / max(float(location @ location), 1e-300)
     weight = round(min(max(slope, 0.0), 1.0), 9)
-    return {"weight": weight, "width": round(conformal(np.abs(target - weight * location) / scale), 9)}
+    return {
+        "weight": weight,
+        "width": round(conformal(np.abs(target - weight * location) / scale), 9),
+    }
 
 
 def conformal(scores: np.ndarray) -> float:
@@ -40,7 +49,10 @@ def conformal(scores: np.ndarray) -> float:
 
 
 def answers(
-    outputs: Mapping[str, Tensor], rows: pd.DataFrame, encoder: Any, calibration: Mapping[str, float]
+    outputs: Mapping[str, Tensor],
+    rows: pd.DataFrame,
+    encoder: Any,
+    calibration: Mapping[str, float],
 ) -> pd.DataFrame:
     """One answer a window: the last day that it knows, `after` which the value comes, the value and its bounds."""
     known = encoder.known(rows)
@@ -49,9 +61,13 @@ def answers(
     return as_answers(known["after"], value, lower, upper, encoder.columns)
 
 
-def as_answers(after: pd.Series, value: np.ndarray, lower: np.ndarray, upper: np.ndarray, columns: Any) -> pd.DataFrame:
+def as_answers(
+    after: pd.Series, value: np.ndarray, lower: np.ndarray, upper: np.ndarray, columns: Any
+) -> pd.DataFrame:
     """Answers, ours or a baseline's."""
-    return pd.DataFrame({"after": after.to_numpy(), asked(columns): value, LOWER: lower, UPPER: upper})
+    return pd.DataFrame(
+        {"after": after.to_numpy(), asked(columns): value, LOWER: lower, UPPER: upper}
+    )
 
 
 def asked(columns: Any) -> str:
@@ -77,7 +93,10 @@ def redrawn(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> interval
 def verdict(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> str:
     """What the metrics come to, in words: whether there is skill, and what the interval held."""
     truth, base, value, lower, upper = aligned(answers, rows, encoder)
-    found, floor = scores(truth, base, value, lower, upper), scores(truth, base, base, base, base)["rmse"]
+    found, floor = (
+        scores(truth, base, value, lower, upper),
+        scores(truth, base, base, base, base)["rmse"],
+    )
     known, n = f"previous {encoder.columns.base}", len(truth)
     pair = f"RMSE {found['rmse']:.2f} against {floor:.2f} of {known} over {n:,} days"
     if found["skill"] <= 0:
@@ -85,7 +104,11 @@ def verdict(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> str:
     else:
         p = diebold_mariano(truth - value, truth - base)
         share = f"{found['skill']:.1%} less, Diebold-Mariano p = {p:.2g}"
-        said = f"Skill: {pair}, {share}." if p < 0.05 else f"No skill that can be told from chance: {pair}, {share}."
+        said = (
+            f"Skill: {pair}, {share}."
+            if p < 0.05
+            else f"No skill that can be told from chance: {pair}, {share}."
+        )
     held = int(((truth >= lower) & (truth <= upper)).sum())
     return f"{said} The 90 % interval held {held:,} of {n:,} values."
 
@@ -102,7 +125,9 @@ def diebold_mariano(errors: np.ndarray, floor: np.ndarray) -> float:
     n, centred = len(gain), gain - gain.mean()
     lags = int(np.cbrt(n))  # of 125, say, 5, where n ** (1 / 3) is a hair less
     variance = sum(
-        (1 if lag == 0 else 2 * (1 - lag / (lags + 1))) * float(centred[lag:] @ centred[: n - lag]) / n
+        (1 if lag == 0 else 2 * (1 - lag / (lags + 1)))
+        * float(centred[lag:] @ centred[: n - lag])
+        / n
         for lag in range(lags + 1)
     )
     if variance <= 0:
@@ -112,8 +137,12 @@ def diebold_mariano(errors: np.ndarray, floor: np.ndarray) -> float:
 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     """The metrics on val during training, calibrated on itself, so that epochs are compared as they would answer."""
-    location, scale, base, target = _arrays(outputs["location"], outputs["scale"], batch.base, batch.target)
-    return scores(base * np.exp(target), base, *_values(location, scale, base, calibrate(outputs, batch)))
+    location, scale, base, target = _arrays(
+        outputs["location"], outputs["scale"], batch.base, batch.target
+    )
+    return scores(
+        base * np.exp(target), base, *_values(location, scale, base, calibrate(outputs, batch))
+    )
 
 
 def aligned(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> tuple[np.ndarray, ...]:
@@ -128,7 +157,9 @@ def aligned(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> tuple[np
         )
     given = answers.set_index("after").loc[known["after"]]
     names = asked(encoder.columns), LOWER, UPPER
-    return *(known[name].to_numpy(float) for name in ("next", "base")), *(given[name].to_numpy(float) for name in names)
+    return *(known[name].to_numpy(float) for name in ("next", "base")), *(
+        given[name].to_numpy(float) for name in names
+    )
 
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
@@ -149,7 +180,10 @@ def scores(
     """The metrics of values and bounds, given what came and the price that was known."""
     rmse, floor = (float(np.sqrt(np.mean((truth - x) ** 2))) for x in (value, base))
     tails = (1 - COVERAGE) / 2
-    pinball = [_pinball(truth - x, level) for x, level in ((lower, tails), (value, 0.5), (upper, 1 - tails))]
+    pinball = [
+        _pinball(truth - x, level)
+        for x, level in ((lower, tails), (value, 0.5), (upper, 1 - tails))
+    ]
     return {
         "rmse": rmse,
         "mae": float(np.abs(truth - value).mean()),

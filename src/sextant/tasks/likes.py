@@ -27,7 +27,9 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
     for _ in range(50):
         p = (design @ weights).sigmoid()
-        curve = design.T @ (design * (p * (1 - p))[:, None]) + 1e-9 * torch.eye(2, dtype=torch.float64)
+        curve = design.T @ (design * (p * (1 - p))[:, None]) + 1e-9 * torch.eye(
+            2, dtype=torch.float64
+        )
         step = torch.linalg.solve(curve, design.T @ (p - y))
         weights = weights - step
         if float(step.abs().max()) < 1e-10:
@@ -39,7 +41,11 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
 
 
 def answers(
-    outputs: Mapping[str, Tensor], rows: pd.DataFrame, encoder: Any, calibration: Mapping[str, float], top_k: int = 10
+    outputs: Mapping[str, Tensor],
+    rows: pd.DataFrame,
+    encoder: Any,
+    calibration: Mapping[str, float],
+    top_k: int = 10,
 ) -> pd.DataFrame:
     """`user`, `item`, `title`, `probability`, `rank`: one a row that asks, `top_k` for a user without such rows."""
 
@@ -47,7 +53,15 @@ def answers(
         return 1 / (1 + np.exp(-(calibration["slope"] * log_odds + calibration["offset"])))
 
     scores = output(outputs, "log_odds").double().numpy()
-    return as_answers(scores, rows, encoder.columns, encoder.items, encoder.titles, {"probability": probability}, top_k)
+    return as_answers(
+        scores,
+        rows,
+        encoder.columns,
+        encoder.items,
+        encoder.titles,
+        {"probability": probability},
+        top_k,
+    )
 
 
 def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, float]:
@@ -60,12 +74,17 @@ def redrawn(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> interval
     """What the area under the ROC is made of: each pair's probability, drawn with its user."""
     known = truth(rows, encoder.columns)
     liked = known[TARGET].to_numpy() >= encoder.columns.like
-    return intervals.auroc(answers["probability"].to_numpy(np.float64), liked, known[encoder.columns.user])
+    return intervals.auroc(
+        answers["probability"].to_numpy(np.float64), liked, known[encoder.columns.user]
+    )
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     """The metrics on val during training, uncalibrated."""
-    return _score(output(outputs, "log_odds")[batch.target > 0].double().sigmoid().numpy(), batch.liked.numpy())
+    return _score(
+        output(outputs, "log_odds")[batch.target > 0].double().sigmoid().numpy(),
+        batch.liked.numpy(),
+    )
 
 
 def _score(probability: np.ndarray, liked: np.ndarray) -> dict[str, float]:

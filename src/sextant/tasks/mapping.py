@@ -26,10 +26,14 @@ NEAREST = "nearest_"
 
 def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
     """The score above which a row is an outlier: val's own quantile, so that one row in twenty is."""
-    return {"threshold": round(float(np.quantile(outputs["surprise"].double().numpy(), 1 - RARE)), 9)}
+    return {
+        "threshold": round(float(np.quantile(outputs["surprise"].double().numpy(), 1 - RARE)), 9)
+    }
 
 
-def answers(outputs: Mapping[str, Tensor], rows: Any, encoder: Any, calibration: Mapping[str, float]) -> pd.DataFrame:
+def answers(
+    outputs: Mapping[str, Tensor], rows: Any, encoder: Any, calibration: Mapping[str, float]
+) -> pd.DataFrame:
     """One row an answer: `row` and `col` of its best unit, `outlier_score`, `outlier`.
 
     And for scores alone: whether the second best unit is `adjacent` to the best, and `nearest_<column>`, what stands at
@@ -37,9 +41,16 @@ def answers(outputs: Mapping[str, Tensor], rows: Any, encoder: Any, calibration:
     scalers differ.
     """
     unit, score = outputs["unit"].numpy(), outputs["surprise"].double().numpy()
-    found = {"row": unit[:, 0], "col": unit[:, 1], "outlier_score": score, "outlier": score > calibration["threshold"]}
+    found = {
+        "row": unit[:, 0],
+        "col": unit[:, 1],
+        "outlier_score": score,
+        "outlier": score > calibration["threshold"],
+    }
     prototype = nearest(outputs["prototype"].double().numpy(), encoder)
-    return pd.concat([pd.DataFrame(found | {"adjacent": outputs["adjacent"].numpy()}), prototype], axis=1)
+    return pd.concat(
+        [pd.DataFrame(found | {"adjacent": outputs["adjacent"].numpy()}), prototype], axis=1
+    )
 
 
 def nearest(scaled: np.ndarray, encoder: Any) -> pd.DataFrame:
@@ -102,7 +113,9 @@ def _has_prototypes(answers: pd.DataFrame) -> bool:
 def _distances(own: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> np.ndarray:
     """The distance of each row to its best unit, in the scale of `encoder`."""
     low, span = np.array(list(encoder.scale.values())).T
-    at = own.reindex(columns=[NEAREST + name for name in encoder.scale], fill_value=0.0).to_numpy(np.float64)
+    at = own.reindex(columns=[NEAREST + name for name in encoder.scale], fill_value=0.0).to_numpy(
+        np.float64
+    )
     return np.asarray(np.sqrt(((scaled(rows, encoder) - (at - low) / span) ** 2).sum(1)))
 
 
@@ -111,7 +124,9 @@ def _auroc(scores: np.ndarray, own: int) -> float:
 
     injections = scores[own:].reshape(INJECTIONS, -1)
     strange = np.repeat([0, 1], [own, injections.shape[1]])
-    return float(np.mean([roc_auc_score(strange, np.concatenate([scores[:own], one])) for one in injections]))
+    return float(
+        np.mean([roc_auc_score(strange, np.concatenate([scores[:own], one])) for one in injections])
+    )
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:

@@ -22,7 +22,11 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
 
 
 def answers(
-    outputs: Mapping[str, Tensor], rows: pd.DataFrame, encoder: Any, calibration: Mapping[str, float], top_k: int = 10
+    outputs: Mapping[str, Tensor],
+    rows: pd.DataFrame,
+    encoder: Any,
+    calibration: Mapping[str, float],
+    top_k: int = 10,
 ) -> pd.DataFrame:
     """`user`, `item`, `title`, `stars`, `rank`: one for each row that asks, `top_k` for each user who asks none.
 
@@ -32,7 +36,13 @@ def answers(
     low, high = columns.values[0], columns.values[-1]
     scores = output(outputs, "stars").double().numpy()
     return as_answers(
-        scores, rows, columns, encoder.items, encoder.titles, {"stars": lambda s: np.clip(s, low, high)}, top_k
+        scores,
+        rows,
+        columns,
+        encoder.items,
+        encoder.titles,
+        {"stars": lambda s: np.clip(s, low, high)},
+        top_k,
     )
 
 

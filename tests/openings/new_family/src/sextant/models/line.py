@@ -14,11 +14,18 @@ class Line(nn.Module):
     """logits = W x + sum_j e_j(level of category j)."""
 
     def __init__(
-        self, numeric: int, cardinalities: Sequence[int], classes: int, *, spread: Annotated[float, Field(gt=0)]
+        self,
+        numeric: int,
+        cardinalities: Sequence[int],
+        classes: int,
+        *,
+        spread: Annotated[float, Field(gt=0)],
     ):
         super().__init__()
         self.numbers = nn.Linear(numeric, classes)
-        self.levels = nn.ModuleList(nn.Embedding(n + 1, classes, padding_idx=UNSEEN) for n in cardinalities)
+        self.levels = nn.ModuleList(
+            nn.Embedding(n + 1, classes, padding_idx=UNSEEN) for n in cardinalities
+        )
         for table in self.levels:
             nn.init.normal_(table.weight[UNSEEN + 1 :], std=spread)
 

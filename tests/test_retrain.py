@@ -152,7 +152,7 @@ EXPECTATIONS = """
 - expectation: expect_table_row_count_to_be_between
   min_value: 100
   severity: critical
-  why: a shorter file was cut off
+  why: a shorter file is truncated
 - expectation: expect_column_values_to_be_between
   column: age
   min_value: 0

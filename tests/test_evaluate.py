@@ -256,7 +256,7 @@ def test_what_is_missing_is_named_with_what_makes_it(trained, monkeypatch):
         Path(path).rename(f"away-{Path(path).name}")
         with pytest.raises(
             SextantError,
-            match=f"^{path} is not there; `make repro` makes it, `dvc checkout` restores",
+            match=f"^{path} does not exist; `make repro` makes it, `dvc checkout` restores",
         ):
             run(monkeypatch)
 

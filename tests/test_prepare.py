@@ -161,7 +161,7 @@ def test_refused_data_are_not_prepared(conf, monkeypatch):
 def test_what_an_earlier_stage_makes_is_named_where_it_is_missing(conf, monkeypatch, missing):
     path = Path(missing.format(conf.name))
     path.rename("elsewhere")
-    with pytest.raises(SextantError, match=f"^{path} is not there; `make repro` makes it"):
+    with pytest.raises(SextantError, match=f"^{path} does not exist; `make repro` makes it"):
         run(conf, monkeypatch)
 
 

@@ -862,7 +862,7 @@ def test_a_fault_in_an_entry_is_named(change: dict[str, Any], message: str, home
         (
             {"mirror": [ENTRY], "embedded": []},
             "mirror",
-            "sources.embedded: unknown key; known here: canonical, mirror",
+            "sources.embedded: unknown key; expected one of: canonical, mirror",
         ),
         (
             {"canonical": [pinned(url="farm/farm.csv")]},

@@ -1,19 +1,19 @@
-"""A block of conf is its constructor's call: what the signature does not allow is refused by name."""
+"""A block of conf is checked against a constructor's signature; what does not fit is named."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from sextant.errors import UsageError
 from sextant.strict import Strict, advice, check, signature_model
 
 
 class Map:
-    """A net as families write them: sizes before the `*`, conf's keywords after it."""
+    """A net as a family has it: sizes of the data before the `*`, keys of conf after it."""
 
     def __init__(
         self,
@@ -28,11 +28,11 @@ class Map:
         self.features = features
 
 
-WELL = {"rows": 7, "sigma": 1.5, "shape": "bubble", "sizes": [11, 13]}
+VALID = {"rows": 7, "sigma": 1.5, "shape": "bubble", "sizes": [11, 13]}
 BLOCK = signature_model(Map)
 
 
-class Hump(Strict):
+class Peak(Strict):
     center: float
 
 
@@ -41,33 +41,33 @@ class Slope(Strict):
 
 
 class Term(Strict):
-    factors: list[Hump | Slope]
+    factors: list[Peak | Slope]
 
 
-class Draws(Strict):
+class Mixture(Strict):
     columns: dict[str, Term]
     total: float
 
     @model_validator(mode="after")
-    def total_is_positive(self) -> "Draws":
+    def total_is_positive(self) -> "Mixture":
         if self.total <= 0:
             raise ValueError("The total is not positive; expected more than 0")
         return self
 
 
-def refusal(block: Any, model: Any = BLOCK) -> str:
-    with pytest.raises(UsageError) as met:
+def refusal(block: object, model: type[BaseModel] = BLOCK) -> str:
+    with pytest.raises(UsageError) as raised:
         check(model, block, "conf/x.yaml net")
-    return str(met.value)
+    return str(raised.value)
 
 
-def test_a_call_that_fits_passes_unchanged():
-    assert check(BLOCK, WELL, "").model_dump() == {**WELL, "verbose": False}
+def test_a_valid_block_passes_unchanged():
+    assert check(BLOCK, VALID, "").model_dump() == {**VALID, "verbose": False}
 
 
-def test_what_comes_from_the_data_is_no_matter_of_conf():
+def test_an_argument_that_depends_on_the_data_is_no_key_of_conf():
     assert "features" not in BLOCK.model_fields
-    assert "unknown key `features`" in refusal({**WELL, "features": 3})
+    assert "unknown key `features`" in refusal({**VALID, "features": 3})
 
 
 @pytest.mark.parametrize(
@@ -88,61 +88,57 @@ def test_what_comes_from_the_data_is_no_matter_of_conf():
     ],
 )
 def test_a_value_that_does_not_fit(key, value, reason):
-    assert refusal({**WELL, key: value}).startswith(f"conf/x.yaml net: {reason}")
+    assert refusal({**VALID, key: value}).startswith(f"conf/x.yaml net: {reason}")
 
 
-@pytest.mark.parametrize("key", WELL)
+@pytest.mark.parametrize("key", VALID)
 def test_a_missing_key(key):
-    block = {name: value for name, value in WELL.items() if name != key}
+    block = {name: value for name, value in VALID.items() if name != key}
     assert refusal(block) == f"conf/x.yaml net: key `{key}` is missing; add it"
 
 
-def test_a_whole_number_is_a_number():
-    assert check(BLOCK, {**WELL, "sigma": 2}, "").model_dump()["sigma"] == 2.0
+def test_an_integer_is_accepted_for_a_float():
+    assert check(BLOCK, {**VALID, "sigma": 2}, "").model_dump()["sigma"] == 2.0
 
 
 @given(st.text(min_size=1).filter(lambda key: key not in BLOCK.model_fields))
-def test_no_other_key_passes(key):
-    assert "unknown key" in refusal({**WELL, key: 1})
+def test_an_unknown_key_is_refused(key):
+    assert "unknown key" in refusal({**VALID, key: 1})
 
 
-def test_a_misspelt_key_names_the_near_miss_and_a_strange_one_what_there_is():
-    assert refusal({**WELL, "sigmas": 1}).endswith("unknown key `sigmas`; did you mean `sigma`?")
-    assert refusal({**WELL, "puppies": 1}).endswith(
-        "known here: rows, sigma, shape, sizes, verbose"
-    )
-    assert advice("puppies", []) == "known here: none"
+def test_a_misspelt_key_gets_a_similar_one_and_a_strange_one_the_list():
+    assert refusal({**VALID, "sigmas": 1}).endswith("unknown key `sigmas`; did you mean `sigma`?")
+    message = refusal({**VALID, "puppies": 1})
+    assert message.endswith("expected one of: rows, sigma, shape, sizes, verbose")
+    assert advice("puppies", []) == "none is allowed here"
 
 
-def test_the_near_miss_is_found_through_mappings_lists_and_unions():
+def test_a_similar_key_is_suggested_inside_mappings_lists_and_unions():
     block = {"columns": {"Age": {"factors": [{"center": 1.0}, {"centre": 2.0}]}}, "total": 1.0}
-    assert "unknown key `columns.Age.factors.1.Hump.centre`; did you mean `center`?" in refusal(
-        block, Draws
-    )
+    message = refusal(block, Mixture)
+    assert "unknown key `columns.Age.factors.1.Peak.centre`; did you mean `center`?" in message
     block = {"columns": {"Age": {"factor": []}}, "total": 1.0}
-    assert "unknown key `columns.Age.factor`; did you mean `factors`?" in refusal(block, Draws)
+    message = refusal(block, Mixture)
+    assert "unknown key `columns.Age.factor`; did you mean `factors`?" in message
 
 
-def test_a_rule_of_the_whole_block_speaks_for_itself():
-    assert refusal({"columns": {}, "total": 0.0}, Draws) == (
+def test_a_rule_of_the_whole_block_names_no_key():
+    assert refusal({"columns": {}, "total": 0.0}, Mixture) == (
         "conf/x.yaml net: the total is not positive; expected more than 0"
     )
 
 
 @pytest.mark.parametrize("block", [None, [], ["rows"], "rows", 7])
-def test_what_is_no_block_at_all(block):
-    assert (
-        refusal(block)
-        == f"conf/x.yaml net is {block!r}; expected keys with values: {', '.join(BLOCK.model_fields)}"
-    )
+def test_a_value_that_is_no_mapping_is_refused(block):
+    keys = ", ".join(BLOCK.model_fields)
+    assert refusal(block) == f"conf/x.yaml net is {block!r}; expected keys with values: {keys}"
 
 
-def test_many_faults_are_three_at_most():
-    assert (
-        refusal(dict.fromkeys("abcdefg", 1)).count(";") == 5
-    )  # three faults, each with its advice, two joints
+def test_a_message_lists_three_faults_at_most():
+    # One semicolon before the advice of each of the three, and two between them.
+    assert refusal(dict.fromkeys("abcdefg", 1)).count(";") == 5
 
 
-def test_nothing_is_changed_afterwards():
+def test_a_checked_block_is_immutable():
     with pytest.raises(ValueError, match="frozen"):
-        Hump(center=1.0).center = 2.0
+        Peak(center=1.0).center = 2.0

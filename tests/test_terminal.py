@@ -1,4 +1,4 @@
-"""How far a piece of work is: a line now and then, or a bar on a terminal."""
+"""Progress: a line now and then in a log, a bar on a terminal."""
 
 import contextlib
 import io
@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 from sextant import terminal
 from sextant.terminal import Progress
 
+SECONDS = {"s": 1, "min": 60, "h": 3600}
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A clock that stands until `now` is set."""
+    """A clock that stands still until a test changes `now`."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(terminal.time, "monotonic", lambda: clock.now)
     return clock
 
 
-def test_where_no_one_watches_a_line_now_and_then_says_what_is_left(clock, capsys):
+def test_without_a_terminal_a_line_now_and_then_estimates_the_remaining_time(clock, capsys):
     with Progress("train ann", 61, "epochs", "at most") as progress:
         for step in range(0, 61 * 4 + 1):
             progress.at(step / 4)
@@ -41,16 +43,18 @@ def test_where_no_one_watches_a_line_now_and_then_says_what_is_left(clock, capsy
     ]
 
 
-def test_what_was_done_before_says_nothing_about_the_speed(clock, capsys):
+def test_what_an_earlier_run_did_is_not_part_of_the_speed(clock, capsys):
     progress = Progress("train ann", 100, "epochs")
     progress.at(90)
     clock.now += 6
     progress.at(92)
-    said = ["train ann: goes on after 90 epochs", "train ann: 92 of 100 epochs, about 24 s left"]
-    assert capsys.readouterr().err.splitlines() == said
+    assert capsys.readouterr().err.splitlines() == [
+        "train ann: goes on after 90 epochs",
+        "train ann: 92 of 100 epochs, about 24 s left",
+    ]
 
 
-def test_where_nobody_knows_the_end_nothing_is_said_of_it(clock, capsys):
+def test_without_a_total_no_remaining_time_is_estimated(clock, capsys):
     progress = Progress("films.zip", None, "MB")
     for done in (0, 1234):
         progress.at(done)
@@ -58,13 +62,13 @@ def test_where_nobody_knows_the_end_nothing_is_said_of_it(clock, capsys):
     assert capsys.readouterr().err == "films.zip: 1,234 MB\n"
 
 
-def test_what_is_soon_done_is_not_spoken_of(clock, capsys):
+def test_short_work_prints_nothing(clock, capsys):
     for _ in terminal.progress(range(7), "decoding", "pictures"):
         clock.now += 0.7
     assert capsys.readouterr() == ("", "")
 
 
-def test_items_come_as_they_are_and_count_when_they_are_dealt_with(clock, capsys):
+def test_items_are_yielded_in_order_and_count_after_they_were_handled(clock, capsys):
     seen = []
     for item in terminal.progress("abc", "decoding", "pictures"):
         seen.append(item)
@@ -73,11 +77,21 @@ def test_items_come_as_they_are_and_count_when_they_are_dealt_with(clock, capsys
     assert capsys.readouterr().err == "decoding: 1 of 3 pictures, about 16 s left\n"
 
 
+def read_terminal(master: int) -> str:
+    """Everything written to a pseudo-terminal whose other end is closed."""
+    text = ""
+    with os.fdopen(master, "rb", buffering=0) as stream:
+        with contextlib.suppress(OSError):  # EIO is how Linux ends it
+            while block := stream.read(4096):
+                text += block.decode()
+    return text
+
+
 @pytest.mark.parametrize("total", [3, None])
-def test_on_a_terminal_it_is_a_bar_that_goes_when_all_is_done(total, monkeypatch):
-    there, here = pty.openpty()
-    termios.tcsetwinsize(here, (24, 80))
-    with os.fdopen(here, "w") as stream:
+def test_on_a_terminal_it_is_a_bar_that_disappears_at_the_end(total, monkeypatch):
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 80))
+    with os.fdopen(slave, "w") as stream:
         monkeypatch.setattr("sys.stderr", stream)
         with Progress("decoding", total, "pictures") as progress:
             progress.at(0)
@@ -85,45 +99,37 @@ def test_on_a_terminal_it_is_a_bar_that_goes_when_all_is_done(total, monkeypatch
             progress.say("val/loss 0.5")
             progress.step()
             progress.step()
-    said = ""
-    with (
-        os.fdopen(there, "rb", buffering=0) as master,
-        contextlib.suppress(OSError),
-    ):  # which is how a terminal ends
-        while block := master.read(4096):
-            said += block.decode()
-    assert ("decoding |" in said and "| 2 of 3 pictures, about 00:00 left" in said) or not total
-    assert total or "decoding: 2 pictures, val/loss 0.5" in said
-    assert "val/loss 0.5" in said and "\x1b" not in said and "\n" not in said
-    assert said.endswith("\r") and said.rsplit("\r", 2)[1].strip() == ""
+    text = read_terminal(master)
+    if total:
+        assert "decoding |" in text and "| 2 of 3 pictures, about 00:00 left" in text
+    else:
+        assert "decoding: 2 pictures, val/loss 0.5" in text
+    assert "val/loss 0.5" in text and "\x1b" not in text and "\n" not in text
+    assert text.endswith("\r") and text.rsplit("\r", 2)[1].strip() == ""
 
 
 @given(st.floats(0, 10**6))
-def test_a_span_is_near_the_seconds_that_it_says(seconds):
-    numbers = [int(word) for word in terminal.span(seconds).split()[::2]]
-    units = [{"s": 1, "min": 60, "h": 3600}[word] for word in terminal.span(seconds).split()[1::2]]
-    assert sum(map(int.__mul__, numbers, units)) == pytest.approx(
-        seconds, abs=30 if seconds >= 59.5 else 0.5
-    )
+def test_a_span_is_close_to_the_seconds(seconds):
+    parts = terminal.span(seconds).split()
+    total = sum(int(n) * SECONDS[unit] for n, unit in zip(parts[::2], parts[1::2], strict=True))
+    assert total == pytest.approx(seconds, abs=30 if seconds >= 59.5 else 0.5)
 
 
-def test_a_span_in_words():
-    assert [terminal.span(s) for s in (8.4, 59.9, 90, 3599, 12000)] == [
-        "8 s",
-        "60 s",
-        "2 min",
-        "1 h 0 min",
-        "3 h 20 min",
-    ]
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(8.4, "8 s"), (59.9, "60 s"), (90, "2 min"), (3599, "1 h 0 min"), (12000, "3 h 20 min")],
+)
+def test_a_span_in_words(seconds, text):
+    assert terminal.span(seconds) == text
 
 
-def test_colours_need_a_terminal_and_nobody_who_forbids_them(monkeypatch):
+def test_colours_need_a_terminal_and_no_color_unset(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
-    there, here = pty.openpty()
-    with os.fdopen(here, "w") as stream:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as stream:
         assert terminal.colored(stream) and not terminal.colored(io.StringIO())
-        monkeypatch.setenv("NO_COLOR", "")  # no-color.org: present and not empty
+        monkeypatch.setenv("NO_COLOR", "")  # no-color.org: an empty value does not count
         assert terminal.colored(stream)
         monkeypatch.setenv("NO_COLOR", "1")
         assert not terminal.colored(stream)
-    os.close(there)
+    os.close(master)

@@ -1,7 +1,7 @@
-"""Bring the bytes at an address to a file, in as many attempts as it takes.
+"""Copy the bytes at an address to a file, with retries over http.
 
-Over http a download that broke off is gone on with (RFC 9110, 14: Range) where the server can; every other scheme is
-fsspec's matter.
+A broken http download is resumed where the server supports it (RFC 9110, section 14: Range). All
+other schemes are read through fsspec, without retries.
 """
 
 import re
@@ -21,11 +21,11 @@ from .terminal import Progress
 
 BLOCK = 2**18  # bytes
 MB = 1e6
-TIMEOUT = (10, 60)  # seconds to connect, and of silence
-ATTEMPTS = 5  # in a row without a further byte
-PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
-LONGEST = 60.0  # seconds that a busy server may ask for before the next attempt
-BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that another attempt may mend
+TIMEOUT = (10, 60)  # seconds to connect, and without a byte
+ATTEMPTS = 5  # in a row that brought no further byte
+PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
+LONGEST = 60.0  # seconds; a server may ask for more, but a user would take it for a hang
+BUSY = {408, 425, 429, 500, 502, 503, 504}  # status codes worth another attempt
 
 
 def is_http(address: str) -> bool:
@@ -33,7 +33,7 @@ def is_http(address: str) -> bool:
 
 
 class Unreachable(Exception):
-    """The source does not hand over the file; the message says why. `later`: another run may find it mended."""
+    """The source does not deliver the file; the message says why. `later`: another run may help."""
 
     def __init__(self, why: str, later: bool = False) -> None:
         super().__init__(why)
@@ -41,7 +41,7 @@ class Unreachable(Exception):
 
 
 class WrongSize(Exception):
-    """The source announces another size than the pinned one."""
+    """The source announces a size that differs from the pinned one."""
 
     def __init__(self, size: int | None) -> None:
         super().__init__(size)
@@ -49,7 +49,7 @@ class WrongSize(Exception):
 
 
 class Broken(Exception):
-    """An attempt failed in a way that another one may mend, after `wait` seconds at the earliest."""
+    """An attempt failed, but another one may succeed, after at least `wait` seconds."""
 
     def __init__(self, why: str, wait: float = 0) -> None:
         super().__init__(why)
@@ -64,11 +64,13 @@ def fetch(
     pause: float = PAUSE,
     session: requests.Session | None = None,
 ) -> bool:
-    """Write what lies at `address` to `to`; raises Unreachable, WrongSize.
+    """Write the bytes at `address` to the file `to`; over http, resume a partial `to`.
 
-    `size` is the pinned one, None where any will do. `label` stands before the progress; without one there is none.
-    A `session` keeps its connection open for the next file. Returns whether the file was put together from several
-    attempts; then only its digest can say that they fit. Over http an interrupted `to` is gone on with.
+    `size` is the pinned size in bytes, None to accept any. `label` names the progress, "" for none.
+    `pause` is in seconds, see PAUSE. A `session` keeps its connection open for the next file.
+
+    Returns whether the file was put together from several attempts. If so, only its digest can tell
+    whether they belong to the same version of it. Raises Unreachable and WrongSize.
     """
     if is_http(address):
         with nullcontext(session) if session else requests.Session() as connection:
@@ -85,7 +87,7 @@ def _blocks(address: str) -> Iterator[bytes]:
                 yield block
     except FileNotFoundError:
         raise Unreachable("no such file") from None
-    except Exception as error:  # every remote file system has exceptions of its own
+    except Exception as error:  # each remote file system has exceptions of its own
         raise Unreachable(words(error)) from error
 
 
@@ -98,42 +100,48 @@ def _download(
             download.restart()
         if size and stream.tell() == size:
             return True
-        best, left = stream.tell(), ATTEMPTS
+        longest = stream.tell()
+        attempts_left = ATTEMPTS
         while True:
             try:
                 download.attempt()
                 return download.resumed
             except Broken as error:
-                if stream.tell() > best:
-                    best, left = stream.tell(), ATTEMPTS
-                left -= 1
-                if not left:
+                if stream.tell() > longest:
+                    longest = stream.tell()
+                    attempts_left = ATTEMPTS
+                attempts_left -= 1
+                if not attempts_left:
                     raise Unreachable(
                         f"{error}, {ATTEMPTS} attempts in a row", later=True
                     ) from error
                 wait = error.wait
-            # Without a digest to come, bytes of two versions could be joined unseen; only a validator rules that out.
+            # Without a pin no digest will be checked, so a mixture of two versions of the file
+            # would go unnoticed unless a validator (ETag, Last-Modified) rules it out.
             if size is None and download.validator is None:
                 download.restart()
-            time.sleep(max(wait, pause * 2 ** (ATTEMPTS - 1 - left)))
+            failures = ATTEMPTS - 1 - attempts_left
+            time.sleep(max(wait, pause * 2**failures))
 
 
 @dataclass
 class Download:
-    """A download over http in as many attempts as it takes, each going on where the last one stopped."""
+    """A download over http; each attempt resumes where the last one stopped.
+
+    `stream` is open for appending. `validator` is the value for If-Range: a strong ETag or the date
+    of the last change.
+    """
 
     session: requests.Session
     url: str
-    stream: BinaryIO  # opened for appending
+    stream: BinaryIO
     label: str
     size: int | None
-    validator: str | None = (
-        None  # what If-Range compares: a strong ETag or the date of the last change
-    )
+    validator: str | None = None
     resumed: bool = False
 
     def attempt(self) -> None:
-        """Ask for what is missing and write it; raises Broken, Unreachable, WrongSize."""
+        """Request the missing bytes and append them; raises Broken, Unreachable and WrongSize."""
         offset = self.stream.tell()
         with self._get(offset) as response:
             if response.status_code == 416:
@@ -144,26 +152,26 @@ class Download:
             if response.status_code not in (200, 206):
                 raise Unreachable(f"{response.status_code} {response.reason}")
             start, total = _extent(response)
-            other = None not in (self.size, total) and total != self.size
-            replaced = self.validator not in (
-                None,
-                _validator(response),
-            )  # and If-Range was not heeded
-            if start != offset or (offset and (other or replaced)):
+            wrong_size = self.size is not None and total is not None and total != self.size
+            # A server may ignore If-Range and send the rest of a file that has changed.
+            replaced = self.validator is not None and self.validator != _validator(response)
+            if start != offset or (offset and (wrong_size or replaced)):
                 self.restart()
             if start != self.stream.tell():
-                raise Broken("the server did not go on with the same file")
-            if other:
+                raise Broken("the server did not continue with the same file")
+            if wrong_size:
                 raise WrongSize(total)
-            self.resumed, self.validator = start > 0, _validator(response)
+            self.resumed = start > 0
+            self.validator = _validator(response)
             self._append(response, total)
 
     def restart(self) -> None:
+        """Drop the bytes of earlier attempts."""
         self.stream.truncate(0)
         self.stream.seek(0)
 
     def _get(self, offset: int) -> requests.Response:
-        # identity: the bytes as they lie there, so that lengths, ranges and digests speak of the same thing
+        # identity: bytes as stored, so that lengths, ranges and digests refer to the same thing.
         headers = {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
@@ -179,47 +187,53 @@ class Download:
     def _append(self, response: requests.Response, total: int | None) -> None:
         _write(self._body(response, total), self.stream, self.label, total)
         if total is not None and self.stream.tell() != total:
-            raise Broken(f"broke off at {self.stream.tell():,} of {total:,} bytes")
+            raise Broken(self._broke_off(total))
 
     def _body(self, response: requests.Response, total: int | None) -> Iterator[bytes]:
         try:
             yield from response.raw.stream(BLOCK, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            of = f" of {total:,}" if total is not None else ""
-            raise Broken(f"broke off at {self.stream.tell():,}{of} bytes") from error
+            raise Broken(self._broke_off(total)) from error
+
+    def _broke_off(self, total: int | None) -> str:
+        of_total = "" if total is None else f" of {total:,}"
+        return f"broke off at {self.stream.tell():,}{of_total} bytes"
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
-    """Where in the file the body begins (-1: nobody knows), and the size of the whole file if the server says it."""
+    """Return where in the file the body begins and the size of the file, both in bytes.
+
+    The beginning is -1 where the server does not say it, the size None.
+    """
     if response.status_code == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if not found:
+        content_range = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
+        if not match:
             return -1, None
-        return int(found[1]), None if found[2] == "*" else int(found[2])
+        return int(match[1]), None if match[2] == "*" else int(match[2])
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdecimal() else None
 
 
 def _wait(response: requests.Response) -> float:
-    """The seconds that a busy server asks for (RFC 9110, 10.2.3: Retry-After), 0 where it names none."""
+    """Return the seconds that a busy server asks for (RFC 9110, 10.2.3: Retry-After), else 0."""
     try:
-        return min(urllib3.Retry().get_retry_after(response.raw) or 0.0, LONGEST)
+        seconds = urllib3.Retry().get_retry_after(response.raw)
     except urllib3.exceptions.InvalidHeader:
         return 0.0
+    return min(seconds or 0.0, LONGEST)
 
 
 def _validator(response: requests.Response) -> str | None:
+    """Return what If-Range may compare: a weak ETag (W/"…") does not promise the same bytes."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def _write(blocks: Iterator[bytes], stream: BinaryIO, label: str, total: int | None) -> None:
-    """Write the blocks, and tell how far that is where there is a `label`."""
-    with (
-        Progress(label, None if total is None else total / MB, "MB")
-        if label
-        else nullcontext() as progress
-    ):
+    """Write the blocks, with progress in MB if there is a `label`."""
+    total_mb = None if total is None else total / MB
+    with Progress(label, total_mb, "MB") if label else nullcontext() as progress:
         for block in blocks:
             if progress:
                 progress.at(stream.tell() / MB)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their digests."""
+"""Write files so that they are complete or absent, and digest them."""
 
 import hashlib
 import json
@@ -7,23 +7,27 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .errors import SextantError
 
-RECEIPT = "source.json"  # beside the upstream files of a data set: the source they came from, their sizes and digests
+# In data/raw/<name>/, beside the upstream files: their source, sizes and digests.
+RECEIPT = "source.json"
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a place beside `path` to write a file or a folder to; rename it to `path` once all went well."""
+    """Yield a temporary path beside `path` for a file or a folder; rename it to `path` on success.
+
+    If the block raises, the temporary file or folder is removed and `path` stays as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `path`, because a rename is atomic only within one file system.
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _remove(beside)  # of a process that was killed, whose number comes round again
+    _remove(beside)  # left behind by a killed process whose pid was reused
     try:
         yield beside
         if path.is_dir():
-            _remove(path)
+            _remove(path)  # a rename does not replace a folder that has files in it
         beside.replace(path)
     finally:
         _remove(beside)
@@ -37,40 +41,46 @@ def _remove(path: Path) -> None:
 
 
 def needed(path: Path) -> Path:
-    """`path`, which an earlier stage makes; raises SextantError where it is not there."""
+    """Return `path`, the output of an earlier stage; raise SextantError if it does not exist."""
     if not path.exists():
         raise SextantError(
-            f"{path} is not there; `make repro` makes it, `dvc checkout` restores the last one"
+            f"{path} does not exist; `make repro` makes it, `dvc checkout` restores the last one"
         )
     return path
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write canonical JSON: indented, keys in the order given, no NaN, a line end."""
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON: keys in the order given, a newline at the end.
+
+    Raises ValueError for NaN and infinity, which JSON does not have.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with written_whole(path) as beside:
-        beside.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            encoding="utf-8",
-        )
+        beside.write_text(text + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
+    """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_digest(folder: Path, without: str = "") -> str:
-    """One sha256 over the names and digests of all files in `folder` but `without`.
+    """Return one sha256 over the relative paths and digests of all files in `folder`.
 
-    A version of a model is known by it, and a data set from whichever source it came.
+    The file `without`, directly in `folder`, is left out. The digest identifies a version of a
+    model, and the contents of a data set whichever source they came from.
     """
-    whole = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / without):
-        whole.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
-    return whole.hexdigest()
+    paths = [path for path in folder.rglob("*") if path.is_file() and path != folder / without]
+    digest = hashlib.sha256()
+    for path in sorted(paths):  # a file system lists files in any order
+        digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def state_root() -> Path:
-    """Where the state of this clone lies: the repository's root, also while `dvc exp run --temp` works in a copy."""
+    """Return the folder of this clone's state: .scratch/, .checkpoints/ and the MLflow database.
+
+    It is the repository's root, also while `dvc exp run --temp` runs in a copy: DVC sets DVC_ROOT.
+    """
     return Path(os.environ.get("DVC_ROOT", "."))

@@ -1,11 +1,12 @@
-"""Optimizers and the schedule of a training, the same for every family; conf names them and their arguments."""
+"""Optimizers and the schedule of a training, shared by all families; conf gives their arguments."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
+from torch.optim.optimizer import ParamsT
 
 from . import strict
 from .errors import UsageError
@@ -15,21 +16,22 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-def adamw(
-    params: Iterable[Any], *, lr: Positive, weight_decay: NotNegative
-) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019); fused, since small steps are bound by overhead."""
+def adamw(params: ParamsT, *, lr: Positive, weight_decay: NotNegative) -> torch.optim.Optimizer:
+    """Return Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
+
+    It is the fused version, because the nets are small and a step is mostly overhead.
+    """
     return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def sgd(
-    params: Iterable[Any],
+    params: ParamsT,
     *,
     lr: Positive,
     momentum: Annotated[float, Field(ge=0, lt=1)],
     weight_decay: NotNegative,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent; Nesterov's where there is momentum."""
+    """Return stochastic gradient descent, with Nesterov's momentum where `momentum` is above 0."""
     return torch.optim.SGD(
         params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
@@ -38,29 +40,32 @@ def sgd(
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd}
 
 
-def check(conf: Mapping[str, Any], where: str) -> None:
-    """Raise UsageError unless `conf` is `{name: <one of OPTIMIZERS>, ...its arguments}`."""
-    if conf.get("name") not in OPTIMIZERS:
-        raise UsageError(
-            f"{where}: name is {conf.get('name')!r}; expected one of: {', '.join(OPTIMIZERS)}"
-        )
-    arguments = {key: value for key, value in conf.items() if key != "name"}
-    strict.check(strict.signature_model(OPTIMIZERS[conf["name"]]), arguments, where)
+def check(conf: Mapping[str, object], where: str) -> None:
+    """Raise UsageError unless `conf` is `{name: <a key of OPTIMIZERS>, ...its arguments}`."""
+    name = conf.get("name")
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise UsageError(f"{where}: name is {name!r}; expected one of: {', '.join(OPTIMIZERS)}")
+    strict.check(strict.signature_model(OPTIMIZERS[name]), _arguments(conf), where)
 
 
-def build(conf: Mapping[str, Any], params: Iterable[Any]) -> torch.optim.Optimizer:
-    """The optimizer that `conf` names."""
-    arguments = {key: value for key, value in conf.items() if key != "name"}
-    return OPTIMIZERS[conf["name"]](params, **arguments)
+def build(conf: Mapping[str, object], params: ParamsT) -> torch.optim.Optimizer:
+    """Return the optimizer that `conf` names, for `params`; `conf` has passed `check`."""
+    return OPTIMIZERS[str(conf["name"])](params, **_arguments(conf))
+
+
+def _arguments(conf: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in conf.items() if key != "name"}
 
 
 class Schedule(Strict):
-    """How long training runs, how its learning rate goes, and in what it is computed.
+    """How long a training runs, how its learning rate changes, and at which precision it computes.
 
-    `monitor` is the metric on val that picks the epoch to keep; training stops `patience` epochs after the best.
-    `clip` bounds the gradient's norm (null: not at all). `ema` is the decay per step of the weights' running mean,
-    which is then what val scores and what is kept (null: the weights themselves). `threads` and `precision` change the
-    last bits of the result, so they stand here and not with the hardware; bfloat16 is taken where the hardware has it.
+    `monitor` is the metric on val that chooses the epoch to keep; training stops after `patience`
+    epochs without a better one. `clip` bounds the norm of the gradient (null: no bound). `ema` is
+    the decay per step of a running mean of the weights, which is then validated and kept in their
+    place (null: no running mean). `warmup` is the share of the training before the full learning
+    rate. `threads` and `precision` change the last digits of the result, so they belong here and
+    not to the hardware in conf/trainer.yaml; bfloat16 is used only where the hardware supports it.
     """
 
     lr: Literal["constant", "cosine", "one_cycle"]
@@ -75,18 +80,21 @@ class Schedule(Strict):
     precision: Literal["float32", "bfloat16"]
 
     def factor(self, progress: float) -> float:
-        """The share of the learning rate at `progress` in 0..1: a linear warm-up, then constant or half a cosine.
+        """Return the share of the full learning rate at `progress`, in 0..1, of the training.
 
-        one_cycle warms up by half a cosine as well, from 1/25 (Smith and Topin, "Super-Convergence", 2018).
+        A linear warm-up is followed by a constant rate or by half a cosine down to 0. one_cycle
+        warms up along half a cosine too, from 1/25 (Smith and Topin, "Super-Convergence", 2018).
         """
         if progress < self.warmup:
             rising = progress / self.warmup
-            return 1 - (1 - 1 / 25) * _falling(rising) if self.lr == "one_cycle" else rising
-        return (
-            1.0 if self.lr == "constant" else _falling((progress - self.warmup) / (1 - self.warmup))
-        )
+            if self.lr == "one_cycle":
+                return 1 - (1 - 1 / 25) * _half_cosine(rising)
+            return rising
+        if self.lr == "constant":
+            return 1.0
+        return _half_cosine((progress - self.warmup) / (1 - self.warmup))
 
 
-def _falling(done: float) -> float:
-    """Half a cosine from 1 down to 0."""
-    return 0.5 * (1 + math.cos(math.pi * done))
+def _half_cosine(progress: float) -> float:
+    """Half a cosine, from 1 at 0 down to 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))

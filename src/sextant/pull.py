@@ -104,7 +104,7 @@ def entries(conf: config.DatasetConf, source: config.Source) -> list[Entry]:
     where = f"{conf_path(conf)} sources.{source}"
     if source not in SOURCES:
         raise UsageError(
-            f"{where}: unknown key; known here: {', '.join(SOURCES)} (a twin stands under `twin`)"
+            f"{where}: unknown key; expected one of: {', '.join(SOURCES)} (a twin stands under `twin`)"
         )
     found = [
         check(_form(source, entry), entry, f"{where}[{n}]")

@@ -1,46 +1,56 @@
-"""Conf held to its constructor: an unknown key, a wrong type, a value out of range, NaN are refused by name."""
+"""Check blocks of conf against typed models.
+
+An unknown or missing key, a wrong type, a value out of range and NaN are refused, with the place.
+"""
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from .errors import UsageError
 
-T = TypeVar("T", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
-# A day as ISO text, whose order is the order of days.
+Model = TypeVar("Model", bound=BaseModel)
+Keys = tuple[int | str, ...]  # a path through nested mappings and lists
+
+FAULTS = 3  # a message lists at most so many, since it is one line
+
+# A date as ISO text; such texts sort as their dates do.
 Day = Annotated[str, AfterValidator(lambda text: date.fromisoformat(text).isoformat())]
 
 
 class Strict(BaseModel):
-    """A block of conf: nothing unknown, nothing converted, nothing changed afterwards."""
+    """A block of conf: no unknown keys, no conversion of types, no NaN, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def signature_model(constructor: Callable[..., Any]) -> type[BaseModel]:
-    """A strict pydantic model of a constructor's keyword-only arguments: those that conf may set.
+    """Return a strict model of the keyword-only arguments of `constructor`, which conf sets.
 
-    What stands before the `*` in the signature comes from the data (sizes) and is no matter of conf.
+    The arguments before the `*`, such as the number of features, depend on the data.
     """
     function = constructor.__init__ if inspect.isclass(constructor) else constructor
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
-            fields[name] = (
-                hints[name],
-                ... if parameter.default is parameter.empty else parameter.default,
-            )
+            required = parameter.default is parameter.empty
+            fields[name] = (hints[name], ... if required else parameter.default)
     return create_model(constructor.__name__, __base__=Strict, **fields)
 
 
-def check(model: type[T], values: Mapping[str, Any], where: str) -> T:
-    """`values` as a `model`, or one line that names the place, the value and what is allowed there."""
+def check(model: type[Model], values: object, where: str) -> Model:
+    """Return `values` as a `model`.
+
+    Raises UsageError that names the place in `where`, the value at fault and what is expected.
+    """
     if not isinstance(values, Mapping):
         raise UsageError(
             f"{where} is {values!r}; expected keys with values: {', '.join(model.model_fields)}"
@@ -48,53 +58,67 @@ def check(model: type[T], values: Mapping[str, Any], where: str) -> T:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError(
-            "; ".join(_fault(model, fault, where, values) for fault in error.errors()[:3])
-        ) from None
+        faults = [_describe(model, fault, where, values) for fault in error.errors()[:FAULTS]]
+    raise UsageError("; ".join(faults))
 
 
 def advice(key: str, known: Collection[str]) -> str:
-    """What to write in place of an unknown key."""
+    """Return what to write in place of the unknown `key`: a similar name, or all `known` ones."""
     near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known) or 'none'}"
+    if near:
+        return f"did you mean `{near[0]}`?"
+    if not known:
+        return "none is allowed here"
+    return f"expected one of: {', '.join(known)}"
 
 
-def _fault(model: type[BaseModel], fault: Any, where: str, values: Any) -> str:
-    path = ".".join(_spelt(fault["loc"], values))
+def _describe(model: type[BaseModel], fault: "ErrorDetails", where: str, values: object) -> str:
+    path = ".".join(_keys_in_conf(fault["loc"], values))
     if fault["type"] == "extra_forbidden":
         *above, key = fault["loc"]
-        return f"{where}: unknown key `{path}`; {advice(str(key), _fields_at(model, above))}"
+        return f"{where}: unknown key `{path}`; {advice(str(key), _allowed_keys(model, above))}"
     if fault["type"] == "missing":
         return f"{where}: key `{path}` is missing; add it"
     reason = fault["msg"].removeprefix("Value error, ")
-    got = (
-        f"`{path}` is {fault['input']!r}; " if path else ""
-    )  # without a path: a rule that holds the block together
-    return f"{where}: {got}{reason[0].lower()}{reason[1:]}"
+    reason = f"{reason[0].lower()}{reason[1:]}"
+    if not path:  # a rule of the whole block, such as a sum of its values
+        return f"{where}: {reason}"
+    return f"{where}: `{path}` is {fault['input']!r}; {reason}"
 
 
-def _spelt(path: Sequence[Any], values: Any) -> Iterator[str]:
-    """The path as the conf spells it: pydantic's also holds the value by which a union was told apart (`by: hash`)."""
-    for part in path:
+def _keys_in_conf(path: Keys, values: object) -> Iterator[str]:
+    """Yield the keys of `path` that are in the conf.
+
+    For a union pydantic adds the value of the key that chose its member (`by: hash`), or the
+    member's class name. The first is left out here.
+    """
+    for key in path:
         try:
-            values = values[part]
+            values = values[key]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
-            if isinstance(values, Mapping) and part in list(values.values()):
+            if isinstance(values, Mapping) and key in list(values.values()):
                 continue
-        yield str(part)
+        yield str(key)
 
 
-def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
-    """The keys that the block at `path` below `model` allows; the path leads through lists, mappings and unions too."""
-    here = [model]
-    for part in path:
-        fields = [one.model_fields[part] for one in here if part in one.model_fields]
-        here = [found for field in fields for found in _models(field.annotation)] or here
-    return list(dict.fromkeys(name for one in here for name in one.model_fields))
+def _allowed_keys(model: type[BaseModel], path: list[int | str]) -> list[str]:
+    """Return the keys of the block at `path` below `model`.
+
+    The path may lead through lists, mappings and unions, whose indices and keys name no field.
+    """
+    models = [model]
+    for key in path:
+        nested: list[type[BaseModel]] = []
+        for parent in models:
+            if key in parent.model_fields:
+                nested += _models(parent.model_fields[str(key)].annotation)
+        models = nested or models
+    names = [name for parent in models for name in parent.model_fields]
+    return list(dict.fromkeys(names))
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that an annotation is made of."""
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models inside a type annotation."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):

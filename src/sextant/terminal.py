@@ -1,38 +1,47 @@
-"""How far a long piece of work is, and whether a stream may be coloured. All of it goes to standard error."""
+"""Progress of long work on standard error, and whether a stream may be coloured."""
 
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Self, TextIO, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TextIO, TypeVar
 
-FIRST, EVERY = (
-    5.0,
-    10.0,
-)  # seconds until the first line, and between two of them, where no bar can be drawn
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+# Where no bar can be drawn, in a log, lines are few: short work prints none at all.
+FIRST_LINE = 5.0  # seconds until the first line
+NEXT_LINE = 10.0  # seconds between two lines
+
 BAR = "{desc} |{bar}| {n:,.0f} of {total:,.0f} {unit}, %s {remaining} left{postfix}"
-ENDLESS = "{desc}: {n:,.0f} {unit}{postfix}"
+BAR_WITHOUT_TOTAL = "{desc}: {n:,.0f} {unit}{postfix}"
 Item = TypeVar("Item")
 
 
 def colored(stream: TextIO) -> bool:
-    """Whether colours may be written: on a terminal, and where nobody forbids them (no-color.org)."""
+    """Return whether `stream` is a terminal and NO_COLOR (no-color.org) is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 class Progress:
-    """How far `what` is, in `unit`s: a bar on a terminal, elsewhere a line now and then; none for what is soon done.
+    """Shows how much of some work is done: a bar on a terminal, elsewhere a line now and then.
 
-    `total` is None where nobody knows it. `left` says how sure the remaining time is: with an end that may come earlier
-    it is "at most".
+    `what` names the work, `unit` what is counted. `total` is None where it is not known in advance.
+    `left` qualifies the remaining time: "about", or "at most" for work that may stop early.
     """
 
-    def __init__(self, what: str, total: float | None, unit: str, left: str = "about"):
-        self.what, self.total, self.unit, self.left = what, total, unit, left
-        self.done, self.note = 0.0, ""
-        self.first: float | None = None  # which says nothing about how fast this goes
-        self.begun = self.due = 0.0  # when that was, and when the next line is due
-        self.bar: Any = None
+    def __init__(self, what: str, total: float | None, unit: str, left: str = "about") -> None:
+        self.what = what
+        self.total = total
+        self.unit = unit
+        self.left = left
+        self.done = 0.0
+        self.note = ""
+        # What an earlier run had done; it took no time in this one, so the estimate leaves it out.
+        self.first: float | None = None
+        self.begun = 0.0  # time of the first call of `at`
+        self.due = 0.0  # time of the next line
+        self.bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -42,67 +51,78 @@ class Progress:
             self.bar.close()
 
     def at(self, done: float) -> None:
-        """So much is done now; the first time, what was done before. Cheap enough to be said of every step."""
+        """Set how much is done; the first call sets what was done before this run.
+
+        It is cheap enough to be called for every step.
+        """
         self.done = done
         if self.first is None:
             self._begin(done)
-        elif self.bar is not None:
+            return
+        if self.bar is not None:
             self.bar.update(done - self.bar.n)
-        elif done != self.total and (now := time.monotonic()) >= self.due:
-            self.due = now + EVERY
-            print(self._line(now), file=sys.stderr, flush=True)
+            return
+        time_now = time.monotonic()
+        if done != self.total and time_now >= self.due:
+            self.due = time_now + NEXT_LINE
+            print(self._line(time_now), file=sys.stderr, flush=True)
 
     def step(self) -> None:
-        """One more is done."""
+        """Count one more unit as done."""
         self.at(self.done + 1)
 
     def say(self, note: str) -> None:
-        """What to add to the bar or line from now on."""
+        """Set the text at the end of the bar and of the lines that follow."""
         self.note = note
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
 
     def _begin(self, done: float) -> None:
-        self.first, self.begun = done, time.monotonic()
-        self.due = self.begun + FIRST
+        self.first = done
+        self.begun = time.monotonic()
+        self.due = self.begun + FIRST_LINE
         if done:
-            print(
-                f"{self.what}: goes on after {done:,.0f} {self.unit}", file=sys.stderr, flush=True
-            )
+            resumed = f"{self.what}: goes on after {done:,.0f} {self.unit}"
+            print(resumed, file=sys.stderr, flush=True)
         if sys.stderr.isatty():
             from tqdm import tqdm
 
+            # delay=1: no bar for what takes less than a second.
+            # smoothing=0: the mean speed; an epoch with validation would make a recent one jump.
             self.bar = tqdm(
                 desc=self.what, total=self.total, initial=done, unit=self.unit,
-                bar_format=BAR % self.left if self.total else ENDLESS,
+                bar_format=BAR % self.left if self.total else BAR_WITHOUT_TOTAL,
                 delay=1, smoothing=0, miniters=0, leave=False, dynamic_ncols=True,
             )  # fmt: skip
 
-    def _line(self, now: float) -> str:
+    def _line(self, time_now: float) -> str:
         done = f"{self.done:,.0f}"
         if self.total is not None:
             done += f" of {self.total:,.0f}"
-        words = [f"{self.what}: {done} {self.unit}"]
-        gone = self.done - (self.first or 0)
-        if self.total is not None and gone > 0:
-            words.append(
-                f"{self.left} {span((now - self.begun) / gone * (self.total - self.done))} left"
-            )
-        return ", ".join([*words, *filter(None, [self.note])])
+        parts = [f"{self.what}: {done} {self.unit}"]
+        done_in_this_run = self.done - (self.first or 0)
+        if self.total is not None and done_in_this_run > 0:
+            seconds_each = (time_now - self.begun) / done_in_this_run
+            parts.append(f"{self.left} {span(seconds_each * (self.total - self.done))} left")
+        if self.note:
+            parts.append(self.note)
+        return ", ".join(parts)
 
 
 def progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
-    """The items, each counted once it was dealt with."""
-    with Progress(what, len(items), unit) as told:
-        told.at(0)
+    """Yield the items under a Progress; each counts as done when the next one is asked for."""
+    with Progress(what, len(items), unit) as shown_progress:
+        shown_progress.at(0)
         for item in items:
             yield item
-            told.step()
+            shown_progress.step()
 
 
 def span(seconds: float) -> str:
-    """A time as one says it: `8 s`, `12 min`, `3 h 20 min`."""
+    """Return a duration in rounded words: `8 s`, `12 min`, `3 h 20 min`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min"

@@ -1,43 +1,46 @@
-"""The one file that knows Hydra: params.yaml and conf/ composed, and checked before anything runs."""
+"""The one file that knows Hydra: params.yaml and conf/, composed and checked block by block.
+
+check.py checks all of it against the code, before anything runs.
+"""
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from . import rooms
-from .errors import UsageError, run
-from .strict import Day, Strict, advice, check, signature_model
+from . import paths, plugins
+from .errors import UsageError
+from .kinds.splits import Split
+from .strict import Strict, advice, check
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Source = Literal["embedded", "mirror", "canonical"]
 Budget = Literal["smoke", "standard", "full"]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
-CONF = Path("conf")
-PARAMS = Path("params.yaml")
-SCALARS = ("seed", "source", "budget")  # of params.yaml: what a command line may choose otherwise
+SCALARS = ("seed", "source", "budget")  # the values of params.yaml that a command line may override
 COMMAND_LINE = "the command line"
 
 
 class ModelLine(Strict):
-    """One line of `models` in params.yaml."""
+    """One line of `models` in params.yaml: the words that choose code and data."""
 
     family: Name
+    task: Name
     dataset: Name
+    kind: Name
 
 
 class Params(Strict):
-    """params.yaml: the few choices of a run."""
+    """params.yaml: the few choices of a run. `datasets` maps each data set to its kind."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     source: Source
     budget: Budget
-    datasets: Annotated[list[Name], Field(min_length=1)]
+    datasets: Annotated[dict[Name, Name], Field(min_length=1)]
     models: Annotated[dict[Name, ModelLine], Field(min_length=1)]
 
 
@@ -48,68 +51,20 @@ class Trainer(Strict):
     devices: Annotated[int, Field(ge=1)]
 
 
-class Shares(Strict):
-    """The share of the rows that each part gets; `test: 0` where the source fixes a test part of its own."""
-
-    train: Share
-    val: Share
-    gate: Share
-    test: Share
-
-    @model_validator(mode="after")
-    def sum_to_one(self) -> Self:
-        total = self.train + self.val + self.gate + self.test
-        if not math.isclose(total, 1):
-            raise ValueError(f"the shares sum to {total:g}; expected 1")
-        return self
-
-
-class HashSplit(Strict):
-    """Rows come to a part by a salted hash of their key."""
-
-    by: Literal["hash"]
-    salt: Annotated[int, Field(ge=0)]
-    shares: Shares
-
-
-class DateSplit(Strict):
-    """Rows come to a part by their date (ISO): train is what lies before `val_from`, and so on.
-
-    `gate_from` = `test_from` leaves no gate part, as a published protocol may ask; prepare refuses it.
-    """
-
-    by: Literal["dates"]
-    val_from: Day
-    gate_from: Day
-    test_from: Day
-
-    @model_validator(mode="after")
-    def in_order(self) -> Self:
-        if not self.val_from < self.gate_from <= self.test_from:
-            days = ", ".join((self.val_from, self.gate_from, self.test_from))
-            raise ValueError(
-                f"val, gate and test begin on {days}; expected them one after the other"
-            )
-        return self
-
-
-Split = Annotated[HashSplit | DateSplit, Field(discriminator="by")]
-
-
 class Gate(Strict):
-    """What a challenger must do to become champion: beat the present one by `margin`, and keep the guards."""
+    """What a challenger must do to become champion: beat the present one by `margin`, keep the guards."""
 
     margin: Annotated[float, Field(ge=0)]
     guards: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+ (<=|>=) -?\d+(\.\d+)?$")]]
 
 
 class DatasetFile(Strict):
-    """conf/dataset/<name>.yaml; `columns` and `twin` are held to the kind's own types.
+    """conf/dataset/<name>.yaml; `columns` and `twin` are checked against the types of the kind.
 
-    `about` is what a reader of any number reached on these data has to know; the report and the model card say it.
+    `about` is what a reader of any number reached on these data has to know; the report and the model
+    card print it.
     """
 
-    kind: str
     about: str | None
     source: Source | None
     sources: dict[Source, list[dict[str, Any]]]
@@ -119,7 +74,10 @@ class DatasetFile(Strict):
 
 
 class DatasetConf(Strict):
-    """One data set: its file with the kind's types, its expectations, and the source it comes from."""
+    """One data set: its file with the columns of its kind, its expectations, and its source.
+
+    `twin` is not checked here, because few stages read it: see `twin`.
+    """
 
     name: str
     kind: str
@@ -128,7 +86,7 @@ class DatasetConf(Strict):
     sources: dict[Source, list[dict[str, Any]]]
     columns: Any
     split: Split
-    twin: Any
+    twin: dict[str, Any] | None
     expectations: Any
     chosen_source: Source
 
@@ -150,14 +108,14 @@ class Budgets(Strict):
 
 
 class ModelFile(Strict):
-    """conf/model/<name>.yaml."""
+    """conf/model/<name>.yaml; `baselines` names further baselines of the task."""
 
-    task: str
     net: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     budgets: Budgets
     gate: Gate
+    baselines: list[Name | dict[Name, dict[str, Any]]]
 
 
 class ModelConf(Strict):
@@ -165,171 +123,230 @@ class ModelConf(Strict):
 
     name: str
     family: str
+    task: str
     dataset: str
+    kind: str
     seed: int
     budget: Budget
-    task: str
     net: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     gate: Gate
+    baselines: list[Name | dict[Name, dict[str, Any]]]
     trainer: Trainer
 
 
+# --- params.yaml --------------------------------------------------------------------------------
+
+
 def params(overrides: Sequence[str] = ()) -> Params:
-    """params.yaml, with overrides of its three scalars (`seed=7`, `source=mirror`, `budget=smoke`)."""
-    found = check(Params, _yaml(PARAMS), str(PARAMS))
-    pairs = [override.split("=", 1) for override in overrides if override.split("=")[0] in SCALARS]
-    chosen = {key: parsed(value, COMMAND_LINE) for key, value in pairs}
-    found = check(Params, {**found.model_dump(), **chosen}, COMMAND_LINE)
-    for name, line in found.models.items():
-        if line.dataset not in found.datasets:
+    """params.yaml, with overrides of its three scalars (`seed=7`, `source=mirror`, `budget=smoke`).
+
+    Raises UsageError for a fault in it, and for a file of the form that versions before 0.2 had.
+    """
+    values = _yaml(paths.PARAMS)
+    _refuse_old_params(values)
+    file = check(Params, values, str(paths.PARAMS))
+    chosen = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in SCALARS:
+            chosen[key] = parsed(value, COMMAND_LINE)
+    composed = check(Params, {**file.model_dump(), **chosen}, COMMAND_LINE)
+    for name, line in composed.models.items():
+        _check_line(name, line, composed.datasets)
+    return composed
+
+
+def _check_line(name: str, line: ModelLine, datasets: Mapping[str, str]) -> None:
+    if line.dataset not in datasets:
+        raise UsageError(
+            f"{paths.PARAMS}: model `{name}` names data set `{line.dataset}`, which `datasets` does not"
+            f" list; add it there, or choose from: {', '.join(datasets)}"
+        )
+    kind = datasets[line.dataset]
+    if line.kind != kind:
+        raise UsageError(
+            f"{paths.PARAMS}: model `{name}` has kind `{line.kind}`, but its data set"
+            f" `{line.dataset}` has kind `{kind}`; write `kind: {kind}`, or choose another data set"
+        )
+
+
+def _refuse_old_params(values: Any) -> None:
+    """Raise UsageError with the line to write where params.yaml has the form before 0.2: data sets
+    without a kind, models without task and kind."""
+    if not isinstance(values, Mapping):
+        return
+    datasets = values.get("datasets")
+    if isinstance(datasets, list):
+        lines = "; ".join(f"`{name}: {_old_word('dataset', name, 'kind')}`" for name in datasets)
+        raise UsageError(
+            f"{paths.PARAMS}: `datasets` is a list; expected a mapping of data set to kind: {lines}"
+        )
+    models = values.get("models")
+    for name, line in models.items() if isinstance(models, Mapping) else ():
+        if isinstance(line, Mapping) and {"family", "dataset"} <= set(line) < set(
+            ModelLine.model_fields
+        ):
+            task = line.get("task") or _old_word("model", name, "task")
+            kind = line.get("kind")
+            if not kind and isinstance(datasets, Mapping):
+                kind = datasets.get(line["dataset"])
+            kind = kind or _old_word("dataset", line["dataset"], "kind")
             raise UsageError(
-                f"{PARAMS}: model `{name}` asks for data set `{line.dataset}`, which `datasets` does not list;"
-                f" add it there, or choose from: {', '.join(found.datasets)}"
+                f"{paths.PARAMS}: model `{name}` lacks task or kind; write `{name}: {{family:"
+                f" {line['family']}, task: {task}, dataset: {line['dataset']}, kind: {kind}}}`"
             )
-    return found
+
+
+def _old_word(group: str, name: str, key: str) -> str:
+    """The `kind` or `task` that a conf of the old form holds, or a placeholder."""
+    try:
+        values = _yaml(paths.CONF / group / f"{name}.yaml")
+    except UsageError:
+        return f"<{key}>"
+    word = values.get(key) if isinstance(values, Mapping) else None
+    return word if isinstance(word, str) else f"<{key}>"
+
+
+def _refuse_moved_key(values: Any, key: str, path: Path, line: str) -> None:
+    """Raise UsageError where a conf still holds the `kind` or `task` that params.yaml holds now."""
+    if isinstance(values, Mapping) and key in values:
+        raise UsageError(
+            f"{path}: `{key}` stands in {paths.PARAMS} now; delete it here, and write `{line}` there"
+        )
+
+
+# --- conf/ --------------------------------------------------------------------------------------
 
 
 def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
     """A data set by its name in params.yaml; raises UsageError for a fault in its conf."""
     chosen = params(overrides)
-    _listed(name, chosen.datasets, "dataset")
-    where = str(CONF / "dataset" / f"{name}.yaml")
-    file = check(DatasetFile, _yaml(Path(where)), where)
+    _check_listed(name, chosen.datasets, "dataset")
+    path = paths.dataset_conf(name)
+    values = _yaml(path)
+    kind_name = chosen.datasets[name]
+    _refuse_moved_key(values, "kind", path, f"{name}: {kind_name}")
+    file = check(DatasetFile, values, str(path))
     _check_keys(overrides, {"dataset": file.model_dump()}, COMMAND_LINE)
     composed = _compose([f"dataset={name}", *_scalars(chosen), *overrides])["dataset"]
-    _finite(composed, where)
-    found = check(DatasetFile, composed, where)
-    room = rooms.module("data", found.kind)
-    if found.split.by not in room.SPLITS:
+    _check_finite(composed, str(path))
+    conf = check(DatasetFile, composed, str(path))
+    kind = plugins.kind(kind_name)
+    if conf.split.by not in kind.columns.SPLITS:
         raise UsageError(
-            f"{where} split: `by` is {found.split.by}; data of kind {found.kind} are split by {', '.join(room.SPLITS)}"
+            f"{path} split: `by` is {conf.split.by}; data of kind {kind_name} are split by"
+            f" {', '.join(kind.columns.SPLITS)}"
         )
     return DatasetConf(
-        **{key: getattr(found, key) for key in ("kind", "about", "source", "sources", "split")},
         name=name,
-        columns=check(room.Columns, found.columns, f"{where} columns"),
-        twin=None if found.twin is None else check(room.Twin, found.twin, f"{where} twin"),
-        expectations=_yaml(CONF / "expectations" / f"{name}.yaml"),
-        chosen_source=found.source or chosen.source,
+        kind=kind_name,
+        about=conf.about,
+        source=conf.source,
+        sources=conf.sources,
+        columns=check(kind.columns.Columns, conf.columns, f"{path} columns"),
+        split=conf.split,
+        twin=conf.twin,
+        expectations=_yaml(paths.expectations(name)),
+        chosen_source=conf.source or chosen.source,
     )
+
+
+def twin(conf: DatasetConf) -> Any:
+    """The checked block `twin` of a data set that has one; raises UsageError for a fault in it."""
+    where = f"{paths.dataset_conf(conf.name)} twin"
+    return check(plugins.kind(conf.kind).twin.Twin, conf.twin or {}, where)
 
 
 def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
-    """A model by its name in params.yaml, in the budget chosen; raises UsageError for a fault in its conf."""
+    """A model by its name in params.yaml, with its budget; raises UsageError for a fault in its conf."""
     chosen = params(overrides)
-    _listed(name, chosen.models, "model")
-    where = str(CONF / "model" / f"{name}.yaml")
-    file = check(ModelFile, _yaml(Path(where)), where)
-    trainer = check(Trainer, _yaml(CONF / "trainer.yaml"), str(CONF / "trainer.yaml"))
-    known = {"model": file.model_dump(exclude={"budgets"}), "trainer": trainer.model_dump()}
-    changed = flat(getattr(file.budgets, chosen.budget).model_dump(), "model.")
-    budget = [
-        f"{key}={value}" for key, value in changed.items()
-    ]  # so that a word on the command line still wins
-    _check_keys(budget, known, f"{where} budgets.{chosen.budget}")
-    _check_keys(overrides, known, COMMAND_LINE)
+    _check_listed(name, chosen.models, "model")
+    line = chosen.models[name]
+    path = paths.model_conf(name)
+    file = _model_file(name, line.task)
+    trainer_path = paths.CONF / "trainer.yaml"
+    trainer = check(Trainer, _yaml(trainer_path), str(trainer_path))
+    blocks = {"model": file.model_dump(exclude={"budgets"}), "trainer": trainer.model_dump()}
+    changes = flat(file.budgets.model_dump()[chosen.budget], "model.")
+    # The budget comes before the command line, so that an override of the same key wins.
+    budget = [f"{key}={value}" for key, value in changes.items()]
+    _check_keys(budget, blocks, f"{path} budgets.{chosen.budget}")
+    _check_keys(overrides, blocks, COMMAND_LINE)
     composed = _compose([f"model={name}", *_scalars(chosen), *budget, *overrides])
-    _finite(composed, where)
-    found = check(ModelFile, composed["model"], where)
+    _check_finite(composed, str(path))
+    conf = check(ModelFile, composed["model"], str(path))
     return ModelConf(
-        **{key: getattr(found, key) for key in ("task", "net", "optimizer", "schedule", "gate")},
         name=name,
-        family=chosen.models[name].family,
-        dataset=chosen.models[name].dataset,
+        family=line.family,
+        task=line.task,
+        dataset=line.dataset,
+        kind=line.kind,
         seed=chosen.seed,
         budget=chosen.budget,
-        trainer=check(Trainer, composed["trainer"], str(CONF / "trainer.yaml")),
+        net=conf.net,
+        optimizer=conf.optimizer,
+        schedule=conf.schedule,
+        gate=conf.gate,
+        baselines=conf.baselines,
+        trainer=check(Trainer, composed["trainer"], str(trainer_path)),
     )
 
 
-def check_model(conf: ModelConf) -> None:
-    """Hold the blocks of a model to the constructors they are calls of; imports the family, so torch."""
-    from . import optimizers
-
-    where = f"conf/model/{conf.name}.yaml"
-    task = rooms.module("tasks", conf.task)
-    family = rooms.family(conf.family)
-    check(signature_model(family), conf.net, f"{where} net")
-    optimizers.check(conf.optimizer, f"{where} optimizer")
-    schedule = check(optimizers.Schedule, conf.schedule, f"{where} schedule")
-    if hasattr(family, "check"):  # what its arguments must be together, and with how it is trained
-        try:
-            rooms.call(family.check, conf.net, optimizer=conf.optimizer, schedule=conf.schedule)
-        except UsageError as error:
-            raise UsageError(f"{where} net: {error}") from None
-    for place, metric in [
-        ("schedule", schedule.monitor),
-        *(("gate", guard.split()[0]) for guard in conf.gate.guards),
-    ]:
-        if metric not in task.METRICS:
-            raise UsageError(
-                f"{where} {place}: `{metric}` is no metric of {conf.task}: {', '.join(task.METRICS)}"
-            )
-    # What is known after each epoch, where that is not all, and good up or down.
-    watched = [
-        name
-        for name in getattr(task, "WATCHED", task.METRICS)
-        if task.METRICS[name] in ("up", "down")
-    ]
-    if schedule.monitor not in watched:
-        known = ", ".join(watched)
-        raise UsageError(
-            f"{where} schedule: `{schedule.monitor}` cannot pick an epoch; choose from: {known}"
-        )
+def further_baselines(name: str) -> list[str | dict[str, dict[str, Any]]]:
+    """The block `baselines` of a model's conf, without the cost of composing it."""
+    return _model_file(name, params().models[name].task).baselines
 
 
-def check_all() -> None:
-    """Hold everything that params.yaml lists to its constructor, in all three budgets, before DVC starts."""
-    from . import pull, validate
-
-    chosen = params()
-    for name in chosen.datasets:
-        found = dataset(name)
-        pull.check_sources(found)
-        validate.check_suite(
-            found.expectations, f"conf/expectations/{name}.yaml", found.columns.all
-        )
-    for name in chosen.models:
-        for budget in ("smoke", "standard", "full"):
-            check_model(model(name, [f"budget={budget}"]))
+def _model_file(name: str, task: str) -> ModelFile:
+    path = paths.model_conf(name)
+    values = _yaml(path)
+    _refuse_moved_key(values, "task", path, f"task: {task}")
+    return check(ModelFile, values, str(path))
 
 
-def asked(argv: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
-    """Split a command line into what is asked by name (`model=ann`) and Hydra's overrides (`model.net.dropout=0`)."""
-    found, rest = {}, []
-    for word in argv:
-        key, equals, value = word.partition("=")
+# --- command lines ------------------------------------------------------------------------------
+
+
+def named_options(argv: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
+    """Split a command line into named options (`model=ann`) and Hydra's overrides
+    (`model.net.dropout=0`); raises UsageError for a word that is neither."""
+    options: dict[str, str] = {}
+    overrides = []
+    for argument in argv:
+        key, equals, value = argument.partition("=")
         if not equals:
-            raise UsageError(
-                f"`{word}` is not understood; expected {' '.join(f'{n}=…' for n in names)} or key=value"
-            )
+            expected = " ".join(f"{name}=…" for name in names)
+            raise UsageError(f"`{argument}` is not understood; expected {expected} or key=value")
         if key in names:
-            found[key] = value
+            options[key] = value
         else:
-            rest.append(word)
-    return found, rest
+            overrides.append(argument)
+    return options, overrides
 
 
-def one(argv: Sequence[str], name: str) -> tuple[str, list[str]]:
-    """The one `name=…` that a stage needs, of those in params.yaml, and the overrides."""
-    found, rest = asked(argv, name)
-    known: Collection[str] = params().models if name == "model" else params().datasets
-    if name not in found:
-        raise UsageError(f"which {name}? add {name}=… with one of: {', '.join(known)}")
-    _listed(found[name], known, name)
-    return found[name], rest
+def named(argv: Sequence[str], group: str) -> tuple[str, list[str]]:
+    """The `model=…` or `dataset=…` that a stage needs, which params.yaml must list, and the overrides."""
+    options, overrides = named_options(argv, group)
+    chosen = params()
+    listed: Collection[str] = chosen.models if group == "model" else chosen.datasets
+    if group not in options:
+        raise UsageError(f"which {group}? add {group}=… with one of: {', '.join(listed)}")
+    _check_listed(options[group], listed, group)
+    return options[group], overrides
 
 
-def _listed(name: str, known: Collection[str], group: str) -> None:
-    what = "data set" if group == "dataset" else group
-    if name not in known:
-        raise UsageError(f"unknown {what} `{name}`; {PARAMS} lists: {', '.join(known)}")
-    if not (CONF / group / f"{name}.yaml").is_file():
-        raise UsageError(
-            f"{PARAMS} lists {what} `{name}`, but conf/{group}/{name}.yaml is not there; add it"
-        )
+def _check_listed(name: str, listed: Collection[str], group: str) -> None:
+    label = "data set" if group == "dataset" else group
+    if name not in listed:
+        raise UsageError(f"unknown {label} `{name}`; {paths.PARAMS} lists: {', '.join(listed)}")
+    path = paths.CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        raise UsageError(f"{paths.PARAMS} lists {label} `{name}`, but {path} is not there; add it")
+
+
+# --- YAML and Hydra -----------------------------------------------------------------------------
 
 
 def _yaml(path: Path) -> Any:
@@ -341,11 +358,12 @@ def _yaml(path: Path) -> Any:
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as such"
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from None
 
 
 def parsed(text: str, where: str) -> Any:
+    """A YAML text as plain values; raises UsageError with the place `where`."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -353,47 +371,50 @@ def parsed(text: str, where: str) -> Any:
 
 
 def _scalars(chosen: Params) -> list[str]:
-    return [f"{key}={getattr(chosen, key)}" for key in SCALARS]
+    values = chosen.model_dump()
+    return [f"{key}={values[key]}" for key in SCALARS]
 
 
-def _check_keys(overrides: Sequence[str], blocks: dict[str, Any], where: str) -> None:
-    """An override changes what is there; Hydra's own words are an advice to append what is misspelt."""
+def _check_keys(overrides: Sequence[str], blocks: Mapping[str, object], where: str) -> None:
+    """Raise UsageError for an override of a key that does not exist.
+
+    Hydra's own message would advise to append the misspelt key.
+    """
     for override in overrides:
         key = override.partition("=")[0]
-        here: Any = {**dict.fromkeys(SCALARS), **blocks}
+        block: Any = {**dict.fromkeys(SCALARS), **blocks}
         for part in key.split("."):
-            here = (
-                {str(name): value for name, value in here.items()} if isinstance(here, dict) else {}
-            )
-            if part not in here:
-                raise UsageError(f"{where}: unknown key `{key}`; {advice(part, here)}")
-            here = here[part]
+            names = {}
+            if isinstance(block, dict):
+                names = {str(name): value for name, value in block.items()}
+            if part not in names:
+                raise UsageError(f"{where}: unknown key `{key}`; {advice(part, names)}")
+            block = names[part]
 
 
-def flat(block: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested block as `net.sigma`: `3.0`, the values as JSON, which is how Hydra and DVC take them."""
-    found = {}
+def flat(block: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """A nested block as `net.sigma`: `3.0`, the values as JSON, which Hydra and DVC read."""
+    lines: dict[str, str] = {}
     for key, value in block.items():
-        inner = (
-            flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": json.dumps(value)}
-        )
-        found.update(inner)
-    return found
+        if isinstance(value, Mapping):
+            lines |= flat(value, f"{prefix}{key}.")
+        else:
+            lines[f"{prefix}{key}"] = json.dumps(value)
+    return lines
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """Hydra's composition of conf/, as plain values; raises UsageError in its words."""
+    """Hydra's composition of conf/ as plain values; raises UsageError with Hydra's message."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with initialize_config_dir(config_dir=str(CONF.resolve()), version_base=None):
+        with initialize_config_dir(config_dir=str(paths.CONF.resolve()), version_base=None):
             composed = compose("config", overrides=list(overrides))
-        OmegaConf.clear_resolver("oc.env")  # no secret of the environment can reach a config
+        # Without this resolver no secret of the environment can reach a configuration.
+        OmegaConf.clear_resolver("oc.env")
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UsageError(f"{error} (composing {' '.join(overrides)})") from None
@@ -401,37 +422,16 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _finite(values: Any, where: str) -> None:
-    """No NaN and no infinity anywhere in a conf."""
+def _check_finite(values: object, where: str) -> None:
+    """Raise UsageError for NaN or infinity anywhere in a conf."""
     if isinstance(values, float) and not math.isfinite(values):
         raise UsageError(f"{where} is {values}; expected a finite number")
-    children = (
-        values.items()
-        if isinstance(values, dict)
-        else enumerate(values)
-        if isinstance(values, list)
-        else ()
-    )
-    for key, value in children:
-        _finite(value, f"{where} {key}")
+    for key, value in _children(values):
+        _check_finite(value, f"{where} {key}")
 
 
-def main(argv: list[str]) -> None:
-    """`python -m sextant.config check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault.
-
-    A model or data set that is named must be listed: DVC only says that it does not know the stage.
-    """
-    if argv[:1] != ["check"]:
-        raise UsageError(
-            f"`{' '.join(argv)}` is not understood; expected: check [model=…] [dataset=…]"
-        )
-    check_all()
-    named, rest = asked(argv[1:], "model", "dataset")
-    if rest:
-        raise UsageError(f"`{rest[0]}` is not understood; expected: check [model=…] [dataset=…]")
-    for group, name in named.items():
-        one([f"{group}={name}"], group)
-
-
-if __name__ == "__main__":
-    run(main)
+def _children(values: object) -> Iterator[tuple[object, object]]:
+    if isinstance(values, dict):
+        yield from values.items()
+    elif isinstance(values, list):
+        yield from enumerate(values)

@@ -16,7 +16,7 @@ import fsspec
 import requests
 import urllib3
 
-from .errors import reason, words
+from .errors import describe, reason
 from .terminal import Progress
 
 BLOCK = 2**18  # bytes
@@ -88,7 +88,7 @@ def _blocks(address: str) -> Iterator[bytes]:
     except FileNotFoundError:
         raise Unreachable("no such file") from None
     except Exception as error:  # each remote file system has exceptions of its own
-        raise Unreachable(words(error)) from error
+        raise Unreachable(describe(error)) from error
 
 
 def _download(

@@ -44,22 +44,22 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows where)"
 
 
-def shown(text: str) -> str:
+def redact(text: str) -> str:
     """Addresses as a message may show them: without user, password and query, which can be secrets."""
     return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", re.sub(r"://[^\s/@]*@", "://", text))
 
 
-def words(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """What an exception says, as a message may show it."""
     said = error.strerror if isinstance(error, OSError) else None
-    return shown(said or " ".join(str(error).split()) or type(error).__name__)
+    return redact(said or " ".join(str(error).split()) or type(error).__name__)
 
 
 def reason(error: BaseException) -> str:
     """Why, in the words of the exception at the bottom: `Connection refused` and not the layers above it."""
     while (deeper := error.__cause__ or error.__context__) is not None:
         error = deeper
-    return words(error)
+    return describe(error)
 
 
 def restore_hint(error: BaseException) -> str:

@@ -1,150 +1,190 @@
-"""Score a saved model in a fresh process: val must come out as training recorded it, then test, beside baselines."""
+"""Stage evaluate: score a saved model in a fresh process, on val as training recorded it and on test."""
 
-import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 
-from . import baselines, config, data, figures, intervals, rooms, saved
-from .errors import SextantError, UsageError, run
+from . import config, drawing, intervals, paths, plugins, saved_model
+from .errors import SextantError, UsageError
 from .files import needed, write_json, written_whole
+from .kinds.parts import scored
 from .terminal import Progress
 
-TOLERANCE = 1e-6  # another CPU or a GPU rounds otherwise; the same one does not
-STEPS = 5  # to tell progress by, beside one for each baseline
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from . import contracts
+    from .saved_model import SavedModel
+
+TOLERANCE = 1e-6  # another CPU or a GPU rounds differently; the same one reproduces every digit
+STEPS = 5  # of the progress display, besides one for each baseline
 
 
-def check_reproduced(recorded: dict[str, float], found: dict[str, float]) -> None:
+def check_reproduced(recorded: dict[str, float], scores: dict[str, float]) -> None:
     """Raise SextantError where the reloaded model does not score on val what training recorded."""
     for name, value in recorded.items():
-        if not abs(found[name] - value) <= TOLERANCE:  # nor is NaN
+        if not abs(scores[name] - value) <= TOLERANCE:  # written so that NaN does not pass either
             raise SextantError(
-                f"val {name} is {found[name]:.9f} after reloading, training recorded {value:.9f};"
-                " the saved model is not the trained one: look for state outside the state_dict, then `make train`"
+                f"val {name} is {scores[name]:.9f} after reloading, training recorded {value:.9f};"
+                " the saved model is not the trained one: look for state outside the state_dict, then"
+                " `make train`"
             )
 
 
 def evaluate(
-    model: saved.Saved, parts: dict[str, Any], step: Callable[[], None] = lambda: None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The metrics of val and test with every baseline fitted on the same train rows, and the answers on test.
+    model: "SavedModel",
+    parts: "contracts.Parts",
+    baselines: "dict[str, contracts.Fit]",
+    step: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Any], "dict[str, pd.DataFrame]"]:
+    """The metrics of val and test with every baseline fitted on the same train rows, and all answers
+    on test.
 
-    Of the metric that the gate reads also the 95 % `interval`, the `best` baseline, and by how much the model is
-    `better` than that: value, low, high. `step` hears of each piece of the work that is done.
+    The metric that the gate reads also gets its 95 % `interval`, the name of the `best` baseline, and how
+    much `better` the model is: value, low, high. `step` is called after each piece of work.
+    Raises SextantError where val is not reproduced.
     """
     task = model.task
-    val = model.score(model.answer(model.questions(parts["val"])), parts["val"])
+    val = model.score(model.answer(model.inputs(parts["val"])), parts["val"])
     check_reproduced(model.card["val"], val)
     step()
-    questions = model.questions(parts["test"])
-    answers = {"model": model.answer(questions)}
-    step()
-    for name, fit in baselines.of(model.card["task"]).items():
-        answer = rooms.call(
-            fit, parts["train"], model.encoder.columns, encoder=model.encoder, net=model.card["net"]
-        )
-        answers[name] = answer(questions)
-        step()
-    scores = {name: model.score(found, parts["test"]) for name, found in answers.items()}
-    metric, direction = next(iter(task.METRICS.items()))
-    # One that answers less is a floor to show and no rival: k-means has no map to keep.
-    rivals = [
-        name
-        for name, found in scores.items()
-        if name != "model" and found.keys() >= task.METRICS.keys()
-    ]
-    best = (max if direction == "up" else min)(rivals, key=lambda name: scores[name][metric])
-    own, other = (
-        task.redrawn(answers[name], parts["test"], model.encoder) for name in ("model", best)
-    )
-    found = {
-        **{
-            key: model.card[key]
-            for key in ("model", "family", "dataset", "task", "source", "seed", "budget")
-        },
+    answers = _answers(model, parts, baselines, step)
+    scores = {}
+    for name, given_answers in answers.items():
+        scores[name] = model.score(given_answers, parts["test"])
+    metric, direction = task.primary
+    best = _best_baseline(scores, metric, direction, task.metrics.METRICS.keys())
+    sample = task.metrics.contributions(answers["model"], parts["test"], model.encoder)
+    baseline_sample = task.metrics.contributions(answers[best], parts["test"], model.encoder)
+    card_keys = ("model", "family", "dataset", "task", "source", "seed", "budget")
+    metrics = {
+        **{key: model.card[key] for key in card_keys},
         "metric": metric,
         "direction": direction,
         "epochs": model.card["epoch"],
         "val": val,
         "test": scores.pop("model"),
-        "interval": _rounded(intervals.interval(own)),
+        "interval": _rounded(intervals.interval(sample)),
         "trivial": next(iter(scores)),
         "best": best,
-        "better": _rounded(intervals.gain(own, other, direction)),
+        "better": _rounded(intervals.gain(sample, baseline_sample, direction)),
         "baselines": scores,
-        "rows": {part: len(data.scored(rows)) for part, rows in parts.items()},
+        "rows": {part: len(scored(rows)) for part, rows in parts.items()},
     }
     step()
-    if hasattr(task, "verdict"):
-        # In a list, so that DVC's tables of metrics, which pass over lists, stay as narrow as their numbers.
-        found["verdict"] = [task.verdict(answers["model"], parts["test"], model.encoder)]
-    return found, answers
+    verdict = plugins.optional(task.metrics, "verdict", None)
+    if verdict:
+        # In a list, because DVC leaves lists out of its tables of metrics, which show numbers.
+        metrics["verdict"] = [verdict(answers["model"], parts["test"], model.encoder)]
+    return metrics, answers
+
+
+def _answers(
+    model: "SavedModel",
+    parts: "contracts.Parts",
+    baselines: "dict[str, contracts.Fit]",
+    step: Callable[[], None],
+) -> "dict[str, pd.DataFrame]":
+    """The answers to the inputs of test, of the model and of each baseline."""
+    inputs = model.inputs(parts["test"])
+    answers = {"model": model.answer(inputs)}
+    step()
+    for name, fit in baselines.items():
+        answer = plugins.call(
+            fit,
+            parts["train"],
+            model.encoder.columns,
+            encoder=model.encoder,
+            net=model.card["net"],
+            val=parts["val"],
+        )
+        answers[name] = answer(inputs)
+        step()
+    return answers
+
+
+def _best_baseline(
+    scores: dict[str, dict[str, float]], metric: str, direction: str, metrics: Iterable[str]
+) -> str:
+    """The baseline with the best score.
+
+    A baseline that lacks a metric is reported, but cannot be the best: k-means, for example, has no
+    topology to preserve.
+    """
+    comparable = []
+    for name, values in scores.items():
+        if name != "model" and values.keys() >= set(metrics):
+            comparable.append(name)
+    choose = max if direction == "up" else min
+    return choose(comparable, key=lambda name: scores[name][metric])
 
 
 def _rounded(values: Iterable[float]) -> list[float]:
     return [round(value, 9) for value in values]
 
 
+def draw(
+    model: "SavedModel",
+    parts: "contracts.Parts",
+    answers: "dict[str, pd.DataFrame]",
+    curves: pd.DataFrame,
+) -> tuple[dict[str, "Figure"], dict[str, drawing.Table]]:
+    """The figures of a model, the learning curve first, and its tables, each in reading order."""
+    own_answers = answers["model"]
+    baselines = {name: table for name, table in answers.items() if name != "model"}
+    drawn = plugins.call(
+        model.task.figures.figures,
+        own_answers,
+        parts["test"],
+        model.encoder.columns,
+        baselines,
+        model=model,
+        train=parts["train"],
+        val=parts["val"],
+    )
+    figures = {"curve": drawing.learning_curve(curves)}
+    tables = {}
+    for title, item in drawn.items():
+        if isinstance(item, drawing.Table):
+            tables[title] = item
+        else:
+            figures[title] = item
+    return figures, tables
+
+
 def main(argv: list[str]) -> None:
-    """`python -m sextant.evaluate model=<name>`: by hand the scratch model, where there is one, into .scratch/."""
-    name, overrides = config.one(argv, "model")
+    """`sextant evaluate model=<name>`; by hand it takes the scratch model, where there is one."""
+    name, overrides = config.named(argv, "model")
     if overrides:
-        raise UsageError(f"`{overrides[0]}` is not understood: a trained model brings its own conf")
-    by_dvc = "DVC_STAGE" in os.environ
-    scratch = Path(".scratch") / name
-    trained = (
-        scratch / "model" if not by_dvc and (scratch / "model").is_dir() else Path("models") / name
-    )
-    model = saved.load(needed(trained))
+        raise UsageError(
+            f"`{overrides[0]}` is not understood: a trained model brings its own configuration"
+        )
+    outputs = paths.outputs(name)
+    trained = paths.tracked(name)
+    if not paths.run_by_dvc() and outputs.model.is_dir():
+        trained = outputs
+    model = saved_model.load(needed(trained.model))
     torch.set_num_threads(model.card["threads"])
-    kind = rooms.module("data", model.card["kind"])
-    prepared = needed(Path("data/prepared") / model.card["dataset"])
-    parts = {part: kind.load(prepared / part) for part in ("train", "val", "test")}
-    curves = (
-        Path("reports/curves") / f"{name}.csv"
-        if trained == Path("models") / name
-        else scratch / "curves.csv"
-    )
-    with Progress(
-        f"evaluate {name}", STEPS + len(baselines.of(model.card["task"])), "steps"
-    ) as progress:
+    kind = plugins.kind(model.card["kind"])
+    prepared = needed(paths.prepared(model.card["dataset"]))
+    parts = {part: kind.rows.load(prepared / part) for part in ("train", "val", "test")}
+    curves = pd.read_csv(needed(trained.curves))
+    baselines = model.task.baselines(model.card["kind"], config.further_baselines(name))
+    with Progress(f"evaluate {name}", STEPS + len(baselines), "steps") as progress:
         progress.at(0)
-        found, answers = evaluate(model, parts, progress.step)
-        shown = (answers.pop("model"), parts["test"], model.encoder.columns, answers)
-        besides = {"model": model, "train": parts["train"], "val": parts["val"]}
-        looked_at = rooms.call(figures.of(model.card["task"]), *shown, **besides)
-        told = {
-            title: table for title, table in looked_at.items() if isinstance(table, figures.Table)
-        }
-        drawn = {"curve": figures.learning_curve(pd.read_csv(needed(curves)))}
-        drawn |= {
-            title: figure
-            for title, figure in looked_at.items()
-            if not isinstance(figure, figures.Table)
-        }
+        metrics, answers = evaluate(model, parts, baselines, progress.step)
+        figures, tables = draw(model, parts, answers, curves)
         progress.step()
-        with written_whole(
-            Path("reports/figures") / name if by_dvc else scratch / "figures"
-        ) as folder:
+        with written_whole(outputs.figures) as folder:
             folder.mkdir()
             for place, (title, figure) in enumerate(
-                drawn.items()
-            ):  # in the order in which they are read
-                figures.save(figure, folder / f"{place:02}-{title}.svg")
+                figures.items()
+            ):  # the page reads them in order
+                drawing.save(figure, folder / f"{place:02}-{title}.svg")
         progress.step()
-    tables = Path("reports/tables") / f"{name}.json" if by_dvc else scratch / "tables.json"
-    write_json(tables, {title: table.record() for title, table in told.items()})
-    write_json(
-        Path("reports/metrics") / f"{name}.json" if by_dvc else scratch / "metrics.json", found
-    )
-    print(
-        f"{name}: test "
-        + ", ".join(f"{metric} {value:.4f}" for metric, value in found["test"].items())
-    )
-
-
-if __name__ == "__main__":
-    run(main)
+    write_json(outputs.tables, {title: table.record() for title, table in tables.items()})
+    write_json(outputs.metrics, metrics)
+    scores = [f"{metric} {value:.4f}" for metric, value in metrics["test"].items()]
+    print(f"{name}: test {', '.join(scores)}")

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import SextantError
 
@@ -49,6 +50,11 @@ def needed(path: Path) -> Path:
     return path
 
 
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON: keys in the order given, a newline at the end.
 
@@ -71,16 +77,8 @@ def folder_digest(folder: Path, without: str = "") -> str:
     The file `without`, directly in `folder`, is left out. The digest identifies a version of a
     model, and the contents of a data set whichever source they came from.
     """
-    paths = [path for path in folder.rglob("*") if path.is_file() and path != folder / without]
+    contents = [path for path in folder.rglob("*") if path.is_file() and path != folder / without]
     digest = hashlib.sha256()
-    for path in sorted(paths):  # a file system lists files in any order
+    for path in sorted(contents):  # a file system lists files in any order
         digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def state_root() -> Path:
-    """Return the folder of this clone's state: .scratch/, .checkpoints/ and the MLflow database.
-
-    It is the repository's root, also while `dvc exp run --temp` runs in a copy: DVC sets DVC_ROOT.
-    """
-    return Path(os.environ.get("DVC_ROOT", "."))

@@ -1,25 +1,27 @@
-"""From raw rows to four parts: train, val (every choice), gate (read by register alone), test (reported alone)."""
+"""Stage prepare: raw rows to four parts: train, val (for every choice), gate (read by register alone)
+and test (reported, decides nothing)."""
 
-import json
-import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import config, data, rooms
-from .errors import DataError, run
-from .files import needed, write_json, written_whole
+from . import config, paths, plugins
+from .errors import DataError
+from .files import needed, read_json, write_json, written_whole
+from .kinds.parts import scored
+
+if TYPE_CHECKING:
+    from . import contracts
 
 
-def prepare(raw: Any, conf: config.DatasetConf) -> dict[str, Any]:
+def prepare(raw: object, conf: config.DatasetConf) -> "contracts.Parts":
     """Repair and split; raises DataError where one key lies in two parts or a class is missing."""
-    kind = rooms.module("data", conf.kind)
-    parts: dict[str, Any] = kind.split(kind.repair(raw, conf.columns), conf.columns, conf.split)
-    kind.check_parts(parts, conf.columns)
+    rows = plugins.kind(conf.kind).rows
+    parts = rows.split(rows.repair(raw, conf.columns), conf.columns, conf.split)
+    rows.check_parts(parts, conf.columns)
     return parts
 
 
 def profile(
-    parts: dict[str, Any], conf: config.DatasetConf, validation: dict[str, Any]
+    parts: "contracts.Parts", conf: config.DatasetConf, validation: dict[str, Any]
 ) -> dict[str, Any]:
     """What later stages and the report need to know of the data without reading them."""
     return {
@@ -29,35 +31,26 @@ def profile(
         "source": validation["source"],
         "digest": validation["digest"],
         "layout": conf.columns.model_dump(),
-        "rows": {name: len(data.scored(rows)) for name, rows in parts.items()},
-        **rooms.module("data", conf.kind).profile(parts, conf.columns),
+        "rows": {name: len(scored(rows)) for name, rows in parts.items()},
+        **plugins.kind(conf.kind).rows.profile(parts, conf.columns),
     }
 
 
 def main(argv: list[str]) -> None:
-    """`python -m sextant.prepare dataset=<name>`: data/raw/<name>/ to data/prepared/<name>/."""
-    name, overrides = config.one(argv, "dataset")
+    """`sextant prepare dataset=<name>`: data/raw/<name>/ to data/prepared/<name>/."""
+    name, overrides = config.named(argv, "dataset")
     conf = config.dataset(name, overrides)
-    by_dvc = "DVC_STAGE" in os.environ
-    validation = json.loads(
-        needed(Path(f"reports/validation/{name}.json")).read_text(encoding="utf-8")
-    )
+    report = needed(paths.validation(name))
+    validation = read_json(report)
     if not validation["success"]:
-        raise DataError(
-            f"{name} failed its expectations; see reports/validation/{name}.json, then `make validate`"
-        )
-    kind = rooms.module("data", conf.kind)
-    parts = prepare(kind.read(needed(Path("data/raw") / name), conf.columns), conf)
-    with written_whole(Path("data/prepared" if by_dvc else ".scratch/prepared") / name) as folder:
+        raise DataError(f"{name} failed its expectations; see {report}, then `make validate`")
+    rows = plugins.kind(conf.kind).rows
+    parts = prepare(rows.read(needed(paths.raw(name)), conf.columns), conf)
+    out = paths.prepared(name) if paths.run_by_dvc() else paths.SCRATCH / "prepared" / name
+    with written_whole(out) as folder:
         folder.mkdir()
-        for part, rows in parts.items():
-            kind.write(rows, folder / part)
+        for part, part_rows in parts.items():
+            rows.write(part_rows, folder / part)
         write_json(folder / "profile.json", profile(parts, conf, validation))
-    print(
-        f"{name}: "
-        + ", ".join(f"{part} {len(data.scored(rows)):,}" for part, rows in parts.items())
-    )
-
-
-if __name__ == "__main__":
-    run(main)
+    counts = [f"{part} {len(scored(part_rows)):,}" for part, part_rows in parts.items()]
+    print(f"{name}: {', '.join(counts)}")

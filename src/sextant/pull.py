@@ -24,8 +24,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import requests
 from pydantic import AfterValidator, Field
 
-from . import config, download, files, rooms
-from .errors import DataError, SextantError, UsageError, one_line, run, shown
+from . import config, download, files, paths, plugins
+from .errors import DataError, SextantError, UsageError, one_line, redact
 from .strict import Strict, check
 from .terminal import Progress
 
@@ -146,7 +146,7 @@ def listed(conf: config.DatasetConf, entry: Listed) -> list[Entry]:
 
 
 def list_path(entry: Entry) -> Path:
-    return config.CONF / "dataset" / entry.file
+    return paths.CONF / "dataset" / entry.file
 
 
 def chosen(conf: config.DatasetConf) -> list[Entry]:
@@ -181,7 +181,7 @@ def check_sources(conf: config.DatasetConf) -> None:
 
 
 def conf_path(conf: config.DatasetConf) -> Path:
-    return config.CONF / "dataset" / f"{conf.name}.yaml"
+    return paths.CONF / "dataset" / f"{conf.name}.yaml"
 
 
 def _pinned(conf: config.DatasetConf) -> list[Entry]:
@@ -260,7 +260,7 @@ def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) 
         with naming(folder):
             beside.mkdir()
             if conf.chosen_source == "embedded":
-                rooms.module("data", conf.kind).write_twin(conf.twin, conf.columns, beside)
+                plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, beside)
             else:
                 _bring(conf, list(zip(found, addresses, strict=True)), beside, pause)
             files.write_json(beside / files.RECEIPT, receipt(conf.chosen_source, beside))
@@ -408,7 +408,7 @@ def _check_pin(conf: config.DatasetConf, entry: Entry, address: str, path: Path)
 def _differs(conf: config.DatasetConf, entry: Entry, address: str, got: str) -> DataError:
     expected = f"sha256 {str(entry.sha256)[:12]}, {entry.bytes:,} bytes"
     return DataError(
-        f"{conf.name}: {shown(address)} is not the file that {conf_path(conf)} pins: got {got};"
+        f"{conf.name}: {redact(address)} is not the file that {conf_path(conf)} pins: got {got};"
         f" expected {expected};"
         f" `make pin DATASET={conf.name}` if the change is intended, otherwise mend the source"
     )
@@ -428,7 +428,7 @@ def reading(conf: config.DatasetConf, entry: Entry, address: str) -> Iterator[No
             repair = f"mend the url of `{entry.file}` in {conf_path(conf)}"
         later = "run the same command again, which goes on from there, or " if error.later else ""
         raise SextantError(
-            f"{conf.name}: cannot read {shown(address)}: {error}; {later}{repair}"
+            f"{conf.name}: cannot read {redact(address)}: {error}; {later}{repair}"
         ) from error
 
 
@@ -459,23 +459,19 @@ def naming(path: Path) -> Iterator[None]:
 
 def downloads() -> Path:
     """Where partial downloads wait for the next run; DVC's root, so that an experiment's copy finds them too."""
-    folder = files.state_root() / ".scratch" / "downloads"
+    folder = paths.state_root() / ".scratch" / "downloads"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def main(argv: list[str]) -> None:
-    """`python -m sextant.pull dataset=<name>`: to data/raw/<name>/, by hand to .scratch/raw/<name>/."""
-    name, overrides = config.one(argv, "dataset")
+    """`sextant pull dataset=<name>`: to data/raw/<name>/, by hand to .scratch/raw/<name>/."""
+    name, overrides = config.named(argv, "dataset")
     conf = config.dataset(name, overrides)
-    folder = Path("data" if "DVC_STAGE" in os.environ else ".scratch") / "raw" / name
+    folder = paths.raw(name) if paths.run_by_dvc() else paths.SCRATCH / "raw" / name
     pull(conf, folder)
     brought = json.loads((folder / files.RECEIPT).read_text(encoding="utf-8"))["files"]
     size = sum(file["bytes"] for file in brought.values())
     print(
         f"{name}: {len(brought)} file(s), {size:,} bytes from source {conf.chosen_source} in {folder}/"
     )
-
-
-if __name__ == "__main__":
-    run(main)

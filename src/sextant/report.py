@@ -17,10 +17,10 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import config, leaderboard
-from .errors import UsageError, run
+from . import config, paths, scoreboard
+from .errors import UsageError
 from .files import written_whole
-from .leaderboard import read, read_json
+from .scoreboard import read, read_json
 
 PAGE = Path("reports/index.html")
 CURVE = "00-curve.svg"  # the first of a model's figures
@@ -62,7 +62,7 @@ class Table:
 class Section:
     """All that the page says of one model."""
 
-    row: leaderboard.Row
+    row: scoreboard.Row
     metrics: dict[str, Any]
     validation: dict[str, Any]
     profile: dict[str, Any]
@@ -138,7 +138,7 @@ def section(model: str, metrics: dict[str, Any], numbers: Iterator[int]) -> Sect
         picture(read(path, model), next(numbers)) for path in sorted(drawn.glob("*.svg"))
     )
     return Section(
-        row=leaderboard.rows([metrics], {})[0],
+        row=scoreboard.rows([metrics], {})[0],
         metrics=metrics,
         validation=read_json(Path("reports/validation", f"{dataset}.json"), model),
         profile=read_json(Path("data/prepared", dataset, "profile.json"), model),
@@ -159,7 +159,7 @@ def render(sections: Sequence[Section], decisions: str) -> str:
         lstrip_blocks=True,
     )
     words = {
-        name: getattr(leaderboard, name) for name in ("HEADINGS", "KINDS", "UNDECIDED", "CHAMPION")
+        name: getattr(scoreboard, name) for name in ("HEADINGS", "KINDS", "UNDECIDED", "CHAMPION")
     }
     page = house.get_template("report.html.j2")
     return (
@@ -176,14 +176,10 @@ def main(argv: list[str]) -> None:
     numbers = count()
     sections = [
         section(*pair, numbers)
-        for pair in zip(models, leaderboard.read_metrics(models), strict=True)
+        for pair in zip(models, scoreboard.read_metrics(models), strict=True)
     ]
-    page = PAGE if "DVC_STAGE" in os.environ else Path(".scratch", PAGE.name)
+    page = PAGE if paths.run_by_dvc() else Path(".scratch", PAGE.name)
     decisions = os.path.relpath(PAGE.with_name("decisions.js"), page.parent)
     with written_whole(page) as beside:
         beside.write_text(render(sections, decisions), encoding="utf-8")
     print(f"{page}: {len(sections)} model{'s' * (len(sections) > 1)}")
-
-
-if __name__ == "__main__":
-    run(main)

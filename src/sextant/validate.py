@@ -20,7 +20,6 @@ import functools
 import json
 import logging
 import math
-import os
 import re
 import sys
 import warnings
@@ -31,9 +30,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, create_model
 
-from . import config, rooms
-from .errors import DataError, UsageError, one_line, run
-from .files import RECEIPT, folder_digest, state_root, write_json, written_whole
+from . import config, paths, plugins
+from .errors import DataError, UsageError, one_line
+from .files import RECEIPT, folder_digest, write_json, written_whole
 from .strict import Strict, advice, check
 
 if TYPE_CHECKING:
@@ -468,15 +467,15 @@ def write_data_docs(context: Any, folder: Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """`python -m sextant.validate dataset=<name>`: data/raw/<name>/ to reports/validation/<name>.json.
+    """`sextant validate dataset=<name>`: data/raw/<name>/ to reports/validation/<name>.json.
 
     By hand, and where the data are refused, the report goes below .scratch/: the committed one is of accepted data.
     """
-    name, overrides = config.one(argv, "dataset")
+    name, overrides = config.named(argv, "dataset")
     conf = config.dataset(name, overrides)
-    folder, scratch = Path("data/raw") / name, state_root() / ".scratch"
-    source, kind = _source(folder, name), rooms.module("data", conf.kind)
-    table = kind.table(kind.read(folder, conf.columns), conf.columns)
+    folder, scratch = Path("data/raw") / name, paths.state_root() / ".scratch"
+    source, rows = _source(folder, name), plugins.kind(conf.kind).rows
+    table = rows.table(rows.read(folder, conf.columns), conf.columns)
     check_suite(conf.expectations, f"conf/expectations/{name}.yaml", list(table.columns))
     context, found = _run(table, conf.expectations)
     results = _results(conf.expectations, found)
@@ -487,7 +486,7 @@ def main(argv: list[str]) -> None:
     for line in remarks(name, results):
         print(line, file=sys.stderr)
     refused = refusal(name, results)
-    accepted = refused is None and "DVC_STAGE" in os.environ
+    accepted = refused is None and paths.run_by_dvc()
     report = (Path("reports/validation") if accepted else scratch / "validation") / f"{name}.json"
     write_json(
         report, summary(name, source, len(table), folder_digest(folder, without=RECEIPT), results)
@@ -497,7 +496,3 @@ def main(argv: list[str]) -> None:
     print(
         f"{name}: {sum(result['success'] for result in results)} of {len(results)} expectations hold ({report})"
     )
-
-
-if __name__ == "__main__":
-    run(main)

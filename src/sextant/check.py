@@ -1,0 +1,138 @@
+"""Check params.yaml and every conf against the code, before anything runs.
+
+DVC empties the outputs of a stage before its command can refuse a faulty conf, so `make` checks first.
+"""
+
+from . import config, paths, plugins
+from .errors import UsageError
+from .strict import check, signature_model
+
+
+def check_model(conf: config.ModelConf) -> None:
+    """Check the blocks of a model against the constructors that they are calls of.
+
+    It imports the family, and so torch. Raises UsageError for the first fault.
+    """
+    from . import optimizers
+
+    where = str(paths.model_conf(conf.name))
+    family = plugins.family(conf.family)
+    check(signature_model(family), conf.net, f"{where} net")
+    optimizers.check(conf.optimizer, f"{where} optimizer")
+    schedule = check(optimizers.Schedule, conf.schedule, f"{where} schedule")
+    check_together = plugins.optional(family, "check", None)
+    if check_together:
+        try:
+            plugins.call(check_together, conf.net, optimizer=conf.optimizer, schedule=conf.schedule)
+        except UsageError as error:
+            raise UsageError(f"{where} net: {error}") from None
+    check_pair(conf)
+    check_metrics(conf, schedule.monitor)
+    plugins.task(conf.task).baselines(conf.kind, conf.baselines)
+
+
+def check_pair(conf: config.ModelConf) -> None:
+    """Raise UsageError where the family does not give what the task needs; it names the tasks that
+    fit."""
+    family = plugins.family(conf.family)
+    given = plugins.outputs(family, conf.net)
+    missing = [name for name in plugins.task(conf.task).metrics.OUTPUTS if name not in given]
+    if missing:
+        raise UsageError(
+            f"model `{conf.name}`: task {conf.task} needs {', '.join(missing)} of a net, and family"
+            f" {conf.family} gives {', '.join(given)}; tasks that fit it:"
+            f" {', '.join(fitting_tasks(conf)) or 'none'}"
+        )
+
+
+def check_figures(conf: config.ModelConf) -> None:
+    """Raise UsageError where the family lacks a member that the figures of the task read.
+
+    Training does not check it again, because it would import Matplotlib.
+    """
+    lacking = _lacking_for_figures(conf, conf.task)
+    if lacking:
+        raise UsageError(
+            f"model `{conf.name}`: the figures of task {conf.task} need {', '.join(lacking)} of a net,"
+            f" which family {conf.family} lacks; add them, or choose another family"
+        )
+
+
+def fitting_tasks(conf: config.ModelConf) -> list[str]:
+    """The tasks whose needs the family meets with these arguments."""
+    given = plugins.outputs(plugins.family(conf.family), conf.net)
+    fitting = []
+    for name in plugins.names("tasks"):
+        needed = plugins.task(name).metrics.OUTPUTS
+        if set(needed) <= set(given) and not _lacking_for_figures(conf, name):
+            fitting.append(name)
+    return fitting
+
+
+def _lacking_for_figures(conf: config.ModelConf, task: str) -> list[str]:
+    """The members that the figures of a task read of a net and the family lacks."""
+    protocol = plugins.optional(plugins.task(task).figures, "Net", None)
+    return plugins.lacking(plugins.family(conf.family), protocol) if protocol else []
+
+
+def check_metrics(conf: config.ModelConf, monitor: str) -> None:
+    """Raise UsageError for a monitor or a guard that is no metric of the task, or cannot pick an
+    epoch."""
+    where = str(paths.model_conf(conf.name))
+    task = plugins.task(conf.task)
+    metrics = ", ".join(task.metrics.METRICS)
+    if monitor not in task.metrics.METRICS:
+        raise UsageError(
+            f"{where} schedule: `{monitor}` is no metric of {conf.task}; choose from: {metrics}"
+        )
+    for guard in conf.gate.guards:
+        name = guard.split()[0]
+        if name not in task.metrics.METRICS:
+            raise UsageError(
+                f"{where} gate: `{name}` is no metric of {conf.task}; choose from: {metrics}"
+            )
+    if monitor not in task.monitors:
+        raise UsageError(
+            f"{where} schedule: `{monitor}` cannot pick an epoch; choose from:"
+            f" {', '.join(task.monitors)}"
+        )
+
+
+def check_dataset(name: str) -> None:
+    """Check all blocks of a data set and its expectations; raises UsageError for the first fault."""
+    from . import pull, validate
+
+    conf = config.dataset(name)
+    if conf.twin is not None:
+        config.twin(conf)
+    pull.check_sources(conf)
+    where = str(paths.expectations(name))
+    validate.check_suite(conf.expectations, where, conf.columns.all)
+
+
+def check_all() -> None:
+    """Check everything that params.yaml lists, each model in all three budgets."""
+    chosen = config.params()
+    for name in chosen.datasets:
+        check_dataset(name)
+    for name in chosen.models:
+        for budget in ("smoke", "standard", "full"):
+            conf = config.model(name, [f"budget={budget}"])
+            check_model(conf)
+            check_figures(conf)
+
+
+def main(argv: list[str]) -> None:
+    """`sextant check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault.
+
+    A model or data set that is named must be listed in params.yaml: DVC would only say that it does not
+    know the stage.
+    """
+    options, overrides = config.named_options(argv, "model", "dataset")
+    if overrides:
+        raise UsageError(
+            f"`{overrides[0]}` is not understood; expected: check [model=…] [dataset=…]"
+        )
+    check_all()
+    for group, name in options.items():
+        config.named([f"{group}={name}"], group)

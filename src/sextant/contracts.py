@@ -1,0 +1,247 @@
+"""What a kind, a family and a task must hold, and what they may hold besides.
+
+Types only: every module imports this under TYPE_CHECKING, and no stage depends on it, so that a further
+optional member makes nothing stale. The defaults of optional members stand in plugins.py; mypy holds
+each plugin to its Protocol at the end of this file.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .drawing import Table
+from .intervals import Sample
+from .kinds.splits import Split
+from .strict import Strict
+
+C = TypeVar("C", contravariant=True)  # the Columns of a kind
+R = TypeVar("R")  # what `read` makes of the raw files of a kind
+W = TypeVar("W", contravariant=True)  # the Twin of a kind
+
+Option: TypeAlias = bool | int | float | str
+Calibration: TypeAlias = Mapping[str, float]
+Parts: TypeAlias = dict[str, pd.DataFrame]  # train, val, gate, test
+Column: TypeAlias = tuple[str, str, bool]  # name, MLflow type, required
+Answer: TypeAlias = Callable[[pd.DataFrame], pd.DataFrame]
+Fit: TypeAlias = Callable[..., Answer]
+
+
+# --- a kind of data: kinds/<kind>/ --------------------------------------------------------------
+
+
+class Columns(Protocol):
+    """The block `columns` of conf/dataset/<name>.yaml."""
+
+    @property
+    def all(self) -> list[str]:
+        """The columns of the table that the expectations look at."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """The block as JSON."""
+
+
+class Batch(Protocol):
+    """Rows as tensors: a NamedTuple whose tensors share their first axis, which training shuffles.
+
+    A batch that is sparse, or ragged, defines `take(index)`, the rows at an index tensor or slice, and
+    `steps()`, which yields the batch of each step from tensors of shape (steps, batch_size, ...).
+    """
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+
+class Encoder(Protocol):
+    """Rows to a Batch, by what the training rows taught.
+
+    Tasks may read more of it: classification reads `classes` and `flat`, mapping `scale` and `wide`,
+    recommendation `items` and `titles`.
+    Optional: `named_by`, the column that names a row in an answer, where rows are files.
+    """
+
+    columns: Any
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What stands before the `*` in the constructor of a family, by name."""
+
+    def state(self) -> dict[str, Any]:
+        """All that was learnt, as JSON."""
+
+    def encode(self, rows: pd.DataFrame) -> Any:
+        """The Batch of prepared rows."""
+
+    def check(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Input rows as `encode` takes them; raises DataError for a row that cannot be answered."""
+
+    def schema(self) -> list[Column]:
+        """The input columns."""
+
+    def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Prepared rows as MLflow's interface takes them: the columns and types of `schema`."""
+
+    def example(self) -> pd.DataFrame:
+        """A synthetic input example of two rows or more."""
+
+
+class EncoderClass(Protocol):
+    """The class Encoder of a kind."""
+
+    def fit(self, rows: pd.DataFrame, columns: Any) -> Encoder:
+        """Learn from the training part alone."""
+
+    def from_state(self, state: dict[str, Any], columns: Any) -> Encoder:
+        """The inverse of `state`."""
+
+
+class KindColumns(Protocol):
+    """kinds/<kind>/columns.py: what conf says of the data."""
+
+    SPLITS: tuple[str, ...]  # which `split.by` the kind takes: hash, dates, ...
+    Columns: type[Strict]
+
+
+class KindRows(Protocol[C, R]):
+    """kinds/<kind>/rows.py: how rows are read, repaired, split and written.
+
+    Optional: `write_inputs(rows, path)`, which writes the rows that a champion is asked to answer, where
+    that is not what `write` writes.
+    """
+
+    def read(self, folder: Path, columns: C) -> R:
+        """The raw files of a folder; raises DataError for what is missing or unreadable."""
+
+    def table(self, raw: R, columns: C) -> pd.DataFrame:
+        """What the expectations look at."""
+
+    def repair(self, raw: R, columns: C) -> pd.DataFrame:
+        """Rows in upstream columns, never scaled; raises DataError for what cannot be repaired."""
+
+    def split(self, rows: pd.DataFrame, columns: C, split: Split) -> Parts:
+        """The four parts; history rows (model input only, excluded from metrics) are marked in the
+        column `context`."""
+
+    def check_parts(self, parts: Parts, columns: C) -> None:
+        """Raise DataError where one key lies in two parts, or a part cannot be scored."""
+
+    def profile(self, parts: Parts, columns: C) -> dict[str, Any]:
+        """What a reader wants to know of the training rows, as JSON."""
+
+    def write(self, rows: pd.DataFrame, path: Path) -> None:
+        """Write a part; the bytes depend on the rows alone."""
+
+    def load(self, path: Path) -> pd.DataFrame:
+        """Read a part that `write` wrote."""
+
+    def read_rows(self, path: Path, columns: C) -> pd.DataFrame:
+        """A file of input rows: CSV, Parquet, JSON records, or the upstream format."""
+
+
+class KindTwin(Protocol[C, W]):
+    """kinds/<kind>/twin.py: the generator of the embedded stand-in of a data set."""
+
+    Twin: type[Strict]
+
+    def write_twin(self, twin: W, columns: C, folder: Path) -> None:
+        """Write the twin to `folder`, in the upstream file format."""
+
+
+class KindEncoder(Protocol):
+    """kinds/<kind>/encoder.py: rows as tensors."""
+
+    Batch: type[tuple[Any, ...]]
+    Encoder: EncoderClass
+
+
+# --- a family of nets: families/<family>.py -----------------------------------------------------
+
+
+class Family(Protocol):
+    """A plain nn.Module: `__init__(self, <sizes by name>, *, <what conf sets>)`.
+
+    Optional: `initialise(train)`, called once with the training batch (bins, base rates, a codebook);
+    `param_groups()`, the parameters in groups, as optimizers take them; `check(net, optimizer, schedule)`,
+    static, which raises UsageError for arguments that are each right and together are not;
+    `outputs(net)`, static, the names that `predict` gives where they depend on the arguments.
+    Figures may need further members: a task's figures.py names them in a Protocol.
+    """
+
+    OUTPUTS: ClassVar[tuple[str, ...]]  # the names of the tensors that `predict` gives
+    progress: float  # 0 to 1, set before each step
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def loss(self, batch: Any) -> Tensor:
+        """The training objective, a scalar."""
+
+    def predict(self, batch: Any) -> dict[str, Tensor]:
+        """The tensors that the task reads, first axis: rows; no random draw."""
+
+
+# --- a task: tasks/<task>/ ----------------------------------------------------------------------
+
+
+class TaskMetrics(Protocol):
+    """tasks/<task>/metrics.py: the question, and how good an answer is.
+
+    Optional: `OPTIONS`, what a caller may set, with defaults (a whole number, a fraction, a word or a
+    flag); `WATCHED`, the metrics that `watch` gives, where that is not all; `PUBLIC_COLUMNS`, the columns
+    that a caller sees, where `answers` has more; `inputs(rows, encoder)`, the rows that have to be answered in order
+    to score `rows`; `guard_rows(parts)`, the rows that the gate's guards read, where that is not the gate part; `verdict(answers, rows,
+    encoder)`, what the metrics come to, in a sentence.
+    A task that generates (text, scenarios, next frames) names `net` among the arguments of `answers`, and
+    draws with the seed of its options.
+    """
+
+    METRICS: Mapping[str, str | float]  # up, down or a target value; the gate reads the first
+    OUTPUTS: tuple[str, ...]  # what it needs of a net's `predict`
+
+    def calibrate(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
+        """What val teaches besides the weights."""
+
+    @property
+    def answers(self) -> Callable[..., pd.DataFrame]:
+        """(outputs, rows, encoder, calibration, **options) -> one row per answer, in the rows' order.
+
+        Quantiles and densities on a grid are columns, one per level or grid point.
+        """
+
+    def score(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, float]:
+        """The metrics of answers, in float64."""
+
+    def watch(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
+        """The metrics on val after each epoch, uncalibrated."""
+
+    def contributions(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> Sample:
+        """Per-row contributions to the primary metric, for the bootstrap."""
+
+
+class TaskBaselines(Protocol):
+    """tasks/<task>/baselines.py: what a model is compared with, fitted on the same rows.
+
+    A baseline is `fit(train, columns) -> answer`; it gets `encoder`, `net` (the net's arguments) and `val` where its signature
+    names them. Keyword-only arguments besides these may be set in a model's conf, as
+    `baselines: [knn, {small_cnn: {max_epochs: 5}}]`: a baseline that is a net is trained by a plain torch loop, within
+    such a bound.
+    Optional: `FURTHER`, baselines that stand beside a model only where its conf names them; `KINDS`, by
+    name the kinds that a baseline fits, where that is not all.
+    """
+
+    BASELINES: Mapping[str, Fit]  # of every model of the task, the trivial one first
+
+
+class TaskFigures(Protocol):
+    """tasks/<task>/figures.py: what is drawn and listed of a model.
+
+    Optional: `Net`, a Protocol of the members that the figures read of a net.
+    """
+
+    @property
+    def figures(self) -> Callable[..., dict[str, Figure | Table]]:
+        """(answers, rows, columns, baselines) -> figures and tables by name, in reading order.
+
+        `model`, `train` and `val` are given where its signature names them.
+        """

@@ -1,0 +1,66 @@
+"""Decisions as files: what the gate decided, for the report and for the next call."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from . import files, paths
+from .gate import Candidate
+from .tracking import registry, store
+
+
+def write_decision(record: Mapping[str, Any]) -> None:
+    """Write reports/decisions/<model>.json, and all decisions as the script that the page includes."""
+    files.write_json(paths.decision(record["model"]), record)
+    decisions = {}
+    for path in sorted(paths.DECISIONS.glob("*.json")):
+        decision = files.read_json(path)
+        decisions[decision["model"]] = decision
+    # A reason that holds `</script>` must not end the script.
+    text = json.dumps(decisions, indent=2).replace("</", "<\\/")
+    with files.written_whole(paths.DECISIONS_SCRIPT) as beside:
+        beside.write_text(f"window.decisions = {text};\n", encoding="utf-8")
+
+
+def judged_here(candidate: Candidate) -> dict[str, Any] | None:
+    """The decision on this digest in this registry, where it is known without importing MLflow."""
+    path = paths.decision(candidate.name)
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = files.read_json(path)
+    recorded = (record["digest"], record["registered_model"], record["tracking_uri"])
+    if recorded != (candidate.digest, candidate.registered, store.address()):
+        return None
+    if not registry.holds(candidate.registered, candidate.digest):
+        return None
+    champion = registry.is_champion_here(candidate.registered, record["version"])
+    return {**record, "champion": champion}
+
+
+def print_decision(record: Mapping[str, Any]) -> None:
+    """One line: model, decision, version, whether it is champion, and why."""
+    place = record["registered_model"]
+    if "version" in record:
+        place += f" version {record['version']}"
+    if record.get("champion"):
+        place += ", champion"
+    print(f"{record['model']}: {record['decision']} ({place}): {record['reason']}")
+
+
+def record_champion(model: str, name: str, version: str) -> None:
+    """Update the decision on file after the champion of the registered model `name` was changed by
+    hand."""
+    path = paths.decision(model)
+    if not path.is_file():
+        return
+    record = files.read_json(path)
+    if record["registered_model"] == name:
+        write_decision({**record, "champion": record["version"] == version})
+
+
+def print_champion(name: str, version: str, previous: registry.Version | None) -> None:
+    """Say which version is champion after a change by hand, and which one is not any more."""
+    suffix = ""
+    if previous and previous.version != version:
+        suffix = f", version {previous.version} is not"
+    print(f"{name}: version {version} is champion now{suffix}")

@@ -1,0 +1,203 @@
+"""The gate: whether a trained model becomes champion.
+
+Challenger and champion answer the same raw gate rows through the registered interface, each with its own
+fitted transforms and its own packed code; the metrics and the trivial baseline are this commit's. So a
+changed scaler or a renamed constructor argument neither stops nor biases the comparison.
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import config, files, paths, plugins
+from .errors import SextantError, one_line
+from .kinds.parts import scored
+from .tracking import packing, registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from . import contracts
+    from .saved_model import SavedModel
+
+Scores = Mapping[str, float]
+
+
+def decide(
+    challenger: Scores,
+    champion: Scores | None,
+    trivial: Scores,
+    gate: config.Gate,
+    metric: str,
+    direction: str,
+    guarded: Scores | None = None,
+) -> tuple[bool, str]:
+    """Whether the challenger becomes champion, and why in a sentence: a pure function.
+
+    `guarded` are the challenger's scores that the guards read, where a task computes them on other rows
+    than the gate's.
+    """
+    sign = 1 if direction == "up" else -1
+    for guard in gate.guards:
+        name, relation, bound = guard.split()
+        value = (challenger if guarded is None else guarded)[name]
+        kept = value <= float(bound) if relation == "<=" else value >= float(bound)
+        if not kept:
+            return False, f"breaks the guard {guard}: {name} is {value:.4f}"
+    score = challenger[metric]
+    floor = trivial[metric]
+    if not sign * (score - floor) > 0:  # written so that NaN does not pass either
+        return False, f"{metric} {score:.4f} does not beat the trivial baseline's {floor:.4f}"
+    if champion is None:
+        return True, f"{metric} {score:.4f} beats the trivial baseline's {floor:.4f}"
+    best = champion[metric]
+    gain = sign * (score - best)
+    if not (gain > 0 and gain >= gate.margin):
+        return (
+            False,
+            f"{metric} {score:.4f} does not beat the champion's {best:.4f} by {gate.margin:g}",
+        )
+    return True, f"{metric} {score:.4f} beats the champion's {best:.4f} by {gate.margin:g} or more"
+
+
+class Candidate:
+    """The outputs of one model in the workspace, as the gate needs them."""
+
+    def __init__(self, name: str):
+        self.conf = config.model(name)
+        self.name = name
+        tracked = paths.tracked(name)
+        self.folder = tracked.model
+        self.metrics_file = tracked.metrics
+        self.prepared = paths.prepared(self.conf.dataset)
+        for output in (self.folder, self.metrics_file, self.prepared):
+            files.needed(output)
+        self.metrics: dict[str, Any] = files.read_json(self.metrics_file)
+        self.profile: dict[str, Any] = files.read_json(self.prepared / "profile.json")
+        self._check_consistent()
+        self.digest = files.folder_digest(self.folder)
+        self.registered = registry.registered_name(name, self.profile["source"])
+
+    def _check_consistent(self) -> None:
+        """Raise SextantError where `make train` or `make prepare` ran alone: for example, a model that
+        was trained on the twin beside prepared rows of the real data."""
+        card = files.read_json(self.folder / "model.json")
+        expected = [self.metrics["model"], self.metrics["source"], self.profile["digest"]]
+        consistent = [card[key] for key in ("model", "source", "data")] == expected
+        for name, value in card["val"].items():
+            evaluated = self.metrics["val"].get(name, math.nan)
+            consistent = consistent and math.isclose(value, evaluated, abs_tol=1e-6)
+        if not consistent:
+            raise SextantError(
+                f"{self.folder}, {self.metrics_file} and {self.prepared} come from different runs;"
+                " `make repro` brings them together"
+            )
+
+
+class GateRows:
+    """The gate part of a data set, and the answers of packed models to it."""
+
+    def __init__(self, model: "SavedModel", gate: "pd.DataFrame", folder: Path):
+        self.model = model
+        self.gate = gate
+        self.inputs = model.inputs(gate)
+        self.rows = folder / "rows.parquet"
+        self.answers = folder / "answers.parquet"
+        rows = plugins.kind(model.card["kind"]).rows
+        # Of pictures, for example, the champion is given the files and not the decoded squares.
+        plugins.optional(rows, "write_inputs", rows.write)(self.inputs, self.rows)
+
+    def score(self, answers: "pd.DataFrame") -> dict[str, float]:
+        """The metrics of answers to the gate's inputs."""
+        return self.model.score(answers, self.gate)
+
+    def scores_of(self, uri: str) -> tuple[dict[str, float] | None, str]:
+        """The scores of a packed model, or why there are none."""
+        import pandas as pd
+
+        trouble = packing.answers_of(uri, self.rows, self.answers)
+        if trouble:
+            return None, trouble
+        try:
+            scores = self.score(pd.read_parquet(self.answers))
+        except Exception as error:  # whatever the metrics raise on answers of another form
+            return None, f"its answers cannot be scored: {one_line(error)}"
+        for name, value in scores.items():
+            if not math.isfinite(value):
+                return None, f"its {name} is {value}"
+        return scores, ""
+
+
+def judge(
+    candidate: Candidate, model_uri: str, champion: registry.Version | None
+) -> dict[str, Any]:
+    """Score challenger, champion and trivial baseline on the gate part, and decide."""
+    from . import saved_model
+
+    model = saved_model.load(candidate.folder)
+    rows = plugins.kind(model.card["kind"]).rows
+    parts = {part: rows.load(candidate.prepared / part) for part in ("train", "val", "gate")}
+    with tempfile.TemporaryDirectory() as folder:
+        gate_rows = GateRows(model, parts["gate"], Path(folder))
+        challenger_scores, trouble = gate_rows.scores_of(model_uri)
+        if challenger_scores is None:
+            raise SextantError(
+                f"{candidate.name} as packed cannot answer the gate's rows: {trouble}"
+            )
+        champion_scores = None
+        if champion:
+            champion_scores, trouble = gate_rows.scores_of(champion.model_uri)
+    trivial = _trivial_baseline(candidate, model, parts)
+    trivial_scores = gate_rows.score(trivial(gate_rows.inputs))
+    metric, direction = model.task.primary
+    promoted, reason = decide(
+        challenger_scores,
+        champion_scores,
+        trivial_scores,
+        candidate.conf.gate,
+        metric,
+        direction,
+        _guarded_scores(model, parts),
+    )
+    if champion is None and promoted:
+        reason += "; there was no champion to beat"
+    if champion is not None and champion_scores is None:
+        reason += f"; champion version {champion.version} cannot answer ({trouble})"
+    return {
+        "decision": "promoted" if promoted else "not promoted",
+        "reason": reason,
+        "metric": metric,
+        "challenger": challenger_scores[metric],
+        "champion_score": champion_scores[metric] if champion_scores else None,
+        "against": champion.version if champion else None,
+        "baseline": trivial_scores[metric],
+        "gate_rows": len(scored(parts["gate"])),
+        "gate": challenger_scores,
+    }
+
+
+def _trivial_baseline(
+    candidate: Candidate, model: "SavedModel", parts: "contracts.Parts"
+) -> "contracts.Answer":
+    """The first baseline of the task, fitted on the train part."""
+    baselines = model.task.baselines(candidate.conf.kind, candidate.conf.baselines)
+    fit = next(iter(baselines.values()))
+    return plugins.call(
+        fit,
+        parts["train"],
+        model.encoder.columns,
+        encoder=model.encoder,
+        net=model.card["net"],
+        val=parts["val"],
+    )
+
+
+def _guarded_scores(model: "SavedModel", parts: "contracts.Parts") -> dict[str, float] | None:
+    """The scores that the guards read, where the task computes them on other rows than the gate's."""
+    guard_rows = plugins.optional(model.task.metrics, "guard_rows", None)
+    if guard_rows is None:
+        return None
+    rows = guard_rows(parts)
+    return model.score(model.answer(model.inputs(rows)), rows)

@@ -1,0 +1,85 @@
+"""How rows are assigned to the four parts: the block `split` of conf/dataset/<name>.yaml.
+
+A kind says in its columns.py which of these it takes (`SPLITS`).
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ..strict import Day, Strict
+from .parts import PARTS
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Shares(Strict):
+    """The share of the rows in each part; `test: 0` where the source provides its own test part."""
+
+    train: Share
+    val: Share
+    gate: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def sum_to_one(self) -> Self:
+        total = self.train + self.val + self.gate + self.test
+        if not math.isclose(total, 1):
+            raise ValueError(f"the shares sum to {total:g}; expected 1")
+        return self
+
+
+class HashSplit(Strict):
+    """Rows are assigned by a salted hash of their key."""
+
+    by: Literal["hash"]
+    salt: Annotated[int, Field(ge=0)]
+    shares: Shares
+
+
+class DateSplit(Strict):
+    """Rows are assigned by their date (ISO): train ends before `val_from`, and so on.
+
+    `gate_from` = `test_from` leaves the gate part empty, which some published protocols need; prepare
+    refuses it.
+    """
+
+    by: Literal["dates"]
+    val_from: Day
+    gate_from: Day
+    test_from: Day
+
+    @model_validator(mode="after")
+    def in_order(self) -> Self:
+        if not self.val_from < self.gate_from <= self.test_from:
+            days = ", ".join((self.val_from, self.gate_from, self.test_from))
+            raise ValueError(
+                f"val, gate and test begin on {days}; expected them in ascending order"
+            )
+        return self
+
+
+Split = Annotated[HashSplit | DateSplit, Field(discriminator="by")]
+
+
+def parts_by_hash(keys: Iterable[str], split: HashSplit) -> np.ndarray:
+    """The index in PARTS of each key.
+
+    It depends on the salt and the key alone, so that a row never changes its part as the data grow.
+    """
+    fractions = [_fraction(f"{split.salt}:{key}") for key in keys]
+    shares = split.shares.model_dump()
+    bounds = np.cumsum([shares[part] for part in PARTS])
+    return np.searchsorted(bounds / bounds[-1], fractions, side="right")
+
+
+def _fraction(key: str) -> float:
+    """A hash of the key as a number in [0, 1), the same on every machine.
+
+    It has 53 bits, as many as a float holds, so that it is never rounded to 1.
+    """
+    return (int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 11) / 2**53

@@ -1,0 +1,237 @@
+"""Plugin lookup: load a kind, family or task by name, with the defaults of its optional members.
+
+A plugin is a folder or a file: kinds/<kind>/ with columns, rows, twin and encoder; families/<family>.py
+with one class; tasks/<task>/ with metrics, baselines and figures. contracts.py says what each holds.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from . import contracts
+
+T = TypeVar("T")
+
+PACKAGE = Path(__file__).parent
+SINGULAR = {"kinds": "kind", "families": "family", "tasks": "task"}
+
+
+def names(group: str) -> list[str]:
+    """The plugins of a group (`kinds`, `families`, `tasks`), sorted."""
+    folder = PACKAGE / group
+    if group == "families":
+        stems = {path.stem for path in folder.glob("*.py")} - {"__init__", "blocks"}
+    elif group == "tasks":
+        stems = {path.parent.name for path in folder.glob("*/baselines.py")} - {"recommendation"}
+    else:
+        stems = {path.parent.name for path in folder.glob("*/encoder.py")}
+    return sorted(stems)
+
+
+def load(group: str, name: str, part: str = "") -> ModuleType:
+    """A module of a plugin; raises UsageError for an unknown name."""
+    if name not in names(group):
+        raise UsageError(
+            f"unknown {SINGULAR[group]} `{name}`; src/sextant/{group}/ has:"
+            f" {', '.join(names(group))}"
+        )
+    path = f".{group}.{name}.{part}" if part else f".{group}.{name}"
+    return importlib.import_module(path, __package__)
+
+
+def optional(plugin: object, member: str, default: T) -> T:
+    """An optional member of a plugin (a module, a class, a net), or its default."""
+    return getattr(plugin, member, default)
+
+
+def call(function: Callable[..., T], *args: object, **offered: object) -> T:
+    """Call a plugin's function with those of the `offered` keywords that its signature names."""
+    parameters = inspect.signature(function).parameters
+    accepted = {name: value for name, value in offered.items() if name in parameters}
+    return function(*args, **accepted)
+
+
+# --- kinds --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of data; each of its modules is imported when it is first used."""
+
+    name: str
+
+    @property
+    def columns(self) -> "contracts.KindColumns":
+        return cast("contracts.KindColumns", load("kinds", self.name, "columns"))
+
+    @property
+    def rows(self) -> "contracts.KindRows":
+        return cast("contracts.KindRows", load("kinds", self.name, "rows"))
+
+    @property
+    def twin(self) -> "contracts.KindTwin":
+        return cast("contracts.KindTwin", load("kinds", self.name, "twin"))
+
+    @property
+    def encoder(self) -> "contracts.KindEncoder":
+        return cast("contracts.KindEncoder", load("kinds", self.name, "encoder"))
+
+
+def kind(name: str) -> Kind:
+    """A kind of data by name; raises UsageError for an unknown one."""
+    load("kinds", name)
+    return Kind(name)
+
+
+# --- families -----------------------------------------------------------------------------------
+
+
+def family(name: str) -> "type[contracts.Family]":
+    """The one class of a family: `ANN` in families/ann.py."""
+    module = load("families", name)
+    class_name = name.replace("_", "")
+    for attribute, value in vars(module).items():
+        if attribute.lower() == class_name and isinstance(value, type):
+            return cast("type[contracts.Family]", value)
+    raise UsageError(
+        f"src/sextant/families/{name}.py has no class named `{class_name.upper()}`; add it"
+    )
+
+
+def outputs(net_class: "type[contracts.Family]", net: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of the tensors that a family's `predict` gives with these arguments."""
+    of_arguments: Callable[[Mapping[str, object]], tuple[str, ...]] | None
+    of_arguments = optional(net_class, "outputs", None)
+    return of_arguments(net) if of_arguments else tuple(net_class.OUTPUTS)
+
+
+def lacking(net_class: type, protocol: type) -> list[str]:
+    """The members of `protocol` that a family's class has neither defined nor annotated."""
+    members = [name for name in vars(protocol) if not name.startswith("_")]
+    members += [name for name in inspect.get_annotations(protocol) if name not in members]
+    present = {*dir(net_class)}
+    for base in net_class.__mro__:
+        present |= inspect.get_annotations(base).keys()
+    return [name for name in members if name not in present]
+
+
+# --- batches ------------------------------------------------------------------------------------
+
+
+def steps(batch: Any) -> Iterator[Any]:
+    """The batches of single steps in tensors of shape (steps, batch_size, ...)."""
+    own: Callable[[], Iterator[Any]] | None = optional(batch, "steps", None)
+    if own:
+        yield from own()
+        return
+    for tensors in zip(*batch, strict=True):
+        yield type(batch)(*tensors)
+
+
+def take(batch: Any, index: Any) -> Any:
+    """The rows of a batch at `index`, an integer tensor or slice over the first axis."""
+    own: Callable[[Any], Any] | None = optional(batch, "take", None)
+    if own:
+        return own(index)
+    return type(batch)(*(tensor[index] for tensor in batch))
+
+
+# --- tasks --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task; each of its modules is imported when it is first used."""
+
+    name: str
+
+    @property
+    def metrics(self) -> "contracts.TaskMetrics":
+        return cast("contracts.TaskMetrics", load("tasks", self.name, "metrics"))
+
+    @property
+    def figures(self) -> "contracts.TaskFigures":
+        return cast("contracts.TaskFigures", load("tasks", self.name, "figures"))
+
+    @property
+    def primary(self) -> tuple[str, str]:
+        """The metric that the gate reads and its direction, `up` or `down`."""
+        name, direction = next(iter(self.metrics.METRICS.items()))
+        return name, str(direction)
+
+    @property
+    def options(self) -> "Mapping[str, contracts.Option]":
+        """What a caller may set (`make predict OPTIONS="top_k=5"`), with its default."""
+        return optional(self.metrics, "OPTIONS", {})
+
+    @property
+    def public_columns(self) -> list[str] | None:
+        """The columns of an answer that a caller sees; None for all of them."""
+        return optional(self.metrics, "PUBLIC_COLUMNS", None)
+
+    @property
+    def monitors(self) -> list[str]:
+        """The metrics that can pick an epoch: known after each of them, and good up or down."""
+        metrics = self.metrics.METRICS
+        watched = optional(self.metrics, "WATCHED", list(metrics))
+        return [name for name in watched if metrics[name] in ("up", "down")]
+
+    def baselines(
+        self, kind: str, further: "Iterable[str | Mapping[str, Mapping[str, object]]]" = ()
+    ) -> "dict[str, contracts.Fit]":
+        """The baselines of a kind by name, the trivial one first, and the `further` ones of a conf.
+
+        Raises UsageError for one that the task does not have or that does not fit the kind.
+        """
+        module = cast("contracts.TaskBaselines", load("tasks", self.name, "baselines"))
+        kinds = optional(module, "KINDS", {})
+        chosen: dict[str, contracts.Fit] = {}
+        for name, fit in module.BASELINES.items():
+            if kind in kinds.get(name, (kind,)):
+                chosen[name] = fit
+        available = optional(module, "FURTHER", {})
+        for entry in further:
+            name, settings = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+            chosen[name] = self._further(available, kinds, name, kind, settings)
+        return chosen
+
+    def _further(
+        self,
+        available: "Mapping[str, contracts.Fit]",
+        kinds: Mapping[str, tuple[str, ...]],
+        name: str,
+        kind: str,
+        settings: Mapping[str, object],
+    ) -> "contracts.Fit":
+        if name not in available:
+            raise UsageError(
+                f"task {self.name} has no further baseline `{name}`; it has:"
+                f" {', '.join(available) or 'none'}"
+            )
+        if kind not in kinds.get(name, (kind,)):
+            raise UsageError(
+                f"baseline `{name}` does not fit kind {kind}; it fits {', '.join(kinds[name])}"
+            )
+        fit = available[name]
+        allowed = inspect.signature(fit).parameters
+        for setting in settings:
+            if (
+                setting not in allowed
+                or allowed[setting].kind is not inspect.Parameter.KEYWORD_ONLY
+            ):
+                raise UsageError(f"baseline `{name}` has no setting `{setting}`")
+        return functools.partial(fit, **settings)
+
+
+def task(name: str) -> Task:
+    """A task by name; raises UsageError for an unknown one."""
+    load("tasks", name)
+    return Task(name)

@@ -1,0 +1,165 @@
+"""A saved model: weights, what its encoder learnt, and its card; raw rows in, answers out.
+
+The folder holds model.safetensors and model.json and no code, so that loading it runs nothing but this
+package.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import plugins
+from .errors import DataError, UsageError, describe
+from .files import read_json, write_json, written_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from . import contracts
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+CHUNK_ROWS = 4096
+# Numbers in the inputs of a chunk. Pictures reach it at fewer rows: the activations of a net are about a
+# hundred times as large as its input.
+CHUNK_NUMBERS = 2**21
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model that answers raw rows in upstream columns."""
+
+    card: Mapping[str, Any]
+    net: nn.Module
+    encoder: "contracts.Encoder"
+
+    @property
+    def task(self) -> plugins.Task:
+        return plugins.task(self.card["task"])
+
+    def read(self, path: str | Path) -> "pd.DataFrame":
+        """Rows from a file in the upstream format, Parquet or JSON records; pictures also from a folder.
+
+        Raises DataError for a file that cannot be read.
+        """
+        try:
+            rows = plugins.kind(self.card["kind"]).rows
+            return rows.read_rows(Path(path), self.encoder.columns)
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read ({describe(error).lower()}); name a file of rows"
+            ) from None
+
+    def predict(
+        self, frame: "pd.DataFrame", params: Mapping[str, "contracts.Option"] | None = None
+    ) -> "pd.DataFrame":
+        """The answers to input rows; raises DataError for a row that cannot be answered.
+
+        `params` may set the options of the task; `details: True` adds the columns that `score` needs and
+        callers usually do not. Raises UsageError for an unknown option.
+        """
+        details, options = self._options(params or {})
+        answers = self.answer(self.encoder.check(frame), **options)
+        columns = self.task.public_columns
+        return answers[columns] if columns and not details else answers
+
+    def _options(
+        self, params: Mapping[str, "contracts.Option"]
+    ) -> tuple[bool, dict[str, "contracts.Option"]]:
+        """Whether details are wanted, and the options of the task."""
+        allowed = list(self.task.options)
+        if self.task.public_columns:
+            allowed.append("details")
+        for name in params:
+            if name not in allowed:
+                raise UsageError(
+                    f"unknown option `{name}`; this model takes {', '.join(allowed) or 'none'}"
+                )
+        options = {name: value for name, value in params.items() if name != "details"}
+        return bool(params.get("details")), options
+
+    def answer(self, rows: "pd.DataFrame", **options: "contracts.Option") -> "pd.DataFrame":
+        """The answers to the rows of a prepared part."""
+        tensors = outputs(self.net, self.encoder.encode(rows))
+        calibration = self.card["calibration"]
+        answers = self.task.metrics.answers
+        return plugins.call(
+            answers, tensors, rows, self.encoder, calibration, net=self.net, **options
+        )
+
+    def inputs(self, rows: "pd.DataFrame") -> "pd.DataFrame":
+        """The rows that have to be answered in order to score `rows`: usually these."""
+        make_inputs = plugins.optional(self.task.metrics, "inputs", None)
+        return make_inputs(rows, self.encoder) if make_inputs else rows
+
+    def score(self, answers: "pd.DataFrame", rows: "pd.DataFrame") -> dict[str, float]:
+        """The metrics on `rows` of the answers to their `inputs`, given by this or another model."""
+        return self.task.metrics.score(answers, rows, self.encoder)
+
+
+def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -> nn.Module:
+    """The net of a family: sizes by the names before the `*` of its constructor, the rest from conf.
+
+    Raises UsageError for a size that these data do not have.
+    """
+    constructor = plugins.family(family)
+    code = constructor.__init__.__code__
+    positional = code.co_varnames[1 : code.co_argcount]
+    for name in positional:
+        if name not in sizes:
+            raise UsageError(
+                f"family `{family}` needs the size `{name}`, which these data do not have; they have:"
+                f" {', '.join(sizes)}; choose another family, or name the columns in conf/dataset/"
+            )
+    arguments = {name: sizes[name] for name in positional}
+    return cast(nn.Module, constructor(**arguments, **net))
+
+
+def outputs(net: nn.Module, batch: Any) -> dict[str, Tensor]:
+    """The tensors that a net predicts for a batch, chunk by chunk, on the batch's device."""
+    family = cast("contracts.Family", net)
+    net.eval()
+    with torch.no_grad():
+        parts = [family.predict(chunk) for chunk in chunks(batch)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def chunks(batch: Any) -> Iterator[Any]:
+    """A batch in chunks of rows that a net can take without gigabytes of memory."""
+    numbers = sum(math.prod(tensor.shape[1:]) for tensor in batch)
+    size = min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // max(1, numbers)))
+    for start in range(0, max(1, len(batch[0])), size):  # no rows are one empty chunk
+        yield plugins.take(batch, slice(start, start + size))
+
+
+def save(
+    folder: Path, card: Mapping[str, object], net: nn.Module, encoder: "contracts.Encoder"
+) -> None:
+    """Write the folder whole; its bytes depend on the arguments alone."""
+    weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    with written_whole(folder) as beside:
+        beside.mkdir()
+        save_file(weights, beside / WEIGHTS)
+        write_json(beside / CARD, {**card, "sizes": encoder.sizes, "encoder": encoder.state()})
+
+
+def load(folder: Path) -> SavedModel:
+    """The inverse of `save`."""
+    card = read_json(folder / CARD)
+    kind = plugins.kind(card["kind"])
+    columns = kind.columns.Columns(**card["columns"])
+    encoder = kind.encoder.Encoder.from_state(card["encoder"], columns)
+    net = build(card["family"], card["sizes"], card["net"])
+    net.load_state_dict(load_file(folder / WEIGHTS))
+    return SavedModel(card, net.eval(), encoder)
+
+
+def _load_pyfunc(path: str) -> SavedModel:
+    """What MLflow calls to open a registered model."""
+    return load(Path(path))

@@ -54,18 +54,18 @@ environment:
 	    'then run the same command again' >&2; exit 1; }; }
 
 doctor: environment ## | what is missing or broken here, and how to mend it
-	@python -m sextant.doctor
+	@python -m sextant doctor
 
 ##@ Pipeline
 
 repro: environment check ## | all that params.yaml lists, from the data to the champion
-	@python -m sextant.repro
-	@python -m sextant.register --write
-	@python -m sextant.leaderboard
+	@python -m sextant repro
+	@python -m sextant register --write
+	@python -m sextant leaderboard
 
 # `make train MODEL=ann` is `dvc repro train@ann` that numbers its stages; without a name, the stage of every model or data
 # set.
-stage = python -m sextant.repro $(1)$(if $(2),@$(2))
+stage = python -m sextant repro $(1)$(if $(2),@$(2))
 
 pull: environment check ## [DATASET=churn] | fetch the raw files, held to their size and sha256
 	@$(call stage,pull,$(DATASET))
@@ -88,36 +88,36 @@ report: environment check ## | draw the page, reports/index.html
 ##@ Use
 
 leaderboard: environment ## | one table of all models
-	@python -m sextant.leaderboard
+	@python -m sextant leaderboard
 
 predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] [OPTIONS=top_k=10] | ask the champion
-	@python -m sextant.predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"} $$OPTIONS
+	@python -m sextant predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"} $$OPTIONS
 
 PORT = $(if $(filter serve,$(MAKECMDGOALS)),5001,5000)
 serve: need-MODEL environment ## MODEL=ann [PORT=5001] | the champion as an HTTP service on this machine
-	@python -m sextant.serve "model=$$MODEL" port=$(PORT)
+	@python -m sextant serve "model=$$MODEL" port=$(PORT)
 
 ui: environment ## [PORT=5000] | the MLflow pages: runs, curves, registered models
-	@python -m sextant.ui port=$(PORT)
+	@python -m sextant ui port=$(PORT)
 
 ##@ Registry
 
 register: environment ## [MODEL=ann] | judge what is not judged here yet; mend a lost registry
-	@python -m sextant.register --write $${MODEL:+"model=$$MODEL"}
+	@python -m sextant register --write $${MODEL:+"model=$$MODEL"}
 
 promote: need-MODEL need-VERSION environment ## MODEL=ann VERSION=3 | make a version champion by hand
-	@python -m sextant.register promote "model=$$MODEL" "version=$$VERSION"
+	@python -m sextant promote "model=$$MODEL" "version=$$VERSION"
 
 rollback: need-MODEL environment ## MODEL=ann | back to the champion before
-	@python -m sextant.register rollback "model=$$MODEL"
+	@python -m sextant rollback "model=$$MODEL"
 
 ##@ New data
 
 pin: need-DATASET environment ## DATASET=churn | write into its conf what its source has now (size, sha256)
-	@python -m sextant.pin "dataset=$$DATASET"
+	@python -m sextant pin "dataset=$$DATASET"
 
 retrain: environment ## | pin, repro, register, push where a remote is set, summary
-	@python -m sextant.retrain
+	@python -m sextant retrain
 
 remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | where a team's data and models lie
 	@case "$$URL" in s3://*|ssh://*) ;; *:*) \
@@ -130,7 +130,7 @@ remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | where a team'
 ##@ Develop
 
 check: environment ## | hold params.yaml and every conf to its constructor
-	@python -m sextant.config check $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}
+	@python -m sextant check $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}
 
 test: environment ## | all tests
 	@python -m pytest -q -n 2 --dist worksteal

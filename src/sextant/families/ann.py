@@ -78,6 +78,7 @@ class ANN(nn.Module):
     What the embedding of an unseen category adds is nothing: its row stays at zero.
     """
 
+    OUTPUTS = ("logits",)
     progress = 0.0
 
     def __init__(

@@ -48,6 +48,7 @@ class CNN(nn.Module):
     nothing of pictures of `size` pixels a side.
     """
 
+    OUTPUTS = ("logits",)
     progress = 0.0
     mean: Tensor
     std: Tensor

@@ -53,6 +53,7 @@ class RBM(nn.Module):
     Limits: the answer is P(v_i | the mean of h given the known), the usual mean-field step, not the exact conditional.
     """
 
+    OUTPUTS = ("log_odds", "stars")
     progress = 0.0
     offset: Tensor
     scale: Tensor

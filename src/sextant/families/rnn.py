@@ -29,6 +29,7 @@ class RNN(nn.Module):
     base price, with a spread in proportion to the level.
     """
 
+    OUTPUTS = ("location", "scale")
     progress = 0.0
     unit: Tensor
 

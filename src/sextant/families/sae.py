@@ -124,6 +124,7 @@ class SAE(nn.Module):
     constant, goes through it once more and should come out as it is; `refeed` weighs that.
     """
 
+    OUTPUTS = ("stars",)
     progress = 0.0
     mean: Tensor
     values: Tensor

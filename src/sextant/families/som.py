@@ -73,6 +73,7 @@ class SOM(nn.Module):
     T. Kohonen, "Essentials of the self-organizing map", Neural Networks 37, 2013.
     """
 
+    OUTPUTS = ("unit", "second_unit", "adjacent", "prototype", "distance", "surprise")
     progress = 0.0
     low: Tensor
     span: Tensor

@@ -1,30 +1,31 @@
 """The four parts of a prepared data set, and which of their rows are scored."""
 
-from collections.abc import Mapping
-
-import numpy as np
-import pandas as pd
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from ..errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd  # config.py imports this module, and starts without pandas
 
 PARTS = ("train", "val", "gate", "test")
 CONTEXT = "context"  # marks history rows: model input only, excluded from metrics
 
 
-def scored(part: pd.DataFrame) -> pd.DataFrame:
+def scored(part: "pd.DataFrame") -> "pd.DataFrame":
     """A part without its history rows."""
     if CONTEXT not in part:
         return part
     return part[~part[CONTEXT]]
 
 
-def first_row(mask: pd.Series | np.ndarray) -> int:
+def first_row(mask: Iterable[bool]) -> int:
     """The number of the first row where `mask` is true, counted from 1."""
-    return int(np.flatnonzero(np.asarray(mask))[0]) + 1
+    return [bool(value) for value in mask].index(True) + 1
 
 
 def check_labelled_parts(
-    parts: Mapping[str, pd.DataFrame], key: str | None, target: str | None
+    parts: "Mapping[str, pd.DataFrame]", key: str | None, target: str | None
 ) -> None:
     """Raise DataError where a key lies in two parts, or a part has no row or lacks a class."""
     part_of_key: dict[object, str] = {}
@@ -41,8 +42,10 @@ def check_labelled_parts(
         _check_classes(parts, target)
 
 
-def _check_classes(parts: Mapping[str, pd.DataFrame], target: str) -> None:
-    classes = set(pd.concat([rows[target] for rows in parts.values()]))
+def _check_classes(parts: "Mapping[str, pd.DataFrame]", target: str) -> None:
+    classes: set[object] = set()
+    for rows in parts.values():
+        classes |= set(rows[target])
     for part, rows in parts.items():
         missing = sorted(map(str, classes - set(rows[target])))
         if missing:

@@ -6,13 +6,15 @@ A kind says in its columns.py which of these it takes (`SPLITS`).
 import hashlib
 import math
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from ..strict import Day, Strict
 from .parts import PARTS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -66,11 +68,13 @@ class DateSplit(Strict):
 Split = Annotated[HashSplit | DateSplit, Field(discriminator="by")]
 
 
-def parts_by_hash(keys: Iterable[str], split: HashSplit) -> np.ndarray:
+def parts_by_hash(keys: Iterable[str], split: HashSplit) -> "np.ndarray":
     """The index in PARTS of each key.
 
     It depends on the salt and the key alone, so that a row never changes its part as the data grow.
     """
+    import numpy as np  # config.py imports this module, and starts without NumPy
+
     fractions = [_fraction(f"{split.salt}:{key}") for key in keys]
     shares = split.shares.model_dump()
     bounds = np.cumsum([shares[part] for part in PARTS])

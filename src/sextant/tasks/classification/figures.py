@@ -88,7 +88,7 @@ def _mistakes(
     return {"mistakes": Table("The surest mistakes", says, found)}
 
 
-def _log_loss(target: str, classes: list[Any]) -> Loss:
+def _log_loss(target: str, classes: list[Any]) -> "Loss":
     """What each row adds to the log loss."""
     return lambda answers, rows: (
         -np.log(np.clip(given_probability(answers, rows[target], classes), 1e-15, 1))

@@ -34,7 +34,7 @@ from sextant import (
     prepare,
     pull,
     register,
-    rooms,
+    plugins,
     saved,
     validate,
 )
@@ -445,12 +445,14 @@ LEARNT: dict[str, tuple[str, str, dict[str, Any]]] = {  # what the encoder of a 
 }  # fmt: skip
 
 
-def untrained(dataset: str, model: str) -> saved.Saved:
+def untrained(dataset: str, model: str) -> saved_model.Saved:
     conf, columns = config.model(model), config.dataset(dataset).columns
     kind = config.dataset(dataset).kind
-    encoder = rooms.module("data", kind).Encoder.from_state(LEARNT[dataset][2], columns)
+    encoder = plugins.module("data", kind).Encoder.from_state(LEARNT[dataset][2], columns)
     card = {"kind": kind, "task": conf.task, "calibration": {"slope": 1.0, "offset": 0.0}}
-    return saved.Saved(card, saved.build(conf.family, encoder.sizes, conf.net), encoder)
+    return saved_model.SavedModel(
+        card, saved_model.build(conf.family, encoder.sizes, conf.net), encoder
+    )
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sextant import config, pull, rooms
+from sextant import config, pull, plugins
 from sextant.errors import UsageError, one_line
 
 ROOT = Path(__file__).parents[1]
@@ -483,18 +483,18 @@ def test_an_unknown_name_is_told_what_there_is():
         config.main(["chek"])
 
 
-# --- the rooms --------------------------------------------------------------------------------------------------------
+# --- the plugins --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("room", rooms.SINGULAR)
+@pytest.mark.parametrize("room", plugins.SINGULAR)
 def test_every_room_has_something_and_says_what(room):
-    assert rooms.options(room)
+    assert plugins.options(room)
     with pytest.raises(
-        UsageError, match=f"unknown {rooms.SINGULAR[room]} `_`; src/sextant/{room}/ has: "
+        UsageError, match=f"unknown {plugins.SINGULAR[room]} `_`; src/sextant/{room}/ has: "
     ):
-        rooms.module(room, "_")
+        plugins.module(room, "_")
 
 
-@pytest.mark.parametrize("name", rooms.options("models"))
+@pytest.mark.parametrize("name", plugins.options("models"))
 def test_a_family_is_the_one_class_of_its_module(name):
-    assert rooms.family(name).__module__ == f"sextant.models.{name}"
+    assert plugins.family(name).__module__ == f"sextant.models.{name}"

@@ -58,10 +58,10 @@ def paths(stage: dict[str, Any], *kinds: str) -> list[str]:
 
 
 class Reached:
-    """The modules of the package that run when a function does: what is imported, and lazily, and found in rooms.
+    """The modules of the package that run when a function does: what is imported, and lazily, and found in plugins.
 
     An import inside a function counts where that function is reached from the stage's `main`. What is looked up in a
-    room by a name of conf or card (`rooms.module("tasks", …)`) stands for everything in that room.
+    room by a name of conf or card (`plugins.module("tasks", …)`) stands for everything in that room.
     """
 
     def __init__(self, module: str):
@@ -111,7 +111,7 @@ class Reached:
             elif isinstance(found, ast.Constant) and str(found.value).endswith(".j2"):
                 self.files.add(PACKAGE / str(found.value))
             if isinstance(found, ast.Call) and ast.unparse(found.func) in (
-                "rooms.module",
+                "plugins.module",
                 "module",
             ):
                 self.enter(ast.literal_eval(found.args[0]))

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from sextant import baselines, evaluate, rooms, saved
+from sextant import baselines, evaluate, plugins, saved_model
 from sextant.data import tabular
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest
@@ -58,12 +58,12 @@ PARTS = {
 
 
 @pytest.fixture(scope="module")
-def model() -> saved.Saved:
+def model() -> saved_model.Saved:
     """A small net, trained for a second."""
     encoder = tabular.Encoder.fit(PARTS["train"], COLUMNS)
     torch.set_num_threads(1)
     torch.manual_seed(3)
-    net, batch = saved.build("ann", encoder.sizes, NET), encoder.encode(PARTS["train"])
+    net, batch = saved_model.build("ann", encoder.sizes, NET), encoder.encode(PARTS["train"])
     net.initialise(batch)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.02)
     for _ in range(199):
@@ -71,7 +71,7 @@ def model() -> saved.Saved:
         net.loss(batch).backward()
         optimizer.step()
     val = encoder.encode(PARTS["val"])
-    calibration = classification.calibrate(saved.outputs(net, val), val)
+    calibration = classification.calibrate(saved_model.outputs(net, val), val)
     card = {
         **{
             "model": MODEL,
@@ -90,16 +90,16 @@ def model() -> saved.Saved:
         },
         **{"columns": COLUMNS.model_dump(), "calibration": calibration},
     }
-    now = saved.Saved(card, net, encoder)
-    return saved.Saved(
+    now = saved_model.SavedModel(card, net, encoder)
+    return saved_model.SavedModel(
         {**card, "val": classification.score(now.answer(PARTS["val"]), PARTS["val"], encoder)},
         net,
         encoder,
     )
 
 
-def with_val(model: saved.Saved, **val: float) -> saved.Saved:
-    return saved.Saved(
+def with_val(model: saved_model.Saved, **val: float) -> saved_model.Saved:
+    return saved_model.SavedModel(
         {**model.card, "val": {**model.card["val"], **val}}, model.net, model.encoder
     )
 
@@ -132,7 +132,7 @@ def test_a_model_that_is_not_the_one_that_was_trained(model):
         {**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0]}}, COLUMNS
     )
     with pytest.raises(SextantError, match="the saved model is not the trained one"):
-        evaluate.evaluate(saved.Saved(model.card, model.net, encoder), PARTS)
+        evaluate.evaluate(saved_model.SavedModel(model.card, model.net, encoder), PARTS)
 
 
 # --- the metrics ------------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_the_metrics_are_scores_of_what_is_answered(model):
     assert found["val"] == score(model.answer(PARTS["val"]), PARTS["val"], model.encoder)
     assert found["test"] == score(answers["model"], PARTS["test"], model.encoder)
     for name, fit in baselines.of("classification").items():
-        theirs = rooms.call(fit, PARTS["train"], COLUMNS, encoder=model.encoder)(PARTS["test"])
+        theirs = plugins.call(fit, PARTS["train"], COLUMNS, encoder=model.encoder)(PARTS["test"])
         pd.testing.assert_frame_equal(answers[name], theirs)
         assert found["baselines"][name] == score(theirs, PARTS["test"], model.encoder)
 
@@ -206,7 +206,7 @@ def trained(workspace, model) -> SimpleNamespace:
     for part, rows in PARTS.items():
         Path("data/prepared/toy").mkdir(parents=True, exist_ok=True)
         tabular.write(rows, Path("data/prepared/toy") / part)
-    saved.save(Path("models") / MODEL, model.card, model.net, model.encoder)
+    saved_model.save(Path("models") / MODEL, model.card, model.net, model.encoder)
     curves(Path(f"reports/curves/{MODEL}.csv"))
     return model
 
@@ -244,7 +244,7 @@ def test_by_hand_it_takes_the_scratch_model_and_writes_beside_it(trained):
     evaluate.main([f"model={MODEL}"])  # no scratch model yet: DVC's, but not over DVC's outputs
     scratch = Path(".scratch") / MODEL
     assert json.loads((scratch / "metrics.json").read_text())["seed"] == 3
-    saved.save(scratch / "model", {**trained.card, "seed": 5}, trained.net, trained.encoder)
+    saved_model.save(scratch / "model", {**trained.card, "seed": 5}, trained.net, trained.encoder)
     curves(scratch / "curves.csv")
     evaluate.main([f"model={MODEL}"])
     assert json.loads((scratch / "metrics.json").read_text())["seed"] == 5
@@ -265,7 +265,7 @@ def test_a_refused_model_leaves_the_last_metrics(trained, monkeypatch):
     Path("reports/metrics").mkdir()
     Path(f"reports/metrics/{MODEL}.json").write_text("the last ones")
     wrong = with_val(trained, accuracy=0.123)
-    saved.save(Path("models") / MODEL, wrong.card, wrong.net, wrong.encoder)
+    saved_model.save(Path("models") / MODEL, wrong.card, wrong.net, wrong.encoder)
     with pytest.raises(SextantError, match="training recorded 0.123"):
         run(monkeypatch)
     assert Path(f"reports/metrics/{MODEL}.json").read_text() == "the last ones"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import twins
 
-from sextant import config, data, prepare, rooms
+from sextant import config, data, prepare, plugins
 from sextant.data import PARTS
 from sextant.errors import DataError, SextantError, UsageError
 from sextant.files import folder_digest, write_json
@@ -62,7 +62,7 @@ def folder_of(conf: config.DatasetConf) -> Path:
 
 
 def repaired(conf: config.DatasetConf) -> pd.DataFrame:
-    kind = rooms.module("data", conf.kind)
+    kind = plugins.module("data", conf.kind)
     return kind.repair(kind.read(Path("data/raw") / conf.name, conf.columns), conf.columns)
 
 
@@ -86,7 +86,7 @@ def test_there_is_something_to_prepare():
 
 def test_every_row_is_scored_in_one_part_and_no_other(conf):
     """As many as there are, but for those with which a series begins; whose they are is each kind's own law."""
-    kind = rooms.module("data", conf.kind)
+    kind = plugins.module("data", conf.kind)
     parts = {part: kind.load(folder_of(conf) / part) for part in PARTS}
     first = len(parts["train"]) - len(data.scored(parts["train"]))
     assert sum(len(data.scored(rows)) for rows in parts.values()) == len(repaired(conf)) - first
@@ -95,7 +95,7 @@ def test_every_row_is_scored_in_one_part_and_no_other(conf):
 def test_the_parts_are_the_repaired_rows_in_upstream_columns(conf):
     if conf.kind != "tabular":
         pytest.skip("a table alone keeps every column as it was")
-    kind, rows = rooms.module("data", conf.kind), repaired(conf)
+    kind, rows = plugins.module("data", conf.kind), repaired(conf)
     order = list(rows.columns)
     together = pd.concat([kind.load(folder_of(conf) / part) for part in PARTS])[order]
     together, rows = (frame.sort_values(order, ignore_index=True) for frame in (together, rows))
@@ -106,7 +106,7 @@ def test_the_parts_are_the_repaired_rows_in_upstream_columns(conf):
 
 def test_the_core_knows_no_path_and_the_same_rows_give_the_same_bytes(conf, tmp_path, monkeypatch):
     """`prepare(raw, conf) -> parts`, wherever the rows come from."""
-    kind, whole = rooms.module("data", conf.kind), folder_of(conf).absolute()
+    kind, whole = plugins.module("data", conf.kind), folder_of(conf).absolute()
     raw = kind.read(Path("data/raw") / conf.name, conf.columns)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "again").mkdir()
@@ -130,7 +130,7 @@ def test_the_profile_says_what_later_stages_need(conf):
         "source": "embedded",
         "digest": "0123abcd",
     }
-    kind = rooms.module("data", conf.kind)
+    kind = plugins.module("data", conf.kind)
     parts = {part: kind.load(folder_of(conf) / part) for part in PARTS}
     assert profile["rows"] == {part: len(data.scored(rows)) for part, rows in parts.items()}
     assert (

@@ -957,7 +957,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing_half_written(
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
-    """The exit code of `python -m sextant.pull <argv>`."""
+    """The exit code of `python -m sextant pull <argv>`."""
     monkeypatch.setattr(sys, "argv", ["pull", *argv])
     with pytest.raises(SystemExit) as raised:
         errors.run(pull.main)

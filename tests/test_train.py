@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sextant import config, optimizers, prepare, rooms, saved, train
+from sextant import config, optimizers, prepare, plugins, saved_model, train
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest, write_json
 
@@ -408,7 +408,7 @@ def prepared(workspace) -> config.ModelConf:
     """The first model at `budget: smoke`, with its data's twin prepared."""
     conf = config.model(MODEL, ["budget=smoke"])
     dataset = config.dataset(conf.dataset)
-    kind, folder = rooms.module("data", dataset.kind), Path("data/prepared") / dataset.name
+    kind, folder = plugins.module("data", dataset.kind), Path("data/prepared") / dataset.name
     kind.write_twin(dataset.twin, dataset.columns, Path("raw"))
     parts = prepare.prepare(kind.read(Path("raw"), dataset.columns), dataset)
     folder.mkdir(parents=True)
@@ -427,7 +427,7 @@ def test_by_hand_it_trains_into_scratch_the_same_every_time(prepared, monkeypatc
     words = [f"model={MODEL}", "budget=smoke", "model.schedule.max_epochs=2"]
     train.main(words)
     scratch = Path(".scratch") / MODEL
-    card = json.loads((scratch / "model" / saved.CARD).read_text())
+    card = json.loads((scratch / "model" / saved_model.CARD).read_text())
     told = {
         "model": MODEL,
         "dataset": prepared.dataset,

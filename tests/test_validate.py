@@ -18,7 +18,7 @@ import pytest
 import yaml
 from twins import raw
 
-from sextant import config, rooms, validate
+from sextant import config, plugins, validate
 from sextant.errors import DataError, UsageError
 from sextant.files import RECEIPT, folder_digest, write_json
 
@@ -280,7 +280,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frame]:
 
 
 def _table(conf: config.DatasetConf, folder: Path) -> Frame:
-    kind = rooms.module("data", conf.kind)
+    kind = plugins.module("data", conf.kind)
     return kind.table(kind.read(folder, conf.columns), conf.columns)
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT, made_once
 
-from sextant import config, rooms
+from sextant import config, plugins
 
 LISTED: list[str] = yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]
 
@@ -26,6 +26,6 @@ def raw(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     conf = conf_of(name)
 
     def make(path: Path) -> None:
-        rooms.module("data", conf.kind).write_twin(conf.twin, conf.columns, path)
+        plugins.module("data", conf.kind).write_twin(conf.twin, conf.columns, path)
 
     return made_once(f"twin of {name}", tmp_path_factory, make).path

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sextant.data.ratings import Batch
-from sextant.models.rbm import RBM, Seen
+from sextant.kinds.ratings.encoder import Batch
+from sextant.families.rbm import RBM, Seen
 
 USERS, ITEMS, HIDDEN = 5, 7, 3
 UNITS = ["bernoulli", "softmax", "ordinal"]

@@ -18,7 +18,7 @@ from sextant.data import PARTS, series
 from sextant.errors import DataError, UsageError
 from sextant.strict import check
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MIRROR = os.environ.get("SEXTANT_MIRROR")  # read before the tests' environment is cleared of it
 CONFS = {
     path.stem: yaml.safe_load(path.read_text())

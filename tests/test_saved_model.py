@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sextant import config, saved
+from sextant import config, saved_model
 from sextant.data import tabular
 from sextant.errors import DataError, UsageError
 from sextant.files import folder_digest
@@ -47,10 +47,10 @@ def table(rows: int = 211) -> pd.DataFrame:
     )
 
 
-def model(seed: int = 3, **card: Any) -> saved.Saved:
+def model(seed: int = 3, **card: Any) -> saved_model.Saved:
     encoder = tabular.Encoder.fit(table(), COLUMNS)
     torch.manual_seed(seed)
-    net = saved.build("ann", encoder.sizes, NET)
+    net = saved_model.build("ann", encoder.sizes, NET)
     net.initialise(encoder.encode(table()))
     told = {
         "family": "ann",
@@ -59,11 +59,13 @@ def model(seed: int = 3, **card: Any) -> saved.Saved:
         "net": NET,
         "columns": COLUMNS.model_dump(),
     }
-    return saved.Saved({**told, "calibration": {"temperature": 1.5}, **card}, net, encoder)
+    return saved_model.SavedModel(
+        {**told, "calibration": {"temperature": 1.5}, **card}, net, encoder
+    )
 
 
-def save(found: saved.Saved, folder: Path) -> Path:
-    saved.save(folder, found.card, found.net, found.encoder)
+def save(found: saved_model.Saved, folder: Path) -> Path:
+    saved_model.save(folder, found.card, found.net, found.encoder)
     return folder
 
 
@@ -73,35 +75,42 @@ def folder(tmp_path) -> Path:
 
 
 def test_after_loading_it_answers_as_before(folder):
-    pd.testing.assert_frame_equal(saved.load(folder).predict(table(97)), model().predict(table(97)))
+    pd.testing.assert_frame_equal(
+        saved_model.load(folder).predict(table(97)), model().predict(table(97))
+    )
     pd.testing.assert_frame_equal(
         saved._load_pyfunc(str(folder)).predict(table(97)), model().predict(table(97))
     )
 
 
 def test_what_it_was_told_and_learnt_comes_back(folder):
-    found = saved.load(folder)
+    found = saved_model.load(folder)
     assert {key: found.card[key] for key in model().card} == model().card
     assert found.encoder.state() == model().encoder.state()
     assert not found.net.training
 
 
 def test_the_folder_holds_weights_and_json_and_nothing_that_runs(folder):
-    assert sorted(path.name for path in folder.rglob("*")) == [saved.CARD, saved.WEIGHTS]
-    raw = (folder / saved.WEIGHTS).read_bytes()
+    assert sorted(path.name for path in folder.rglob("*")) == [
+        saved_model.CARD,
+        saved_model.WEIGHTS,
+    ]
+    raw = (folder / saved_model.WEIGHTS).read_bytes()
     header = int.from_bytes(raw[:8], "little")
     entries = json.loads(raw[8 : 8 + header])  # safetensors: a length, a JSON header, numbers
     sizes = [entry["data_offsets"][1] - entry["data_offsets"][0] for entry in entries.values()]
     assert len(raw) == 8 + header + sum(sizes)
     json.loads(
-        (folder / saved.CARD).read_text(),
+        (folder / saved_model.CARD).read_text(),
         parse_constant=lambda name: pytest.fail(f"{name} is not JSON"),
     )
 
 
 def test_the_digest_is_the_models_and_no_matter_of_time_or_place(folder, tmp_path):
     assert folder_digest(save(model(), tmp_path / "far" / "away")) == folder_digest(folder)
-    assert folder_digest(save(saved.load(folder), tmp_path / "again")) == folder_digest(folder)
+    assert folder_digest(save(saved_model.load(folder), tmp_path / "again")) == folder_digest(
+        folder
+    )
     for name, other in {"weights": model(seed=5), "card": model(seed=3, epoch=7)}.items():
         assert folder_digest(save(other, tmp_path / name)) != folder_digest(folder)
 
@@ -109,7 +118,7 @@ def test_the_digest_is_the_models_and_no_matter_of_time_or_place(folder, tmp_pat
 def test_a_folder_is_replaced_as_a_whole(folder):
     (folder / "surplus").write_text("of an older kind of model")
     save(model(seed=5), folder)
-    assert sorted(path.name for path in folder.iterdir()) == [saved.CARD, saved.WEIGHTS]
+    assert sorted(path.name for path in folder.iterdir()) == [saved_model.CARD, saved_model.WEIGHTS]
 
 
 def test_what_cannot_be_saved_leaves_the_last_one_as_it_was(folder):
@@ -127,11 +136,11 @@ def test_what_cannot_be_saved_leaves_the_last_one_as_it_was(folder):
 )
 def test_what_this_checkout_does_not_know(tmp_path, key, what):
     with pytest.raises(UsageError, match=f"unknown {what} `strawberry`; src/sextant/.* has: "):
-        saved.load(save(model(**{key: "strawberry"}), tmp_path / "model")).predict(table(7))
+        saved_model.load(save(model(**{key: "strawberry"}), tmp_path / "model")).predict(table(7))
 
 
 def test_rows_asked_with_are_checked_and_those_of_a_part_are_not(folder):
-    found = saved.load(folder)
+    found = saved_model.load(folder)
     with pytest.raises(DataError, match="missing column shoes"):
         found.predict(table(7).drop(columns="shoes"))
     with pytest.raises(DataError, match="row 1 has no `height`"):
@@ -142,8 +151,8 @@ def test_rows_asked_with_are_checked_and_those_of_a_part_are_not(folder):
 
 
 def test_the_calibration_is_applied(folder):
-    found = saved.load(folder)
-    warmer = saved.Saved(
+    found = saved_model.load(folder)
+    warmer = saved_model.SavedModel(
         {**found.card, "calibration": {"temperature": 15.0}}, found.net, found.encoder
     )
     assert (
@@ -158,7 +167,7 @@ def test_a_file_of_rows_is_read_as_the_data_were(folder, tmp_path, suffix):
         rows.to_json(path, orient="records")
     else:
         {"csv": rows.to_csv, "parquet": rows.to_parquet}[suffix](path, index=False)
-    found = saved.load(folder)
+    found = saved_model.load(folder)
     pd.testing.assert_frame_equal(found.predict(found.read(path)), found.predict(rows))
 
 
@@ -169,7 +178,7 @@ def test_a_net_is_its_sizes_and_its_conf():
         "classes": 3,
         "pictures": 7,
     }  # more than this family asks for
-    found = saved.build("ann", sizes, NET)
+    found = saved_model.build("ann", sizes, NET)
     assert found.head.shape == (1, 2, 7, 3) and len(found.categories) == 2
 
 
@@ -181,7 +190,7 @@ def test_a_folder_to_ask_with_is_refused_in_a_line_or_read_as_pictures(
     """Whatever the kind, and however the folder is called."""
     conf, place = config.dataset(name), tmp_path / f"rows{ending}"
     place.mkdir()
-    asked = saved.Saved(
+    asked = saved_model.SavedModel(
         {"kind": conf.kind}, torch.nn.Identity(), SimpleNamespace(columns=conf.columns)
     )
     with pytest.raises(

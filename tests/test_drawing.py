@@ -16,9 +16,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sextant import figures
+from sextant import drawing
 from sextant.errors import UsageError
-from sextant.tasks.classification import as_answers, score
+from sextant.tasks.classification.metrics import as_answers, score
 
 COLUMNS = SimpleNamespace(target="<kind>")
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sextant import saved, strict
-from sextant.data.images import Batch
+from sextant import saved_model, strict
+from sextant.kinds.images.encoder import Batch
 from sextant.errors import UsageError
-from sextant.models.cnn import CNN, Residual, convolution
+from sextant.families.cnn import CNN, Residual, convolution
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONF = yaml.safe_load((ROOT / "conf/model/cnn.yaml").read_text(encoding="utf-8"))
 STILL: dict[str, Any] = {
     "mirror": False,
@@ -248,9 +248,11 @@ def test_an_answer_is_the_mean_over_the_picture_and_its_mirror_image():
 def test_an_answer_draws_nothing_and_is_the_same_alone_as_among_others():
     model, rows = net(), batch()
     state = torch.get_rng_state()
-    together = saved.outputs(model, rows)["logits"]
+    together = saved_model.outputs(model, rows)["logits"]
     assert torch.equal(state, torch.get_rng_state())
-    alone = [saved.outputs(model, Batch(*(t[[i]] for t in rows)))["logits"] for i in range(13)]
+    alone = [
+        saved_model.outputs(model, Batch(*(t[[i]] for t in rows)))["logits"] for i in range(13)
+    ]
     assert together.shape == (13, 2) and together.dtype == torch.float32
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
 
@@ -307,17 +309,17 @@ def test_pieces_of_large_pictures_are_small():
     rows = Batch(
         torch.zeros(1000, 3, 64, 64, dtype=torch.uint8), torch.zeros(1000, dtype=torch.int64)
     )
-    sizes = [len(piece.image) for piece in saved.pieces(rows)]
+    sizes = [len(piece.image) for piece in saved_model.chunks(rows)]
     assert sum(sizes) == 1000 and max(sizes) * 3 * 64 * 64 <= saved.NUMBERS_AT_ONCE
     narrow = Batch(torch.zeros(9000, 7), torch.zeros(9000, dtype=torch.int64))
-    assert [len(piece.image) for piece in saved.pieces(narrow)] == [4096, 4096, 808]
+    assert [len(piece.image) for piece in saved_model.chunks(narrow)] == [4096, 4096, 808]
 
 
 def test_bfloat16_answers_are_near():
     model, rows = net().eval(), batch()
-    exact = saved.outputs(model, rows)["logits"]
+    exact = saved_model.outputs(model, rows)["logits"]
     with torch.autocast("cpu", torch.bfloat16):
-        rough = saved.outputs(model, rows)["logits"]
+        rough = saved_model.outputs(model, rows)["logits"]
     assert rough.dtype == torch.float32 and torch.allclose(exact, rough, atol=0.05)
 
 
@@ -352,7 +354,7 @@ def test_eight_pictures_are_learnt_by_heart(classes):
         model.loss(rows).backward()
         optimizer.step()
     assert model.loss(rows) < 0.1
-    assert saved.outputs(model, rows)["logits"].argmax(1).tolist() == rows.target.tolist()
+    assert saved_model.outputs(model, rows)["logits"].argmax(1).tolist() == rows.target.tolist()
 
 
 def test_the_same_seed_gives_the_same_net_and_it_comes_back_as_it_was_saved():
@@ -368,10 +370,12 @@ def test_the_same_seed_gives_the_same_net_and_it_comes_back_as_it_was_saved():
         "std": [0.2, 0.25, 0.3],
         "size": 17,
     }
-    built = saved.build("cnn", sizes, {"widths": [5, 7, 11], "stride": 1, **LIVELY})
+    built = saved_model.build("cnn", sizes, {"widths": [5, 7, 11], "stride": 1, **LIVELY})
     built.load_state_dict({name: t.contiguous() for name, t in one.state_dict().items()})
     rows = batch()
-    assert torch.equal(saved.outputs(one, rows)["logits"], saved.outputs(built, rows)["logits"])
+    assert torch.equal(
+        saved_model.outputs(one, rows)["logits"], saved_model.outputs(built, rows)["logits"]
+    )
 
 
 @pytest.mark.slow

@@ -9,14 +9,14 @@ import pytest
 import torch
 import yaml
 
-from sextant import config, optimizers, saved, strict, train
+from sextant import config, optimizers, saved_model, strict, train
 from sextant.data import ratings
-from sextant.data.ratings import Batch
+from sextant.kinds.ratings.encoder import Batch
 from sextant.errors import UsageError
-from sextant.models.sae import ACTIVATIONS, SAE, Stack
+from sextant.families.sae import ACTIVATIONS, SAE, Stack
 from sextant.tasks import stars
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text(encoding="utf-8"))
 MODEL = yaml.safe_load((ROOT / "conf/model/sae.yaml").read_text(encoding="utf-8"))
 TRAINER = config.Trainer(**yaml.safe_load((ROOT / "conf/trainer.yaml").read_text(encoding="utf-8")))
@@ -300,7 +300,7 @@ def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(
 
     def trained(seed: int, name: str) -> bytes:
         torch.manual_seed(seed)
-        found = saved.build("sae", encoder.sizes, net_conf)
+        found = saved_model.build("sae", encoder.sizes, net_conf)
         found.initialise(known)
         learner = train.Learner(
             found, known, asked, stars, MODEL["optimizer"], schedule, seed, lambda row: None
@@ -313,11 +313,13 @@ def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(
             "net": net_conf,
             "columns": DATA["columns"],
         }
-        saved.save(tmp_path / name, {**card, "calibration": {}}, learner.kept, encoder)
+        saved_model.save(tmp_path / name, {**card, "calibration": {}}, learner.kept, encoder)
         question = encoder.question(parts["val"])
-        expected = saved.Saved({**card, "calibration": {}}, learner.kept, encoder).predict(question)
-        pd.testing.assert_frame_equal(saved.load(tmp_path / name).predict(question), expected)
-        return (tmp_path / name / saved.WEIGHTS).read_bytes()
+        expected = saved_model.SavedModel(
+            {**card, "calibration": {}}, learner.kept, encoder
+        ).predict(question)
+        pd.testing.assert_frame_equal(saved_model.load(tmp_path / name).predict(question), expected)
+        return (tmp_path / name / saved_model.WEIGHTS).read_bytes()
 
     train.quieten()
     assert trained(3, "one") == trained(3, "same") != trained(5, "other")

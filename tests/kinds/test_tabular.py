@@ -22,7 +22,7 @@ from sextant.errors import DataError, UsageError
 from sextant.files import sha256
 from sextant.strict import check
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MIRROR = os.environ.get("SEXTANT_MIRROR")  # read before the tests' environment is cleared of it
 CONFS = {
     path.stem: yaml.safe_load(path.read_text())

@@ -15,12 +15,12 @@ import yaml
 
 from sextant.data import PARTS, ratings, scored
 from sextant.errors import DataError
-from sextant.models.rbm import RBM
-from sextant.models.sae import SAE
+from sextant.families.rbm import RBM
+from sextant.families.sae import SAE
 from sextant.strict import check
 from sextant.tasks import likes, stars
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text())
 COLUMNS = check(ratings.Columns, CONF["columns"], "columns")
 TWIN = check(ratings.Twin, CONF["twin"], "twin")
@@ -590,7 +590,7 @@ def trained(family: type, name: str, planted, epochs: int):
 
 @pytest.mark.slow
 def test_on_the_twin_the_autoencoder_beats_the_strongest_baseline_by_a_tenth_of_a_star(planted):
-    from sextant.baselines.stars import user_item_bias
+    from sextant.tasks.stars.baselines import user_item_bias
 
     parts, encoder, _ = planted
     strongest = stars.score(
@@ -603,7 +603,7 @@ def test_on_the_twin_the_autoencoder_beats_the_strongest_baseline_by_a_tenth_of_
 def test_on_the_twin_the_boltzmann_machine_beats_the_strongest_baseline_by_four_points_of_auc(
     planted,
 ):
-    from sextant.baselines.likes import bias_logistic
+    from sextant.tasks.likes.baselines import bias_logistic
 
     parts, encoder, _ = planted
     strongest = likes.score(

@@ -19,11 +19,11 @@ import twins
 import yaml
 from torch import Tensor
 
-from sextant import baselines, config, data, optimizers, prepare, rooms, saved, train
+from sextant import baselines, config, data, optimizers, prepare, plugins, saved_model, train
 from sextant.errors import SextantError
 from sextant.files import folder_digest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LISTED = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
 CONFS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
 MODELS = [name for name in CONFS if name in LISTED]  # a conf without a line is switched off
@@ -44,7 +44,7 @@ def test_every_model_of_params_yaml_is_found_here():
     assert MODELS and set(MODELS) == set(LISTED)
 
 
-@pytest.mark.parametrize("family", rooms.options("models"))
+@pytest.mark.parametrize("family", plugins.options("models"))
 def test_every_family_is_tried_by_some_model(family):
     tried = {line["family"] for line in LISTED.values()} | set(CONFS)
     assert family in tried, (
@@ -72,7 +72,7 @@ def case(request, tmp_path_factory) -> SimpleNamespace:
     dataset = twins.conf_of(conf.dataset)
     dataset = twins.conf_of(conf.dataset, *CHEAPER.get(dataset.kind, []))
     torch.set_num_threads(1)  # two tests at once on two cores would wait for each other
-    kind = rooms.module("data", dataset.kind)
+    kind = plugins.module("data", dataset.kind)
     parts = prepare.prepare(
         kind.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns), dataset
     )
@@ -81,7 +81,7 @@ def case(request, tmp_path_factory) -> SimpleNamespace:
         conf=conf,
         kind=dataset.kind,
         columns=dataset.columns,
-        task=rooms.module("tasks", conf.task),
+        task=plugins.module("tasks", conf.task),
         encoder=encoder,
         parts=parts,
         batch={
@@ -93,7 +93,7 @@ def case(request, tmp_path_factory) -> SimpleNamespace:
 
 def net_of(case: SimpleNamespace, seed: int = 3, **net: Any) -> Any:
     torch.manual_seed(seed)
-    found = saved.build(case.conf.family, case.encoder.sizes, {**case.conf.net, **net})
+    found = saved_model.build(case.conf.family, case.encoder.sizes, {**case.conf.net, **net})
     if hasattr(found, "initialise"):
         found.initialise(case.batch["train"])
     return found
@@ -121,8 +121,8 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def test_batched_equals_one_by_one(case, net):
-    together = saved.outputs(net, case.batch["val"])
-    alone = [saved.outputs(net, first(case.batch["val"], slice(i, i + 1))) for i in range(13)]
+    together = saved_model.outputs(net, case.batch["val"])
+    alone = [saved_model.outputs(net, first(case.batch["val"], slice(i, i + 1))) for i in range(13)]
     assert together
     for name, whole in together.items():
         torch.testing.assert_close(
@@ -133,16 +133,16 @@ def test_batched_equals_one_by_one(case, net):
 def test_permuted_rows_have_permuted_answers(case, net):
     order = torch.randperm(len(case.batch["val"][0]))
     before, after = (
-        saved.outputs(net, first(case.batch["val"], rows)) for rows in (slice(None), order)
+        saved_model.outputs(net, first(case.batch["val"], rows)) for rows in (slice(None), order)
     )
     for name in before:
         torch.testing.assert_close(after[name], before[name][order], rtol=1e-5, atol=1e-5)
 
 
 def test_more_rows_than_are_answered_at_once(case, net, monkeypatch):
-    whole = saved.outputs(net, case.batch["val"])
+    whole = saved_model.outputs(net, case.batch["val"])
     monkeypatch.setattr(saved, "ROWS_AT_ONCE", 11)
-    for name, pieces in saved.outputs(net, case.batch["val"]).items():
+    for name, pieces in saved_model.outputs(net, case.batch["val"]).items():
         torch.testing.assert_close(pieces, whole[name], rtol=1e-5, atol=1e-5)
 
 
@@ -155,7 +155,10 @@ def test_predict_draws_nothing_and_changes_nothing(case, net):
         )
 
     before, told = weights(net), state()
-    one, other = saved.outputs(net, case.batch["val"]), saved.outputs(net, case.batch["val"])
+    one, other = (
+        saved_model.outputs(net, case.batch["val"]),
+        saved_model.outputs(net, case.batch["val"]),
+    )
     assert state() == told
     assert same(one, other)
     assert same(weights(net), before)
@@ -197,30 +200,37 @@ def test_what_is_saved_is_all_there_is(case, net, tmp_path):
         "net": case.conf.net,
         "columns": case.columns.model_dump(),
         "calibration": case.task.calibrate(
-            saved.outputs(net, case.batch["val"]), case.batch["val"]
+            saved_model.outputs(net, case.batch["val"]), case.batch["val"]
         ),
     }
-    saved.save(tmp_path / "model", card, net, case.encoder)
-    again, now = saved.load(tmp_path / "model"), saved.Saved(card, net, case.encoder)
+    saved_model.save(tmp_path / "model", card, net, case.encoder)
+    again, now = (
+        saved_model.load(tmp_path / "model"),
+        saved_model.SavedModel(card, net, case.encoder),
+    )
     question = case.encoder.question(case.parts["val"])
     pd.testing.assert_frame_equal(again.predict(question), now.predict(question))
-    saved.save(tmp_path / "again", card, again.net, again.encoder)
+    saved_model.save(tmp_path / "again", card, again.net, again.encoder)
     assert folder_digest(tmp_path / "again") == folder_digest(tmp_path / "model")
 
 
 def test_one_answer_a_row_in_the_form_of_the_baselines(case, net):
     rows = case.parts["val"]
-    calibration = case.task.calibrate(saved.outputs(net, case.batch["val"]), case.batch["val"])
-    model = saved.Saved({"task": case.conf.task, "calibration": calibration}, net, case.encoder)
+    calibration = case.task.calibrate(
+        saved_model.outputs(net, case.batch["val"]), case.batch["val"]
+    )
+    model = saved_model.SavedModel(
+        {"task": case.conf.task, "calibration": calibration}, net, case.encoder
+    )
     answers, fit = model.answer(rows), next(iter(baselines.of(case.conf.task).values()))
-    theirs = rooms.call(
+    theirs = plugins.call(
         fit, case.parts["train"], case.columns, encoder=case.encoder, net=case.conf.net
     )(rows)
     assert answers.columns.tolist() == theirs.columns.tolist()
     assert len(answers) == len(theirs) == len(data.scored(rows)) and not answers.isna().any().any()
     scores = model.score(model.answer(model.questions(rows)), rows)
     assert list(scores) == list(case.task.METRICS) and all(map(math.isfinite, scores.values()))
-    sample = case.task.redrawn(model.answer(model.questions(rows)), rows, case.encoder)
+    sample = case.task.contributions(model.answer(model.questions(rows)), rows, case.encoder)
     assert sample.score(np.ones(len(sample.groups))) == pytest.approx(next(iter(scores.values())))
 
 
@@ -231,7 +241,7 @@ def test_it_overfits_eight_rows(case):
     monitor, steps = case.conf.schedule["monitor"], 300
 
     def score(rows: Any) -> float:
-        return case.task.watch(saved.outputs(net, rows), rows)[monitor]
+        return case.task.watch(saved_model.outputs(net, rows), rows)[monitor]
 
     windows = [first(case.batch["train"], slice(i, i + 8)) for i in range(0, 200, 8)]
     rows = next(
@@ -305,8 +315,8 @@ def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
     for name, seed in (("one", 3), ("same", 3), ("other", 5)):
         learner = learner_of(case, seed, max_epochs=3)
         _, epoch = fit(case, learner, tmp_path / f"checkpoints {name}")
-        saved.save(tmp_path / name, {"epoch": epoch}, learner.kept, case.encoder)
-        found[name] = (tmp_path / name / saved.WEIGHTS).read_bytes(), learner.history
+        saved_model.save(tmp_path / name, {"epoch": epoch}, learner.kept, case.encoder)
+        found[name] = (tmp_path / name / saved_model.WEIGHTS).read_bytes(), learner.history
     assert found["one"] == found["same"]
     assert found["one"][0] != found["other"][0]
 
@@ -397,5 +407,5 @@ def test_the_kept_epoch_is_the_best_on_val(case, tmp_path):
     assert epoch == best["epoch"]
     net = copy.deepcopy(learner.net)
     net.load_state_dict(kept)
-    found = case.task.watch(saved.outputs(net, case.batch["val"]), case.batch["val"])
+    found = case.task.watch(saved_model.outputs(net, case.batch["val"]), case.batch["val"])
     assert found[learner.schedule.monitor] == pytest.approx(best[monitor], abs=1e-9)

@@ -23,7 +23,7 @@ from PIL import Image
 from sextant.data import images, tabular
 from sextant.errors import DataError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MIRROR = os.environ.get(
     "SEXTANT_MIRROR"
 )  # read here: conftest.py hides the environment from the tests

@@ -10,9 +10,9 @@ from test_series import COLUMNS, MIRROR, WINDOW, days
 from torch import Tensor
 from torch.nn import functional as F
 
-from sextant import baselines, config, evaluate, saved, train
+from sextant import baselines, config, evaluate, saved_model, train
 from sextant.data import series
-from sextant.models.rnn import RNN
+from sextant.families.rnn import RNN
 from sextant.tasks import forecasting
 
 SIZES = {"hidden_size": 7, "layers": 2, "dropout": 0.0}
@@ -150,11 +150,11 @@ def test_it_overfits_eight_windows() -> None:
     assert model.loss(given).item() < before - 2
 
 
-def model_of(rows: pd.DataFrame) -> saved.Saved:
+def model_of(rows: pd.DataFrame) -> saved_model.Saved:
     """An untrained net behind the interface that raw rows go through."""
     encoder = series.Encoder.fit(rows, COLUMNS)
     card = {"task": "forecasting", "kind": "series", "calibration": {"weight": 1.0, "width": 2.0}}
-    return saved.Saved(card, net(features=encoder.sizes["features"]), encoder)
+    return saved_model.SavedModel(card, net(features=encoder.sizes["features"]), encoder)
 
 
 @pytest.mark.parametrize("row", [WINDOW, 53, 96])
@@ -184,16 +184,18 @@ def test_the_answer_to_the_last_window_needs_no_more_than_it() -> None:
 def test_a_saved_one_answers_the_same(tmp_path: Path) -> None:
     model = model_of(series.repair(days(), COLUMNS))
     card = {**model.card, "family": "rnn", "net": SIZES, "columns": COLUMNS.model_dump()}
-    saved.save(tmp_path / "model", card, model.net, model.encoder)
+    saved_model.save(tmp_path / "model", card, model.net, model.encoder)
     pd.testing.assert_frame_equal(
-        saved.load(tmp_path / "model").predict(days()), model.predict(days())
+        saved_model.load(tmp_path / "model").predict(days()), model.predict(days())
     )
 
 
 # --- on the twin ------------------------------------------------------------------------------------------------------
 
 
-def learnt(folder: Path, found: config.DatasetConf) -> tuple[saved.Saved, dict[str, pd.DataFrame]]:
+def learnt(
+    folder: Path, found: config.DatasetConf
+) -> tuple[saved_model.Saved, dict[str, pd.DataFrame]]:
     """The model as the pipeline trains it, at budget standard, on the files of `folder`; and the parts."""
     rows = series.repair(series.read(folder / "raw", found.columns), found.columns)
     parts = series.split(rows, found.columns, found.split)
@@ -217,7 +219,7 @@ def test_on_the_twin_it_beats_the_strongest_baseline_by_a_margin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the pipeline trains it, at budget standard: on every part, of which gate and test were never seen."""
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     found = config.dataset("google_stock")
     series.write_twin(found.twin, found.columns, tmp_path / "raw")
     model, parts = learnt(tmp_path, found)
@@ -243,7 +245,7 @@ def test_on_the_twin_it_beats_the_strongest_baseline_by_a_margin(
 def test_on_january_2017_it_is_about_as_near_as_the_previous_close_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     found = config.dataset("google_stock")
     (tmp_path / "raw").mkdir()
     for entry in found.sources["mirror"]:

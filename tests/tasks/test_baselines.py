@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sextant import baselines, rooms
+from sextant import baselines, plugins
 from sextant.data import tabular
 from sextant.errors import UsageError
 
@@ -39,7 +39,9 @@ def table(classes: list[str], rows: int = 211, seed: int = 7) -> pd.DataFrame:
 
 
 def fitted(name: str, train: pd.DataFrame, columns: tabular.Columns = COLUMNS):
-    return rooms.call(BASELINES[name], train, columns, encoder=tabular.Encoder.fit(train, columns))
+    return plugins.call(
+        BASELINES[name], train, columns, encoder=tabular.Encoder.fit(train, columns)
+    )
 
 
 @pytest.fixture(params=[["no", "yes"], ["ant", "bee", "cow"]], ids=["two", "three"])

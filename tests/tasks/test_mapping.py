@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sextant import baselines, config, figures, saved, tracking
+from sextant import baselines, config, drawing, saved_model, tracking
 from sextant.data import tabular
 from sextant.errors import DataError, UsageError
 from sextant.figures import save
@@ -42,15 +42,15 @@ def table(rows: int = 101, seed: int = 7) -> pd.DataFrame:
     return pd.DataFrame(frame | {"colour": colour.astype(object), "kind": cloud})
 
 
-def drawn(train: pd.DataFrame, columns: tabular.Columns = COLUMNS, **net) -> saved.Saved:
+def drawn(train: pd.DataFrame, columns: tabular.Columns = COLUMNS, **net) -> saved_model.Saved:
     """A map on its first plane, with the threshold of its training rows."""
     torch.manual_seed(0)
     encoder = tabular.Encoder.fit(train, columns)
-    found = saved.build("som", encoder.sizes, NET | net)
+    found = saved_model.build("som", encoder.sizes, NET | net)
     found.initialise(encoder.encode(train))
-    outputs = saved.outputs(found, encoder.encode(train))
+    outputs = saved_model.outputs(found, encoder.encode(train))
     card = {"task": "mapping", "net": NET | net, "calibration": mapping.calibrate(outputs, None)}
-    return saved.Saved(card, found, encoder)
+    return saved_model.SavedModel(card, found, encoder)
 
 
 # --- answers and metrics ----------------------------------------------------------------------------------------------
@@ -110,7 +110,10 @@ def test_the_scale_of_scores_is_the_one_of_the_net_and_prototypes_are_in_upstrea
     model = drawn(train)
     x = model.net.features(model.encoder.encode(rows)).numpy()
     np.testing.assert_allclose(mapping.scaled(rows, model.encoder), x, atol=1e-6)
-    answers, outputs = model.answer(rows), saved.outputs(model.net, model.encoder.encode(rows))
+    answers, outputs = (
+        model.answer(rows),
+        saved_model.outputs(model.net, model.encoder.encode(rows)),
+    )
     assert mapping.score(answers, rows, model.encoder) == pytest.approx(
         mapping.watch(outputs, None), abs=1e-6
     )
@@ -210,7 +213,7 @@ def test_the_registered_interface_gives_the_columns_for_scores_when_asked_for_de
     train, rows = table(), table(13, seed=11)
     model = drawn(train)
     card = {**model.card, "family": "som", "kind": "tabular", "columns": COLUMNS.model_dump()}
-    saved.save(tmp_path / "model", card, model.net, model.encoder)
+    saved_model.save(tmp_path / "model", card, model.net, model.encoder)
     outputs = [("row", "long", True), ("col", "long", True), ("outlier_score", "double", True)]
     schema = (
         model.encoder.schema(),
@@ -387,7 +390,7 @@ def test_planes_tell_what_stands_at_each_unit_and_are_no_more_than_a_page_can_be
             codebook[f"nearest_{name}"][i % 12], abs=model.encoder.scale[name][1] / 100
         )
         assert float(value) == near
-    monkeypatch.setattr(figures.rooms.module("figures", "mapping"), "CELLS", 48)
+    monkeypatch.setattr(figures.plugins.module("figures", "mapping"), "CELLS", 48)
     fewer = figures_of()["components"]
     assert len(fewer.axes) == 4 and fewer.get_label().endswith("The 4 of 5 that vary most.")
 
@@ -497,7 +500,7 @@ def test_groups_change_no_marginal(twin):
 
 def trained(
     parts: dict[str, pd.DataFrame], columns: tabular.Columns, net: dict, epochs: int = 100
-) -> saved.Saved:
+) -> saved_model.Saved:
     """The batch rule by hand, as conf/model/som.yaml has it."""
     model = drawn(parts["train"], columns, **net)
     batch = model.encoder.encode(parts["train"])
@@ -584,7 +587,7 @@ def test_a_table_without_labels_is_mapped_and_not_classified():
     with pytest.raises(
         UsageError, match="family `ann` needs the number of `classes`, which these data do not have"
     ):
-        saved.build("ann", model.encoder.sizes, {})
+        saved_model.build("ann", model.encoder.sizes, {})
 
 
 def test_a_part_without_rows_is_refused_where_no_class_would_be_missed():

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from test_series import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
 
-from sextant import baselines, config, figures, saved
+from sextant import baselines, config, drawing, saved_model
 from sextant.data import series
 from sextant.errors import DataError, UsageError
 from sextant.tasks import forecasting
@@ -339,10 +339,10 @@ def shown() -> SimpleNamespace:
     parts = series.split(rows, COLUMNS, SPLIT_AT)
     encoder = series.Encoder.fit(parts["train"], COLUMNS)
     torch.manual_seed(5)
-    net = saved.build("rnn", encoder.sizes, {"hidden_size": 7, "layers": 1, "dropout": 0.0})
+    net = saved_model.build("rnn", encoder.sizes, {"hidden_size": 7, "layers": 1, "dropout": 0.0})
     net.initialise(encoder.encode(parts["train"]))
     card = {"task": "forecasting", "calibration": {"weight": 1.0, "width": 1.3}}
-    model = saved.Saved(card, net, encoder)
+    model = saved_model.SavedModel(card, net, encoder)
     answers = {name: fit(parts["train"], COLUMNS) for name, fit in BASELINES.items()}
     asked = {"model": model.answer, **answers}
     scores = {

@@ -249,7 +249,7 @@ def test_a_lock_whose_number_is_another_program_now(tmp_path: Path) -> None:
     assert found.repair == f"rm {tmp_path}/.dvc/tmp/rwlock"
 
 
-@pytest.mark.parametrize("command", ["dvc repro", "-m sextant.repro", "-m sextant.repro train@ann"])
+@pytest.mark.parametrize("command", ["dvc repro", "-m sextant repro", "-m sextant repro train@ann"])
 def test_a_lock_of_a_dvc_that_runs(tmp_path: Path, command: str) -> None:
     with living(sys.executable, "-c", WAIT, *command.split()) as pid:
         rwlock(tmp_path, held_by(pid))

@@ -11,19 +11,19 @@ import pytest
 import torch
 import yaml
 
-from sextant import baselines, figures, rooms
+from sextant import baselines, drawing, plugins
 from sextant.data import ratings
 from sextant.errors import UsageError
-from sextant.figures._recommendation import somebody
-from sextant.figures.likes import added, exact, free_energy, sampled
-from sextant.figures.stars import at_k, nearest
-from sextant.models.rbm import RBM
-from sextant.models.sae import SAE
-from sextant.saved import Saved
+from sextant.tasks.recommendation.figures import somebody
+from sextant.tasks.likes.figures import added, exact, free_energy, sampled
+from sextant.tasks.stars.figures import at_k, nearest
+from sextant.families.rbm import RBM
+from sextant.families.sae import SAE
+from sextant.saved_model import SavedModel
 from sextant.strict import check
 from sextant.tasks import _recommendation, likes, stars
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text())
 COLUMNS = check(ratings.Columns, CONF["columns"], "columns")
 MIRROR = os.environ.get(
@@ -386,7 +386,7 @@ def drawn(task: str, source: str = "embedded") -> dict:
     answers = model.answer(part)
     baseline = answers.assign(**{answers.columns[3]: 0.5 if task == "likes" else 3.0}, rank=7)
     asked = {"model": model, "train": part[part["context"]], "val": part}
-    return rooms.call(figures.of(task), answers, part, COLUMNS, {"flat": baseline}, **asked)
+    return plugins.call(figures.of(task), answers, part, COLUMNS, {"flat": baseline}, **asked)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_a_net_without_units_has_no_such_figure_and_no_model_no_table():
     answers = pd.DataFrame({"stars": 3.0, "rank": 1}, index=range(int((~part["context"]).sum())))
     assert "units" not in figures.of("stars")(answers, part, COLUMNS, {})
     for task in ("likes", "stars"):
-        found = rooms.call(figures.of(task), answers.assign(probability=0.5), part, COLUMNS, {})
+        found = plugins.call(figures.of(task), answers.assign(probability=0.5), part, COLUMNS, {})
         assert not any(isinstance(each, figures.Table) for each in found.values())
 
 

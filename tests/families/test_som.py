@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sextant.data.tabular import Batch
+from sextant.kinds.tabular.encoder import Batch
 from sextant.errors import UsageError
-from sextant.models.som import FLOOR, NEIGHBORHOODS, SOM, distances, plane
+from sextant.families.som import FLOOR, NEIGHBORHOODS, SOM, distances, plane
 
 NET = {
     "rows": 3, "cols": 5, "grid": "rectangular", "toroidal": False, "neighborhood": "gaussian", "sigma": 2.0,

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from sextant.data.tabular import UNSEEN, Batch
-from sextant.models.ann import ANN, PiecewiseLinear
+from sextant.families.ann import ANN, PiecewiseLinear
 
 ROWS, NUMERIC, LEVELS, CLASSES, BODIES, MEMBERS = 31, 2, (3, 5), 3, 2, 7
 

@@ -15,11 +15,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sextant import figures, saved
+from sextant import drawing, saved_model
 from sextant.data.images import Columns, Encoder, Folders
 from sextant.figures import _pictures
 from sextant.figures._pictures import SIDE
-from sextant.tasks.classification import as_answers
+from sextant.tasks.classification.metrics import as_answers
 
 CLASSES = ["ant", "bee", "cow"]
 NET = {
@@ -53,12 +53,12 @@ def answers(classes: Sequence[Any], rows: int = 17, right: float = 0.9) -> pd.Da
     return as_answers(probabilities, list(classes))
 
 
-def net(classes: Sequence[Any], rows: pd.DataFrame) -> saved.Saved:
+def net(classes: Sequence[Any], rows: pd.DataFrame) -> saved_model.Saved:
     """An untrained net with an encoder of these rows."""
     encoder = Encoder.fit(rows, COLUMNS)
     torch.manual_seed(0)
-    return saved.Saved(
-        {"task": "classification"}, saved.build("cnn", encoder.sizes, NET).eval(), encoder
+    return saved_model.SavedModel(
+        {"task": "classification"}, saved_model.build("cnn", encoder.sizes, NET).eval(), encoder
     )
 
 
@@ -149,7 +149,7 @@ def test_the_contact_sheet_shows_training_pictures_and_ways_to_meet_them():
 
 def test_a_model_that_offers_no_maps_is_shown_without_them():
     rows = pictures(CLASSES)
-    other = saved.Saved({}, torch.nn.Identity(), None)
+    other = saved_model.SavedModel({}, torch.nn.Identity(), None)
     found = figures.of("classification")(
         answers(CLASSES), rows, COLUMNS, {}, model=other, train=rows
     )

@@ -109,7 +109,7 @@ def test_a_training_by_hand_is_told_by_its_words(
     )
     settings, command = tracking._made_by("ann", committed, by_hand=True)
     assert settings == ["budget=smoke", "net.hidden_sizes=[8, 8]"]
-    words = "python -m sextant.train model=ann budget=smoke 'model.net.hidden_sizes=[8, 8]'"
+    words = "python -m sextant train model=ann budget=smoke 'model.net.hidden_sizes=[8, 8]'"
     assert command == f"git checkout {committed[:12]} && {words}"
 
 

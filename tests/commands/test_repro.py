@@ -25,7 +25,7 @@ stages:
     cmd: test -s b && exit 7
     deps: [b, d]
 """
-SOURCE = Path(__file__).parents[1] / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "PYTHONPATH": str(SOURCE),

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from sextant import figures, saved
-from sextant.baselines.classification import logistic_regression
+from sextant import drawing, saved_model
+from sextant.tasks.classification.baselines import logistic_regression
 from sextant.data.tabular import Columns, Encoder
 from sextant.figures import _importance, classification
 from sextant.figures._importance import importance
@@ -205,7 +205,7 @@ def test_a_saved_model_of_a_table_is_shown_with_its_importance(classes):
         "members": 2,
     }
     card = {"task": "classification", "calibration": {"temperature": 1.0}}
-    model = saved.Saved(card, saved.build("ann", encoder.sizes, size), encoder)
+    model = saved_model.SavedModel(card, saved_model.build("ann", encoder.sizes, size), encoder)
     found = figures.of("classification")(
         model.answer(rows), rows, COLUMNS, {}, model=model, train=rows
     )

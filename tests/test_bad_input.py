@@ -280,7 +280,7 @@ RAW_FAULTS: dict[str, tuple[str, Callable[[Path], Any], str | None, str | None, 
     ),
     "picture 1 pixel wide": (
         PETS, members(lambda found: found.update({CAT: narrow()})),
-        "column='width', min_value=16.*1 of 1,400 rows are otherwise, such as 1",
+        "column='width', min_value=16.*1 of 1,400 rows are unexpected, such as 1",
         f"{CAT} is 1 x 97 pixels; expected at least 16 on the short side; replace it",
         rf"row 1 \({CAT}\) is 1 x 97 pixels; expected at least 16",
     ),
@@ -671,7 +671,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "renamed column": (lambda rows: rows.rename(columns={"Age": "Years"}), "lacks column Age; found .*Years"),
     "letters in a number": (
         lambda rows: rows.assign(Tenure=rows["Tenure"].astype(object).where(rows.index != 17, "many")),
-        "critical expectations failed.*column='Tenure'.*correct the file where it comes from",
+        "critical expectations failed.*column='Tenure'.*correct the file at its source",
     ),
     "empty file": (lambda rows: rows[[]].head(0), "is empty; expected a table with CustomerId, "),
     "duplicated keys": (

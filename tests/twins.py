@@ -26,6 +26,6 @@ def raw(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     conf = conf_of(name)
 
     def make(path: Path) -> None:
-        plugins.module("data", conf.kind).write_twin(conf.twin, conf.columns, path)
+        plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, path)
 
     return made_once(f"twin of {name}", tmp_path_factory, make).path

@@ -1,18 +1,19 @@
-"""Hold the raw data to what their team expects of them, before anything is learnt from them.
+"""Check the raw data against the expectations of their team, before anything is trained on them.
 
-conf/expectations/<dataset>.yaml is a list; an entry names an expectation of Great Expectations 1.24, its arguments, a
-severity and the reason:
+conf/expectations/<dataset>.yaml is a list of expectations of Great Expectations 1.24. Each entry
+gives the name of one, its arguments, a severity and a reason:
 
     - expectation: expect_column_values_to_be_between
       column: Age
       min_value: 18
       max_value: 100
-      severity: critical        # critical stops the run; warning and info say one line, and the run goes on
+      severity: critical        # critical stops the run; warning and info print one line each
       why: customers are of age; a larger number is a typing error
 
-The report, reports/validation/<dataset>.json, is a function of data and suite and is committed: it carries none of the
-times and ids of Great Expectations, and no value of a row. Those are for the one who runs the stage: in its messages,
-and in the Data Docs below .scratch/.
+The report, reports/validation/<dataset>.json, is committed and depends on the data and the suite
+alone: it has none of the times and ids of Great Expectations, and no value of a row. Values of rows
+are only in what the stage prints and in Great Expectations' Data Docs, its HTML pages, below
+.scratch/.
 """
 
 import ast
@@ -23,11 +24,12 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_type_hints
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from . import config, paths, plugins
@@ -37,18 +39,26 @@ from .strict import Strict, advice, check
 
 if TYPE_CHECKING:
     import pandas as pd
+    from great_expectations.core import ExpectationValidationResult
+    from great_expectations.data_context.data_context.ephemeral_data_context import (
+        EphemeralDataContext,
+    )
 
-SHOWN = 3  # values that a message gives as examples
-LISTED = 5  # values of a set that the report lists
+EXAMPLES = 3  # values in a message
+LISTED = 5  # values of a set in the report
+WIDEST = 60  # characters of a value in a message
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Severity = Literal["critical", "warning", "info"]
 
 
-# --- the suite, checked without Great Expectations, which takes seconds to import -------------------------------------
+# --- the suite ----------------------------------------------------------------------------------
+# Checked without Great Expectations, which takes seconds to import: `make check` reads every suite.
 
 
-def _scalar(value: Any) -> Any:
-    if not isinstance(value, str | int | float) or (
-        isinstance(value, float) and not math.isfinite(value)
-    ):
+def _scalar(value: object) -> object:
+    is_scalar = isinstance(value, str | int | float)
+    if not is_scalar or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError("expected text or a finite number")
     return value
 
@@ -61,47 +71,62 @@ def _regex(text: str) -> str:
     return text
 
 
+ALLOWED_IN_CONDITION = (
+    *(ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop),
+    *(ast.Name, ast.Load, ast.Constant, ast.List),
+)
+
+
 def _condition(text: str) -> str:
-    """Comparisons alone: pandas would also call functions and read variables."""
-    parts = ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop
-    leaves = ast.Name, ast.Load, ast.Constant, ast.List
+    """Allow comparisons only: pandas would also call functions and read variables."""
     try:
-        allowed = all(
-            isinstance(node, (*parts, *leaves)) for node in ast.walk(ast.parse(text, mode="eval"))
-        )
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
     except SyntaxError:
-        allowed = False
-    if not allowed:
+        nodes = []
+    if not nodes or not all(isinstance(node, ALLOWED_IN_CONDITION) for node in nodes):
         raise ValueError("expected comparisons of columns, such as: Age > 60 and Gender == 'Male'")
     return text
 
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1)]
+Scalar = Annotated[Any, AfterValidator(_scalar)]
 
-ARGUMENTS: dict[str, Any] = {
-    "column": Text,
-    "column_A": Text,
-    "column_B": Text,
-    "column_list": Texts,
-    "column_set": Texts,
-    "exact_match": bool,
-    "max_value": float,
-    "min_value": float,
-    "mostly": Annotated[float, Field(gt=0, le=1)],  # the share of rows that has to be as expected
-    "or_equal": bool,
-    "regex": Annotated[Text, AfterValidator(_regex)],
-    "row_condition": Annotated[
-        Text, AfterValidator(_condition)
-    ],  # in the words of pandas: which rows are looked at
-    "strict_max": bool,
-    "strict_min": bool,
-    "strictly": bool,
-    "type_": Text,
-    "value_set": Annotated[list[Annotated[Any, AfterValidator(_scalar)]], Field(min_length=1)],
-}
 
-# `?`: may be left out. A further expectation of Great Expectations is one more line (and its damage in the tests).
+class SuiteEntry(TypedDict, total=False):
+    """An entry of a suite: what all entries have, and every argument that an expectation may take.
+
+    `mostly` is the share of the rows that must be as expected. `row_condition` chooses the rows to
+    look at, in the syntax of pandas.
+    """
+
+    expectation: str
+    severity: Severity
+    why: Text
+    column: Text
+    column_A: Text
+    column_B: Text
+    column_list: Texts
+    column_set: Texts
+    exact_match: bool
+    max_value: float
+    min_value: float
+    mostly: Annotated[float, Field(gt=0, le=1)]
+    or_equal: bool
+    regex: Annotated[Text, AfterValidator(_regex)]
+    row_condition: Annotated[Text, AfterValidator(_condition)]
+    strict_max: bool
+    strict_min: bool
+    strictly: bool
+    type_: Text
+    value_set: Annotated[list[Scalar], Field(min_length=1)]
+
+
+FIELDS = get_type_hints(SuiteEntry, include_extras=True)
+REQUIRED = ("expectation", "severity", "why")  # of every entry; all other keys are arguments
+
+# The arguments of each expectation; `?` marks an optional one. A further expectation of Great
+# Expectations needs one more line here, and an example and a damage in the tests.
 EXPECTATIONS: dict[str, str] = {
     "expect_column_distinct_values_to_be_in_set": "column value_set row_condition?",
     "expect_column_distinct_values_to_contain_set": "column value_set row_condition?",
@@ -110,10 +135,14 @@ EXPECTATIONS: dict[str, str] = {
     "expect_column_mean_to_be_between": "column min_value? max_value? row_condition?",
     "expect_column_median_to_be_between": "column min_value? max_value? row_condition?",
     "expect_column_min_to_be_between": "column min_value? max_value? row_condition?",
-    "expect_column_pair_values_a_to_be_greater_than_b": "column_A column_B or_equal? mostly? row_condition?",
+    "expect_column_pair_values_a_to_be_greater_than_b": (
+        "column_A column_B or_equal? mostly? row_condition?"
+    ),
     "expect_column_stdev_to_be_between": "column min_value? max_value? row_condition?",
     "expect_column_unique_value_count_to_be_between": "column min_value? max_value? row_condition?",
-    "expect_column_value_lengths_to_be_between": "column min_value? max_value? mostly? row_condition?",
+    "expect_column_value_lengths_to_be_between": (
+        "column min_value? max_value? mostly? row_condition?"
+    ),
     "expect_column_values_to_be_between": (
         "column min_value? max_value? strict_min? strict_max? mostly? row_condition?"
     ),
@@ -132,116 +161,141 @@ EXPECTATIONS: dict[str, str] = {
 }
 
 
-class Entry(Strict):
-    """What every entry of a suite says, beside the arguments of its expectation."""
-
-    expectation: str
-    severity: Literal["critical", "warning", "info"]
-    why: Text
-
-
 @functools.cache
 def _entry_model(expectation: str) -> type[BaseModel]:
-    fields: dict[str, Any] = {}
-    for word in EXPECTATIONS[expectation].split():
-        name = word.removesuffix("?")
-        fields[name] = (ARGUMENTS[name], None if word.endswith("?") else ...)
-    return create_model(expectation, __base__=Entry, **fields)
+    """Return the strict model of the entries of one expectation."""
+    fields: dict[str, Any] = {name: (FIELDS[name], ...) for name in REQUIRED}
+    for argument in EXPECTATIONS[expectation].split():
+        name = argument.removesuffix("?")
+        fields[name] = (FIELDS[name], None if argument.endswith("?") else ...)
+    return create_model(expectation, __base__=Strict, **fields)
 
 
 def check_suite(
-    suite: Any, where: str = "the suite", columns: Collection[str] | None = None
+    suite: object, where: str = "the suite", columns: Collection[str] | None = None
 ) -> None:
-    """Raise UsageError for the first fault in a suite, and, where `columns` are given, in what it looks at there."""
+    """Raise UsageError for the first fault in a suite, which messages call `where`.
+
+    With `columns`, those of the table, the columns that the suite names must be among them.
+    """
     if not isinstance(suite, list) or not all(isinstance(entry, dict) for entry in suite):
         raise UsageError(
-            f"{where} is no list of expectations; each begins with `- expectation: expect_…`"
+            f"{where} is not a list of expectations; begin each with `- expectation: expect_…`"
         )
     _check_names(columns or (), where)
     for number, entry in enumerate(suite, start=1):
         _check_entry(entry, f"{where} entry {number}", columns)
-    if not any(_asks_for_rows(entry) for entry in suite):
-        # Great Expectations finds nothing wrong with the values of a table without rows.
+    if not any(_requires_rows(entry) for entry in suite):
+        # Great Expectations passes every expectation about values if the table has no rows.
         raise UsageError(
-            f"{where} lets an empty table pass; add a critical expect_table_row_count_to_be_between with min_value >= 1"
+            f"{where} accepts an empty table; add a critical expect_table_row_count_to_be_between"
+            " with min_value >= 1"
         )
 
 
 def _check_names(columns: Collection[str], where: str) -> None:
-    """Raise UsageError for two names that differ by case alone: Great Expectations would look at the first for both."""
+    """Raise UsageError for two names that differ only by case.
+
+    Great Expectations 1.24 ignores case and would look at the first column for both.
+    """
     first: dict[str, str] = {}
     for name in columns:
         other = first.setdefault(str(name).lower(), name)
         if other != name:
             raise UsageError(
-                f"{where}: Great Expectations cannot tell the columns `{other}` and `{name}` apart, whose names differ"
-                " by case alone; rename one in the file, and in its conf"
+                f"{where}: Great Expectations cannot distinguish the columns `{other}` and"
+                f" `{name}`, whose names differ only by case; rename one in the file and its conf"
             )
 
 
-def _check_entry(entry: dict[str, Any], where: str, columns: Collection[str] | None) -> None:
+def _check_entry(entry: SuiteEntry, where: str, columns: Collection[str] | None) -> None:
     name = str(entry.get("expectation"))
     if name not in EXPECTATIONS:
         raise UsageError(f"{where}: unknown expectation `{name}`; {advice(name, EXPECTATIONS)}")
     where = f"{where} ({name})"
     check(_entry_model(name), entry, where)
     if "min_value?" in EXPECTATIONS[name].split():
-        low, high = entry.get("min_value"), entry.get("max_value")
-        if low is None and high is None:
+        _check_bounds(entry, where)
+    if columns is None:
+        return
+    for column in _columns(entry):
+        if column not in columns:
             raise UsageError(
-                f"{where}: neither `min_value` nor `max_value` is there; add one or both"
+                f"{where}: the table has no column `{column}`; {advice(column, columns)}"
             )
-        if low is not None and high is not None and low > high:
-            raise UsageError(
-                f"{where}: `min_value` {low} is above `max_value` {high}; turn them round"
-            )
-    if columns is not None:
-        for column in _columns(entry):
-            if column not in columns:
-                raise UsageError(
-                    f"{where}: the table has no column `{column}`; {advice(column, columns)}"
-                )
 
 
-def _asks_for_rows(entry: dict[str, Any]) -> bool:
-    rows = (
-        entry["expectation"] == "expect_table_row_count_to_be_between"
-        and entry.get("min_value")
-        or 0
-    )
-    return entry["severity"] == "critical" and rows >= 1
+def _check_bounds(entry: SuiteEntry, where: str) -> None:
+    low = entry.get("min_value")
+    high = entry.get("max_value")
+    if low is None and high is None:
+        raise UsageError(f"{where}: `min_value` and `max_value` are missing; add one or both")
+    if low is not None and high is not None and low > high:
+        raise UsageError(f"{where}: `min_value` {low} is above `max_value` {high}; swap them")
 
 
-def _columns(entry: dict[str, Any]) -> list[str]:
-    """The columns whose values an entry looks at."""
-    named = [entry[key] for key in ("column", "column_A", "column_B") if key in entry]
-    listed = [] if entry["expectation"].startswith("expect_table") else entry.get("column_list", [])
-    condition = ast.walk(ast.parse(entry.get("row_condition", "True"), mode="eval"))
-    return [*named, *listed, *(node.id for node in condition if isinstance(node, ast.Name))]
+def _requires_rows(entry: SuiteEntry) -> bool:
+    """Return whether an entry refuses an empty table."""
+    if entry["expectation"] != "expect_table_row_count_to_be_between":
+        return False
+    return entry["severity"] == "critical" and (entry.get("min_value") or 0) >= 1
 
 
-def _arguments(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in Entry.model_fields}
+def _columns(entry: SuiteEntry) -> list[str]:
+    """Return the columns whose values an entry looks at."""
+    arguments = _arguments(entry)
+    names = [str(arguments[key]) for key in ("column", "column_A", "column_B") if key in arguments]
+    # An expectation about the table lists the columns that there should be, not those it looks at.
+    if not entry["expectation"].startswith("expect_table"):
+        names += entry.get("column_list", [])
+    condition = ast.parse(entry.get("row_condition", "True"), mode="eval")
+    names += [node.id for node in ast.walk(condition) if isinstance(node, ast.Name)]
+    return names
 
 
-# --- from a table to results ------------------------------------------------------------------------------------------
+def _arguments(entry: SuiteEntry) -> dict[str, object]:
+    return {key: value for key, value in entry.items() if key not in REQUIRED}
 
 
-def validate(table: "pd.DataFrame", suite: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Run a suite; one result per entry, in its order, as the report holds it, and `said`: the observation in words.
+# --- from a table to results --------------------------------------------------------------------
 
-    `unexpected` counts rows (or members of a set) that are not as expected, `observed` is the share of rows that are,
-    the value itself where the expectation asks for one, or what is unexpected and missing in a set.
+
+class Result(TypedDict):
+    """One expectation and what was observed; the report has everything but `message`.
+
+    `unexpected` counts rows, or members of a set, that are not as expected; None for a single
+    value. `observed` is the share of rows that are as expected; or the value, where the expectation
+    is about a single one; or the unexpected and the missing members of a set. `message` describes
+    the observation and may show values of rows.
+    """
+
+    expectation: str
+    kwargs: dict[str, object]
+    severity: Severity
+    success: bool
+    unexpected: int | None
+    observed: Json
+    why: str
+    message: str
+
+
+def validate(table: "pd.DataFrame", suite: list[SuiteEntry]) -> list[Result]:
+    """Check a table against a suite; return one result per entry, in the order of the suite.
+
+    Raises UsageError for a fault in the suite.
     """
     check_suite(suite, columns=list(table.columns))
-    return _results(suite, _run(table, suite)[1])
+    _, validated = _run_suite(table, suite)
+    return _results(suite, validated)
 
 
-def _run(table: "pd.DataFrame", suite: list[dict[str, Any]]) -> tuple[Any, list[Any]]:
-    """Great Expectations' own context and results, these in the order of the suite, which is checked already."""
-    with _quiet():
+def _run_suite(
+    table: "pd.DataFrame", suite: list[SuiteEntry]
+) -> tuple["EphemeralDataContext", list["ExpectationValidationResult"]]:
+    """Return Great Expectations' context and its results, in the order of the checked suite."""
+    with _silent():
         import great_expectations as gx
-        from great_expectations import expectations as classes
+        from great_expectations import expectations as gx_expectations
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         context = gx.get_context(mode="ephemeral")
@@ -249,36 +303,40 @@ def _run(table: "pd.DataFrame", suite: list[dict[str, Any]]) -> tuple[Any, list[
         asset = context.data_sources.add_pandas("raw").add_dataframe_asset("table")
         expectations = []
         for number, entry in enumerate(suite):
-            about = {
-                "severity": entry["severity"],
-                "notes": entry["why"],
-                "meta": {"entry": number},
-            }
-            expectation = getattr(classes, class_name(entry["expectation"]))
-            expectations.append(expectation(**_arguments(entry), **about))
+            expectation_class = vars(gx_expectations)[class_name(entry["expectation"])]
+            expectation = expectation_class(
+                **_arguments(entry),
+                severity=entry["severity"],
+                notes=entry["why"],
+                meta={"entry": number},
+            )
+            expectations.append(expectation)
         definition = gx.ValidationDefinition(
             name="raw",
             data=asset.add_batch_definition_whole_dataframe("whole"),
             suite=context.suites.add(gx.ExpectationSuite(name="suite", expectations=expectations)),
         )
-        found = context.validation_definitions.add(definition).run(
+        validated = context.validation_definitions.add(definition).run(
             batch_parameters={"dataframe": table},
             result_format={"result_format": "BASIC", "partial_unexpected_count": 20},
         )
-    # They come back in groups of one cost, failures to compute first.
-    return context, sorted(
-        found.results, key=lambda result: result.expectation_config.meta["entry"]
-    )
+    # Great Expectations groups its results by cost, those that could not be computed first.
+    return context, sorted(validated.results, key=_entry_number)
+
+
+def _entry_number(result: "ExpectationValidationResult") -> int:
+    assert result.expectation_config is not None and result.expectation_config.meta is not None
+    return int(result.expectation_config.meta["entry"])
 
 
 def class_name(expectation: str) -> str:
-    """expect_column_max_to_be_between: ExpectColumnMaxToBeBetween."""
-    return "".join(word.capitalize() for word in expectation.split("_"))
+    """Return `ExpectColumnMaxToBeBetween` for `expect_column_max_to_be_between`."""
+    return "".join(part.capitalize() for part in expectation.split("_"))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing of Great Expectations' own logs and warnings; what matters of them is in the results."""
+def _silent() -> Iterator[None]:
+    """Suppress logs and warnings of Great Expectations; the results have what matters of them."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -289,111 +347,143 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _results(suite: list[dict[str, Any]], found: list[Any]) -> list[dict[str, Any]]:
+def _results(
+    suite: list[SuiteEntry], validated: list["ExpectationValidationResult"]
+) -> list[Result]:
     results = []
-    for entry, result in zip(suite, found, strict=True):
-        unexpected, observed, said = _observation(result)
+    for entry, result in zip(suite, validated, strict=True):
+        unexpected, observed, message = _observation(result)
         results.append(
-            {
-                "expectation": entry["expectation"],
-                "kwargs": _arguments(entry),
-                "severity": entry["severity"],
-                "success": bool(result.success),
-                "unexpected": unexpected,
-                "observed": observed,
-                "why": entry["why"],
-                "said": said,
-            }
+            Result(
+                expectation=entry["expectation"],
+                kwargs=_arguments(entry),
+                severity=entry["severity"],
+                success=bool(result.success),
+                unexpected=unexpected,
+                observed=observed,
+                why=entry["why"],
+                message=message,
+            )
         )
     return results
 
 
-def _observation(found: Any) -> tuple[int | None, Any, str]:
-    """What was unexpected (how many), what was observed, and both in words."""
-    fault, result = _fault(found.exception_info), found.result
+def _observation(result: "ExpectationValidationResult") -> tuple[int | None, Json, str]:
+    """Return `unexpected`, `observed` and `message` of a Result."""
+    fault = _fault(result.exception_info)
     if fault:
-        return None, f"cannot be computed: {fault}", f"it cannot be computed ({fault})"
-    if "element_count" in result:
-        wrong, looked_at = int(result["unexpected_count"]), int(result["element_count"])
-        rows = looked_at - int(result.get("missing_count") or 0)
-        examples = list(
-            dict.fromkeys(_word(v) for v in result["partial_unexpected_list"] if not _missing(v))
-        )
-        such_as = f", such as {', '.join(examples[:SHOWN])}" if examples else ""
-        return (
-            wrong,
-            _plain(1 - wrong / rows if rows else 1.0),
-            f"{wrong:,} of {rows:,} rows are otherwise{such_as}",
-        )
-    sets = _sets(result)
-    if sets is not None:
-        said = "; ".join(
-            f"{name} {', '.join(map(_word, values))}" for name, values in sets.items() if values
-        )
-        listed = {name: _plain(values[:LISTED]) for name, values in sets.items()}
-        return sum(map(len, sets.values())), listed, said or "nothing amiss"
-    observed = _plain(result["observed_value"])
-    return None, observed, f"observed {_word(observed)}"
+        return None, f"cannot be computed: {fault}", f"cannot be computed ({fault})"
+    details = result.result
+    if "element_count" in details:
+        return _observed_rows(details)
+    differences = _differences(details)
+    if differences is not None:
+        return _observed_set(differences)
+    observed = _json(details["observed_value"])
+    return None, observed, f"observed {_quoted(observed)}"
 
 
-def _fault(info: dict[str, Any]) -> str:
-    """The first exception behind a result, its first line; empty where there was none."""
-    each = [info] if "raised_exception" in info else list(info.values())
-    faults = [
-        str(one["exception_message"]).strip().splitlines()
-        for one in each
-        if one["raised_exception"]
-    ]
-    return min((lines[0] if lines else "no reason given" for lines in faults), default="")
+def _fault(info: Mapping[str, Any]) -> str:
+    """Return the first line of the exception behind a result, "" if there is none.
+
+    Of several, one for each metric that could not be computed, it is the first in alphabetical
+    order: their own order may differ between runs, and the report must not.
+    """
+    infos = [info] if "raised_exception" in info else list(info.values())
+    first_lines = []
+    for exception in infos:
+        if exception["raised_exception"]:
+            lines = str(exception["exception_message"]).strip().splitlines()
+            first_lines.append(lines[0] if lines else "no reason given")
+    return min(first_lines, default="")
 
 
-def _sets(result: dict[str, Any]) -> dict[str, list[Any]] | None:
-    """What of a set of columns or of distinct values is surplus and what is missing; None for other results."""
-    if "partial_unexpected_list" in result or "partial_missing_list" in result:
-        surplus, missing = (
-            result.get("partial_unexpected_list", []),
-            result.get("partial_missing_list", []),
-        )
-    elif "mismatched" in result.get("details", {}) and isinstance(
-        result["details"]["mismatched"], dict
-    ):
-        mismatched = result["details"]["mismatched"]
-        surplus, missing = mismatched.get("unexpected", []), mismatched.get("missing", [])
+def _observed_rows(details: Mapping[str, Any]) -> tuple[int, Json, str]:
+    """Return the observation of an expectation that is checked row by row."""
+    unexpected = int(details["unexpected_count"])
+    rows = int(details["element_count"]) - int(details.get("missing_count") or 0)
+    share = 1 - unexpected / rows if rows else 1.0
+    message = f"{unexpected:,} of {rows:,} rows are unexpected"
+    values = [_quoted(v) for v in details["partial_unexpected_list"] if not _is_missing(v)]
+    if values:
+        examples = list(dict.fromkeys(values))[:EXAMPLES]
+        message += f", such as {', '.join(examples)}"
+    return unexpected, _json(share), message
+
+
+def _observed_set(differences: Mapping[str, list[object]]) -> tuple[int, Json, str]:
+    """Return the observation of an expectation about a set."""
+    parts = []
+    listed: dict[str, Json] = {}
+    for name, values in differences.items():
+        listed[name] = _json(values[:LISTED])
+        if values:
+            parts.append(f"{name} {', '.join(map(_quoted, values))}")
+    count = sum(len(values) for values in differences.values())
+    return count, listed, "; ".join(parts) or "no differences"
+
+
+def _differences(details: Mapping[str, Any]) -> dict[str, list[object]] | None:
+    """Return the unexpected and the missing members of a set of columns or distinct values.
+
+    None for the details of an expectation that is not about a set.
+    """
+    mismatched = details.get("details", {}).get("mismatched")
+    if "partial_unexpected_list" in details or "partial_missing_list" in details:
+        unexpected = details.get("partial_unexpected_list", [])
+        missing = details.get("partial_missing_list", [])
+    elif isinstance(mismatched, dict):
+        unexpected = mismatched.get("unexpected", [])
+        missing = mismatched.get("missing", [])
     else:
         return None
-    return {"unexpected": sorted(surplus, key=str), "missing": sorted(missing, key=str)}
+    return {"unexpected": sorted(unexpected, key=str), "missing": sorted(missing, key=str)}
 
 
-def _missing(value: Any) -> bool:
-    return value is None or value != value
+def _is_missing(value: object) -> bool:
+    return value is None or value != value  # NaN does not equal itself
 
 
-def _word(value: Any) -> str:
-    """A value as a message shows it."""
-    text = repr(_plain(value)) if not isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _quoted(value: object) -> str:
+    """Return a value for a message: text in quotes, cut at WIDEST characters."""
+    text = repr(value if isinstance(value, str) else _json(value))
+    if len(text) > WIDEST:
+        return f"{text[: WIDEST - 3]}..."
+    return text
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON holds it: numbers of Python with 9 digits, lists, text; None for what is no number."""
-    value = value.item() if hasattr(value, "item") else value
+def _json(value: object) -> Json:
+    """Return a value for JSON: floats with 9 digits, None for NaN and infinity, text for the rest.
+
+    More digits would differ between processors, which add up a mean in different orders.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float):
         return float(f"{value:.9g}") if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_json(member) for member in value]
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+        return {str(key): _json(member) for key, member in value.items()}
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
 
 
-# --- from results to a report and a refusal ---------------------------------------------------------------------------
+# --- from results to a report and messages ------------------------------------------------------
 
 
 def summary(
-    dataset: str, source: str, rows: int, digest: str, results: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """The report; `success` says that no critical expectation failed, `counts` how many of each severity did."""
+    dataset: str, source: str, rows: int, digest: str, results: Sequence[Result]
+) -> dict[str, object]:
+    """Return the report; `digest` is that of the raw files.
+
+    `success`: no critical expectation failed. `counts`: how many passed, and failed by severity.
+    """
     failed = {name: len(_failed(results, name)) for name in ("critical", "warning", "info")}
+    expectations = []
+    for result in results:
+        expectations.append({key: value for key, value in result.items() if key != "message"})
     return {
         "dataset": dataset,
         "source": source,
@@ -401,98 +491,102 @@ def summary(
         "rows": rows,
         "digest": digest,
         "counts": {"passed": len(results) - sum(failed.values()), **failed},
-        "expectations": [
-            {key: value for key, value in result.items() if key != "said"} for result in results
-        ],
+        "expectations": expectations,
     }
 
 
-def _failed(results: list[dict[str, Any]], severity: str) -> list[dict[str, Any]]:
+def _failed(results: Iterable[Result], severity: str) -> list[Result]:
     return [
         result for result in results if result["severity"] == severity and not result["success"]
     ]
 
 
-def _sentence(result: dict[str, Any]) -> str:
+def _sentence(result: Result) -> str:
     arguments = ", ".join(f"{name}={value!r}" for name, value in result["kwargs"].items())
-    return f"{result['expectation']}({arguments}): {result['said']} ({result['why']})"
+    return f"{result['expectation']}({arguments}): {result['message']} ({result['why']})"
 
 
-def refusal(dataset: str, results: list[dict[str, Any]]) -> str | None:
-    """Why the data are refused and what to do; None where every critical expectation holds."""
+def refusal(dataset: str, results: Sequence[Result]) -> str | None:
+    """Return why the data are refused and what to do; None if every critical expectation passed."""
     failed = _failed(results, "critical")
     if not failed:
         return None
     critical = sum(result["severity"] == "critical" for result in results)
     return (
-        f"{dataset}: {len(failed)} of {critical} critical expectations failed, first {_sentence(failed[0])};"
-        f" correct the file where it comes from, or pull it again (`make pull DATASET={dataset}`),"
-        f" or change conf/expectations/{dataset}.yaml"
+        f"{dataset}: {len(failed)} of {critical} critical expectations failed, first"
+        f" {_sentence(failed[0])}; correct the file at its source, or pull it again"
+        f" (`make pull DATASET={dataset}`), or change {paths.expectations(dataset)}"
     )
 
 
-def remarks(dataset: str, results: list[dict[str, Any]]) -> list[str]:
-    """One line for each warning and info that failed."""
-    return [
-        f"{dataset} {severity}: {_sentence(result)}"
-        for severity in ("warning", "info")
-        for result in _failed(results, severity)
-    ]
+def remarks(dataset: str, results: Sequence[Result]) -> list[str]:
+    """Return a line for each expectation of severity warning or info that failed."""
+    lines = []
+    for severity in ("warning", "info"):
+        for result in _failed(results, severity):
+            lines.append(f"{dataset} {severity}: {_sentence(result)}")
+    return lines
 
 
-# --- the stage --------------------------------------------------------------------------------------------------------
+# --- the stage ----------------------------------------------------------------------------------
 
 
 def _source(folder: Path, dataset: str) -> str:
     try:
-        return str(json.loads((folder / RECEIPT).read_text(encoding="utf-8"))["source"])
+        receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
             f"{folder} has no {RECEIPT}; `make pull DATASET={dataset}` brings the data"
         ) from None
+    return str(receipt["source"])
 
 
-def write_data_docs(context: Any, folder: Path) -> None:
-    """The page of the last run in place of the one before."""
-    with written_whole(folder) as beside, _quiet():
-        store = {
-            "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(beside.resolve()),
-        }
-        site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
+def write_data_docs(context: "EphemeralDataContext", folder: Path) -> None:
+    """Write the Data Docs of the last run to `folder`, in place of those of an earlier one."""
+    with written_whole(folder) as beside, _silent():
         context.add_data_docs_site(
-            "local", site | {"site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
+            "local",
+            {  # type: ignore[typeddict-unknown-key]  # its type lacks show_how_to_buttons
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": str(beside.resolve()),
+                },
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            },
         )
         context.build_data_docs(site_names=["local"])
 
 
 def main(argv: list[str]) -> None:
-    """`sextant validate dataset=<name>`: data/raw/<name>/ to reports/validation/<name>.json.
+    """`sextant validate dataset=<name>`: check data/raw/<name>/ and write the report.
 
-    By hand, and where the data are refused, the report goes below .scratch/: the committed one is of accepted data.
+    The reports in reports/validation/ are committed, so they are written only by DVC and only for
+    accepted data. By hand, and for refused data, the report goes to .scratch/validation/.
     """
     name, overrides = config.named(argv, "dataset")
     conf = config.dataset(name, overrides)
-    folder, scratch = Path("data/raw") / name, paths.state_root() / ".scratch"
-    source, rows = _source(folder, name), plugins.kind(conf.kind).rows
+    folder = paths.raw(name)
+    scratch = paths.state_root() / paths.SCRATCH
+    source = _source(folder, name)
+    rows = plugins.kind(conf.kind).rows
     table = rows.table(rows.read(folder, conf.columns), conf.columns)
-    check_suite(conf.expectations, f"conf/expectations/{name}.yaml", list(table.columns))
-    context, found = _run(table, conf.expectations)
-    results = _results(conf.expectations, found)
+    check_suite(conf.expectations, str(paths.expectations(name)), list(table.columns))
+    context, validated = _run_suite(table, conf.expectations)
+    results = _results(conf.expectations, validated)
     try:
         write_data_docs(context, scratch / "data_docs" / name)
-    except Exception as error:  # an extra, made of templates that are not ours
-        print(f"{name}: no Data Docs this time: {one_line(error)}", file=sys.stderr)
+    except Exception as error:  # not worth failing the stage: Data Docs are an extra
+        print(f"{name}: Data Docs were not written: {one_line(error)}", file=sys.stderr)
     for line in remarks(name, results):
         print(line, file=sys.stderr)
-    refused = refusal(name, results)
-    accepted = refused is None and paths.run_by_dvc()
-    report = (Path("reports/validation") if accepted else scratch / "validation") / f"{name}.json"
-    write_json(
-        report, summary(name, source, len(table), folder_digest(folder, without=RECEIPT), results)
-    )
-    if refused:
-        raise DataError(f"{refused}; {report} has them all")
-    print(
-        f"{name}: {sum(result['success'] for result in results)} of {len(results)} expectations hold ({report})"
-    )
+    reason = refusal(name, results)
+    accepted = reason is None and paths.run_by_dvc()
+    report = paths.validation(name) if accepted else scratch / "validation" / f"{name}.json"
+    digest = folder_digest(folder, without=RECEIPT)
+    write_json(report, summary(name, source, len(table), digest, results))
+    if reason:
+        raise DataError(f"{reason}; all results are in {report}")
+    passed = sum(result["success"] for result in results)
+    print(f"{name}: {passed} of {len(results)} expectations passed ({report})")

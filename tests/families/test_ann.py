@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sextant.data.tabular import UNSEEN, Batch
 from sextant.families.ann import ANN, PiecewiseLinear
+from sextant.kinds.tabular.encoder import UNSEEN, Batch
 
 ROWS, NUMERIC, LEVELS, CLASSES, BODIES, MEMBERS = 31, 2, (3, 5), 3, 2, 7
 
@@ -56,7 +56,7 @@ def numbers(edges: list[float]) -> PiecewiseLinear:
 )
 def test_the_code_on_paper(x, code):
     """Edges 0, 1, 3, 7: how far x has come through each bin, and beyond the edges by x itself."""
-    assert numbers([0.0, 1.0, 3.0, 7.0]).code(torch.tensor([[x]])).flatten().tolist() == code
+    assert numbers([0.0, 1.0, 3.0, 7.0]).encode(torch.tensor([[x]])).flatten().tolist() == code
 
 
 def test_the_embedding_on_paper():
@@ -71,7 +71,7 @@ def test_the_embedding_on_paper():
 
 def test_a_larger_number_never_has_a_smaller_code():
     x = torch.linspace(-5, 12, 211)[:, None]
-    assert (numbers([0.0, 1.0, 3.0, 7.0]).code(x)[:, 0].diff(dim=0) >= 0).all()
+    assert (numbers([0.0, 1.0, 3.0, 7.0]).encode(x)[:, 0].diff(dim=0) >= 0).all()
 
 
 def test_edges_are_quantiles():
@@ -86,7 +86,7 @@ def test_a_value_that_many_rows_share_is_a_step():
     found = PiecewiseLinear(1, 4, 3)
     found.initialise(torch.tensor([[0.0]] * 6 + [[4.0], [8.0], [12.0]]))
     assert found.edges.tolist() == [[0, 0, 0, 4, 12]]
-    codes = found.code(torch.tensor([[0.0], [1.0], [12.0]]))[:, 0]
+    codes = found.encode(torch.tensor([[0.0], [1.0], [12.0]]))[:, 0]
     assert codes.tolist() == [[0, 0, 0, 0], [1, 1, 0.25, 0], [1, 1, 1, 1]]
 
 
@@ -95,7 +95,7 @@ def test_a_number_beyond_a_value_that_many_rows_share_does_not_explode(x):
     """The bins there are no wider than nothing; the code beyond them still grows as the number does."""
     found = PiecewiseLinear(1, 4, 3)
     found.initialise(torch.tensor(x)[:, None])
-    code = found.code(torch.tensor([[-11.0], [13.0]]))
+    code = found.encode(torch.tensor([[-11.0], [13.0]]))
     assert torch.isfinite(code).all() and code.abs().max() <= 14
 
 

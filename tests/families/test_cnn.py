@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sextant import saved_model, strict
-from sextant.kinds.images.encoder import Batch
 from sextant.errors import UsageError
 from sextant.families.cnn import CNN, Residual, convolution
+from sextant.kinds.images.encoder import Batch
 
 ROOT = Path(__file__).parents[2]
 CONF = yaml.safe_load((ROOT / "conf/model/cnn.yaml").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ import twins
 import yaml
 from torch import Tensor
 
-from sextant import baselines, config, data, optimizers, prepare, plugins, saved_model, train
+from sextant import baselines, config, data, optimizers, plugins, prepare, saved_model, train
 from sextant.errors import SextantError
 from sextant.files import folder_digest
 

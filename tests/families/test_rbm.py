@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from sextant.families.rbm import RBM, Pairs
 from sextant.kinds.ratings.encoder import Batch
-from sextant.families.rbm import RBM, Seen
 
 USERS, ITEMS, HIDDEN = 5, 7, 3
 UNITS = ["bernoulli", "softmax", "ordinal"]
@@ -58,67 +58,69 @@ def hidden_states() -> torch.Tensor:
     return torch.tensor(list(itertools.product([0.0, 1.0], repeat=HIDDEN)), dtype=torch.float64)
 
 
-def together(seen: Seen, times: int) -> Seen:
+def together(pairs: Pairs, times: int) -> Pairs:
     """The same user `times` times."""
-    rows = torch.arange(times).repeat_interleave(len(seen.item))
-    return Seen(rows, seen.item.repeat(times), seen.rated.repeat(times))
+    rows = torch.arange(times).repeat_interleave(len(pairs.item))
+    return Pairs(rows, pairs.item.repeat(times), pairs.ratings.repeat(times))
 
 
-def exact(net: RBM) -> tuple[Seen, torch.Tensor, torch.Tensor]:
+def exact(net: RBM) -> tuple[Pairs, torch.Tensor, torch.Tensor]:
     """The pairs of one user, all states of them, and the probability of each from the sum over all h."""
-    seen = net.seen(torch.tensor(KNOWN))
-    states, hs = visible_states(net, len(seen.item)), hidden_states()
+    pairs = net.pairs(torch.tensor(KNOWN))
+    states, hs = visible_states(net, len(pairs.item)), hidden_states()
     energies = torch.stack(
         [
-            net.energy(states.flatten(0, 1), h.expand(len(states), -1), together(seen, len(states)))
+            net.energy(
+                states.flatten(0, 1), h.expand(len(states), -1), together(pairs, len(states))
+            )
             for h in hs
         ]
     )
-    return seen, states, (-energies).logsumexp(0).softmax(0)
+    return pairs, states, (-energies).logsumexp(0).softmax(0)
 
 
 @pytest.mark.parametrize("units", UNITS)
 def test_the_free_energy_is_the_sum_over_all_hidden_states(units):
     net = machine(units)
-    seen = net.seen(torch.tensor(KNOWN))
-    states, hs = visible_states(net, len(seen.item)), hidden_states()
+    pairs = net.pairs(torch.tensor(KNOWN))
+    states, hs = visible_states(net, len(pairs.item)), hidden_states()
     for v in states:
-        summed = -torch.stack([-net.energy(v, h[None], seen) for h in hs]).logsumexp(0)
-        torch.testing.assert_close(net.free_energy(v, seen), summed)
+        summed = -torch.stack([-net.energy(v, h[None], pairs) for h in hs]).logsumexp(0)
+        torch.testing.assert_close(net.free_energy(v, pairs), summed)
 
 
 @pytest.mark.parametrize("units", UNITS)
 def test_the_energy_is_the_formula_term_by_term(units):
     """- sum (v - mu) b - (h - 1/2) [c + s sum ((v - mu) phi W + D)], with loops and nothing else."""
     net, h = machine(units), torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)
-    seen = net.seen(torch.tensor(KNOWN))
-    v = net.states(torch.tensor(KNOWN), seen).double()
+    pairs = net.pairs(torch.tensor(KNOWN))
+    v = net.visible_states(torch.tensor(KNOWN), pairs).double()
     scale, w = (2.0 / (3 + 2.0)) ** 0.5, net.weight + net.common
     energy = 0.0
     for j in range(HIDDEN):
         energy -= (h[0, j] - 0.5) * net.hidden_bias[j]
-    for pair, i in enumerate(seen.item):
+    for pair, i in enumerate(pairs.item):
         energy -= scale * (h[0] - 0.5) @ net.rated[i]
         for level in range(v.shape[1]):
             x = v[pair, level] - net.offset[i, level]
             energy -= x * net.visible_bias[i, level]
             for j, f in itertools.product(range(HIDDEN), range(w.shape[1])):
                 energy -= (h[0, j] - 0.5) * scale * x * net.scale[level, f] * w[i, f, j]
-    torch.testing.assert_close(net.energy(v, h, seen)[0], energy)
+    torch.testing.assert_close(net.energy(v, h, pairs)[0], energy)
 
 
 @pytest.mark.parametrize("units", UNITS)
 def test_each_layer_given_the_other_has_the_probabilities_of_the_energy(units):
     net = machine(units)
-    seen = net.seen(torch.tensor(KNOWN))
-    states, hs = visible_states(net, len(seen.item)), hidden_states()
+    pairs = net.pairs(torch.tensor(KNOWN))
+    states, hs = visible_states(net, len(pairs.item)), hidden_states()
     v = states[5]
-    on = torch.stack([-net.energy(v, h[None], seen)[0] for h in hs]).softmax(0) @ hs
-    torch.testing.assert_close(net.activation(v, seen).sigmoid()[0], on)
+    on = torch.stack([-net.energy(v, h[None], pairs)[0] for h in hs]).softmax(0) @ hs
+    torch.testing.assert_close(net.hidden_logits(v, pairs).sigmoid()[0], on)
     h = hs[5][None]
-    weights = torch.stack([-net.energy(v, h, seen)[0] for v in states]).softmax(0)
+    weights = torch.stack([-net.energy(v, h, pairs)[0] for v in states]).softmax(0)
     marginal = (weights[:, None, None] * states).sum(0)
-    logits = net.logits(h, seen)[0, seen.item]
+    logits = net.visible_logits(h, pairs)[0, pairs.item]
     found = logits.sigmoid() if units == "bernoulli" else logits.softmax(-1)
     torch.testing.assert_close(found, marginal)
 
@@ -126,12 +128,12 @@ def test_each_layer_given_the_other_has_the_probabilities_of_the_energy(units):
 @pytest.mark.parametrize("units", UNITS)
 def test_the_gibbs_chain_visits_states_as_often_as_they_are_probable(units):
     net = machine(units)
-    seen, states, p = exact(net)
+    pairs, states, p = exact(net)
     chains = 20_000
-    many = together(seen, chains)
+    many = together(pairs, chains)
     torch.manual_seed(1)
     v = states[0].repeat(chains, 1)
-    h = torch.bernoulli(net.activation(v, many).sigmoid())
+    h = torch.bernoulli(net.hidden_logits(v, many).sigmoid())
     with torch.no_grad():
         v, h, _ = net.gibbs(v, h, many, torch.ones(len(v), dtype=torch.bool), 60)
     found = v.unflatten(0, (chains, -1)).mean(0)
@@ -144,13 +146,13 @@ def test_the_gibbs_chain_visits_states_as_often_as_they_are_probable(units):
 @pytest.mark.parametrize("units", UNITS)
 def test_what_is_clamped_stays_and_the_rest_follows_its_conditional(units):
     net = machine(units)
-    seen, states, p = exact(net)
+    pairs, states, p = exact(net)
     start, chains = states[-1], 20_000
     free = torch.tensor([True, False, True])
     with torch.no_grad():
         torch.manual_seed(1)
-        many, v = together(seen, chains), start.repeat(chains, 1)
-        h = torch.bernoulli(net.activation(v, many).sigmoid())
+        many, v = together(pairs, chains), start.repeat(chains, 1)
+        h = torch.bernoulli(net.hidden_logits(v, many).sigmoid())
         v, _, mean = net.gibbs(v, h, many, free.repeat(chains), 60)
     v = v.unflatten(0, (chains, -1))
     assert (v[:, 1] == start[1]).all() and (mean.unflatten(0, (chains, -1))[:, 1] == start[1]).all()
@@ -166,15 +168,15 @@ def test_the_gradient_of_the_loss_is_contrastive_divergence(units, k):
     """dL/dW = chain's minus data's mean of s (v - mu) phi (sigmoid(a) - 1/2), and likewise for the biases."""
     net = machine(units, k=k).train()
     some = batch([[0, 1, 0, 3, 2, 0, 0], [3, 0, 0, 0, 1, 2, 2]])
-    seen = net.seen(some.known)
-    data = net.states(some.known, seen).double()
+    pairs = net.pairs(some.known)
+    data = net.visible_states(some.known, pairs).double()
     torch.manual_seed(11)
     net.loss(some).backward()
     torch.manual_seed(11)
     with torch.no_grad():
-        h = torch.bernoulli(net.activation(data, seen).sigmoid())
-        _, _, model = net.gibbs(data, h, seen, torch.ones(len(data), dtype=torch.bool), k)
-    pairs = len(data)
+        h = torch.bernoulli(net.hidden_logits(data, pairs).sigmoid())
+        _, _, model = net.gibbs(data, h, pairs, torch.ones(len(data), dtype=torch.bool), k)
+    n = len(data)
     w, b, c = (
         torch.zeros_like(net.weight),
         torch.zeros_like(net.visible_bias),
@@ -182,14 +184,14 @@ def test_the_gradient_of_the_loss_is_contrastive_divergence(units, k):
     )
     d = torch.zeros_like(net.rated)
     for v, sign in ((data, -1.0), (model, 1.0)):
-        on = net.activation(v, seen).sigmoid() - 0.5
-        for pair in range(pairs):
-            row, i = seen.row[pair], seen.item[pair]
-            x, s = v[pair] - net.offset[i], (2.0 / (seen.rated[row] + 2.0)) ** 0.5
-            w[i] += sign * s * (x @ net.scale)[:, None] * on[row] / pairs
-            b[i] += sign * x / pairs
-            d[i] += sign * s * on[row] / pairs
-        c += sign * on.sum(0) / pairs
+        on = net.hidden_logits(v, pairs).sigmoid() - 0.5
+        for pair in range(n):
+            row, i = pairs.row[pair], pairs.item[pair]
+            x, s = v[pair] - net.offset[i], (2.0 / (pairs.ratings[row] + 2.0)) ** 0.5
+            w[i] += sign * s * (x @ net.scale)[:, None] * on[row] / n
+            b[i] += sign * x / n
+            d[i] += sign * s * on[row] / n
+        c += sign * on.sum(0) / n
     torch.testing.assert_close(net.weight.grad, w.detach())
     torch.testing.assert_close(net.visible_bias.grad, b.detach())
     torch.testing.assert_close(net.hidden_bias.grad, c.detach())
@@ -201,15 +203,15 @@ def test_the_gradient_of_the_loss_is_contrastive_divergence(units, k):
 def test_the_gradient_is_that_of_the_difference_of_free_energies(units):
     net = machine(units).train()
     some = batch([[0, 1, 0, 3, 2, 0, 0]])
-    seen = net.seen(some.known)
-    data = net.states(some.known, seen).double()
+    pairs = net.pairs(some.known)
+    data = net.visible_states(some.known, pairs).double()
     torch.manual_seed(11)
     net.loss(some).backward()
     torch.manual_seed(11)
     with torch.no_grad():
-        h = torch.bernoulli(net.activation(data, seen).sigmoid())
-        _, _, model = net.gibbs(data, h, seen, torch.ones(3, dtype=torch.bool), 1)
-    gap = (net.free_energy(data, seen) - net.free_energy(model, seen)).sum() / 3
+        h = torch.bernoulli(net.hidden_logits(data, pairs).sigmoid())
+        _, _, model = net.gibbs(data, h, pairs, torch.ones(3, dtype=torch.bool), 1)
+    gap = (net.free_energy(data, pairs) - net.free_energy(model, pairs)).sum() / 3
     for name, p in net.named_parameters():
         torch.testing.assert_close(
             torch.autograd.grad(gap, p, retain_graph=True)[0], p.grad, msg=name
@@ -236,15 +238,15 @@ def test_on_val_the_loss_holds_what_is_known_fixed():
     """Only the films asked for are drawn, so that a pair both known and certain adds nothing."""
     net = machine("ordinal").eval()
     some = batch([[0, 1, 0, 3, 0, 0, 0]], [[0, 0, 0, 0, 2, 0, 0]])
-    seen = net.seen(torch.tensor([[0, 1, 0, 3, 2, 0, 0]]))
-    v = net.states(torch.tensor([[0, 1, 0, 3, 2, 0, 0]]), seen).double()
+    pairs = net.pairs(torch.tensor([[0, 1, 0, 3, 2, 0, 0]]))
+    v = net.visible_states(torch.tensor([[0, 1, 0, 3, 2, 0, 0]]), pairs).double()
     torch.manual_seed(5)
     loss = net.loss(some)
     torch.manual_seed(5)
-    h = torch.bernoulli(net.activation(v, seen).sigmoid())
-    _, _, mean = net.gibbs(v, h, seen, torch.tensor([False, False, True]), 1)
+    h = torch.bernoulli(net.hidden_logits(v, pairs).sigmoid())
+    _, _, mean = net.gibbs(v, h, pairs, torch.tensor([False, False, True]), 1)
     assert (mean[:2] == v[:2]).all()
-    torch.testing.assert_close(loss, net.free_energy(v, seen)[0] - net.free_energy(mean, seen)[0])
+    torch.testing.assert_close(loss, net.free_energy(v, pairs)[0] - net.free_energy(mean, pairs)[0])
 
 
 def test_a_persistent_chain_goes_on_where_it_stood_and_only_in_training():
@@ -255,10 +257,10 @@ def test_a_persistent_chain_goes_on_where_it_stood_and_only_in_training():
     assert net.chains.shape == (USERS, HIDDEN) and begun[:2].any() and not begun[2:].any()
     torch.manual_seed(2)
     net.loss(some)
-    seen = net.seen(some.known)
+    pairs = net.pairs(some.known)
     torch.manual_seed(2)
-    v, free = net.states(some.known, seen), torch.ones(7, dtype=torch.bool)
-    _, h, _ = net.gibbs(v, begun[:2].double(), seen, free, 1)
+    v, free = net.visible_states(some.known, pairs), torch.ones(7, dtype=torch.bool)
+    _, h, _ = net.gibbs(v, begun[:2].double(), pairs, free, 1)
     assert torch.equal(net.chains[:2].double(), h)
     stood = net.chains.clone()
     net.eval()
@@ -283,9 +285,9 @@ def test_initialise_takes_the_base_rates():
 def test_the_answer_is_the_conditional_given_the_mean_of_h(units):
     net = machine(units).eval()
     some = batch(KNOWN)
-    seen = net.seen(some.known)
-    h = net.activation(net.states(some.known, seen).double(), seen).sigmoid()
-    found, logits = net.predict(some), net.logits(h, seen)[0]
+    pairs = net.pairs(some.known)
+    h = net.hidden_logits(net.visible_states(some.known, pairs).double(), pairs).sigmoid()
+    found, logits = net.predict(some), net.visible_logits(h, pairs)[0]
     if units == "bernoulli":
         torch.testing.assert_close(found["log_odds"][0], logits[:, 0])
         assert "stars" not in found
@@ -344,11 +346,12 @@ def test_contrastive_divergence_raises_the_probability_of_the_data(units):
     def likelihood() -> float:
         with torch.no_grad():
             states = visible_states(net, 4).float()
-            seen = net.seen(some.known)
-            one = Seen(seen.row[:4], seen.item[:4], seen.rated[:1])
+            pairs = net.pairs(some.known)
+            one = Pairs(pairs.row[:4], pairs.item[:4], pairs.ratings[:1])
             z = -net.free_energy(states.flatten(0, 1), together(one, len(states)))
             return float(
-                (-net.free_energy(net.states(some.known, seen), seen)).mean() - z.logsumexp(0)
+                (-net.free_energy(net.visible_states(some.known, pairs), pairs)).mean()
+                - z.logsumexp(0)
             )
 
     before = likelihood()

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sextant.data import series
 from test_series import COLUMNS, MIRROR, WINDOW, days
 from torch import Tensor
 from torch.nn import functional as F
 
 from sextant import baselines, config, evaluate, saved_model, train
-from sextant.data import series
 from sextant.families.rnn import RNN
 from sextant.tasks import forecasting
 

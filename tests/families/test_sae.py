@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from sextant.data import ratings
 
 from sextant import config, optimizers, saved_model, strict, train
-from sextant.data import ratings
-from sextant.kinds.ratings.encoder import Batch
 from sextant.errors import UsageError
 from sextant.families.sae import ACTIVATIONS, SAE, Stack
+from sextant.kinds.ratings.encoder import Batch
 from sextant.tasks import stars
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +147,7 @@ def test_a_rating_that_was_shown_counts_as_much_as_visible_says():
 def test_hidden_shares_are_drawn_between_the_two():
     found = net(hide=[0.25, 0.75])
     torch.manual_seed(0)
-    kept = found._shown(torch.ones(4000, 50)).mean(1)
+    kept = found._draw_kept(torch.ones(4000, 50)).mean(1)
     assert (
         abs(kept.mean() - 0.5) < 0.02
         and kept.min() > 0.02

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sextant.kinds.tabular.encoder import Batch
 from sextant.errors import UsageError
-from sextant.families.som import FLOOR, NEIGHBORHOODS, SOM, distances, plane
+from sextant.families.som import MIN_SPREAD, NEIGHBORHOODS, SOM, pca_grid, unit_distances
+from sextant.kinds.tabular.encoder import Batch
 
 NET = {
     "rows": 3, "cols": 5, "grid": "rectangular", "toroidal": False, "neighborhood": "gaussian", "sigma": 2.0,
@@ -79,7 +79,7 @@ def test_gradient_descent_with_lr_1_is_kohonens_batch_rule(neighborhood, sigma):
     torch.optim.SGD(net.parameters(), lr=1.0).step()
     stayed = 0
     for j in range(15):
-        h = NEIGHBORHOODS[neighborhood](net.between[best, j].double() / sigma)
+        h = NEIGHBORHOODS[neighborhood](net.grid_distances[best, j].double() / sigma)
         expected = (h[:, None] * x).sum(0) / h.sum() if h.sum() > 0 else before[j]
         stayed += int(h.sum() == 0)
         torch.testing.assert_close(net.codebook[j].detach(), expected, rtol=1e-12, atol=1e-13)
@@ -93,7 +93,7 @@ def test_online_one_row_at_a_time_is_kohonens_classic_rule(neighborhood):
     best = (before - x).norm(dim=1).argmin()
     net.loss(row).backward()
     torch.optim.SGD(net.parameters(), lr=0.1).step()
-    h = NEIGHBORHOODS[neighborhood](net.between[best].double() / 2.0)[:, None]
+    h = NEIGHBORHOODS[neighborhood](net.grid_distances[best].double() / 2.0)[:, None]
     inside = (before > 0) & (before < 1)
     expected = before + 0.1 * h * (x - before)
     torch.testing.assert_close(
@@ -156,7 +156,11 @@ def test_sigma_shrinks_by_equal_factors_from_its_start_to_its_end():
 def neighbors(rows: int, cols: int, **net) -> list[int]:
     """How many units lie next to each, unit by unit."""
     drawn = som(rows=rows, cols=cols, **net)
-    return ((drawn.between > 0) & (drawn.between <= drawn.reach)).sum(1).tolist()
+    return (
+        ((drawn.grid_distances > 0) & (drawn.grid_distances <= drawn.adjacent_within))
+        .sum(1)
+        .tolist()
+    )
 
 
 def test_a_rectangular_grid_has_eight_neighbours_inside_and_three_in_a_corner():
@@ -166,18 +170,18 @@ def test_a_rectangular_grid_has_eight_neighbours_inside_and_three_in_a_corner():
 def test_a_hexagonal_grid_has_six_neighbours_inside():
     counts = neighbors(3, 4, grid="hexagonal")
     assert counts == [2, 4, 4, 3, 5, 6, 6, 3, 2, 4, 4, 3]
-    assert distances(3, 4, "hexagonal", False)[0, [1, 4]].tolist() == pytest.approx([1, 1])
+    assert unit_distances(3, 4, "hexagonal", False)[0, [1, 4]].tolist() == pytest.approx([1, 1])
 
 
 @pytest.mark.parametrize(("grid", "count"), [("rectangular", 8), ("hexagonal", 6)])
 def test_a_toroidal_grid_has_no_edge(grid, count):
     assert neighbors(4, 5, grid=grid, toroidal=True) == [count] * 20
-    apart = distances(4, 5, "rectangular", True)
+    apart = unit_distances(4, 5, "rectangular", True)
     assert apart[0, [4, 15, 19, 12]].tolist() == pytest.approx([1, 1, 2**0.5, 8**0.5])
 
 
 def test_distances_on_a_grid_are_euclidean():
-    apart = distances(3, 5, "rectangular", False)
+    apart = unit_distances(3, 5, "rectangular", False)
     assert apart[0, [1, 5, 6, 14]].tolist() == pytest.approx([1, 1, 2**0.5, 20**0.5])
     assert torch.equal(apart, apart.T)
 
@@ -207,14 +211,14 @@ def test_a_number_that_never_changes_says_nothing():
 def test_the_first_plane_lies_along_the_two_main_axes_the_first_along_the_longer_side():
     draw = torch.Generator().manual_seed(2)
     x = torch.randn(4001, 3, generator=draw, dtype=torch.float64) * torch.tensor([0.1, 5.0, 2.0])
-    grid = plane(x, 3, 5).view(3, 5, 3)
+    grid = pca_grid(x, 3, 5).view(3, 5, 3)
     across, down = grid[1, 4] - grid[1, 0], grid[2, 2] - grid[0, 2]
     assert across.abs().argmax() == 1 and down.abs().argmax() == 2 and abs(across @ down) < 1e-9
     assert across.norm() == pytest.approx(2 * 1.5 * 5, rel=0.05) and down.norm() == pytest.approx(
         2 * 1.5 * 2, rel=0.05
     )
     torch.testing.assert_close(grid.mean((0, 1)), x.mean(0))
-    turned = plane(x, 5, 3).view(5, 3, 3)
+    turned = pca_grid(x, 5, 3).view(5, 3, 3)
     assert (turned[4, 1] - turned[0, 1]).abs().argmax() == 1
 
 
@@ -226,7 +230,7 @@ def test_few_rows_are_enough_to_begin(rows, init):
 
 
 def test_one_feature_makes_a_line():
-    assert plane(torch.arange(7.0).double()[:, None], 2, 3).shape == (6, 1)
+    assert pca_grid(torch.arange(7.0).double()[:, None], 2, 3).shape == (6, 1)
 
 
 def test_samples_are_rows_each_taken_once_while_there_are_some():
@@ -344,7 +348,7 @@ def test_surprise_is_zero_at_a_prototype_of_equal_rows_and_counts_in_the_spread_
         net.codebook[4], net.spread[4] = x, 0.0
     assert net.predict(rows)["surprise"].item() == pytest.approx(0, abs=1e-12)
     with torch.no_grad():
-        net.codebook[4, 0] += 3 * FLOOR  # three deviations in one of the features
+        net.codebook[4, 0] += 3 * MIN_SPREAD  # three deviations in one of the features
     assert net.predict(rows)["surprise"].item() == pytest.approx(0.5 * 9 / len(x))
 
 
@@ -432,7 +436,7 @@ def test_online_is_refused_with_a_step_for_many_rows_or_one_that_forgets_all():
     for lr, rows in ((0.1, 2), (1.0, 1)):
         with pytest.raises(
             UsageError,
-            match=f"takes a step for each row, with .*batch_size` {rows} and .*lr` {lr:g}; set",
+            match=f"takes a step for each row, but .*batch_size` is {rows} and .*lr` is {lr:g}; set",
         ):
             SOM.check(online, {"lr": lr}, {"batch_size": rows})
 

@@ -15,7 +15,7 @@ from sextant import baselines, drawing, plugins
 from sextant.data import ratings
 from sextant.errors import UsageError
 from sextant.tasks.recommendation.figures import somebody
-from sextant.tasks.likes.figures import added, exact, free_energy, sampled
+from sextant.tasks.likes.figures import CHAINS, STEPS, added
 from sextant.tasks.stars.figures import at_k, nearest
 from sextant.families.rbm import RBM
 from sextant.families.sae import SAE
@@ -480,22 +480,20 @@ def test_no_film_that_the_user_rated_is_recommended(task, table):
 def test_a_completion_is_the_ratio_of_exp_minus_f_and_the_chain_finds_it(units):
     net = a_model("likes", units).net
     codes, items = torch.tensor([5, 0, 1, 0, 3, 0, 0], dtype=torch.uint8), torch.tensor([1, 6])
-    odds = exact(net, codes, items)
+    odds = net.exact_log_odds(codes, items)
     for item, value in zip(items, odds, strict=True):
         masses = []
         for code in range(1, 6):
             whole = codes.clone()
             whole[item] = code
-            seen = net.seen(whole[None])
-            masses.append((-net.free_energy(net.states(whole[None], seen), seen)).exp().item())
+            masses.append((-net.free_energy_of(whole[None])).exp().item())
         no, yes = (masses[:2], masses[2:]) if units != "bernoulli" else (masses[:1], masses[-1:])
         assert value.item() == pytest.approx(np.log(sum(yes) / sum(no)), abs=1e-4)
     state = torch.get_rng_state()
-    chain = sampled(net, codes, items)
+    chain = net.gibbs_log_odds(codes, items, CHAINS, STEPS)
     assert chain.sigmoid().numpy() == pytest.approx(odds.sigmoid().numpy(), abs=0.03)
-    assert torch.equal(sampled(net, codes, items), chain) and torch.equal(
-        torch.get_rng_state(), state
-    )
+    again = net.gibbs_log_odds(codes, items, CHAINS, STEPS)
+    assert torch.equal(again, chain) and torch.equal(torch.get_rng_state(), state)
 
 
 def test_what_a_rating_adds_to_the_free_energy_is_by_train_and_by_val_added_to_the_same_others():
@@ -509,7 +507,7 @@ def test_what_a_rating_adds_to_the_free_energy_is_by_train_and_by_val_added_to_t
         codes = torch.zeros(1, len(ITEMS), dtype=torch.uint8)
         for item, code in given.items():
             codes[0, ITEMS.index(int(item[1:]))] = code
-        return free_energy(net, codes).item()
+        return net.free_energy_of(codes).item()
 
     known = {"f1": 5, "f2": 1, "f8": 3}
     others = [{film: code for film, code in known.items() if film != gone} for gone in known]

@@ -1,8 +1,9 @@
-"""Feed-forward net for tables: an ensemble in one network, on piecewise-linear embeddings of the numbers."""
+"""Feed-forward net for tables: an ensemble in one net, on piecewise-linear number embeddings."""
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,50 +13,60 @@ from torch.nn import functional as F
 from ..kinds.tabular.encoder import UNSEEN, Batch
 
 Size = Annotated[int, Field(ge=1)]
-STEP = 1e-6  # the width of a bin between equal edges
+MIN_BIN_WIDTH = 1e-6  # of a bin between equal edges, which makes it a step
 
 
 class PiecewiseLinear(nn.Module):
-    """Embed each number by how far it has come through each of its quantile bins.
+    """Embedding of numbers: how far x lies through each quantile bin, then a linear map and ReLU.
 
-    e_t(x) = clamp((x - b_{t-1}) / (b_t - b_{t-1}), 0, 1), then a linear map per number and ReLU. Gorishniy et al., "On
-    Embeddings for Numerical Features", NeurIPS 2022, eq. 1, but for x beyond the edges: there the first and last code
-    go on by x itself and not by their bin's width, which is next to nothing where many rows share the extreme value.
+    e_t(x) = clamp((x - b_{t-1}) / (b_t - b_{t-1}), 0, 1), with edges b_0 ... b_bins for each
+    number, and a linear map per number (Gorishniy et al., "On Embeddings for Numerical Features",
+    NeurIPS 2022, eq. 1). Beyond the edges the paper extends the first and last bin by their slope.
+    Here x itself is added with slope 1: where many rows share the extreme value that bin has
+    almost no width, and the paper's slope would be huge.
     """
 
     edges: Tensor
 
     def __init__(self, numeric: int, bins: int, size: int):
         super().__init__()
-        self.register_buffer(
-            "edges", torch.linspace(-2, 2, bins + 1).repeat(numeric, 1)
-        )  # (numeric, bins + 1)
+        edges = torch.linspace(-2, 2, bins + 1).repeat(numeric, 1)
+        self.register_buffer("edges", edges)  # (numeric, bins + 1)
         bound = (bins + 1) ** -0.5
         self.weight = nn.Parameter(torch.empty(numeric, bins, size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(numeric, size).uniform_(-bound, bound))
 
     def initialise(self, x: Tensor) -> None:
-        """Quantile edges of x, (rows, numeric); equal edges (a value that many rows share) become a step at it."""
+        """Set the edges to quantiles of x, (rows, numeric).
+
+        A value that many rows share gives equal edges, and so a step at that value.
+        """
         if x.numel():
-            at = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
-            self.edges.copy_(torch.quantile(x.double(), at, dim=0).T)
+            levels = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
+            self.edges.copy_(torch.quantile(x.double(), levels, dim=0).T)
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, numeric) to (rows, numeric * size)."""
-        return F.relu(torch.einsum("rnb,nbs->rns", self.code(x), self.weight) + self.bias).flatten(
-            1
-        )
+        embedded = torch.einsum("rnb,nbs->rns", self.encode(x), self.weight) + self.bias
+        return F.relu(embedded).flatten(1)
 
-    def code(self, x: Tensor) -> Tensor:
-        """(rows, numeric) to (rows, numeric, bins)."""
+    def encode(self, x: Tensor) -> Tensor:
+        """e(x) for each number: (rows, numeric) to (rows, numeric, bins)."""
         x = x[:, :, None]
-        inside = ((x - self.edges[:, :-1]) / self.edges.diff().clamp_min(STEP)).clamp(0, 1)
-        below, above = (x - self.edges[:, :1]).clamp(max=0), (x - self.edges[:, -1:]).clamp(min=0)
-        return torch.cat([inside[..., :1] + below, inside[..., 1:-1], inside[..., -1:] + above], -1)
+        widths = self.edges.diff().clamp_min(MIN_BIN_WIDTH)
+        inside = ((x - self.edges[:, :-1]) / widths).clamp(0, 1)
+        below = (x - self.edges[:, :1]).clamp(max=0)
+        above = (x - self.edges[:, -1:]).clamp(min=0)
+        first = inside[..., :1] + below
+        last = inside[..., -1:] + above
+        return torch.cat([first, inside[..., 1:-1], last], -1)
 
 
-class Shared(nn.Module):
-    """One linear layer of each body, for all the members that share it: (rows, bodies, members, n_in) to (…, n_out)."""
+class SharedLinear(nn.Module):
+    """A linear layer per body, shared by the members of that body.
+
+    (rows, bodies, members, n_in) to (rows, bodies, members, n_out).
+    """
 
     def __init__(self, bodies: int, n_in: int, n_out: int):
         super().__init__()
@@ -68,17 +79,18 @@ class Shared(nn.Module):
 
 
 class ANN(nn.Module):
-    """An ensemble in one net: a few bodies, and in each of them members that share its weights.
+    """An ensemble in one net: a few bodies, each with many members that share the body's weights.
 
-    f_bj(x) = head_bj(MLP_b(r_bj * x)): a member has a rank-one adapter before the first layer of its body, and its own
-    head. Each learns on its own loss; the answer is their mean probability. Members cost little and differ little
-    (Gorishniy et al., "TabM", ICLR 2025, TabM-mini); bodies differ as nets of other seeds do (Lakshminarayanan et al.,
-    "Deep Ensembles", NeurIPS 2017).
+    f_bj(x) = head_bj(MLP_b(r_bj * x)): member j of body b has its own rank-one adapter r_bj before
+    the first layer, and its own head. Every member is trained on its own loss; the prediction is
+    the mean of the members' probabilities. Members cost little and differ little (Gorishniy et
+    al., "TabM", ICLR 2025, TabM-mini). Bodies cost a net each and differ as nets trained from
+    other seeds do (Lakshminarayanan et al., "Deep Ensembles", NeurIPS 2017).
 
-    What the embedding of an unseen category adds is nothing: its row stays at zero.
+    A category that training did not contain has the embedding 0, so it adds nothing.
     """
 
-    OUTPUTS = ("logits",)
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("logits",)
     progress = 0.0
 
     def __init__(
@@ -100,42 +112,42 @@ class ANN(nn.Module):
             nn.Embedding(levels + 1, embedding_size, padding_idx=UNSEEN) for levels in cardinalities
         )
         sizes = [(numeric + len(cardinalities)) * embedding_size, *hidden_sizes]
-        self.adapter = nn.Parameter(
-            torch.randint(0, 2, (bodies, members, sizes[0])) * 2.0 - 1
-        )  # random signs
-        self.body = nn.Sequential(
-            *(
-                nn.Sequential(Shared(bodies, n_in, n_out), nn.ReLU(), nn.Dropout(dropout))
-                for n_in, n_out in zip(sizes, sizes[1:], strict=False)
-            )
-        )
+        # Random signs make members differ from the start; equal adapters would train equal members.
+        signs = torch.randint(0, 2, (bodies, members, sizes[0])) * 2.0 - 1
+        self.adapter = nn.Parameter(signs)
+        layers = []
+        for n_in, n_out in pairwise(sizes):
+            linear = SharedLinear(bodies, n_in, n_out)
+            layers.append(nn.Sequential(linear, nn.ReLU(), nn.Dropout(dropout)))
+        self.body = nn.Sequential(*layers)
         bound = sizes[-1] ** -0.5
-        self.head = nn.Parameter(
-            torch.empty(bodies, members, sizes[-1], classes).uniform_(-bound, bound)
-        )
+        head = torch.empty(bodies, members, sizes[-1], classes).uniform_(-bound, bound)
+        self.head = nn.Parameter(head)
         self.base = nn.Parameter(torch.zeros(bodies, members, classes))
 
     def initialise(self, train: Batch) -> None:
-        """Bin edges from the quantiles, the output bias from the base rates: log P(class)."""
+        """Set bin edges to quantiles, and the output bias to the log of the class frequencies."""
         self.numbers.initialise(train.numeric)
+        # A class without a row counts as one row: its log frequency has to be finite.
         counts = torch.bincount(train.target, minlength=self.base.shape[-1]).clamp_min(1)
         with torch.no_grad():
             self.base.copy_((counts / counts.sum()).log())
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits of each member, (rows, bodies * members, classes)."""
-        parts = [self.numbers(batch.numeric)]
-        parts += [embed(batch.categories[:, i]) for i, embed in enumerate(self.categories)]
-        x = torch.cat(parts, 1)
+        embedded = [self.numbers(batch.numeric)]
+        for column, embedding in enumerate(self.categories):
+            embedded.append(embedding(batch.categories[:, column]))
+        x = torch.cat(embedded, 1)
         h = self.body(x[:, None, None, :] * self.adapter)  # (rows, bodies, members, hidden)
-        return (torch.einsum("rbmh,bmhc->rbmc", h, self.head) + self.base).flatten(1, 2)
+        logits = torch.einsum("rbmh,bmhc->rbmc", h, self.head) + self.base
+        return logits.flatten(1, 2)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy over rows and members: each member learns on its own."""
+        """Mean cross entropy over rows and members."""
         logits = self(batch)
-        return F.cross_entropy(
-            logits.flatten(0, 1), batch.target.repeat_interleave(logits.shape[1])
-        )
+        target = batch.target.repeat_interleave(logits.shape[1])
+        return F.cross_entropy(logits.flatten(0, 1), target)
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`logits` (rows, classes): the log of the members' mean probability."""

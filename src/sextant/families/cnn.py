@@ -1,8 +1,9 @@
-"""Convolutional net for pictures: residual, batch-normalised, from scratch."""
+"""Convolutional net for pictures: residual and batch-normalised, trained from scratch."""
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from itertools import pairwise
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,13 +12,17 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..kinds.images.encoder import Batch
+from . import blocks
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def convolution(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
-    """3 x 3 convolution, batch normalisation (Ioffe and Szegedy 2015), ReLU; sides become side/stride, rounded up."""
+    """3 x 3 convolution, batch normalisation (Ioffe and Szegedy 2015) and ReLU.
+
+    Height and width are divided by the stride, rounded up.
+    """
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
         nn.BatchNorm2d(n_out),
@@ -37,18 +42,18 @@ class Residual(nn.Module):
 
 
 class CNN(nn.Module):
-    """A first convolution, then stages of half the side: pooling, a convolution to more channels, a residual pair.
+    """A first convolution, then stages of pooling, a wider convolution and a residual pair.
 
-    The logits are linear in the mean over all places of the last stage. In training every picture is met askew, zoomed,
-    mirrored, in another light and with a hole in it (see `augment`), and its label is smoothed (Szegedy et al. 2016);
-    an answer is the mean of the logits of the picture and of its mirror image, where `mirror` says that both show the
-    same thing.
+    The logits are linear in the spatial mean of the last stage. Training pictures are augmented
+    (see `augment`) and labels smoothed (Szegedy et al. 2016). A prediction is the mean of the
+    logits of the picture and of its mirror image, unless `mirror` is false, for pictures whose
+    mirror image shows something else, such as digits.
 
-    Channels lie last in memory, which is how the CPU multiplies them fastest. Raises UsageError where the stages leave
-    nothing of pictures of `size` pixels a side.
+    Weights and pictures have the channels-last memory format, in which the CPU convolves fastest.
+    Raises UsageError if the stages leave no pixel of pictures of `size` pixels a side.
     """
 
-    OUTPUTS = ("logits",)
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("logits",)
     progress = 0.0
     mean: Tensor
     std: Tensor
@@ -72,102 +77,118 @@ class CNN(nn.Module):
         label_smoothing: Share,
     ):
         super().__init__()
-        side = -(-size // stride) // 2 ** (len(widths) - 1)
-        if not side:
+        last_side = -(-size // stride) // 2 ** (len(widths) - 1)
+        if last_side == 0:
             raise UsageError(
-                f"widths are {len(widths)}, and stride is {stride}: nothing is left of pictures of {size} pixels;"
-                " take fewer widths or a smaller stride, or set a larger `size` in the data set's conf"
+                f"widths are {len(widths)}, and stride is {stride}: nothing is left of pictures of"
+                f" {size} pixels; take fewer widths or a smaller stride, or set a larger `size` in"
+                " the data set's conf"
             )
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
-        self.mirror, self.zoom, self.rotation = mirror, zoom, rotation
-        self.light, self.colour, self.hole, self.label_smoothing = (
-            light,
-            colour,
-            hole,
-            label_smoothing,
-        )
-        stages = (
-            nn.Sequential(nn.MaxPool2d(2), convolution(n_in, n_out), Residual(n_out))
-            for n_in, n_out in zip(widths, widths[1:], strict=False)
-        )
-        self.body = nn.Sequential(convolution(channels, widths[0], stride), *stages)
+        self.mirror = mirror
+        self.zoom = zoom
+        self.rotation = rotation
+        self.light = light
+        self.colour = colour
+        self.hole = hole
+        self.label_smoothing = label_smoothing
+        stages = [convolution(channels, widths[0], stride)]
+        for n_in, n_out in pairwise(widths):
+            stages.append(nn.Sequential(nn.MaxPool2d(2), convolution(n_in, n_out), Residual(n_out)))
+        self.body = nn.Sequential(*stages)
         self.head = nn.Linear(widths[-1], classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (rows, classes) of pictures in 0..1, (rows, channels, height, width)."""
+        # float(): logits stay float32 under autocast to bfloat16.
         return self.head(self.last_stage(x).mean((2, 3))).float()
 
     def last_stage(self, x: Tensor) -> Tensor:
-        """What the head reads of pictures in 0..1: (rows, widths[-1], h, w), each place a neighbourhood of theirs."""
+        """Features of pictures in 0..1 before the spatial mean, (rows, widths[-1], h, w)."""
         x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return self.body(x)
 
     def augment(self, x: Tensor) -> Tensor:
-        """Pictures in 0..1, each as it might also have been taken: shape and range stay, the label still holds.
+        """Random variants of pictures in 0..1; shape and range stay, and the label still holds.
 
-        A rotated window of 1/zoom to 1 of the picture's area, mirrored every other time; contrast, brightness and the
-        balance of the channels moved; a square hole in the training mean (DeVries and Taylor 2017).
+        A rotated window of 1/zoom to 1 of the picture's area, mirrored with probability 1/2
+        (`mirror`); a change of contrast, brightness and the balance of the channels; a square
+        hole, filled with the training mean (DeVries and Taylor 2017).
         """
-        rows, channels, height, width = x.shape
+        return self._cut_hole(self._change_light(self._warp(x)))
 
-        def draw(low: float, high: float, *shape: int) -> Tensor:
-            return torch.empty(rows, *shape, device=x.device).uniform_(low, high)
-
-        side = draw(1 / self.zoom, 1).sqrt()
-        angle = draw(-self.rotation, self.rotation) * (math.pi / 180)
-        turn = draw(0, 1).lt(0.5) * -2.0 + 1 if self.mirror else torch.ones_like(side)
-        over, down = draw(-1, 1) * (1 - side), draw(-1, 1) * (1 - side)
+    def _warp(self, x: Tensor) -> Tensor:
+        """Zoom, rotation and mirroring, by one affine map of the sampling grid per picture."""
+        side = _uniform(x, 1 / self.zoom, 1).sqrt()  # area is the square of the side
+        angle = _uniform(x, -self.rotation, self.rotation) * (math.pi / 180)
+        if self.mirror:
+            sign = _uniform(x, 0, 1).lt(0.5) * -2.0 + 1
+        else:
+            sign = torch.ones_like(side)
+        shift_x = _uniform(x, -1, 1) * (1 - side)
+        shift_y = _uniform(x, -1, 1) * (1 - side)
         cos, sin = side * angle.cos(), side * angle.sin()
-        window = torch.stack([turn * cos, -sin, over, turn * sin, cos, down], 1).view(rows, 2, 3)
-        grid = F.affine_grid(window, [rows, channels, height, width], align_corners=False)
-        x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+        entries = [sign * cos, -sin, shift_x, sign * sin, cos, shift_y]
+        theta = torch.stack(entries, 1).view(len(x), 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
-        contrast, shift = (
-            draw(1 - self.light, 1 + self.light, 1, 1, 1),
-            draw(-self.light, self.light, 1, 1, 1) / 2,
-        )
-        balance = draw(-self.colour, self.colour, channels, 1, 1) / 2
-        x = ((x - self.mean) * contrast + self.mean + shift + balance).clamp(0, 1)
+    def _change_light(self, x: Tensor) -> Tensor:
+        contrast = _uniform(x, 1 - self.light, 1 + self.light, 1, 1, 1)
+        brightness = _uniform(x, -self.light, self.light, 1, 1, 1) / 2
+        balance = _uniform(x, -self.colour, self.colour, x.shape[1], 1, 1) / 2
+        return ((x - self.mean) * contrast + self.mean + brightness + balance).clamp(0, 1)
 
-        def inside(length: int) -> Tensor:
-            at = torch.arange(length, device=x.device) + 0.5
-            return (at - draw(0, length, 1)).abs() < self.hole * length / 2  # (rows, length)
+    def _cut_hole(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        in_rows = self._in_hole(x, height)
+        in_cols = self._in_hole(x, width)
+        in_hole = in_rows[:, None, :, None] & in_cols[:, None, None, :]
+        return torch.where(in_hole, self.mean, x)
 
-        return torch.where(
-            inside(height)[:, None, :, None] & inside(width)[:, None, None, :], self.mean, x
-        )
+    def _in_hole(self, x: Tensor, length: int) -> Tensor:
+        """Which of `length` pixels along an axis the hole covers, (rows, length) bool."""
+        pixel = torch.arange(length, device=x.device) + 0.5
+        center = _uniform(x, 0, length, 1)
+        return (pixel - center).abs() < self.hole * length / 2
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross entropy; in training of augmented pictures and smoothed labels."""
         x = batch.image.float() / 255
         if not self.training:
             return F.cross_entropy(self(x), batch.target)
-        return F.cross_entropy(
-            self(self.augment(x)), batch.target, label_smoothing=self.label_smoothing
-        )
+        logits = self(self.augment(x))
+        return F.cross_entropy(logits, batch.target, label_smoothing=self.label_smoothing)
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """`logits` (rows, classes): the mean over the picture and its mirror image, where they show the same."""
+        """`logits` (rows, classes), averaged with those of the mirror image if `mirror`."""
         x = batch.image.float() / 255
-        return {"logits": (self(x) + self(x.flip(3))) / 2 if self.mirror else self(x)}
+        logits = self(x)
+        if self.mirror:
+            logits = (logits + self(x.flip(3))) / 2
+        return {"logits": logits}
 
     @torch.no_grad()
     def grad_cam(self, batch: Batch) -> Tensor:
-        """Where in a picture the evidence for each class is, (rows, classes, h, w) from 0 up.
+        """Evidence for each class by place in the picture, (rows, classes, h, w), 0 or more.
 
-        Selvaraju et al., "Grad-CAM", ICCV 2017: relu(sum_k a_ck A_k), A the last stage's channels, a_ck the mean over
-        places of the gradient by A_k of the class's score; here the logit less the mean of all logits, since what all
-        of them share moves no probability. As logits are linear in the mean over places, that gradient is the head's
-        weight over the number of places, and nothing has to be derived.
+        Selvaraju et al., "Grad-CAM", ICCV 2017: relu(sum_k a_ck A_k), where A_k are the channels
+        of the last stage and a_ck is the spatial mean of the gradient of class c's score by A_k.
+        The score is the logit less the mean of all logits, since a constant added to all logits
+        changes no probability. As the logits are linear in the spatial mean, the gradient is the
+        head's weight divided by the number of places, and no backward pass is needed.
         """
         stage = self.last_stage(batch.image.float() / 255)
         gradient = (self.head.weight - self.head.weight.mean(0)) / stage[0, 0].numel()
         return torch.einsum("rkhw,ck->rchw", stage, gradient).relu()
 
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Weights decay; the scales and shifts of the normalisation and the biases do not."""
-        weights = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim == 1]
-        return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    def param_groups(self) -> list[blocks.ParamGroup]:
+        """Kernels decay; biases and the scales and shifts of the normalisation do not."""
+        return blocks.decay_weights_only(self)
+
+
+def _uniform(x: Tensor, low: float, high: float, *shape: int) -> Tensor:
+    """Uniform draws for each row of x, (rows, *shape), on the device of x."""
+    return torch.empty(len(x), *shape, device=x.device).uniform_(low, high)

@@ -1,7 +1,7 @@
-"""Restricted Boltzmann machine for ratings: a film is a visible unit, a taste a hidden one, what is missing none."""
+"""Restricted Boltzmann machine for ratings: visible units are films, hidden units are tastes."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -9,51 +9,67 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..kinds.ratings.encoder import Batch
+from . import blocks
 
-OFFSET = 0.5  # lambda: the mean of a hidden unit before training
+HIDDEN_OFFSET = 0.5  # lambda: the mean of a hidden unit before training
+PRIOR_RATINGS = 5  # by which the base rates of a film are shrunk to those of all films
 
 
-class Seen(NamedTuple):
-    """Which visible units a user has: `row` and `item` of each pair, sorted by row, and how many each user `rated`."""
+class Pairs(NamedTuple):
+    """The visible units of a batch: (user, film) pairs with a rating, sorted by user.
+
+    `row` and `item` (pairs) index user and film; `ratings` (users) counts the ratings of each user.
+    """
 
     row: Tensor
     item: Tensor
-    rated: Tensor
+    ratings: Tensor
 
 
 class RBM(nn.Module):
-    """A bipartite graph of visible units v (films) and hidden units h (tastes), with no edge inside a layer.
+    """A bipartite graph of visible units v (films) and hidden units h (tastes).
 
-    As an energy-based model: with offsets mu, lambda (centring) and the films i that a user has rated,
+    As an energy-based model: with offsets mu and lambda (centring) and the films i that a user has
+    rated,
 
-        E(v, h) = - sum_i (v_i - mu_i) b_i - (h - lambda) a,    a = c + s sum_i [(v_i - mu_i) phi W_i + D_i]
+        E(v, h) = - sum_i (v_i - mu_i) b_i - (h - lambda) a
+        a = c + s sum_i [(v_i - mu_i) phi W_i + D_i]
 
-    and P(v, h) = exp(-E) / Z. Its free energy, F(v) = - log sum_h exp(-E(v, h)), has a closed form:
+    and P(v, h) = exp(-E) / Z. The free energy, F(v) = - log sum_h exp(-E(v, h)), has a closed
+    form:
 
         F(v) = - sum_i (v_i - mu_i) b_i + lambda a - sum_j log(1 + exp a_j)
 
-    As a probabilistic graph: given one layer the units of the other are independent, so that each is drawn in one go,
+    As a probabilistic graph: given one layer, the units of the other are independent, so that a
+    whole layer is drawn at once,
 
         P(h_j = 1 | v) = sigmoid(a_j),  P(v_i = l | h) = softmax_l(b_il + s phi_l W_i (h - lambda))
 
-    Visible units: `bernoulli` (liked or not), `softmax` (one of the stars, a weight for each), `ordinal` (one of the
-    stars, which share a weight times their place phi on the scale, from -1 to 1).
+    Visible units: `bernoulli` (liked or not), `softmax` (one of the stars, each with its own
+    weight) or `ordinal` (one of the stars, which share a weight times their place phi on the
+    scale, from -1 to 1).
 
-    What is missing is no unit: each user has a machine of the films rated, all with the same weights (Salakhutdinov,
-    Mnih and Hinton, ICML 2007, section 2), in the data and in the chain. That a film was rated at all, whatever it
-    got, speaks by D (section 4 there; `conditional`). Since a user rates 20 films or 700, what is known of one who
-    rated n is scaled by s = sqrt(m / (n + m)), m = `shrinkage`: where the hidden units are near
-    linear, what is inferred of a user is then shrunk by n / (n + m), as a bias model does it, and does not saturate.
+    A missing rating is no unit: each user has an RBM of the films that they rated, and all share
+    their weights (Salakhutdinov, Mnih and Hinton, ICML 2007, section 2), in the data and in the
+    chain. D is the evidence in the fact that a film was rated at all, whatever the rating (section
+    4 there; `conditional`). Users rate 20 films or 700, so the input of the hidden units is scaled
+    by s = sqrt(m / (n + m)) for n ratings, m = `shrinkage`. While the hidden units are nearly
+    linear, what is inferred of a user is then shrunk by n / (n + m), as in a bias model, and the
+    units do not saturate.
 
-    Training is contrastive divergence (Hinton 2002): `loss` is the mean free energy of the data minus that of k steps
-    of Gibbs sampling from there, held constant; its gradient is CD-k. `pcd`: the chain of each user goes on where it
-    stood in the last epoch (Tieleman 2008). A share `clamped` of a user's ratings is held fixed in the chain, which
-    then learns P(these | those), as it is asked later. Centring: Montavon and Mueller 2012, offsets fixed at the start.
+    Training is contrastive divergence (Hinton 2002): `loss` is the mean free energy of the data
+    minus that of the end of a Gibbs chain of k steps from there, held constant; its gradient is
+    CD-k. `pcd`: a user's chain continues from where it was in the last epoch (Tieleman 2008). A
+    share `clamped` of a user's ratings is held fixed in the chain, which then learns P(the rest |
+    these), as prediction needs it. Centring: Montavon and Mueller 2012, with offsets fixed at the
+    start.
 
-    Limits: the answer is P(v_i | the mean of h given the known), the usual mean-field step, not the exact conditional.
+    Limits: a prediction is P(v_i | the mean of h given the known ratings), the usual mean-field
+    step, and not the exact conditional, which `exact_log_odds` and `gibbs_log_odds` give for a few
+    films.
     """
 
-    OUTPUTS = ("log_odds", "stars")
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("log_odds", "stars")
     progress = 0.0
     offset: Tensor
     scale: Tensor
@@ -76,181 +92,256 @@ class RBM(nn.Module):
         init: Annotated[float, Field(gt=0)],
     ):
         super().__init__()
-        self.units_kind, self.k, self.clamped, self.shrinkage = units, k, clamped, shrinkage
+        self.binary = units == "bernoulli"
+        self.k = k
+        self.clamped = clamped
+        self.shrinkage = shrinkage
         self.values = list(values)
-        self.liked_from = sum(value < like for value in values)  # the first liked level
-        levels = 1 if units == "bernoulli" else len(values)
-        scale = {
+        self.liked_from = sum(
+            value < like for value in values
+        )  # the index of the first liked value
+        levels = 1 if self.binary else len(values)
+        scales = {
             "bernoulli": torch.ones(1, 1),
             "softmax": torch.eye(levels),
             "ordinal": torch.linspace(-1, 1, levels)[:, None],
-        }[units]
+        }
+        scale = scales[units]
+        features = scale.shape[1]
         self.register_buffer("scale", scale)  # phi, (levels, features)
         self.register_buffer("offset", torch.full((items, levels), 1 / max(levels, 2)))  # mu
-        self.register_buffer(
-            "chains", torch.zeros(users if chain == "pcd" else 0, hidden, dtype=torch.uint8)
-        )
+        persistent = users if chain == "pcd" else 0
+        self.register_buffer("chains", torch.zeros(persistent, hidden, dtype=torch.uint8))
         self.visible_bias = nn.Parameter(torch.zeros(items, levels))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
-        self.weight = nn.Parameter(torch.randn(items, scale.shape[1], hidden) * init)
-        self.common = nn.Parameter(torch.randn(scale.shape[1], hidden) * init)
+        self.weight = nn.Parameter(torch.randn(items, features, hidden) * init)
+        self.common = nn.Parameter(torch.randn(features, hidden) * init)  # added to every film's W
         self.rated = nn.Parameter(torch.zeros(items if conditional else 0, hidden))  # D
 
-    def param_groups(self) -> list[dict[str, Any]]:
-        """What is a film's own decays; what all share, and the biases, do not."""
+    @staticmethod
+    def outputs(net: Mapping[str, object]) -> tuple[str, ...]:
+        """The names that `predict` gives: a machine of `bernoulli` units has no stars."""
+        if net["units"] == "bernoulli":
+            return ("log_odds",)
+        return RBM.OUTPUTS
+
+    def param_groups(self) -> list[blocks.ParamGroup]:
+        """A film's own weights decay; biases and the weights that all films share do not."""
+        films = [self.weight, self.rated]
         shared = [self.common, self.visible_bias, self.hidden_bias]
-        return [{"params": [self.weight, self.rated]}, {"params": shared, "weight_decay": 0.0}]
+        return [{"params": films}, {"params": shared, "weight_decay": 0.0}]
 
     @torch.no_grad()
     def initialise(self, train: Batch) -> None:
-        """Offsets and visible biases from the base rates of each film, drawn to those of all by five ratings."""
-        seen = self.seen(train.known)
-        v = self.states(train.known, seen)
-        total = torch.zeros_like(self.offset).index_add_(0, seen.item, v)
-        count = torch.bincount(seen.item, minlength=len(total))[:, None]
-        every = (v.sum(0) + 1) / (len(v) + max(v.shape[1], 2))
-        rates = (total + 5 * every) / (count + 5)
+        """Set offsets and visible biases to each film's base rates, shrunk to the overall ones."""
+        pairs = self.pairs(train.known)
+        v = self.visible_states(train.known, pairs)
+        total = torch.zeros_like(self.offset).index_add_(0, pairs.item, v)
+        count = torch.bincount(pairs.item, minlength=len(total))[:, None]
+        overall = (v.sum(0) + 1) / (len(v) + max(v.shape[1], 2))
+        rates = (total + PRIOR_RATINGS * overall) / (count + PRIOR_RATINGS)
         self.offset.copy_(rates)
-        self.visible_bias.copy_(rates.logit() if self.units_kind == "bernoulli" else rates.log())
+        self.visible_bias.copy_(rates.logit() if self.binary else rates.log())
         if len(self.chains):
-            self.chains[train.user] = torch.bernoulli(self.activation(v, seen).sigmoid()).to(
-                torch.uint8
-            )
+            h = torch.bernoulli(self.hidden_logits(v, pairs).sigmoid())
+            self.chains[train.user] = h.to(torch.uint8)
 
-    # --- who is there, and what state they are in ---
+    # --- visible units and their states ---
 
-    def seen(self, codes: Tensor) -> Seen:
-        """The visible units of each user: the films with a code, (users, items), other than 0."""
-        there = codes > 0
-        row, item = there.nonzero(as_tuple=True)
-        return Seen(row, item, there.sum(1))
+    def pairs(self, codes: Tensor) -> Pairs:
+        """The visible units: films whose code, (users, items), is not 0."""
+        rated = codes > 0
+        row, item = rated.nonzero(as_tuple=True)
+        return Pairs(row, item, rated.sum(1))
 
-    def states(self, codes: Tensor, seen: Seen) -> Tensor:
-        """v, (pairs, levels): 1 at the level that was given; of Bernoulli units the one level is `liked`."""
-        level = codes[seen.row, seen.item].long() - 1
-        if self.units_kind == "bernoulli":
+    def visible_states(self, codes: Tensor, pairs: Pairs) -> Tensor:
+        """v, (pairs, levels): one-hot at the rating; of Bernoulli units 1 if the film was liked."""
+        level = codes[pairs.row, pairs.item].long() - 1
+        if self.binary:
             return (level >= self.liked_from).to(self.offset.dtype)[:, None]
         return F.one_hot(level, len(self.values)).to(self.offset.dtype)
 
     # --- as a probabilistic graph: each layer given the other ---
 
-    def activation(self, v: Tensor, seen: Seen) -> Tensor:
+    def hidden_logits(self, v: Tensor, pairs: Pairs) -> Tensor:
         """a, (users, hidden): the log odds of each hidden unit given v, (pairs, levels)."""
-        x = v.new_zeros(len(seen.rated), *self.weight.shape[:2])
-        x[seen.row, seen.item] = (v - self.offset[seen.item]) @ self.scale
-        field = x.flatten(1) @ self._weights()
+        users = len(pairs.ratings)
+        x = v.new_zeros(users, *self.weight.shape[:2])
+        x[pairs.row, pairs.item] = (v - self.offset[pairs.item]) @ self.scale
+        field = x.flatten(1) @ self._flat_weight()
         if len(self.rated):
-            there = v.new_zeros(len(seen.rated), len(self.rated))
-            there[seen.row, seen.item] = 1.0
-            field = field + there @ self.rated
-        return self.hidden_bias + self._s(seen) * field
+            mask = v.new_zeros(users, len(self.rated))
+            mask[pairs.row, pairs.item] = 1.0
+            field = field + mask @ self.rated
+        return self.hidden_bias + self._shrink(pairs) * field
 
-    def logits(self, h: Tensor, seen: Seen) -> Tensor:
-        """(users, items, levels): of every film, rated or not, given h, (users, hidden)."""
-        return self.visible_bias + self._field(h, seen) @ self.scale.T
+    def visible_logits(self, h: Tensor, pairs: Pairs) -> Tensor:
+        """Logits of every film, rated or not, given h, (users, hidden): (users, items, levels)."""
+        return self.visible_bias + self._visible_field(h, pairs) @ self.scale.T
 
     def gibbs(
-        self, v: Tensor, h: Tensor, seen: Seen, free: Tensor, steps: int
+        self, v: Tensor, h: Tensor, pairs: Pairs, free: Tensor, steps: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw v from h and h from v, `steps` times; pairs that are not `free`, (pairs) bool, stay as they are.
+        """Draw v given h and h given v, `steps` times.
 
-        Returns v and h, and the mean of the last v given the h that it was drawn from.
+        Pairs that are not `free`, (pairs) bool, are clamped. Returns v and h, and the mean of the
+        last v given the h that it was drawn from.
         """
-        mean = v
-        for _ in range(steps):
-            logits = (
-                self.visible_bias[seen.item]
-                + self._field(h, seen)[seen.row, seen.item] @ self.scale.T
-            )
-            if self.units_kind == "bernoulli":
-                p = logits.sigmoid()
-                drawn = torch.bernoulli(p)
-            else:
-                p = logits.softmax(1)
-                drawn = (
-                    F.one_hot(torch.multinomial(p, 1)[:, 0], p.shape[1]).to(p.dtype)
-                    if len(p)
-                    else p
-                )
-            mean, v = (torch.where(free[:, None], new, v) for new in (p, drawn))
-            h = torch.bernoulli(self.activation(v, seen).sigmoid())
-        return v, h, mean
+
+        def visible_probs(h: Tensor) -> Tensor:
+            field = self._visible_field(h, pairs)[pairs.row, pairs.item]
+            logits = self.visible_bias[pairs.item] + field @ self.scale.T
+            return logits.sigmoid() if self.binary else logits.softmax(1)
+
+        def hidden_probs(v: Tensor) -> Tensor:
+            return self.hidden_logits(v, pairs).sigmoid()
+
+        return blocks.gibbs_chain(v, h, free, steps, visible_probs, hidden_probs)
 
     # --- as an energy-based model ---
 
-    def energy(self, v: Tensor, h: Tensor, seen: Seen) -> Tensor:
+    def energy(self, v: Tensor, h: Tensor, pairs: Pairs) -> Tensor:
         """E(v, h), (users)."""
-        return -self._visible(v, seen) - ((h - OFFSET) * self.activation(v, seen)).sum(1)
+        hidden_part = ((h - HIDDEN_OFFSET) * self.hidden_logits(v, pairs)).sum(1)
+        return -self._visible_part(v, pairs) - hidden_part
 
-    def free_energy(self, v: Tensor, seen: Seen) -> Tensor:
+    def free_energy(self, v: Tensor, pairs: Pairs) -> Tensor:
         """F(v), (users)."""
-        a = self.activation(v, seen)
-        return -self._visible(v, seen) + OFFSET * a.sum(1) - F.softplus(a).sum(1)
+        a = self.hidden_logits(v, pairs)
+        return -self._visible_part(v, pairs) + HIDDEN_OFFSET * a.sum(1) - F.softplus(a).sum(1)
+
+    @torch.no_grad()
+    def free_energy_of(self, codes: Tensor) -> Tensor:
+        """F, (users), of the ratings that the codes, (users, items), stand for."""
+        pairs = self.pairs(codes)
+        return self.free_energy(self.visible_states(codes, pairs), pairs)
+
+    # --- training and prediction ---
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean free energy of the data minus that of the chain, a rating.
+        """Mean free energy of the data minus that of the chain, per rating.
 
-        The data are what is known and what was asked for. Where both differ (val) what is known is held fixed: how
-        much likelier are the ratings that the chain draws than those that were given? The chain starts from the data
-        (`pcd`: in training, from where it stood), and its last step takes the mean of v, which is less noisy.
+        The data are the known ratings and the target's. Where the two differ (val), the known ones
+        are clamped: the loss is how much more probable the ratings that the chain draws are than
+        the true ones. The chain starts from the data (with `pcd`, in training, from where it was),
+        and its last step takes the mean of v, which is less noisy.
         """
         codes = torch.where(batch.target > 0, batch.target, batch.known)
-        seen = self.seen(codes)
-        v, free = self.states(codes, seen), batch.target[seen.row, seen.item] > 0
+        pairs = self.pairs(codes)
+        v = self.visible_states(codes, pairs)
+        free = batch.target[pairs.row, pairs.item] > 0
         if self.training and self.clamped:
             free = free & (torch.rand(len(v), device=v.device) >= self.clamped)
         with torch.no_grad():
-            model = self._chain(batch, v, seen, free)
-        gap = self.free_energy(v, seen) - self.free_energy(model, seen)
+            model = self._chain(batch, v, pairs, free)
+        gap = self.free_energy(v, pairs) - self.free_energy(model, pairs)
         return gap.sum() / free.sum().clamp_min(1)
 
-    def _chain(self, batch: Batch, v: Tensor, seen: Seen, free: Tensor) -> Tensor:
-        """Where k steps of the chain lead."""
+    def _chain(self, batch: Batch, v: Tensor, pairs: Pairs, free: Tensor) -> Tensor:
+        """The mean of v at the end of k steps of the chain."""
         persistent = self.training and len(self.chains) > 0
         if persistent:
             h = self.chains[batch.user].to(v.dtype)
         else:
-            h = torch.bernoulli(self.activation(v, seen).sigmoid())
-        _, h, mean = self.gibbs(v, h, seen, free, self.k)
+            h = torch.bernoulli(self.hidden_logits(v, pairs).sigmoid())
+        _, h, mean = self.gibbs(v, h, pairs, free, self.k)
         if persistent:
             self.chains[batch.user] = h.to(torch.uint8)
         return mean
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """`log_odds` (users, items) that a film is liked, by the mean of h given what is known; `stars` their mean."""
-        seen = self.seen(batch.known)
-        logits = self.logits(self.activation(self.states(batch.known, seen), seen).sigmoid(), seen)
-        if self.units_kind == "bernoulli":
+        """`log_odds` (users, items) that a film is liked, and the expected `stars` (users, items).
+
+        Both are given the mean of h given the known ratings. Bernoulli units have no stars.
+        """
+        pairs = self.pairs(batch.known)
+        v = self.visible_states(batch.known, pairs)
+        h = self.hidden_logits(v, pairs).sigmoid()
+        logits = self.visible_logits(h, pairs)
+        if self.binary:
             return {"log_odds": logits[..., 0]}
-        no, yes = logits[..., : self.liked_from], logits[..., self.liked_from :]
+        disliked = logits[..., : self.liked_from].logsumexp(-1)
+        liked = logits[..., self.liked_from :].logsumexp(-1)
         values = torch.tensor(self.values, dtype=logits.dtype, device=logits.device)
-        return {
-            "log_odds": yes.logsumexp(-1) - no.logsumexp(-1),
-            "stars": logits.softmax(-1) @ values,
-        }
+        return {"log_odds": liked - disliked, "stars": logits.softmax(-1) @ values}
+
+    # --- exact inference and sampling, for a few films of one user ---
+
+    def exact_log_odds(self, codes: Tensor, items: Tensor) -> Tensor:
+        """Log odds, (n), that each of `items`, (n), is liked given a user's codes, (items).
+
+        Each film is added to the known ratings alone, at each level: P(v_i = l | known) is
+        proportional to exp(-F), in which the hidden units are summed out. Costs a free energy for
+        each film and level.
+        """
+        if self.binary:
+            # States 0 and 1: the highest rating that is not liked, and the lowest that is.
+            levels = self.liked_from + torch.tensor([-1, 0])
+        else:
+            levels = torch.arange(len(self.values))
+        rows = codes.repeat(len(items), 1)
+        row = torch.arange(len(items))
+        log_masses = []
+        for level in levels:
+            rows[row, items] = level.to(rows.dtype) + 1
+            log_masses.append(-self.free_energy_of(rows))
+        log_mass = torch.stack(log_masses)
+        liked = levels >= self.liked_from
+        return log_mass[liked].logsumexp(0) - log_mass[~liked].logsumexp(0)
+
+    @torch.no_grad()
+    def gibbs_log_odds(
+        self, codes: Tensor, items: Tensor, chains: int, steps: int, seed: int = 0
+    ) -> Tensor:
+        """`exact_log_odds` by Gibbs sampling: `chains` chains of `steps` steps for each film.
+
+        The known ratings are clamped; the estimate is the mean of P(v_i | h) over all steps. The
+        global random state is left as it was.
+        """
+        repeated = items.repeat_interleave(chains)
+        rows = codes.repeat(len(repeated), 1)
+        rows[torch.arange(len(repeated)), repeated] = 1
+        pairs = self.pairs(rows)
+        v = self.visible_states(rows, pairs)
+        free = pairs.item == repeated[pairs.row]
+        first_liked = 0 if self.binary else self.liked_from
+        total = torch.zeros(len(repeated))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            h = torch.bernoulli(self.hidden_logits(v, pairs).sigmoid())
+            for _ in range(steps):
+                v, h, mean = self.gibbs(v, h, pairs, free, 1)
+                total += mean[free][:, first_liked:].sum(1)
+        return (total / steps).view(len(items), chains).mean(1).logit()
 
     @torch.no_grad()
     def units(self) -> Tensor:
-        """(hidden, items): how much more a unit that is on says for the highest level of a film than for the lowest."""
-        weights = (self.weight + self.common).transpose(
-            1, 2
-        ) @ self.scale.T  # (items, hidden, levels)
-        return (weights[..., -1] - weights[..., 0] * (weights.shape[-1] > 1)).T
+        """The weight of each film in each hidden unit, (hidden, items).
 
-    def _visible(self, v: Tensor, seen: Seen) -> Tensor:
+        How much a unit that is on adds to the logit of the highest level over that of the lowest.
+        """
+        films = (self.weight + self.common).transpose(1, 2)
+        weights = films @ self.scale.T  # (items, hidden, levels)
+        # A Bernoulli unit has one level, and nothing to subtract.
+        lowest = weights[..., 0] * (weights.shape[-1] > 1)
+        return (weights[..., -1] - lowest).T
+
+    # --- parts of the formulas ---
+
+    def _visible_part(self, v: Tensor, pairs: Pairs) -> Tensor:
         """sum_i (v_i - mu_i) b_i, (users)."""
-        each = ((v - self.offset[seen.item]) * self.visible_bias[seen.item]).sum(1)
-        return each.new_zeros(len(seen.rated)).index_add(0, seen.row, each)
+        terms = ((v - self.offset[pairs.item]) * self.visible_bias[pairs.item]).sum(1)
+        return terms.new_zeros(len(pairs.ratings)).index_add(0, pairs.row, terms)
 
-    def _field(self, h: Tensor, seen: Seen) -> Tensor:
+    def _visible_field(self, h: Tensor, pairs: Pairs) -> Tensor:
         """s W_i (h - lambda), (users, items, features)."""
-        return ((self._s(seen) * (h - OFFSET)) @ self._weights().T).unflatten(
-            1, self.weight.shape[:2]
-        )
+        field = (self._shrink(pairs) * (h - HIDDEN_OFFSET)) @ self._flat_weight().T
+        return field.unflatten(1, self.weight.shape[:2])
 
-    def _s(self, seen: Seen) -> Tensor:
-        return (self.shrinkage / (seen.rated + self.shrinkage)).sqrt()[:, None]
+    def _shrink(self, pairs: Pairs) -> Tensor:
+        """s, (users, 1)."""
+        return (self.shrinkage / (pairs.ratings + self.shrinkage)).sqrt()[:, None]
 
-    def _weights(self) -> Tensor:
-        """(items * features, hidden): what is each film's own, and what all share."""
+    def _flat_weight(self) -> Tensor:
+        """W, (items * features, hidden): the part of each film and the part that all share."""
         return (self.weight + self.common).flatten(0, 1)

@@ -21,7 +21,7 @@ from .metrics import contributions
 
 BINS = 25
 SHOWN = 8  # films of each sort of one user
-CHAINS, STEPS = 20, 100
+CHAINS, STEPS = 20, 100  # Gibbs sampling for each film: chains, and steps of each
 
 
 @in_style
@@ -51,7 +51,7 @@ def figures(
         "known": by_known({"model": answers, **baselines}, rows, columns, metrics),
         **units(model, train),
     }
-    if model is not None and plugins.optional(model.net, "free_energy", None):
+    if model is not None and plugins.optional(model.net, "free_energy_of", None):
         found["free_energy"] = _free_energy(model, val)
         found["completion"] = _completion(model, train, rows, columns)
     return found
@@ -88,14 +88,6 @@ def _log_loss(columns: Any) -> Any:
 # --- free energy ------------------------------------------------------------------------------------------------------
 
 
-def free_energy(net: Any, codes: Tensor) -> Tensor:
-    """F, (users), of what the codes, (users, items), say."""
-    seen = net.seen(codes)
-    with torch.no_grad():
-        found: Tensor = net.free_energy(net.states(codes, seen), seen)
-    return found
-
-
 def added(net: Any, batch: Any) -> tuple[Tensor, Tensor]:
     """What a rating of train and what one of val adds to the free energy of the same others, (users) each.
 
@@ -110,9 +102,10 @@ def added(net: Any, batch: Any) -> tuple[Tensor, Tensor]:
         known == 0, -1.0
     )
     rest = known.masked_fill(draw.argsort(1, descending=True).argsort(1) < count[:, None], 0)
-    least = free_energy(net, rest)
+    least = net.free_energy_of(rest)
     train, val = (
-        (free_energy(net, codes) - least) / count for codes in (known, torch.maximum(rest, target))
+        (net.free_energy_of(codes) - least) / count
+        for codes in (known, torch.maximum(rest, target))
     )
     return train, val
 
@@ -157,40 +150,6 @@ def _free_energy(model: Any, val: pd.DataFrame) -> Figure:
 # --- one user, clamped ------------------------------------------------------------------------------------------------
 
 
-def exact(net: Any, codes: Tensor, items: Tensor) -> Tensor:
-    """Log odds, (n), that each of `items`, (n), is liked given a user's codes: F has the hidden units summed out."""
-    rows, one = codes.repeat(len(items), 1), torch.arange(len(items))
-    levels = (
-        torch.arange(len(net.values))
-        if net.offset.shape[1] > 1
-        else net.liked_from + torch.tensor([-1, 0])
-    )
-    found = []
-    for level in levels:
-        rows[one, items] = level.to(rows.dtype) + 1
-        found.append(-free_energy(net, rows))
-    odds, liked = torch.stack(found), levels >= net.liked_from
-    return odds[liked].logsumexp(0) - odds[~liked].logsumexp(0)
-
-
-@torch.no_grad()
-def sampled(net: Any, codes: Tensor, items: Tensor) -> Tensor:
-    """The same by Gibbs sampling, a machine of what is known and one of `items`: what is known is held fixed."""
-    at = items.repeat_interleave(CHAINS)
-    rows = codes.repeat(len(at), 1)
-    rows[torch.arange(len(at)), at] = 1
-    seen = net.seen(rows)
-    v, free = net.states(rows, seen), seen.item == at[seen.row]
-    total = torch.zeros(len(at))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        h = torch.bernoulli(net.activation(v, seen).sigmoid())
-        for _ in range(STEPS):
-            v, h, mean = net.gibbs(v, h, seen, free, 1)
-            total += mean[free][:, min(net.liked_from, mean.shape[1] - 1) :].sum(1)
-    return (total / STEPS).view(len(items), CHAINS).mean(1).logit()
-
-
 def _completion(model: Any, train: pd.DataFrame, rows: pd.DataFrame, columns: Any) -> Table:
     """What is known of one user, and three ways to how probably other films are liked."""
     known, asked = somebody(rows, columns)
@@ -208,7 +167,10 @@ def _completion(model: Any, train: pd.DataFrame, rows: pd.DataFrame, columns: An
         encoder.encode(known).known[0],
         torch.from_numpy(places(shown[columns.item], encoder)),
     )
-    odds = {"exact": exact(model.net, codes, items), "Gibbs": sampled(model.net, codes, items)}
+    odds = {
+        "exact": model.net.exact_log_odds(codes, items),
+        "Gibbs": model.net.gibbs_log_odds(codes, items, CHAINS, STEPS),
+    }
     ways = {
         name: (calibration["slope"] * values.double() + calibration["offset"])
         .sigmoid()

@@ -10,19 +10,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
+from ...families import blocks
 from .metrics import RARE, nearest, scaled
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
 Fit = Callable[[pd.DataFrame, Any, Any, Mapping[str, Any]], Answer]
-
-# Deviations along each main axis: of 0.5, 1, 1.5 and 2 the plane nearest to train, in all of five splits of the real
-# credit applications.
-REACH = 1.5
 
 
 def untrained_pca(
@@ -34,11 +32,8 @@ def untrained_pca(
     pca = PCA(min(2, *x.shape), svd_solver="full").fit(x)
     axes = np.zeros((2, x.shape[1]))
     axes[: pca.n_components_] = pca.components_ * np.sqrt(pca.explained_variance_)[:, None]
-    steps = axes if size[0] >= size[1] else axes[::-1]
-    down, along = (np.linspace(-REACH, REACH, n) if n > 1 else np.zeros(1) for n in size)
-    grid = (pca.mean_ + down[:, None, None] * steps[0] + along[None, :, None] * steps[1]).reshape(
-        -1, x.shape[1]
-    )
+    plane = (pca.mean_, axes, _offsets(size[0]), _offsets(size[1]))
+    grid = blocks.grid_on_plane(*map(torch.from_numpy, plane)).numpy()
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         apart = _distances(scaled(rows, encoder), grid)
@@ -53,6 +48,13 @@ def untrained_pca(
 
     ours = _distances(x, grid).min(1)
     return answer
+
+
+def _offsets(n: int) -> np.ndarray:
+    """Offsets of n rows or columns from the mean, in standard deviations; a single one is at 0."""
+    if n == 1:
+        return np.zeros(1)
+    return np.linspace(-blocks.REACH, blocks.REACH, n)
 
 
 def kmeans(train: pd.DataFrame, columns: Any, encoder: Any, net: Mapping[str, Any]) -> Answer:

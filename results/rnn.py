@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sextant import baselines, config, files, pull, rooms, train
+from sextant import config, files, plugins, pull, train
 from sextant.errors import UsageError, run
 from sextant.intervals import middle, wilson
-from sextant.tasks import forecasting
+from sextant.kinds.splits import DateSplit
+from sextant.tasks.forecasting import metrics as forecasting
 from sextant.terminal import progress
 
 MODEL = "rnn"
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
         raise UsageError(f"`{' '.join(argv)}` is not understood; results/rnn.py takes no arguments")
     train.quieten()
     conf = config.dataset(config.model(MODEL).dataset, ["source=mirror"])
-    kind = rooms.module("data", conf.kind)
+    kind = plugins.kind(conf.kind).rows
     with tempfile.TemporaryDirectory() as place:
         pull.pull(conf, Path(place) / "raw")
         rows = kind.repair(kind.read(Path(place) / "raw", conf.columns), conf.columns)
@@ -53,13 +54,13 @@ def main(argv: list[str]) -> None:
 
 def _quarters(
     rows: pd.DataFrame, conf: config.DatasetConf
-) -> Iterator[tuple[pd.DataFrame, config.DateSplit]]:
+) -> Iterator[tuple[pd.DataFrame, DateSplit]]:
     """The days up to the end of each quarter, and a split whose test part is the quarter."""
     for start in QUARTERS:
         val, first, end = (
             f"{day:%Y-%m-%d}" for day in (start - VAL, start, start + pd.DateOffset(months=3))
         )
-        split = config.DateSplit(by="dates", val_from=val, gate_from=first, test_from=first)
+        split = DateSplit(by="dates", val_from=val, gate_from=first, test_from=first)
         yield rows[rows[conf.columns.date] < end], split
 
 
@@ -77,7 +78,7 @@ def _collected(runs: list[dict[str, Any]], conf: config.DatasetConf) -> pd.DataF
     for parts, seed in progress(trainings, "results/rnn.py", "trainings"):
         model = _learnt(parts, conf, seed)
         note("model", seed, model.answer(parts["test"]), parts["test"], model.encoder)
-        for name, fit in baselines.of("forecasting").items() if seed == SEEDS[0] else ():
+        for name, fit in plugins.task("forecasting").baselines(conf.kind).items() if seed == SEEDS[0] else ():
             note(
                 name,
                 seed,

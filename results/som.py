@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from sextant import baselines, config, files, pull, rooms, train
+from sextant import config, files, plugins, pull, train
 from sextant.errors import UsageError, run
+from sextant.kinds.splits import Shares
 from sextant.terminal import progress
 
 SALTS = range(5)
@@ -31,7 +32,7 @@ OVERRIDES = ["source=mirror", "budget=standard"]
 
 def rows(conf: config.DatasetConf) -> Any:
     """The real rows, as the pipeline brings and repairs them."""
-    kind = rooms.module("data", conf.kind)
+    kind = plugins.kind(conf.kind).rows
     with tempfile.TemporaryDirectory() as place:
         pull.pull(conf, Path(place) / "raw")
         return kind.repair(kind.read(Path(place) / "raw", conf.columns), conf.columns)
@@ -41,8 +42,8 @@ def scored(
     conf: config.ModelConf, data: config.DatasetConf, raw: Any, salt: int
 ) -> dict[tuple[str, str], dict]:
     """The scores of the map and its baselines on the training and the held out rows of one split."""
-    kind = rooms.module("data", data.kind)
-    split = data.split.model_copy(update={"salt": salt, "shares": config.Shares(**SHARES)})
+    kind = plugins.kind(data.kind).rows
+    split = data.split.model_copy(update={"salt": salt, "shares": Shares(**SHARES)})
     parts = kind.split(raw, data.columns, split)
     profile = {
         "kind": data.kind,
@@ -53,13 +54,13 @@ def scored(
     with tempfile.TemporaryDirectory() as folder:
         model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
     answers = {"som": model.answer}
-    for name, fit in baselines.of(conf.task).items():
-        answers[name] = rooms.call(
+    for name, fit in plugins.task(conf.task).baselines(conf.kind).items():
+        answers[name] = plugins.call(
             fit, parts["train"], data.columns, encoder=model.encoder, net=conf.net
         )
     found: dict[tuple[str, str], dict] = {}
     for part, said in (("train", "training rows"), ("test", "held out")):
-        asked = model.questions(parts[part])
+        asked = model.inputs(parts[part])
         found |= {
             (name, said): model.score(answer(asked), parts[part])
             for name, answer in answers.items()
@@ -80,7 +81,7 @@ def paired(apart: list[float], ratio: float) -> tuple[float, float]:
 
 def page(conf: config.ModelConf, each: list[dict[tuple[str, str], dict]]) -> str:
     """The table, as Markdown."""
-    metrics = list(rooms.module("tasks", conf.task).METRICS)
+    metrics = list(plugins.task(conf.task).metrics.METRICS)
     lines = [
         "# The map of the credit card applications",
         "",

@@ -14,7 +14,8 @@ from conftest import ROOT, Clone
 from mlflow.pyfunc.scoring_server import invocations
 
 import sextant
-from sextant import predict, tracking
+from sextant.commands import predict
+from sextant.tracking import registry
 
 pytestmark = pytest.mark.slow
 

@@ -25,19 +25,19 @@ from conftest import Clone, copied
 from PIL import Image
 
 from sextant import (
+    check,
     config,
     errors,
     evaluate,
     files,
-    pin,
-    predict,
+    plugins,
     prepare,
     pull,
     register,
-    plugins,
-    saved,
+    saved_model,
     validate,
 )
+from sextant.commands import pin, predict
 
 MODEL, DATASET = "ann", "churn"
 FILE = "Churn_Modelling.csv"
@@ -141,7 +141,7 @@ def test_a_fault_in_a_conf_is_named_with_its_place(
     conf = yaml.safe_load(Path(file).read_text())
     change(dict(enumerate(conf)) if isinstance(conf, list) else conf)
     Path(file).write_text(yaml.safe_dump(conf, sort_keys=False))
-    line, code = heard(config.main, capsys, "check")
+    line, code = heard(check.main, capsys)
     assert re.search(why, line), line
     assert code == 2
 
@@ -151,10 +151,10 @@ def test_a_conf_that_is_no_yaml_or_not_there_is_named(
     file: str, one_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(file).write_text("a: [1, 2\nb: }\n")
-    line, code = heard(config.main, capsys, "check")
+    line, code = heard(check.main, capsys)
     assert file in line and "not YAML" in line and code == 2
     Path(file).unlink()
-    line, code = heard(config.main, capsys, "check")
+    line, code = heard(check.main, capsys)
     assert file in line and "is not there" in line and code == 2
 
 
@@ -188,7 +188,7 @@ def test_an_override_is_held_to_the_same_rules(
     override: str, why: str, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main(argv: list[str]) -> None:
-        config.check_model(config.model(MODEL, argv))
+        check.check_model(config.model(MODEL, argv))
 
     line, code = heard(main, capsys, override)
     assert why in line and code == 2
@@ -445,10 +445,10 @@ LEARNT: dict[str, tuple[str, str, dict[str, Any]]] = {  # what the encoder of a 
 }  # fmt: skip
 
 
-def untrained(dataset: str, model: str) -> saved_model.Saved:
+def untrained(dataset: str, model: str) -> saved_model.SavedModel:
     conf, columns = config.model(model), config.dataset(dataset).columns
     kind = config.dataset(dataset).kind
-    encoder = plugins.module("data", kind).Encoder.from_state(LEARNT[dataset][2], columns)
+    encoder = plugins.kind(kind).encoder.Encoder.from_state(LEARNT[dataset][2], columns)
     card = {"kind": kind, "task": conf.task, "calibration": {"slope": 1.0, "offset": 0.0}}
     return saved_model.SavedModel(
         card, saved_model.build(conf.family, encoder.sizes, conf.net), encoder

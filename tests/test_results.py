@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sextant.intervals import middle
-from sextant.tasks import forecasting
+from sextant.tasks.forecasting import metrics as forecasting
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "results").glob("*.py"))

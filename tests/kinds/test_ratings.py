@@ -5,7 +5,6 @@ import math
 import os
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,26 +12,32 @@ import pytest
 import torch
 import yaml
 
-from sextant.data import PARTS, ratings, scored
 from sextant.errors import DataError
 from sextant.families.rbm import RBM
 from sextant.families.sae import SAE
+from sextant.kinds.parts import PARTS, scored
+from sextant.kinds.ratings import rows as ratings
+from sextant.kinds.ratings.columns import Columns
+from sextant.kinds.ratings.encoder import UNKNOWN_USER, Batch, Encoder
+from sextant.kinds.ratings.twin import Twin, write_twin
+from sextant.kinds.splits import HashSplit, Shares
 from sextant.strict import check
-from sextant.tasks import likes, stars
+from sextant.tasks.likes import metrics as likes
+from sextant.tasks.stars import metrics as stars
 
 ROOT = Path(__file__).parents[2]
 CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text())
-COLUMNS = check(ratings.Columns, CONF["columns"], "columns")
-TWIN = check(ratings.Twin, CONF["twin"], "twin")
+COLUMNS = check(Columns, CONF["columns"], "columns")
+TWIN = check(Twin, CONF["twin"], "twin")
 MIRROR = os.environ.get(
     "SEXTANT_MIRROR"
 )  # read here: conftest.py hides the environment from the tests
 
 USERS, ITEMS = 31, 37
-SPLIT = SimpleNamespace(salt=0, shares=SimpleNamespace(train=0.6, val=0.2, gate=0.2, test=0.0))
+SPLIT = HashSplit(by="hash", salt=0, shares=Shares(train=0.6, val=0.2, gate=0.2, test=0.0))
 
 
-def made_up(**changes: object) -> ratings.Twin:
+def made_up(**changes: object) -> Twin:
     """A twin of prime sizes."""
     small = {
         "users": USERS,
@@ -48,7 +53,7 @@ def made_up(**changes: object) -> ratings.Twin:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    ratings.write_twin(made_up(), COLUMNS, tmp_path)
+    write_twin(made_up(), COLUMNS, tmp_path)
     return tmp_path
 
 
@@ -63,12 +68,12 @@ def parts(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture
-def encoder(parts: dict[str, pd.DataFrame]) -> ratings.Encoder:
-    return ratings.Encoder.fit(parts["train"], COLUMNS)
+def encoder(parts: dict[str, pd.DataFrame]) -> Encoder:
+    return Encoder.fit(parts["train"], COLUMNS)
 
 
-def other(**changes: object) -> ratings.Columns:
-    return check(ratings.Columns, {**CONF["columns"], **changes}, "columns")
+def other(**changes: object) -> Columns:
+    return check(Columns, {**CONF["columns"], **changes}, "columns")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -367,7 +372,7 @@ def test_each_rating_has_its_place(name, parts, encoder):
 def test_the_state_is_json_holds_no_rating_and_gives_the_encoder_back(parts, encoder):
     state = json.loads(json.dumps(encoder.state()))
     assert set(state) == {"items", "titles", "users"}
-    again = ratings.Encoder.from_state(state, COLUMNS)
+    again = Encoder.from_state(state, COLUMNS)
     for one, other in zip(encoder.encode(parts["val"]), again.encode(parts["val"]), strict=True):
         assert torch.equal(one, other)
 
@@ -403,7 +408,7 @@ def test_a_question_is_read_from_csv_json_parquet_and_an_upstream_file(folder, t
 
 def test_a_new_user_is_answered_and_keeps_the_id(encoder):
     batch = encoder.encode(encoder.check(question([7001, 2, 5], [7001, 3, None], [4, 2, 1])))
-    assert batch.user.tolist() == [ratings.UNKNOWN_USER, 3]
+    assert batch.user.tolist() == [UNKNOWN_USER, 3]
     assert batch.known[0, 1] == 5 and batch.known[0].sum() == 5 and batch.known[1, 1] == 1
 
 
@@ -483,7 +488,7 @@ def test_a_user_of_whom_nothing_is_known_is_answered_with_a_warning(encoder):
 def test_a_part_is_a_question_that_holds_no_answer(parts, encoder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        asked = encoder.check(encoder.question(parts["gate"]))
+        asked = encoder.check(encoder.inputs(parts["gate"]))
     assert list(asked) == ["user", "item", "rating"]
     assert asked["rating"].isna().sum() == (~parts["gate"]["context"]).sum()
     assert encoder.schema() == [
@@ -503,7 +508,7 @@ def test_the_example_can_be_asked(encoder):
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("twin")
-    ratings.write_twin(TWIN, COLUMNS, folder)
+    write_twin(TWIN, COLUMNS, folder)
     return folder
 
 
@@ -531,7 +536,7 @@ def test_the_twin_has_the_counts_shares_and_quirks_of_the_files(twin):
 
 
 def test_the_twin_is_the_same_every_time(twin, tmp_path):
-    ratings.write_twin(TWIN, COLUMNS, tmp_path)
+    write_twin(TWIN, COLUMNS, tmp_path)
     for path in twin.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -539,7 +544,7 @@ def test_the_twin_is_the_same_every_time(twin, tmp_path):
 def test_a_twin_without_a_fixed_test_part_and_with_a_header(tmp_path):
     table = {"delimiter": ",", "encoding": "utf-8", "names": None}
     columns = other(ratings=table, items=table, users=table, test_files=[])
-    ratings.write_twin(made_up(), columns, tmp_path)
+    write_twin(made_up(), columns, tmp_path)
     raw = ratings.read(tmp_path, columns)
     assert (
         len(raw.ratings) == 421
@@ -553,9 +558,9 @@ def test_a_twin_without_a_fixed_test_part_and_with_a_header(tmp_path):
 @pytest.fixture(scope="module")
 def planted(twin):
     """The twin's parts as the conf splits them, the encoder, and the batches of train and val."""
-    split = SimpleNamespace(salt=0, shares=SimpleNamespace(**CONF["split"]["shares"]))
+    split = HashSplit(**CONF["split"])
     parts = ratings.split(ratings.repair(ratings.read(twin, COLUMNS), COLUMNS), COLUMNS, split)
-    encoder = ratings.Encoder.fit(parts["train"], COLUMNS)
+    encoder = Encoder.fit(parts["train"], COLUMNS)
     return parts, encoder, {name: encoder.encode(parts[name]) for name in ("train", "val")}
 
 
@@ -563,7 +568,7 @@ def trained(family: type, name: str, planted, epochs: int):
     """A net as its conf builds it, trained for a few epochs, and its answers about val."""
     conf = yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text())
     parts, encoder, batch = planted
-    task = {"likes": likes, "stars": stars}[conf["task"]]
+    task = {"rbm": likes, "sae": stars}[name]
     torch.set_num_threads(1)
     torch.manual_seed(0)
     sizes = {key: value for key, value in encoder.sizes.items() if family is RBM or key != "like"}
@@ -578,7 +583,7 @@ def trained(family: type, name: str, planted, epochs: int):
         net.train()
         for index in torch.randperm(len(batch["train"].user)).split(size):
             optimizer.zero_grad()
-            net.loss(ratings.Batch(*(t[index] for t in batch["train"]))).backward()
+            net.loss(Batch(*(t[index] for t in batch["train"]))).backward()
             optimizer.step()
     with torch.no_grad():
         outputs = net.eval().predict(batch["val"])

@@ -13,9 +13,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sextant import config, data
-from sextant.data import PARTS, series
+from sextant import config
 from sextant.errors import DataError, UsageError
+from sextant.kinds.parts import PARTS, scored
+from sextant.kinds.series import rows as series
+from sextant.kinds.series.columns import Columns
+from sextant.kinds.series.encoder import LIMIT, Encoder
+from sextant.kinds.series.twin import Twin, write_twin
+from sextant.kinds.splits import DateSplit
 from sextant.strict import check
 
 ROOT = Path(__file__).parents[2]
@@ -24,13 +29,12 @@ CONFS = {
     path.stem: yaml.safe_load(path.read_text())
     for path in sorted((ROOT / "conf/dataset").glob("*.yaml"))
 }
-SERIES = {name: conf for name, conf in CONFS.items() if conf["kind"] == "series"}
-STOCK = SERIES["google_stock"]
+STOCK = CONFS["google_stock"]
 
 WINDOW = 11
-COLUMNS = series.Columns(**STOCK["columns"] | {"window": WINDOW})
+COLUMNS = Columns(**STOCK["columns"] | {"window": WINDOW})
 ROWS = 97
-SPLIT = config.DateSplit(
+SPLIT = DateSplit(
     by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30"
 )
 
@@ -64,8 +68,8 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture
-def encoder(rows: pd.DataFrame) -> series.Encoder:
-    return series.Encoder.fit(rows, COLUMNS)
+def encoder(rows: pd.DataFrame) -> Encoder:
+    return Encoder.fit(rows, COLUMNS)
 
 
 def changed(frame: pd.DataFrame, row: int, **values: Any) -> pd.DataFrame:
@@ -83,7 +87,7 @@ def changed(frame: pd.DataFrame, row: int, **values: Any) -> pd.DataFrame:
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_window_is_what_the_definition_says(rows: pd.DataFrame, encoder: series.Encoder) -> None:
+def test_a_window_is_what_the_definition_says(rows: pd.DataFrame, encoder: Encoder) -> None:
     """Every feature of every step of every window, computed one by one."""
     batch = encoder.encode(rows)
     assert batch.window.shape == (ROWS - WINDOW + 1, WINDOW - 1, 5)
@@ -99,7 +103,7 @@ def test_a_window_is_what_the_definition_says(rows: pd.DataFrame, encoder: serie
 
 
 def test_the_target_is_the_next_open_over_the_last_close(
-    rows: pd.DataFrame, encoder: series.Encoder
+    rows: pd.DataFrame, encoder: Encoder
 ) -> None:
     target = encoder.encode(rows).target
     assert target[0].item() == pytest.approx(
@@ -113,7 +117,7 @@ def test_the_target_is_the_next_open_over_the_last_close(
 @pytest.mark.parametrize("name", COLUMNS.numbers)
 @pytest.mark.parametrize("row", [WINDOW, 53, ROWS - 1])
 def test_a_window_holds_no_future(
-    rows: pd.DataFrame, encoder: series.Encoder, name: str, row: int
+    rows: pd.DataFrame, encoder: Encoder, name: str, row: int
 ) -> None:
     """A changed day changes no window that ends before it, nor its base; it is the target of the last of these."""
     before, after = encoder.encode(rows), encoder.encode(changed(rows, row, **{name: 777.0}))
@@ -126,26 +130,28 @@ def test_a_window_holds_no_future(
 
 
 def test_a_question_and_the_part_of_the_same_days_have_the_same_windows(
-    encoder: series.Encoder,
+    encoder: Encoder,
 ) -> None:
     part = series.split(series.repair(days(), COLUMNS), COLUMNS, SPLIT)["gate"]
-    scored, asked = encoder.encode(part), encoder.encode(encoder.check(part[COLUMNS.upstream]))
-    assert len(asked.base) == len(scored.base) + 1 == len(data.scored(part)) + 1
-    assert asked.window[:-1].equal(scored.window) and asked.target[:-1].equal(scored.target)
+    of_part = encoder.encode(part)
+    of_inputs = encoder.encode(encoder.check(part[COLUMNS.upstream]))
+    assert len(of_inputs.base) == len(of_part.base) + 1 == len(scored(part)) + 1
+    assert of_inputs.window[:-1].equal(of_part.window)
+    assert of_inputs.target[:-1].equal(of_part.target)
     assert encoder.known(part)["date"].tolist() == part["Date"][~part["context"]].tolist()
 
 
-def test_one_wild_day_is_cut(rows: pd.DataFrame, encoder: series.Encoder) -> None:
-    assert encoder.encode(changed(rows, 53, Volume=0.0)).window.abs().max() == series.LIMIT
+def test_one_wild_day_is_cut(rows: pd.DataFrame, encoder: Encoder) -> None:
+    assert encoder.encode(changed(rows, 53, Volume=0.0)).window.abs().max() == LIMIT
 
 
-def test_what_was_learnt_travels_as_json(rows: pd.DataFrame, encoder: series.Encoder) -> None:
-    again = series.Encoder.from_state(json.loads(json.dumps(encoder.state())), COLUMNS)
+def test_what_was_learnt_travels_as_json(rows: pd.DataFrame, encoder: Encoder) -> None:
+    again = Encoder.from_state(json.loads(json.dumps(encoder.state())), COLUMNS)
     for ours, theirs in zip(encoder.encode(rows)[:2], again.encode(rows)[:2], strict=True):
         assert ours.equal(theirs)
 
 
-def test_the_example_is_a_question_for_two_answers(encoder: series.Encoder) -> None:
+def test_the_example_is_a_question_for_two_answers(encoder: Encoder) -> None:
     example = encoder.example()
     assert [name for name, _, _ in encoder.schema()] == list(example.columns) == COLUMNS.upstream
     assert len(encoder.encode(encoder.check(example)).base) == 2
@@ -192,7 +198,7 @@ def test_no_day_changes_sides_as_the_series_grows() -> None:
 def test_a_part_without_days_is_refused(
     rows: pd.DataFrame, change: dict[str, str], said: str
 ) -> None:
-    split = config.DateSplit(**SPLIT.model_dump() | change)
+    split = DateSplit(**SPLIT.model_dump() | change)
     with pytest.raises(DataError, match=said):
         series.check_parts(series.split(rows, COLUMNS, split), COLUMNS)
 
@@ -202,7 +208,7 @@ def test_a_part_without_days_is_refused(
     [
         (
             {"gate_from": "2014-05-01"},
-            "val, gate and test begin on 2014-06-02, 2014-05-01, 2014-06-30; expected them one",
+            "val, gate and test begin on 2014-06-02, 2014-05-01, 2014-06-30; expected them in ascending",
         ),
         ({"val_from": "2014-02-30"}, r"`val_from` is '2014-02-30'; .*day.*range"),
         ({"val_from": "June"}, "`val_from` is 'June'; .*isoformat"),
@@ -210,7 +216,7 @@ def test_a_part_without_days_is_refused(
 )
 def test_dates_out_of_order_in_the_conf_are_refused(change: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        check(config.DateSplit, SPLIT.model_dump() | change, "split")
+        check(DateSplit, SPLIT.model_dump() | change, "split")
 
 
 def test_a_series_is_not_split_by_hash(workspace: Path) -> None:
@@ -307,7 +313,7 @@ def test_a_number_is_read_as_it_was_written_with_any_mark(
     columns = COLUMNS.model_copy(update={"thousands": mark})
     number = whole / 10**digits
     text = f"{number:,.{digits}f}".replace(",", mark)
-    assert series._numbers(pd.Series([text]), columns).tolist() == [number]
+    assert series.to_numbers(pd.Series([text]), columns).tolist() == [number]
 
 
 @pytest.mark.parametrize(
@@ -386,7 +392,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("change", "said"), REFUSED)
 def test_a_row_that_cannot_be_is_refused_in_the_file_and_in_a_question(
-    encoder: series.Encoder, change: dict[str, Any], said: str
+    encoder: Encoder, change: dict[str, Any], said: str
 ) -> None:
     bad = changed(days(), 29, **change)
     with pytest.raises(DataError, match=said):
@@ -398,7 +404,7 @@ def test_a_row_that_cannot_be_is_refused_in_the_file_and_in_a_question(
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
-def test_too_few_days_are_refused(encoder: series.Encoder) -> None:
+def test_too_few_days_are_refused(encoder: Encoder) -> None:
     assert len(encoder.check(days(WINDOW))) == WINDOW
     with pytest.raises(
         DataError, match="10 days; expected the 11 most recent days or more, the oldest first"
@@ -408,14 +414,14 @@ def test_too_few_days_are_refused(encoder: series.Encoder) -> None:
         encoder.check(days().head(0))
 
 
-def test_other_columns_are_refused(encoder: series.Encoder) -> None:
+def test_other_columns_are_refused(encoder: Encoder) -> None:
     with pytest.raises(
         DataError, match="missing column Volume; surplus column volume; expected Date, Open"
     ):
         encoder.check(days().rename(columns={"Volume": "volume"}))
 
 
-def test_a_long_gap_is_warned_about(encoder: series.Encoder) -> None:
+def test_a_long_gap_is_warned_about(encoder: Encoder) -> None:
     with pytest.warns(UserWarning, match="no rows for 10 days, up to 2014-04-10"):
         encoder.check(days().drop(range(21, 28)))
     with warnings.catch_warnings():
@@ -425,7 +431,7 @@ def test_a_long_gap_is_warned_about(encoder: series.Encoder) -> None:
 
 @pytest.mark.parametrize(("beyond", "refused"), [(0.01, False), (0.04, True)])
 def test_a_price_may_lie_a_rounding_beyond_its_bounds_and_no_more(
-    encoder: series.Encoder, beyond: float, refused: bool
+    encoder: Encoder, beyond: float, refused: bool
 ) -> None:
     row = 11  # before the split: the Close that is looked at is the repaired one
     close = round((days()["High"][row] + beyond) * COLUMNS.unadjusted.factor, 2)
@@ -440,7 +446,7 @@ def test_a_price_may_lie_a_rounding_beyond_its_bounds_and_no_more(
 
 
 def test_a_row_of_a_weekend_is_warned_about_where_training_had_none(
-    encoder: series.Encoder,
+    encoder: Encoder,
 ) -> None:
     friday = int(
         np.flatnonzero(pd.to_datetime(days()["Date"], format="%m/%d/%Y").dt.day_of_week == 4)[3]
@@ -454,11 +460,11 @@ def test_a_row_of_a_weekend_is_warned_about_where_training_had_none(
         checked = encoder.check(asked)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        series.Encoder.fit(checked, COLUMNS).check(asked)
+        Encoder.fit(checked, COLUMNS).check(asked)
 
 
 def test_text_numbers_and_days_mean_the_same_however_they_are_written(
-    encoder: series.Encoder,
+    encoder: Encoder,
 ) -> None:
     frame, rows = days(), encoder.check(days())
     text = frame.assign(**{name: [f"{x:,}" for x in frame[name]] for name in COLUMNS.numbers})
@@ -472,11 +478,11 @@ def test_text_numbers_and_days_mean_the_same_however_they_are_written(
         stamps + pd.Timedelta(hours=16),
     ):
         pd.testing.assert_frame_equal(encoder.check(frame.assign(Date=dates)), rows)
-    pd.testing.assert_frame_equal(encoder.check(encoder.question(text)), rows)
+    pd.testing.assert_frame_equal(encoder.check(encoder.inputs(text)), rows)
 
 
 def test_questions_are_read_from_csv_json_and_parquet(
-    encoder: series.Encoder, tmp_path: Path
+    encoder: Encoder, tmp_path: Path
 ) -> None:
     rows = encoder.check(days())
     days().to_csv(tmp_path / "q.csv", index=False)
@@ -489,17 +495,17 @@ def test_questions_are_read_from_csv_json_and_parquet(
 @pytest.mark.parametrize("place", ["target", "base", "high", "low"])
 def test_a_name_that_is_no_price_is_refused(place: str) -> None:
     with pytest.raises(UsageError, match="`Opne` is none of `prices`: Open, High, Low, Close"):
-        check(series.Columns, STOCK["columns"] | {place: "Opne"}, "columns")
+        check(Columns, STOCK["columns"] | {place: "Opne"}, "columns")
 
 
 def test_a_series_of_one_price_and_nothing_else_will_do() -> None:
     """A target that is its own base: the increment over the last value."""
     alone = {"target": "Open", "base": "Open", "prices": ["Open"], "high": None, "low": None}
-    columns = series.Columns(
+    columns = Columns(
         **STOCK["columns"] | alone | {"volume": None, "unadjusted": None, "window": WINDOW}
     )
     rows = series.repair(days()[["Date", "Open"]], columns)
-    encoder = series.Encoder.fit(rows, columns)
+    encoder = Encoder.fit(rows, columns)
     batch = encoder.encode(encoder.check(days()[["Date", "Open"]]))
     assert batch.window.shape[2] == encoder.sizes["features"] == 1
     assert len(encoder.encode(encoder.check(encoder.example())).base) == 2
@@ -534,36 +540,32 @@ def test_a_twin_whose_days_do_not_follow_each_other_is_refused(
     change: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        check(series.Twin, STOCK["twin"] | change, "twin")
+        check(Twin, STOCK["twin"] | change, "twin")
 
 
 # --- the twins, and the real files ------------------------------------------------------------------------------------
 
 
-def test_there_are_series() -> None:
-    assert SERIES
-
-
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("twin")
-    series.write_twin(series.Twin(**STOCK["twin"]), series.Columns(**STOCK["columns"]), folder)
+    write_twin(Twin(**STOCK["twin"]), Columns(**STOCK["columns"]), folder)
     return folder
 
 
 def quirks(folder: Path) -> dict[str, Any]:
     """What the real files are known for."""
-    columns = series.Columns(**STOCK["columns"])
+    columns = Columns(**STOCK["columns"])
     raw = series.table(series.read(folder, columns), columns)
     rows = series.repair(raw, columns)
-    parts = series.split(rows, columns, config.DateSplit(**STOCK["split"]))
+    parts = series.split(rows, columns, DateSplit(**STOCK["split"]))
     ratio = raw["Close"] / raw["Open"]
     return {
         "rows": [
             len(series.read_rows(folder / f"Google_Stock_Price_{name}.csv", columns))
             for name in ("Train", "Test")
         ],
-        "own": {name: len(data.scored(part)) for name, part in parts.items()},
+        "own": {name: len(scored(part)) for name, part in parts.items()},
         "days": raw["Date"].tolist(),
         "longest gap": raw["gap"].max(),
         "close above high": int((raw["Close"] > raw["High"]).sum()),
@@ -604,7 +606,7 @@ def test_the_twin_has_the_quirks_of_the_real_files(twin: Path) -> None:
 
 
 def test_the_twin_is_the_same_bytes_each_time(twin: Path, tmp_path: Path) -> None:
-    series.write_twin(series.Twin(**STOCK["twin"]), series.Columns(**STOCK["columns"]), tmp_path)
+    write_twin(Twin(**STOCK["twin"]), Columns(**STOCK["columns"]), tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [file["file"] for file in reversed(STOCK["twin"]["files"])]
     assert all((tmp_path / name).read_bytes() == (twin / name).read_bytes() for name in names)

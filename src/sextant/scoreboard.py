@@ -1,15 +1,17 @@
-"""The rows of the leaderboard: a model's metric beside its baselines and its decision; as text and as Markdown.
+"""The rows of the leaderboard, as text and as Markdown: metric, baselines, decision of a model.
 
-The page, `make leaderboard` and the summary of a retraining show the same rows.
+The report page, `make leaderboard` and the summary of a retraining show the same rows.
 """
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from . import paths
 from .errors import SextantError
 from .files import folder_digest
 
@@ -18,23 +20,60 @@ HEADINGS = (
     "data set",
     "metric",
     "value [95 %]",
-    "trivial",
-    "best",
-    "better than that [95 %]",
+    "baseline (trivial)",
+    "best baseline",
+    "gain over best baseline [95 %]",
     "decision",
 )
-TOLD = (
+NUMBER_HEADINGS = HEADINGS[3:7]  # their cells are a number and a detail, separated by a space
+TERMINAL_HEADINGS = (  # two values to a cell, one above the other
     "model",
     "data set",
-    "metric [95 %]",
-    "trivial and best baseline",
-    "better [95 %]",
+    "metric\nvalue [95 %]",
+    "baseline (trivial)\nbest baseline",
+    "gain over best\nbaseline [95 %]",
     "decision",
-)  # on a terminal
-KINDS = {"embedded": "twin", "mirror": "real", "canonical": "real"}
+)
+DATA_LABELS = {"embedded": "twin", "mirror": "real", "canonical": "real"}  # by source
 UNDECIDED = "not registered here"
-CHAMPION = ", champion"  # what follows a decision while its version is the champion
-WIDTH = 100
+CHAMPION = ", champion"  # appended to a decision while its version is the champion
+WIDTH = 100  # columns of a terminal
+
+
+class Metrics(TypedDict):
+    """reports/metrics/<model>.json, as evaluate writes it.
+
+    `metric` is the one that the gate compares and `interval` its 95 % interval on test. `better` is
+    the gain over the baseline `best`: (value, low, high), positive if the model is better.
+    """
+
+    model: str
+    family: str
+    dataset: str
+    task: str
+    source: str
+    seed: int
+    budget: str
+    metric: str
+    direction: str
+    epochs: int
+    val: dict[str, float]
+    test: dict[str, float]
+    interval: list[float]
+    trivial: str
+    best: str
+    better: list[float]
+    baselines: dict[str, dict[str, float]]
+    rows: dict[str, int]
+    verdict: NotRequired[list[str]]
+
+
+class Decision(TypedDict):
+    """The part of reports/decisions/<model>.json that the leaderboard shows."""
+
+    decision: str
+    champion: bool
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -47,173 +86,205 @@ class Row:
     metric: str
     value: float
     interval: tuple[float, float]
-    trivial: tuple[str, float]
+    trivial: tuple[str, float]  # name and score
     best: tuple[str, float]
-    better: tuple[float, float, float]  # than the best, with its interval
+    gain: tuple[float, float, float]  # over the best baseline, with its interval
     decision: str
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row as text, under HEADINGS."""
         low, high = self.interval
-        value, data = (
+        gain, gain_low, gain_high = self.gain
+        return (
+            self.model,
+            f"{self.dataset} ({DATA_LABELS[self.source]})",
+            self.metric,
             f"{self.value:.4f} [{low:.3f}…{high:.3f}]",
-            f"{self.dataset} ({KINDS[self.source]})",
+            f"{self.trivial[1]:.4f} {self.trivial[0]}",
+            f"{self.best[1]:.4f} {self.best[0]}",
+            f"{gain:+.4f} [{gain_low:+.3f}…{gain_high:+.3f}]",
+            self.decision,
         )
-        trivial, best = (f"{score:.4f} {name}" for name, score in (self.trivial, self.best))
-        gain, least, most = self.better
-        better = f"{gain:+.4f} [{least:+.3f}…{most:+.3f}]"
-        return (self.model, data, self.metric, value, trivial, best, better, self.decision)
 
     @property
-    def told(self) -> tuple[str, ...]:
-        """The same in two lines, under TOLD."""
-        model, data, metric, value, trivial, best, better, decision = self.cells
-        pairs = (
+    def terminal_cells(self) -> tuple[str, ...]:
+        """The same text in fewer and higher cells, under TERMINAL_HEADINGS."""
+        model, data, metric, value, trivial, best, gain, decision = self.cells
+        return (
+            model,
+            data.replace(" (", "\n("),
             f"{metric}\n{value}",
             f"{trivial}\n{best}",
-            better.replace(" [", "\n["),
+            gain.replace(" [", "\n["),
             decision.replace(", ", ",\n"),
         )
-        return (model, data.replace(" (", "\n("), *pairs)
 
 
-def rows(
-    metrics: Iterable[Mapping[str, Any]], decisions: Mapping[str, Mapping[str, Any]]
-) -> list[Row]:
-    """A row for each model's metrics, in their order; `decisions` by model, where this registry has made one."""
-    return [_row(found, decisions.get(found["model"])) for found in metrics]
+def rows(metrics: Iterable[Metrics], decisions: Mapping[str, Decision]) -> list[Row]:
+    """One row per model, in the order of `metrics`; `decisions` by model, where there is one."""
+    return [_row(record, decisions.get(record["model"])) for record in metrics]
 
 
-def _row(found: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Row:
-    metric = found["metric"]
-    trivial, best = (
-        (name, float(found["baselines"][name][metric]))
-        for name in (found["trivial"], found["best"])
-    )
-    (low, high), (gain, least, most) = (map(float, found[name]) for name in ("interval", "better"))
+def _row(metrics: Metrics, decision: Decision | None) -> Row:
+    metric, trivial, best = metrics["metric"], metrics["trivial"], metrics["best"]
+    baselines = metrics["baselines"]
+    low, high = metrics["interval"]
+    gain, gain_low, gain_high = metrics["better"]
     return Row(
-        model=found["model"],
-        dataset=found["dataset"],
-        source=found["source"],
+        model=metrics["model"],
+        dataset=metrics["dataset"],
+        source=metrics["source"],
         metric=metric,
-        value=float(found["test"][metric]),
-        interval=(low, high),
-        trivial=trivial,
-        best=best,
-        better=(gain, least, most),
-        decision=decision["decision"] + CHAMPION * bool(decision["champion"])
-        if decision
-        else UNDECIDED,
+        value=float(metrics["test"][metric]),
+        interval=(float(low), float(high)),
+        trivial=(trivial, float(baselines[trivial][metric])),
+        best=(best, float(baselines[best][metric])),
+        gain=(float(gain), float(gain_low), float(gain_high)),
+        decision=describe(decision),
     )
 
 
-# --- what lies in reports/ --------------------------------------------------------------------------------------------
+def describe(decision: Decision | None) -> str:
+    """A decision in a cell: `promoted, champion`, or that there is none in this registry."""
+    if decision is None:
+        return UNDECIDED
+    return decision["decision"] + CHAMPION * bool(decision["champion"])
+
+
+# --- reading reports/ ---------------------------------------------------------------------------
 
 
 def read(path: Path, model: str) -> str:
-    """A file that `model`, listed in params.yaml, must have; raises SextantError with the command that makes it."""
+    """The text of a file that is required for `model`; raises SextantError if it is missing."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SextantError(
-            f"{path} is missing, but params.yaml lists model `{model}`; `make repro` makes it"
+            f"{path} is missing, but params.yaml lists model `{model}`; `make repro` creates it"
         ) from None
 
 
 def read_json(path: Path, model: str) -> Any:
-    """The same as JSON."""
+    """Like `read`, parsed; raises SextantError also if the file is not JSON."""
     try:
         return json.loads(read(path, model))
     except json.JSONDecodeError as error:
-        raise SextantError(f"{path} is not JSON ({error}); `make repro` makes it anew") from None
+        raise SextantError(f"{path} is not JSON ({error}); `make repro` rewrites it") from None
 
 
-def read_metrics(models: Iterable[str]) -> list[dict[str, Any]]:
-    """reports/metrics/<model>.json of each model; raises SextantError where one lacks what a row needs."""
-    found = []
+def read_metrics(models: Iterable[str]) -> list[Metrics]:
+    """reports/metrics/<model>.json of all `models`; raises SextantError if a key is missing."""
+    records: list[Metrics] = []
     for model in models:
-        path = Path("reports/metrics", f"{model}.json")
-        found.append(read_json(path, model))
+        path = paths.tracked(model).metrics
+        record = read_json(path, model)
         try:
-            rows(found[-1:], {})
+            _row(record, None)
         except (KeyError, TypeError, ValueError) as error:
             raise SextantError(
-                f"{path} lacks what evaluate writes ({error!r}); `make repro` makes it anew"
+                f"{path} lacks what evaluate writes ({error!r}); `make repro` rewrites it"
             ) from None
-    return found
+        records.append(record)
+    return records
 
 
-def read_decisions(models: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What this registry decided about the models as they lie in models/; an older one's decision is not theirs."""
-    found = {}
+def read_decisions(models: Iterable[str]) -> dict[str, Decision]:
+    """The decisions of this registry by model, without those on an older training of the model.
+
+    If models/<model>/ is missing (DVC removes the outputs of a stage before it runs), nothing tells
+    whether the decision is older, so it is kept.
+    """
+    decisions: dict[str, Decision] = {}
     for model in models:
-        path, folder = Path("reports/decisions", f"{model}.json"), Path("models", model)
+        path, folder = paths.decision(model), paths.tracked(model).model
         if path.is_file():
-            decision = read_json(path, model)
+            decision: Decision = read_json(path, model)
             if not folder.is_dir() or folder_digest(folder) == decision["digest"]:
-                found[model] = decision
-    return found
+                decisions[model] = decision
+    return decisions
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """The table for a summary that Markdown renders."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells for row in rows)]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
+    """The table in Markdown, for a summary."""
+    lines = [HEADINGS, ["---"] * len(HEADINGS)]
+    for row in rows:
+        lines.append([cell.replace("|", "\\|") for cell in row.cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def as_text(rows: Sequence[Row], width: int = WIDTH, colors: bool = False) -> str:
-    """The table for a terminal: aligned, and folded inside its cells where it would be wider than `width`."""
-    table = [TOLD, *(row.told for row in rows)]
-    columns = list(zip(*table, strict=True))
-    widths, words, parts = (
-        [_longest(column, at) for column in columns] for at in ("\n", r"\s", r"[\s_]")
-    )
+    """The table for a terminal: aligned, with its cells folded to fit into `width`."""
+    table = [TERMINAL_HEADINGS, *(row.terminal_cells for row in rows)]
+    widths = _column_widths(list(zip(*table, strict=True)), width)
+    heading, *body = ["\n".join(_aligned(cells, widths)) for cells in table]
+    if colors:
+        heading = f"\x1b[1m{heading}\x1b[0m"
+    rule = "  ".join("-" * column_width for column_width in widths)
+    return "\n".join([heading, rule, *body]) + "\n"
+
+
+def _column_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Start from the longest line of each column, and narrow columns until they fit into `width`.
+
+    The next column to narrow is the widest of those where no token is broken, else of those where
+    tokens are broken only at underscores, else of all.
+    """
+    widths = [_longest(column, at="\n") for column in columns]
+    tokens = [_longest(column, at=r"\s") for column in columns]
+    parts = [_longest(column, at=r"[\s_]") for column in columns]
+
+    def slack(i: int) -> tuple[bool, bool, int]:
+        return widths[i] > tokens[i], widths[i] > parts[i] + 1, widths[i]
+
     while sum(widths) + 2 * (len(widths) - 1) > width:
-        # A column gives way where that breaks no word, then where it breaks one at an underscore, the widest first.
-        widest = max(
-            range(len(widths)),
-            key=lambda i: (widths[i] > words[i], widths[i] > parts[i] + 1, widths[i]),
-        )
-        widths[widest] -= 1
-    heading, *body = ["\n".join(_folded(line, widths)) for line in table]
-    rule = "  ".join("-" * w for w in widths)
-    return "\n".join([f"\x1b[1m{heading}\x1b[0m" if colors else heading, rule, *body]) + "\n"
-
-
-def _folded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    columns = [_fold(cell, width) for cell, width in zip(cells, widths, strict=True)]
-    height = max(len(column) for column in columns)
-    lines = [[column[i] if i < len(column) else "" for column in columns] for i in range(height)]
-    return [
-        "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+        widths[max(range(len(widths)), key=slack)] -= 1
+    return widths
 
 
 def _longest(cells: Sequence[str], at: str) -> int:
-    return max(len(piece) for cell in cells for piece in re.split(at, cell))
+    """The length of the longest piece of any cell, split at the pattern `at`."""
+    lengths = [len(piece) for cell in cells for piece in re.split(at, cell)]
+    return max(lengths)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """The lines of one row of the table."""
+    columns = [_fold(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    lines = []
+    for texts in zip_longest(*columns, fillvalue=""):
+        padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def _fold(cell: str, width: int) -> list[str]:
-    """`cell` in lines of at most `width`, broken at its spaces, and a word that is longer after its underscores."""
-    if "\n" in cell:
-        return [line for part in cell.split("\n") for line in _fold(part, width)]
+    """`cell` as lines of at most `width`: broken at spaces, longer tokens after underscores."""
     lines: list[str] = []
-    for word in cell.split():
-        if lines and len(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
+    for paragraph in cell.split("\n"):
+        lines += _fold_paragraph(paragraph, width)
+    return lines
+
+
+def _fold_paragraph(paragraph: str, width: int) -> list[str]:
+    lines: list[str] = []
+    for token in paragraph.split():
+        if lines and len(f"{lines[-1]} {token}") <= width:
+            lines[-1] += f" {token}"
             continue
         lines.append("")
-        for piece in (
-            re.findall(rf"[^_]{{1,{width - 1}}}_?|_", word) if len(word) > width else [word]
-        ):
-            if len(lines[-1] + piece) > width:
+        for chunk in _chunks(token, width):
+            if len(lines[-1] + chunk) > width:
                 lines.append("")
-            lines[-1] += piece
+            lines[-1] += chunk
     return lines
+
+
+def _chunks(token: str, width: int) -> list[str]:
+    """Cut a token that is longer than `width`: after underscores, or anywhere without them."""
+    if len(token) <= width:
+        return [token]
+    return re.findall(rf"[^_]{{1,{width - 1}}}_?|_", token)

@@ -1,6 +1,7 @@
-"""The page in a real browser: it renders at both widths, asks nobody for anything, and a reader of screens can use it.
+"""The page in a real browser: layout at two widths, no network requests, accessibility (axe-core).
 
-They need Chromium (Debian, Ubuntu: `apt install chromium`) and skip without it, or fail: SEXTANT_BROWSER=needed.
+The tests need Chromium (Debian, Ubuntu: `apt install chromium`). Without it they are skipped, or
+fail if SEXTANT_BROWSER=needed.
 """
 
 import http.server
@@ -19,29 +20,29 @@ from conftest import Clone
 from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = (1280, 390)
-PATIENCE = 180_000  # ms: beside another worker's training a browser may take long
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+TIMEOUT = 180_000  # ms; a browser is slow while another test worker trains
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not CHROMIUM and os.environ.get("SEXTANT_BROWSER") != "needed",
-        reason="no chromium, chromium-browser or google-chrome on PATH (Debian, Ubuntu: apt install chromium)",
+        reason="no chromium, chromium-browser or google-chrome on PATH (apt install chromium)",
     ),
 ]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "SEXTANT_BROWSER=needed, and no chromium is on PATH: apt install chromium"
+    assert CHROMIUM, "SEXTANT_BROWSER=needed, but no chromium is on PATH: apt install chromium"
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
+        chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
-        yield started
-        started.close()
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +50,55 @@ def models(whole_chain: Clone) -> list[str]:
     return list(yaml.safe_load((whole_chain.path / "params.yaml").read_text())["models"])
 
 
+# For each <image> inside a figure, whether the browser can decode it.
+IMAGES_DECODE = """
+Promise.all([...document.querySelectorAll("figure image")].map(image => new Promise(resolve => {
+  const copy = new Image();
+  copy.onload = () => resolve(copy.naturalWidth > 0);
+  copy.onerror = () => resolve(false);
+  copy.src = image.href.baseVal;
+})))
+"""
+
+# Texts of a figure that leave its frame by more than 2 pixels, and pairs of texts that overlap by
+# more than 3 x 4 pixels (less is a matter of fonts). Rotated texts are not compared: their bounding
+# boxes overlap even if the texts do not.
+TEXT_FAULTS = """
+[...document.querySelectorAll("figure svg")].flatMap(svg => {
+  const frame = svg.getBoundingClientRect(), label = svg.getAttribute("aria-label");
+  const nodes = [...svg.querySelectorAll("text")].filter(node => node.textContent.trim());
+  const texts = nodes.map(node => ({
+    content: node.textContent,
+    box: node.getBoundingClientRect(),
+    rotated: (node.getAttribute("transform") || "").match(/rotate\\((-?[0-9.]+)/)?.[1] % 90,
+  }));
+  const outside = ({box}) => box.left < frame.left - 2 || box.right > frame.right + 2
+    || box.top < frame.top - 2 || box.bottom > frame.bottom + 2;
+  const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 3
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+  const faults = texts.filter(outside).map(text => `${label}: ${text.content} is cut off`);
+  const upright = texts.filter(text => !text.rotated);
+  upright.forEach((a, i) => {
+    for (const b of upright.slice(i + 1)) {
+      if (overlap(a.box, b.box)) faults.push(`${label}: ${a.content} overlaps ${b.content}`);
+    }
+  });
+  return faults;
+})
+"""
+
+
 class Opened:
-    """A page, what its console said and what it asked for."""
+    """A page with the messages on its console and the addresses that it requested."""
 
     def __init__(self, page: Page, address: str):
-        self.page, self.told, self.asked = page, [], []
-        page.on("console", lambda message: self.told.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.told.append(f"error: {error}"))
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.set_default_timeout(PATIENCE)
+        self.page = page
+        self.console: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.set_default_timeout(TIMEOUT)
         page.goto(address)
 
 
@@ -65,23 +106,21 @@ class Opened:
 def opened(
     browser: Browser, whole_chain: Clone, request: pytest.FixtureRequest
 ) -> Iterator[Opened]:
-    """The page as a reader opens it from disk, on a laptop and on a phone."""
+    """The page opened from disk, as wide as a laptop and as a phone."""
     page = browser.new_page(viewport={"width": request.param, "height": 900})
     yield Opened(page, (whole_chain.path / "reports/index.html").as_uri())
     page.close()
 
 
-def test_it_renders_without_a_word_in_the_console_or_a_request_to_anywhere(
-    opened: Opened, whole_chain: Clone
-) -> None:
-    here = (whole_chain.path / "reports").as_uri()
-    assert opened.told == []
-    assert sorted(opened.asked) == [f"{here}/decisions.js", f"{here}/index.html"]
+def test_it_loads_only_its_two_files_and_logs_nothing(opened: Opened, whole_chain: Clone) -> None:
+    folder = (whole_chain.path / "reports").as_uri()
+    assert opened.console == []
+    assert sorted(opened.requests) == [f"{folder}/decisions.js", f"{folder}/index.html"]
 
 
-def test_nothing_is_wider_than_the_screen(opened: Opened) -> None:
-    inside, screen = opened.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert inside <= screen
+def test_the_page_is_not_wider_than_the_screen(opened: Opened) -> None:
+    content, screen = opened.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert content <= screen
 
 
 def test_the_leaderboard_has_a_row_per_model_with_its_decision(
@@ -89,11 +128,12 @@ def test_the_leaderboard_has_a_row_per_model_with_its_decision(
 ) -> None:
     rows = opened.page.locator(".board tbody tr")
     assert rows.locator("th").all_inner_texts() == models
-    for model, said in zip(models, rows.locator("td:last-child").all_inner_texts(), strict=True):
-        assert said not in ("", "not registered here"), model
+    decisions = rows.locator("td:last-child").all_inner_texts()
+    for model, decision in zip(models, decisions, strict=True):
+        assert decision not in ("", "not registered here"), model
 
 
-def test_every_anchor_leads_to_its_section(opened: Opened, models: list[str]) -> None:
+def test_links_lead_to_their_sections(opened: Opened, models: list[str]) -> None:
     links = opened.page.locator('a[href^="#"]')
     assert {link.get_attribute("href") for link in links.all()} == {f"#{model}" for model in models}
     for link in links.all():
@@ -103,7 +143,7 @@ def test_every_anchor_leads_to_its_section(opened: Opened, models: list[str]) ->
     opened.page.evaluate("scrollTo(0, 0)")
 
 
-def test_every_figure_is_drawn_and_has_words(opened: Opened, models: list[str]) -> None:
+def test_figures_are_drawn_and_have_captions(opened: Opened, models: list[str]) -> None:
     figures = opened.page.locator("figure")
     assert figures.count() >= 3 * len(models)
     for figure in figures.all():
@@ -111,44 +151,20 @@ def test_every_figure_is_drawn_and_has_words(opened: Opened, models: list[str]) 
         box: Any = svg.bounding_box()
         assert box["width"] > 200 and box["height"] > 100 and svg.get_attribute("aria-label")
         assert len(figure.locator("figcaption").inner_text()) > 20
-    loaded = opened.page.evaluate(
-        """Promise.all([...document.querySelectorAll("figure image")].map(image => new Promise(done => {
-             const shown = new Image();
-             shown.onload = () => done(shown.naturalWidth > 0); shown.onerror = () => done(false);
-             shown.src = image.href.baseVal; })))"""
-    )
-    assert loaded and all(loaded), "a picture inside a figure does not decode"
+    decoded = opened.page.evaluate(IMAGES_DECODE)
+    assert decoded and all(decoded), "an image inside a figure cannot be decoded"
 
 
-def test_no_letter_of_a_figure_is_cut_off_or_lies_on_another(opened: Opened) -> None:
-    """Texts of one figure keep apart, and inside; a hair of overlap is a matter of fonts.
-
-    Slanted ones are left out of the first: the boxes around them overlap where they do not.
-    """
-    found = opened.page.evaluate(
-        """[...document.querySelectorAll("figure svg")].flatMap(svg => {
-             const frame = svg.getBoundingClientRect(), label = svg.getAttribute("aria-label");
-             const texts = [...svg.querySelectorAll("text")].filter(t => t.textContent.trim())
-               .map(t => [t.textContent, t.getBoundingClientRect(), t]);
-             const out = texts.filter(([, b]) => b.left < frame.left - 2 || b.right > frame.right + 2
-               || b.top < frame.top - 2 || b.bottom > frame.bottom + 2).map(([t]) => `${label}: ${t} is cut off`);
-             const slanted = t => (t.getAttribute("transform") || "").match(/rotate\\((-?[0-9.]+)/)?.[1] % 90;
-             const upright = texts.filter(([, , t]) => !slanted(t));
-             const over = upright.flatMap(([t, a], i) => upright.slice(i + 1).filter(([, b]) =>
-                 Math.min(a.right, b.right) - Math.max(a.left, b.left) > 3
-                 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4)
-               .map(([u]) => `${label}: ${t} lies on ${u}`));
-             return [...out, ...over]; })"""
-    )
-    assert found == []
+def test_texts_of_a_figure_are_not_cut_off_and_do_not_overlap(opened: Opened) -> None:
+    assert opened.page.evaluate(TEXT_FAULTS) == []
 
 
-def test_pointing_at_a_place_says_what_stands_there(opened: Opened) -> None:
+def test_pointing_at_a_mark_shows_its_values(opened: Opened) -> None:
     tip = opened.page.locator("#tip")
     assert tip.is_hidden()
-    place = opened.page.locator(".told").first
-    place.scroll_into_view_if_needed()
-    place.hover(force=True)
+    mark = opened.page.locator(".told").first
+    mark.scroll_into_view_if_needed()
+    mark.hover(force=True)
     assert tip.is_visible() and tip.inner_text().startswith("epoch 1: train/loss ")
     opened.page.locator("h1").hover()
     assert tip.is_hidden()
@@ -157,16 +173,14 @@ def test_pointing_at_a_place_says_what_stands_there(opened: Opened) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(opened: Opened, scheme: Any) -> None:
     opened.page.emulate_media(color_scheme=scheme)
-    found = Axe().run(opened.page).response["violations"]
-    serious = [
-        (one["id"], one["nodes"][0]["html"])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
+    serious = []
+    for violation in Axe().run(opened.page).response["violations"]:
+        if violation["impact"] in ("serious", "critical"):
+            serious.append((violation["id"], violation["nodes"][0]["html"]))
     assert serious == []
 
 
-def test_ink_and_paper_change_places_in_the_dark_and_not_on_paper(opened: Opened) -> None:
+def test_the_dark_theme_is_for_the_screen_and_not_for_print(opened: Opened) -> None:
     def paper() -> str:
         return str(opened.page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
@@ -178,7 +192,7 @@ def test_ink_and_paper_change_places_in_the_dark_and_not_on_paper(opened: Opened
     assert paper() == "rgb(255, 255, 255)"
 
 
-def test_without_decisions_that_one_failed_load_is_all_that_the_console_says(
+def test_without_decisions_js_only_its_failed_request_is_logged(
     browser: Browser, whole_chain: Clone, tmp_path: Path, models: list[str]
 ) -> None:
     shutil.copy(whole_chain.path / "reports/index.html", tmp_path)
@@ -188,15 +202,14 @@ def test_without_decisions_that_one_failed_load_is_all_that_the_console_says(
         page = browser.new_page()
         opened = Opened(page, f"http://127.0.0.1:{server.server_port}/index.html")
         server.shutdown()
-    assert [line for line in opened.told if "404" not in line] == [] and len(opened.told) == 1
-    assert page.locator(".board td:last-child").all_inner_texts() == ["not registered here"] * len(
-        models
-    )
+    assert len(opened.console) == 1 and "404" in opened.console[0]
+    decisions = page.locator(".board td:last-child").all_inner_texts()
+    assert decisions == ["not registered here"] * len(models)
     page.close()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; says nothing. A browser asks each server for a favicon, which is no request of the page."""
+    """Serve a folder without logging. Browsers request a favicon, which is not part of the page."""
 
     def do_GET(self) -> None:
         if self.path == "/favicon.ico":

@@ -61,7 +61,7 @@ Promise.all([...document.querySelectorAll("figure image")].map(image => new Prom
 """
 
 # Texts of a figure that leave its frame by more than 2 pixels, and pairs of texts that overlap by
-# more than 3 x 4 pixels (less is a matter of fonts). Rotated texts are not compared: their bounding
+# more than 3 x 4 pixels (less is a matter of fonts). Slanted texts are not compared: their bounding
 # boxes overlap even if the texts do not.
 TEXT_FAULTS = """
 [...document.querySelectorAll("figure svg")].flatMap(svg => {
@@ -70,14 +70,14 @@ TEXT_FAULTS = """
   const texts = nodes.map(node => ({
     content: node.textContent,
     box: node.getBoundingClientRect(),
-    rotated: (node.getAttribute("transform") || "").match(/rotate\\((-?[0-9.]+)/)?.[1] % 90,
+    slanted: (node.getAttribute("transform") || "").match(/rotate\\((-?[0-9.]+)/)?.[1] % 90,
   }));
   const outside = ({box}) => box.left < frame.left - 2 || box.right > frame.right + 2
     || box.top < frame.top - 2 || box.bottom > frame.bottom + 2;
   const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 3
     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
   const faults = texts.filter(outside).map(text => `${label}: ${text.content} is cut off`);
-  const upright = texts.filter(text => !text.rotated);
+  const upright = texts.filter(text => !text.slanted);
   upright.forEach((a, i) => {
     for (const b of upright.slice(i + 1)) {
       if (overlap(a.box, b.box)) faults.push(`${label}: ${a.content} overlaps ${b.content}`);

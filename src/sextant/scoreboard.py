@@ -69,9 +69,10 @@ class Metrics(TypedDict):
 
 
 class Decision(TypedDict):
-    """The part of reports/decisions/<model>.json that the leaderboard shows."""
+    """The keys of reports/decisions/<model>.json that the leaderboard and retrain show."""
 
     decision: str
+    reason: str
     champion: bool
     digest: str
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import twins
 
-from sextant import config, data, prepare, plugins
-from sextant.data import PARTS
+from sextant import config, plugins, prepare
 from sextant.errors import DataError, SextantError, UsageError
 from sextant.files import folder_digest, write_json
+from sextant.kinds.parts import PARTS, scored
 
 
 @pytest.fixture(scope="module", params=twins.LISTED)
@@ -62,7 +62,7 @@ def folder_of(conf: config.DatasetConf) -> Path:
 
 
 def repaired(conf: config.DatasetConf) -> pd.DataFrame:
-    kind = plugins.module("data", conf.kind)
+    kind = plugins.kind(conf.kind).rows
     return kind.repair(kind.read(Path("data/raw") / conf.name, conf.columns), conf.columns)
 
 
@@ -86,16 +86,16 @@ def test_there_is_something_to_prepare():
 
 def test_every_row_is_scored_in_one_part_and_no_other(conf):
     """As many as there are, but for those with which a series begins; whose they are is each kind's own law."""
-    kind = plugins.module("data", conf.kind)
+    kind = plugins.kind(conf.kind).rows
     parts = {part: kind.load(folder_of(conf) / part) for part in PARTS}
-    first = len(parts["train"]) - len(data.scored(parts["train"]))
-    assert sum(len(data.scored(rows)) for rows in parts.values()) == len(repaired(conf)) - first
+    first = len(parts["train"]) - len(scored(parts["train"]))
+    assert sum(len(scored(rows)) for rows in parts.values()) == len(repaired(conf)) - first
 
 
 def test_the_parts_are_the_repaired_rows_in_upstream_columns(conf):
     if conf.kind != "tabular":
         pytest.skip("a table alone keeps every column as it was")
-    kind, rows = plugins.module("data", conf.kind), repaired(conf)
+    kind, rows = plugins.kind(conf.kind).rows, repaired(conf)
     order = list(rows.columns)
     together = pd.concat([kind.load(folder_of(conf) / part) for part in PARTS])[order]
     together, rows = (frame.sort_values(order, ignore_index=True) for frame in (together, rows))
@@ -106,7 +106,7 @@ def test_the_parts_are_the_repaired_rows_in_upstream_columns(conf):
 
 def test_the_core_knows_no_path_and_the_same_rows_give_the_same_bytes(conf, tmp_path, monkeypatch):
     """`prepare(raw, conf) -> parts`, wherever the rows come from."""
-    kind, whole = plugins.module("data", conf.kind), folder_of(conf).absolute()
+    kind, whole = plugins.kind(conf.kind).rows, folder_of(conf).absolute()
     raw = kind.read(Path("data/raw") / conf.name, conf.columns)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "again").mkdir()
@@ -130,11 +130,11 @@ def test_the_profile_says_what_later_stages_need(conf):
         "source": "embedded",
         "digest": "0123abcd",
     }
-    kind = plugins.module("data", conf.kind)
+    kind = plugins.kind(conf.kind).rows
     parts = {part: kind.load(folder_of(conf) / part) for part in PARTS}
-    assert profile["rows"] == {part: len(data.scored(rows)) for part, rows in parts.items()}
+    assert profile["rows"] == {part: len(scored(rows)) for part, rows in parts.items()}
     assert (
-        kind.Columns(**profile["layout"]) == conf.columns
+        plugins.kind(conf.kind).columns.Columns(**profile["layout"]) == conf.columns
     )  # train reads this and no conf of the data
 
 

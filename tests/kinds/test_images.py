@@ -9,7 +9,6 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,23 +19,28 @@ import twins
 import yaml
 from PIL import Image
 
-from sextant.data import images, tabular
+from sextant import plugins
 from sextant.errors import DataError
+from sextant.kinds.images import rows as image_rows
+from sextant.kinds.images.columns import Columns
+from sextant.kinds.images.encoder import Encoder
+from sextant.kinds.images.twin import Twin, write_twin
+from sextant.kinds.splits import HashSplit, Shares
 
 ROOT = Path(__file__).parents[2]
 MIRROR = os.environ.get(
     "SEXTANT_MIRROR"
 )  # read here: conftest.py hides the environment from the tests
-SPLIT = SimpleNamespace(salt=0, shares=SimpleNamespace(train=0.8, val=0.1, gate=0.1, test=0.0))
+SPLIT = HashSplit(by="hash", salt=0, shares=Shares(train=0.8, val=0.1, gate=0.1, test=0.0))
 RED, GREEN, BLUE = (200, 10, 20), (30, 180, 40), (50, 60, 220)
 
 
-def columns(index: bool = False, **change: Any) -> images.Columns:
+def columns(index: bool = False, **change: Any) -> Columns:
     files = {
         "format": "folders", "train": ["learn"], "test": ["exam"],
         "index": {"file": "index.csv", "key": "original"} if index else None,
     }  # fmt: skip
-    return images.Columns(
+    return Columns(
         **{"files": files, "target": "animal", "channels": 3, "size": 11, "flat": 3, "smallest": 5}
         | change
     )
@@ -77,11 +81,13 @@ def loose(folder: Path, pictures: dict[str, bytes]) -> Path:
     return folder
 
 
-def parts(folder: Path, layout: images.Columns = COLUMNS) -> dict[str, pd.DataFrame]:
-    return images.split(images.repair(images.read(folder, layout), layout), layout, SPLIT)
+def parts(folder: Path, layout: Columns = COLUMNS) -> dict[str, pd.DataFrame]:
+    return image_rows.split(
+        image_rows.repair(image_rows.read(folder, layout), layout), layout, SPLIT
+    )
 
 
-def sides(folder: Path, layout: images.Columns) -> dict[str, str]:
+def sides(folder: Path, layout: Columns) -> dict[str, str]:
     """The part of each picture by its path."""
     return {path: part for part, rows in parts(folder, layout).items() for path in rows["path"]}
 
@@ -90,8 +96,8 @@ def sides(folder: Path, layout: images.Columns) -> dict[str, str]:
 
 
 def test_loose_or_zipped_the_pictures_are_the_same(tmp_path):
-    one = images.read(zipped(tmp_path / "zip", herd()), COLUMNS)
-    other = images.read(loose(tmp_path / "loose", herd()), COLUMNS)
+    one = image_rows.read(zipped(tmp_path / "zip", herd()), COLUMNS)
+    other = image_rows.read(loose(tmp_path / "loose", herd()), COLUMNS)
     pd.testing.assert_frame_equal(one, other)
     assert one["path"].tolist() == sorted(herd()) and one["raw"].tolist() == [
         herd()[path] for path in sorted(herd())
@@ -110,12 +116,12 @@ def test_hidden_files_are_no_pictures(tmp_path):
     ]
     folder = zipped(tmp_path, herd() | dict.fromkeys(litter, b"litter"))
     (folder / "source.json").write_text("{}")
-    assert images.read(folder, COLUMNS)["path"].tolist() == sorted(herd())
+    assert image_rows.read(folder, COLUMNS)["path"].tolist() == sorted(herd())
 
 
 def test_classes_may_lie_at_the_top(tmp_path):
     layout = columns(files={"format": "folders", "train": ["."], "test": [], "index": None})
-    rows = images.read(
+    rows = image_rows.read(
         loose(tmp_path, {"cats/1.png": picture(1), "dogs/2.png": picture(2)}), layout
     )
     assert rows["animal"].tolist() == ["cats", "dogs"] and not rows["test"].any()
@@ -147,7 +153,7 @@ def test_a_path_that_climbs_out_is_refused(name, tmp_path):
         DataError,
         match=r"pictures.zip holds .*out.png', a path that climbs out of its folder; pull it",
     ):
-        images.read(zipped(tmp_path, herd() | {name: picture(1)}), COLUMNS)
+        image_rows.read(zipped(tmp_path, herd() | {name: picture(1)}), COLUMNS)
     assert not list(tmp_path.parent.rglob("out.png"))
 
 
@@ -159,7 +165,7 @@ def test_a_truncated_zip_is_refused(left, tmp_path):
     with pytest.raises(
         DataError, match=r"pictures.zip is no whole zip \(.+\); pull it again, or make it anew"
     ):
-        images.read(tmp_path, COLUMNS)
+        image_rows.read(tmp_path, COLUMNS)
 
 
 def test_a_damaged_byte_in_a_zip_is_found(tmp_path):
@@ -168,7 +174,7 @@ def test_a_damaged_byte_in_a_zip_is_found(tmp_path):
     whole[whole.index(b"IDAT") + 9] ^= 1
     path.write_bytes(bytes(whole))
     with pytest.raises(DataError, match="no whole zip .Bad CRC-32"):
-        images.read(tmp_path, COLUMNS)
+        image_rows.read(tmp_path, COLUMNS)
 
 
 @pytest.mark.parametrize("pack", [zipped, loose])
@@ -180,7 +186,7 @@ def test_a_class_without_pictures_is_refused(pack, tmp_path):
     with pytest.raises(
         DataError, match="class birds of learn has no pictures; add some, or take its folder away"
     ):
-        images.read(tmp_path, COLUMNS)
+        image_rows.read(tmp_path, COLUMNS)
 
 
 def test_a_part_without_a_class_is_refused(tmp_path):
@@ -193,7 +199,7 @@ def test_a_part_without_a_class_is_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"part test \(22 rows\) has no row of class cats of `animal`"
     ):
-        images.check_parts(found, COLUMNS)
+        image_rows.check_parts(found, COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -209,23 +215,23 @@ def test_a_part_without_a_class_is_refused(tmp_path):
 )
 def test_pictures_that_lie_elsewhere_are_refused(pictures, message, tmp_path):
     with pytest.raises(DataError, match=message):
-        images.read(loose(tmp_path, pictures), COLUMNS)
+        image_rows.read(loose(tmp_path, pictures), COLUMNS)
 
 
 def test_the_index_knows_every_picture(tmp_path):
     layout, folder = columns(index=True), loose(tmp_path, herd(7))
     with pytest.raises(DataError, match="index.csv is not there, the index of the pictures"):
-        images.read(folder, layout)
+        image_rows.read(folder, layout)
     (folder / "index.csv").write_text("path,digest\n")
     with pytest.raises(DataError, match="index.csv lacks column original; found path, digest"):
-        images.read(folder, layout)
+        image_rows.read(folder, layout)
     (folder / "index.csv").write_text("path,original\nlearn/cats/1.png,abc\nlearn/dogs/2.png,\n")
-    raw = images.read(folder, layout)
-    assert images.table(raw, layout)["key"].notna().sum() == 1
+    raw = image_rows.read(folder, layout)
+    assert image_rows.table(raw, layout)["key"].notna().sum() == 1
     with pytest.raises(
         DataError, match="6 pictures, first exam/cats/5.png, are not in the index; add them"
     ):
-        images.repair(raw, layout)
+        image_rows.repair(raw, layout)
 
 
 def test_a_picture_that_the_index_names_is_there(tmp_path):
@@ -241,8 +247,8 @@ def test_a_picture_that_the_index_names_is_there(tmp_path):
             DataError,
             match=f"index.csv names 27 pictures that are not there, first {first}; `make pull`",
         ):
-            images.read(folder, layout)
-        assert len(images.read(pack(folder, pictures), layout)) == 41
+            image_rows.read(folder, layout)
+        assert len(image_rows.read(pack(folder, pictures), layout)) == 41
 
 
 # --- what is known of a picture ---------------------------------------------------------------------------------------
@@ -257,7 +263,7 @@ def test_the_facts_of_each_picture(tmp_path):
         "learn/cats/3.jpg": jpeg,
         "learn/dogs/4.jpg": jpeg[:-99],
     }
-    table = images.table(images.read(loose(tmp_path, pictures), COLUMNS), COLUMNS)
+    table = image_rows.table(image_rows.read(loose(tmp_path, pictures), COLUMNS), COLUMNS)
     assert list(table) == COLUMNS.all
     assert table["width"].tolist()[:3] == [19, 29, 29] and table["height"].tolist()[:3] == [
         7,
@@ -283,17 +289,17 @@ def test_the_fingerprint_tells_where_it_grows_brighter():
     """Greys rise from left to right in the upper half and fall in the lower: 32 bits set, 32 not."""
     ramp = np.tile(np.linspace(0, 255, 72).round().astype(np.uint8), (64, 1))
     image = np.concatenate([ramp[:32], 255 - ramp[32:]])
-    assert images._facts(encoded(Image.fromarray(image)))["dhash"] == "ffffffff00000000"
+    assert image_rows._facts(encoded(Image.fromarray(image)))["dhash"] == "ffffffff00000000"
     darker = encoded(
         Image.fromarray((image / 2).round().astype(np.uint8)).resize((144, 128)), "PNG"
     )
-    assert images._facts(darker)["dhash"] == "ffffffff00000000"
+    assert image_rows._facts(darker)["dhash"] == "ffffffff00000000"
 
 
-@pytest.mark.parametrize("at_once", [1, 29, images.AT_ONCE])
+@pytest.mark.parametrize("at_once", [1, 29, image_rows.AT_ONCE])
 def test_what_looks_alike_differs_in_a_few_bits_at_most(at_once, monkeypatch):
     """Every pair compared by itself, whatever share of them is looked at together."""
-    monkeypatch.setattr(images, "AT_ONCE", at_once)
+    monkeypatch.setattr(image_rows, "AT_ONCE", at_once)
     rng = np.random.default_rng(5)
     own = rng.integers(0, 2**64, 53, np.uint64)
     changed = [own[i] ^ np.uint64((1 << i) - 1) for i in range(7)]  # in i bits
@@ -302,10 +308,14 @@ def test_what_looks_alike_differs_in_a_few_bits_at_most(at_once, monkeypatch):
     for (i, one), (j, other) in itertools.combinations(enumerate(known), 2):
         if (int(one, 16) ^ int(other, 16)).bit_count() <= 3:
             expected[i] = expected[j] = True
-    assert images._lookalike(pd.Series([None, *known, None])).tolist() == [False, *expected, False]
+    assert image_rows._lookalike(pd.Series([None, *known, None])).tolist() == [
+        False,
+        *expected,
+        False,
+    ]
     assert sum(expected) == 8
     for nothing in ([], [None], [None, None], known[:1]):
-        assert images._lookalike(pd.Series(nothing, dtype=object)).tolist() == [False] * len(
+        assert image_rows._lookalike(pd.Series(nothing, dtype=object)).tolist() == [False] * len(
             nothing
         )
 
@@ -318,7 +328,7 @@ def test_a_picture_that_does_not_decode_looks_like_none(tmp_path):
         "learn/dogs/4.jpg": jpeg[:-99],
         "learn/dogs/5.png": picture(5),
     }
-    table = images.table(images.read(loose(tmp_path, pictures | broken), COLUMNS), COLUMNS)
+    table = image_rows.table(image_rows.read(loose(tmp_path, pictures | broken), COLUMNS), COLUMNS)
     assert (
         table["lookalike"].tolist() == [True, True, False, False, False]
         and table["lookalike"].dtype == bool
@@ -330,9 +340,9 @@ def test_the_aspect_is_kept_the_same_in_training_and_in_answers(tall, tmp_path):
     """Three squares side by side or stacked: what is left is the middle one, not a squeezed all."""
     blocks = [np.full((23, 23, 3), colour, np.uint8) for colour in (RED, GREEN, BLUE)]
     image = Image.fromarray(np.concatenate(blocks, 0 if tall else 1))
-    raw = images.read(loose(tmp_path, {"learn/cats/1.png": encoded(image)}), COLUMNS)
-    trained = images.repair(raw, COLUMNS)["image"].iloc[0]
-    asked = images.Encoder(COLUMNS, ["cats"], [0.5] * 3, [0.5] * 3).check(
+    raw = image_rows.read(loose(tmp_path, {"learn/cats/1.png": encoded(image)}), COLUMNS)
+    trained = image_rows.repair(raw, COLUMNS)["image"].iloc[0]
+    asked = Encoder(COLUMNS, ["cats"], [0.5] * 3, [0.5] * 3).check(
         pd.DataFrame({"image": [raw["raw"].iloc[0]]})
     )
     assert trained.shape == (11, 11, 3) and trained.dtype == np.uint8
@@ -345,7 +355,9 @@ def test_the_aspect_is_kept_the_same_in_training_and_in_answers(tall, tmp_path):
 def test_a_round_thing_stays_round():
     v, u = np.ogrid[:60, :97]
     disc = ((v - 29.5) ** 2 + (u - 48) ** 2 < 20**2).astype(np.uint8) * 255
-    square = images._square(encoded(Image.fromarray(disc)), columns(size=30), "disc")[..., 0] > 127
+    square = (
+        image_rows.square(encoded(Image.fromarray(disc)), columns(size=30), "disc")[..., 0] > 127
+    )
     assert square.any(0).sum() == square.any(1).sum() == 20
 
 
@@ -353,7 +365,7 @@ def test_a_picture_is_turned_upright():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (11, 11, 3), np.uint8))
     orientation = Image.Exif()
     orientation[0x0112] = 6  # to be turned by 90 degrees clockwise
-    turned = images._square(encoded(image, "PNG", exif=orientation), COLUMNS, "it")
+    turned = image_rows.square(encoded(image, "PNG", exif=orientation), COLUMNS, "it")
     assert np.array_equal(turned, np.rot90(np.asarray(image), -1))
 
 
@@ -365,8 +377,8 @@ def test_every_mode_becomes_the_channels_of_the_conf(mode):
         grey.convert("RGB").convert(mode) if mode in ("P", "CMYK", "RGBA") else grey.convert(mode),
         form,
     )
-    assert images._square(raw, COLUMNS, "it").shape == (11, 11, 3)
-    assert images._square(raw, columns(channels=1), "it").shape == (11, 11, 1)
+    assert image_rows.square(raw, COLUMNS, "it").shape == (11, 11, 3)
+    assert image_rows.square(raw, columns(channels=1), "it").shape == (11, 11, 1)
 
 
 @pytest.mark.parametrize(
@@ -394,9 +406,9 @@ def test_every_mode_becomes_the_channels_of_the_conf(mode):
     ids=["narrow", "low", "empty", "damaged", "truncated", "bomb"],
 )
 def test_a_picture_that_shows_nothing_is_refused(raw, message, tmp_path):
-    rows = images.read(loose(tmp_path, herd() | {"learn/cats/1.png": raw}), COLUMNS)
+    rows = image_rows.read(loose(tmp_path, herd() | {"learn/cats/1.png": raw}), COLUMNS)
     with pytest.raises(DataError, match=message) as caught:
-        images.repair(rows, COLUMNS)
+        image_rows.repair(rows, COLUMNS)
     assert "\n" not in str(caught.value)
 
 
@@ -405,7 +417,7 @@ def test_a_picture_that_shows_nothing_is_refused(raw, message, tmp_path):
 
 def test_the_sources_test_part_is_the_test_part_and_the_rest_goes_by_key(tmp_path):
     found = parts(loose(tmp_path / "some", herd(211)))
-    images.check_parts(found, COLUMNS)
+    image_rows.check_parts(found, COLUMNS)
     assert set(found["test"]["path"]) == {path for path in herd(211) if path.startswith("exam/")}
     assert 0.7 < len(found["train"]) / (211 - len(found["test"])) < 0.9
     assert [name for name, rows in found.items() if "raw" in rows] == ["gate"]
@@ -422,9 +434,9 @@ def test_one_picture_on_two_sides_is_refused(tmp_path):
     )
     with pytest.raises(
         DataError,
-        match=r"key [0-9a-f]{64} lies in \w+ and in test; each key may stand in one part only",
+        match=r"key [0-9a-f]{64} lies in \w+ and in test; a key may stand in one",
     ):
-        images.check_parts(found, COLUMNS)
+        image_rows.check_parts(found, COLUMNS)
 
 
 def test_a_part_comes_back_as_it_was_written(tmp_path):
@@ -432,8 +444,8 @@ def test_a_part_comes_back_as_it_was_written(tmp_path):
     for name, rows in found.items():
         for place in ("one", "two"):
             (tmp_path / place).mkdir(exist_ok=True)
-            images.write(rows, tmp_path / place / name)
-        back = images.load(tmp_path / "one" / name)
+            image_rows.write(rows, tmp_path / place / name)
+        back = image_rows.load(tmp_path / "one" / name)
         pd.testing.assert_frame_equal(
             back.drop(columns="image"), rows.drop(columns="image"), check_dtype=False
         )
@@ -446,14 +458,14 @@ def test_a_part_comes_back_as_it_was_written(tmp_path):
 def test_the_gate_asks_with_the_files_themselves(tmp_path):
     """So that a champion of another size answers what it would have been asked with."""
     found = parts(loose(tmp_path, herd(97)))
-    images.write(found["gate"], tmp_path / "gate")
-    images.ask(images.load(tmp_path / "gate"), tmp_path / "asked.parquet")
+    image_rows.write(found["gate"], tmp_path / "gate")
+    image_rows.write_inputs(image_rows.load(tmp_path / "gate"), tmp_path / "asked.parquet")
     asked = pd.read_parquet(tmp_path / "asked.parquet")
     assert list(asked) == ["image"] and len(asked) > 3
     assert [base64.b64decode(text) for text in asked["image"]] == [
         herd(97)[path] for path in found["gate"]["path"]
     ]
-    encoder = images.Encoder.fit(found["train"], COLUMNS)
+    encoder = Encoder.fit(found["train"], COLUMNS)
     answered = np.stack(encoder.check(asked)["image"].tolist())
     assert np.array_equal(answered, np.stack(found["gate"]["image"].tolist()))
 
@@ -471,13 +483,13 @@ def frame(shades: Iterable[int], side: int = 11) -> pd.DataFrame:
 
 
 def test_mean_and_spread_by_hand():
-    encoder = images.Encoder.fit(frame([51, 102]), COLUMNS)
+    encoder = Encoder.fit(frame([51, 102]), COLUMNS)
     assert (
         encoder.mean == [0.3, 0.6, 0.0]
         and encoder.std == [0.1, 0.2, 1.0]
         and encoder.classes == ["cats", "dogs"]
     )
-    again = images.Encoder.from_state(encoder.state(), COLUMNS)
+    again = Encoder.from_state(encoder.state(), COLUMNS)
     assert again.state() == encoder.state() and again.sizes == encoder.sizes
     assert encoder.sizes == {
         "channels": 3,
@@ -490,7 +502,7 @@ def test_mean_and_spread_by_hand():
 
 def test_a_batch_holds_the_bytes(tmp_path):
     rows = parts(loose(tmp_path, herd(97)))["train"]
-    encoder = images.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     batch = encoder.encode(rows)
     assert batch.image.shape == (len(rows), 3, 11, 11) and batch.image.dtype == torch.uint8
     assert np.array_equal(batch.image[5].permute(1, 2, 0).numpy(), rows["image"].iloc[5])
@@ -501,7 +513,7 @@ def test_a_batch_holds_the_bytes(tmp_path):
 def test_flat_features_are_standardised_averages():
     """A picture of 11 pixels in 3 squares a side; of plain ones each is the shade, less the mean, by the spread."""
     rows = frame([51, 102, 153])
-    encoder = images.Encoder.fit(frame([51, 102]), COLUMNS)
+    encoder = Encoder.fit(frame([51, 102]), COLUMNS)
     flat = encoder.flat(rows)
     assert flat.shape == (3, 27) and flat.dtype == np.float64
     assert np.allclose(flat[:, :9], [[-1], [1], [3]], atol=1e-5) and np.allclose(
@@ -511,10 +523,10 @@ def test_flat_features_are_standardised_averages():
 
 # --- what is asked with -----------------------------------------------------------------------------------------------
 
-ENCODER = images.Encoder(COLUMNS, ["cats", "dogs"], [0.5] * 3, [0.25] * 3)
+ENCODER = Encoder(COLUMNS, ["cats", "dogs"], [0.5] * 3, [0.25] * 3)
 FILE = picture(7)
 TEXT = base64.b64encode(FILE).decode()
-SQUARE = images._square(FILE, COLUMNS, "it")
+SQUARE = image_rows.square(FILE, COLUMNS, "it")
 
 
 @pytest.mark.parametrize(
@@ -539,7 +551,7 @@ def test_a_picture_may_be_asked_by_its_path(tmp_path):
 
 def test_a_part_may_be_asked_as_a_question():
     rows = frame([10, 90])
-    question = ENCODER.question(rows)
+    question = ENCODER.inputs(rows)
     assert list(question) == ["image"] == [name for name, _, _ in ENCODER.schema()]
     assert np.array_equal(
         np.stack(ENCODER.check(question)["image"].tolist()), np.stack(rows["image"].tolist())
@@ -616,24 +628,24 @@ def test_pictures_are_asked_from_files(form, tmp_path, monkeypatch):
         tmp_path,
         {"some/a.png": picture(1), "some/b.png": picture(2), "some/note.txt": b"no picture"},
     )
-    rows = images.read_rows(make(tmp_path), COLUMNS)
-    assert rows[images.Encoder.named_by].tolist() == names
+    rows = image_rows.read_rows(make(tmp_path), COLUMNS)
+    assert rows[Encoder.named_by].tolist() == names
     expected = [
-        images._square(picture(1 if "a.png" in name else 2), COLUMNS, name) for name in names
+        image_rows.square(picture(1 if "a.png" in name else 2), COLUMNS, name) for name in names
     ]
     assert np.array_equal(np.stack(ENCODER.check(rows)["image"].tolist()), np.stack(expected))
 
 
 def test_a_question_that_is_not_there_says_so(tmp_path):
     with pytest.raises(DataError, match=r"holds no picture \(.bmp, .+\); name a folder that does"):
-        images.read_rows(tmp_path, COLUMNS)
+        image_rows.read_rows(tmp_path, COLUMNS)
     with pytest.raises(DataError, match="nowhere.csv is not there; name a file of rows"):
-        images.read_rows(tmp_path / "nowhere.csv", COLUMNS)
+        image_rows.read_rows(tmp_path / "nowhere.csv", COLUMNS)
     (tmp_path / "rows.csv").write_text("path\nlost.png\n")
     with pytest.raises(
         DataError, match=r"row 1: .*lost.png cannot be read \(No such file or directory\)"
     ):
-        images.read_rows(tmp_path / "rows.csv", COLUMNS)
+        image_rows.read_rows(tmp_path / "rows.csv", COLUMNS)
 
 
 # --- IDX --------------------------------------------------------------------------------------------------------------
@@ -647,7 +659,7 @@ LOOKS = {
     str(i): {"prefix": "", "ears": ears, "stripes": 30.0 * i}
     for i, ears in enumerate(("none", "pointed", "drooping"))
 }
-DIGITS_TWIN = images.Twin(
+DIGITS_TWIN = Twin(
     archive=None, seed=3, each={"a.gz": 23, "b": 7}, looks=LOOKS, short_side=11, long_side=11, contrast=[0.1, 0.3],
     noise=0.1, mislabelled=0.0, copies={},
 )  # fmt: skip
@@ -664,7 +676,7 @@ def idx(array: Any) -> bytes:
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
-    images.write_twin(DIGITS_TWIN, DIGITS, tmp_path)
+    write_twin(DIGITS_TWIN, DIGITS, tmp_path)
     return tmp_path
 
 
@@ -674,30 +686,30 @@ def test_idx_files_are_read_as_they_are_written_by_hand(digits):
         bytes.fromhex("00000803 00000002 00000005 00000007") + pixels.tobytes()
     )
     (digits / "b-labels").write_bytes(bytes.fromhex("00000801 00000002 02 00"))
-    rows = images.read(digits, DIGITS).query("test")
+    rows = image_rows.read(digits, DIGITS).query("test")
     assert rows["digit"].tolist() == [2, 0] and rows["path"].tolist() == ["b/0", "b/1"]
     assert all(np.array_equal(raw, own) for raw, own in zip(rows["raw"], pixels, strict=True))
 
 
 def test_idx_pictures_go_the_whole_way(digits, tmp_path):
-    raw = images.read(digits, DIGITS)
+    raw = image_rows.read(digits, DIGITS)
     assert (
         raw["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30} and raw["test"].sum() == 21
     )
-    facts = images.table(raw, DIGITS)
+    facts = image_rows.table(raw, DIGITS)
     assert (
         (facts["width"] == 11).all() and (facts["channels"] == 1).all() and facts["decodable"].all()
     )
-    found = images.split(images.repair(raw, DIGITS), DIGITS, SPLIT)
-    images.write(found["gate"], tmp_path / "gate")
-    gate = images.load(tmp_path / "gate")
-    encoder = images.Encoder.fit(found["train"], DIGITS)
+    found = image_rows.split(image_rows.repair(raw, DIGITS), DIGITS, SPLIT)
+    image_rows.write(found["gate"], tmp_path / "gate")
+    gate = image_rows.load(tmp_path / "gate")
+    encoder = Encoder.fit(found["train"], DIGITS)
     assert encoder.encode(gate).image.shape == (len(gate), 1, 11, 11) and encoder.classes == [
         0,
         1,
         2,
     ]
-    images.ask(gate, tmp_path / "asked.parquet")
+    image_rows.write_inputs(gate, tmp_path / "asked.parquet")
     asked = encoder.check(pd.read_parquet(tmp_path / "asked.parquet"))
     assert np.array_equal(np.stack(asked["image"].tolist()), np.stack(gate["image"].tolist()))
 
@@ -738,23 +750,23 @@ def test_idx_files_that_are_none_are_refused(file, content, message, digits):
     if content is not None:
         (digits / file).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        images.read(digits, DIGITS)
+        image_rows.read(digits, DIGITS)
 
 
 # --- the set in conf/, its twin, and the real one ---------------------------------------------------------------------
 
 CONF = yaml.safe_load((ROOT / "conf/dataset/cats_dogs.yaml").read_text(encoding="utf-8"))
 SUITE = yaml.safe_load((ROOT / "conf/expectations/cats_dogs.yaml").read_text(encoding="utf-8"))
-PETS = images.Columns(**CONF["columns"])
+PETS = Columns(**CONF["columns"])
 
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return images.read(twins.raw("cats_dogs", tmp_path_factory), PETS)
+    return image_rows.read(twins.raw("cats_dogs", tmp_path_factory), PETS)
 
 
 def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
-    facts = images.table(twin, PETS)
+    facts = image_rows.table(twin, PETS)
     counts = facts.groupby(["test", "animal"]).size().to_dict()
     assert counts == {
         (False, "cats"): 600,
@@ -770,13 +782,11 @@ def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
 
 
 def test_the_twin_goes_through_the_kinds_own_road(twin):
-    found = images.split(
-        images.repair(twin, PETS), PETS, SimpleNamespace(**CONF["split"] | {"shares": SPLIT.shares})
-    )
-    images.check_parts(found, PETS)
+    found = image_rows.split(image_rows.repair(twin, PETS), PETS, HashSplit(**CONF["split"]))
+    image_rows.check_parts(found, PETS)
     sizes = {name: len(rows) for name, rows in found.items()}
     assert sum(sizes.values()) == 1400 and sizes["test"] == 200 and 900 < sizes["train"] < 1020
-    profile = images.profile(found, PETS)
+    profile = image_rows.profile(found, PETS)
     assert (
         profile["classes"] == ["cats", "dogs"]
         and sum(profile["columns"]["animal"].values()) == sizes["train"]
@@ -787,7 +797,7 @@ def test_the_twin_goes_through_the_kinds_own_road(twin):
 def test_the_suite_warns_of_a_picture_that_is_there_twice_and_of_nothing_else(twin):
     from sextant import validate
 
-    found = validate.validate(images.table(twin, PETS), SUITE)
+    found = validate.validate(image_rows.table(twin, PETS), SUITE)
     failed = [
         (result["kwargs"]["column"], result["severity"])
         for result in found
@@ -821,17 +831,15 @@ DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def test_each_damage_stops_the_run(damage, twin):
     from sextant import validate
 
-    facts = images.table(twin, PETS)
+    facts = image_rows.table(twin, PETS)
     found = validate.validate(DAMAGES[damage](facts), SUITE)
     assert any(result["severity"] == "critical" and not result["success"] for result in found)
 
 
 def test_pixels_by_themselves_do_not_tell_the_twins_classes(twin):
-    from sextant import baselines
-
-    found = images.split(images.repair(twin, PETS), PETS, SPLIT)
-    fit = baselines.of("classification")["logistic_regression"]
-    answers = fit(found["train"], PETS, images.Encoder.fit(found["train"], PETS))(found["test"])
+    found = image_rows.split(image_rows.repair(twin, PETS), PETS, SPLIT)
+    fit = plugins.task("classification").baselines("images")["logistic_regression"]
+    answers = fit(found["train"], PETS, Encoder.fit(found["train"], PETS))(found["test"])
     assert (answers["prediction"] == found["test"]["animal"]).mean() < 0.65
 
 
@@ -854,8 +862,8 @@ def test_the_committed_index_is_the_mirrors():
 @pytest.mark.slow
 @pytest.mark.skipif(MIRROR is None, reason="needs the real pictures under SEXTANT_MIRROR")
 def test_the_real_pictures_are_as_described():
-    raw = images.read(Path(str(MIRROR), "cats_dogs"), PETS)
-    facts = images.table(raw, PETS)
+    raw = image_rows.read(Path(str(MIRROR), "cats_dogs"), PETS)
+    facts = image_rows.table(raw, PETS)
     counts = facts.groupby(["test", "animal"]).size().tolist()
     assert (
         counts == [4000, 4000, 1000, 1000]
@@ -884,7 +892,7 @@ def test_the_real_pictures_are_as_described():
     for one, other in seven:
         assert (
             int(facts["dhash"][one], 16) ^ int(facts["dhash"][other], 16)
-        ).bit_count() <= images.ALIKE
+        ).bit_count() <= image_rows.ALIKE
 
 
 @pytest.mark.slow
@@ -898,18 +906,18 @@ def test_the_real_digits_are_as_described():
     layout = columns(
         files={"format": "idx", "train": train, "test": test}, target="digit", channels=1, size=28
     )
-    rows = images.repair(images.read(Path(str(MIRROR), "mnist"), layout), layout)
+    rows = image_rows.repair(image_rows.read(Path(str(MIRROR), "mnist"), layout), layout)
     own = rows[~rows["test"]]
     counts = own["digit"].value_counts().sort_index().tolist()
     assert (
         counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
         and rows["test"].sum() == 10_000
     )
-    encoder = images.Encoder.fit(own, layout)
+    encoder = Encoder.fit(own, layout)
     assert encoder.mean == [pytest.approx(0.1307, abs=5e-5)] and encoder.std == [
         pytest.approx(0.3081, abs=5e-5)
     ]
-    images.check_parts(images.split(rows, layout, SPLIT), layout)
+    image_rows.check_parts(image_rows.split(rows, layout, SPLIT), layout)
 
 
 @pytest.mark.parametrize("fault", ["files", "target"])
@@ -919,5 +927,4 @@ def test_a_conf_without_a_key_is_refused(fault):
 
     block = {key: value for key, value in CONF["columns"].items() if key != fault}
     with pytest.raises(UsageError, match=f"conf: key `{fault}` is missing; add it"):
-        strict.check(images.Columns, block, "conf")
-    assert images.check_parts is tabular.check_parts
+        strict.check(Columns, block, "conf")

@@ -16,10 +16,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sextant import config
-from sextant.data import PARTS, tabular
+from sextant import plugins
 from sextant.errors import DataError, UsageError
 from sextant.files import sha256
+from sextant.kinds.parts import PARTS
+from sextant.kinds.splits import HashSplit, Shares
+from sextant.kinds.tabular import rows as tabular_rows
+from sextant.kinds.tabular.columns import Columns
+from sextant.kinds.tabular.encoder import UNSEEN, Encoder, _type
+from sextant.kinds.tabular.twin import Choice, Normal, Twin, Uniform, write_twin
 from sextant.strict import check
 
 ROOT = Path(__file__).parents[2]
@@ -28,15 +33,14 @@ CONFS = {
     path.stem: yaml.safe_load(path.read_text())
     for path in sorted((ROOT / "conf/dataset").glob("*.yaml"))
 }
-TABLES = {name: conf for name, conf in CONFS.items() if conf["kind"] == "tabular"}
-LINES = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
-TASKS = {
-    name: yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text())["task"] for name in LINES
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+TABLES = {name: CONFS[name] for name, kind in PARAMS["datasets"].items() if kind == "tabular"}
+CLASSIFIED = {
+    line["dataset"] for line in PARAMS["models"].values() if line["task"] == "classification"
 }
-CLASSIFIED = {line["dataset"] for name, line in LINES.items() if TASKS[name] == "classification"}
 TWINS = [name for name, conf in TABLES.items() if conf["twin"] is not None]
 
-COLUMNS = tabular.Columns(
+COLUMNS = Columns(
     names=None,
     delimiter=",",
     unknown=None,
@@ -49,8 +53,8 @@ COLUMNS = tabular.Columns(
 KEYLESS = COLUMNS.model_copy(update={"key": None, "ignored": []})
 
 
-def by_hash(**shares: float) -> config.Split:
-    return config.HashSplit(by="hash", salt=0, shares=config.Shares(**shares))
+def by_hash(**shares: float) -> HashSplit:
+    return HashSplit(by="hash", salt=0, shares=Shares(**shares))
 
 
 SPLIT = by_hash(train=0.6, val=0.1, gate=0.1, test=0.2)
@@ -78,10 +82,10 @@ def written(frame: pd.DataFrame, folder: Path, **how: Any) -> Path:
 
 
 def part_of(
-    rows: pd.DataFrame, columns: tabular.Columns = COLUMNS, split: config.Split = SPLIT
+    rows: pd.DataFrame, columns: Columns = COLUMNS, split: HashSplit = SPLIT
 ) -> dict[Any, str]:
     """The part in which each row, known by `tag`, lies."""
-    parts = tabular.split(rows, columns, split)
+    parts = tabular_rows.split(rows, columns, split)
     return {tag: name for name, part in parts.items() for tag in part["tag"]}
 
 
@@ -103,7 +107,7 @@ def frame(rows: list[tuple[Any, Any]]) -> pd.DataFrame:
     )
 
 
-AB = tabular.Columns(
+AB = Columns(
     names=None,
     delimiter=",",
     unknown=None,
@@ -134,8 +138,8 @@ def test_a_row_lies_where_it_lies_alone(rows):
 @given(rows=rows_of_cells)
 @settings(max_examples=60)
 def test_a_row_without_a_key_lies_where_it_lies_alone(rows):
-    alone = [tabular.split(frame([row]), AB, QUARTERS) for row in rows]
-    together = tabular.split(frame(rows), AB, QUARTERS)
+    alone = [tabular_rows.split(frame([row]), AB, QUARTERS) for row in rows]
+    together = tabular_rows.split(frame(rows), AB, QUARTERS)
     assert {name: len(part) for name, part in together.items()} == {
         name: sum(len(parts[name]) for parts in alone) for name in PARTS
     }
@@ -144,7 +148,7 @@ def test_a_row_without_a_key_lies_where_it_lies_alone(rows):
 @pytest.mark.parametrize("columns", [COLUMNS, KEYLESS], ids=["keyed", "keyless"])
 def test_every_row_lies_in_exactly_one_part(columns):
     rows = table().drop(columns=[] if columns.key else ["id", "note"])
-    parts = tabular.split(rows, columns, SPLIT)
+    parts = tabular_rows.split(rows, columns, SPLIT)
     assert list(parts) == list(PARTS)
     order = list(rows.columns)
     together = pd.concat(parts.values()).sort_values(order, ignore_index=True)
@@ -152,7 +156,7 @@ def test_every_row_lies_in_exactly_one_part(columns):
 
 
 def test_the_shares_are_approached():
-    parts = tabular.split(table(rows=20011), COLUMNS, SPLIT)
+    parts = tabular_rows.split(table(rows=20011), COLUMNS, SPLIT)
     for name, share in SPLIT.shares.model_dump().items():
         deviation = (share * (1 - share) / 20011) ** 0.5
         assert len(parts[name]) / 20011 == pytest.approx(share, abs=4 * deviation)
@@ -170,7 +174,7 @@ def test_without_a_key_equal_rows_lie_together():
         .drop(columns=["id", "note"])
         .assign(tag=[*range(211)] * 3)
     )
-    parts = tabular.split(rows, KEYLESS, SPLIT)
+    parts = tabular_rows.split(rows, KEYLESS, SPLIT)
     assert all(len(part) == 3 * part["tag"].nunique() for part in parts.values())
 
 
@@ -191,13 +195,13 @@ def test_a_larger_share_of_train_only_adds_to_train():
 
 
 def test_a_share_of_nothing_gets_nothing():
-    parts = tabular.split(table(), COLUMNS, by_hash(train=0.8, val=0.1, gate=0.1, test=0.0))
+    parts = tabular_rows.split(table(), COLUMNS, by_hash(train=0.8, val=0.1, gate=0.1, test=0.0))
     assert len(parts["test"]) == 0 and sum(map(len, parts.values())) == 211
 
 
 def test_the_parts_do_not_depend_on_the_machine():
     """By hand: `printf 0:1009 | sha256sum` begins with b7, so 1009 lies at 0xb7 / 0x100 = 0.71, in gate's 0.7..0.8."""
-    parts = tabular.split(table(rows=3), COLUMNS, SPLIT)
+    parts = tabular_rows.split(table(rows=3), COLUMNS, SPLIT)
     assert {name: part["id"].tolist() for name, part in parts.items()} == {
         "train": [1011],  # 38
         "val": [],
@@ -211,7 +215,7 @@ def test_the_parts_do_not_depend_on_the_machine():
     [
         (
             lambda parts: parts["val"].update(parts["train"].head(1)),
-            r"key 1\d\d\d lies in train and in val; each key",
+            r"key 1\d\d\d lies in train and in val; a key",
         ),
         (
             lambda parts: parts.update(gate=parts["gate"].iloc[:0]),
@@ -219,35 +223,35 @@ def test_the_parts_do_not_depend_on_the_machine():
         ),
         (
             lambda parts: parts.update(val=parts["val"][parts["val"]["class"] == "cat"]),
-            r"part val \(\d+ rows\) has no row of class dog of `class`; bring more rows of it, or change `split`",
+            r"part val \(\d+ rows\) has no row of class dog of `class`; add rows of it, or change `split`",
         ),
         (
             lambda parts: parts.update(
                 {name: part.assign(**{"class": "cat"}) for name, part in parts.items()}
             ),
-            "`class` is cat in every row; expected two classes; bring rows",
+            "`class` is cat in every row; expected two classes; add rows",
         ),
     ],
     ids=["key in two parts", "empty part", "missing class", "one class"],
 )
 def test_parts_that_cannot_be_learnt_from(damage, says):
-    parts = tabular.split(table(), COLUMNS, SPLIT)
-    tabular.check_parts(parts, COLUMNS)
+    parts = tabular_rows.split(table(), COLUMNS, SPLIT)
+    tabular_rows.check_parts(parts, COLUMNS)
     damage(parts)
     with pytest.raises(DataError, match=says):
-        tabular.check_parts(parts, COLUMNS)
+        tabular_rows.check_parts(parts, COLUMNS)
 
 
 def test_a_part_comes_back_as_it_was_written(tmp_path):
-    rows = tabular.repair(
+    rows = tabular_rows.repair(
         table().assign(colour=lambda t: t["colour"].where(t["colour"] != "red")), COLUMNS
     )
-    tabular.write(rows, tmp_path / "train")
+    tabular_rows.write(rows, tmp_path / "train")
     first = sha256(tmp_path / "train.parquet")
-    again = tabular.load(tmp_path / "train")
+    again = tabular_rows.load(tmp_path / "train")
     assert again["colour"].isna().any() and (again["colour"].isna() == rows["colour"].isna()).all()
     pd.testing.assert_frame_equal(again.fillna("none"), rows.fillna("none"), check_dtype=False)
-    tabular.write(rows, tmp_path / "train")
+    tabular_rows.write(rows, tmp_path / "train")
     assert sha256(tmp_path / "train.parquet") == first
 
 
@@ -256,23 +260,23 @@ def test_a_part_comes_back_as_it_was_written(tmp_path):
 
 def test_a_file_with_and_without_a_header(tmp_path):
     rows = table(13)
-    read = tabular.read(written(rows, tmp_path / "with"), COLUMNS)
+    read = tabular_rows.read(written(rows, tmp_path / "with"), COLUMNS)
     pd.testing.assert_frame_equal(read, rows.assign(note=np.nan), check_dtype=False)
     columns = COLUMNS.model_copy(update={"names": list(rows.columns), "delimiter": "|"})
     without = written(rows, tmp_path / "without", header=False, sep="|")
-    pd.testing.assert_frame_equal(tabular.read(without, columns), read)
+    pd.testing.assert_frame_equal(tabular_rows.read(without, columns), read)
 
 
 def test_all_files_of_the_folder_but_the_receipt_are_one_table(tmp_path):
     folder = written(table(13), tmp_path)
     table(17, seed=1).to_csv(folder / "more.csv", index=False)
     (folder / "source.json").write_text("{}")
-    assert len(tabular.read(folder, COLUMNS)) == 30
+    assert len(tabular_rows.read(folder, COLUMNS)) == 30
 
 
 def test_only_the_empty_cell_and_the_mark_are_missing(tmp_path):
     rows = table(7).assign(colour=["NA", "null", "?", "", "nan", "None", "red"])
-    read = tabular.read(written(rows, tmp_path), COLUMNS.model_copy(update={"unknown": "?"}))
+    read = tabular_rows.read(written(rows, tmp_path), COLUMNS.model_copy(update={"unknown": "?"}))
     assert read["colour"].isna().tolist() == [False, False, True, True, False, False, False]
 
 
@@ -303,12 +307,12 @@ def test_only_the_empty_cell_and_the_mark_are_missing(tmp_path):
 def test_what_is_no_such_table(tmp_path, text, says):
     (tmp_path / "table.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=says):
-        tabular.read(tmp_path, COLUMNS)
+        tabular_rows.read(tmp_path, COLUMNS)
 
 
 def test_rows_longer_than_the_names_are_refused_and_not_cut(tmp_path):
     (tmp_path / "table.csv").write_text("1,2,3\n4,5,6\n")
-    columns = tabular.Columns(
+    columns = Columns(
         names=["a", "b"],
         delimiter=",",
         unknown=None,
@@ -319,13 +323,13 @@ def test_rows_longer_than_the_names_are_refused_and_not_cut(tmp_path):
         categorical=[],
     )
     with pytest.raises(DataError, match="Length of header or names does not match length of data"):
-        tabular.read(tmp_path, columns)
+        tabular_rows.read(tmp_path, columns)
 
 
 def test_a_folder_without_a_file(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataError, match=f"{folder} holds no file; `make pull` brings them"):
-            tabular.read(folder, COLUMNS)
+            tabular_rows.read(folder, COLUMNS)
 
 
 @pytest.mark.parametrize("word", ["tall", "1,7", "inf", "-inf", "nan", "1.7m"])
@@ -337,20 +341,20 @@ def test_letters_and_infinity_in_a_number(word):
         DataError,
         match=f"row 5 has '{word}' in `height`; expected a finite number; correct the row",
     ):
-        tabular.repair(rows, COLUMNS)
+        tabular_rows.repair(rows, COLUMNS)
 
 
 def test_a_row_without_a_label():
     rows = table(13)
     rows.loc[4:6, "class"] = None
     with pytest.raises(DataError, match="3 rows have no `class`; label them or take them out"):
-        tabular.repair(rows, COLUMNS)
+        tabular_rows.repair(rows, COLUMNS)
 
 
 def test_repair_leaves_columns_values_and_its_argument_as_they_are():
     rows = table()
     before = rows.copy()
-    repaired = tabular.repair(rows.assign(surplus=1), COLUMNS)
+    repaired = tabular_rows.repair(rows.assign(surplus=1), COLUMNS)
     pd.testing.assert_frame_equal(repaired, rows, check_dtype=False)
     pd.testing.assert_frame_equal(rows, before)
 
@@ -370,7 +374,7 @@ def test_repair_leaves_columns_values_and_its_argument_as_they_are():
 )
 def test_columns_that_cannot_be(columns, says):
     with pytest.raises(UsageError, match=says):
-        check(tabular.Columns, {**COLUMNS.model_dump(), **columns}, "columns")
+        check(Columns, {**COLUMNS.model_dump(), **columns}, "columns")
 
 
 # --- the encoder ------------------------------------------------------------------------------------------------------
@@ -386,20 +390,20 @@ def gaps(rows: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(params=[False, True], ids=["full", "gaps"])
 def rows(request) -> pd.DataFrame:
-    return tabular.repair(gaps(table()) if request.param else table(), COLUMNS)
+    return tabular_rows.repair(gaps(table()) if request.param else table(), COLUMNS)
 
 
 def test_what_was_learnt_comes_back_from_json(rows):
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     state = json.loads(json.dumps(encoder.state(), allow_nan=False))
-    again = tabular.Encoder.from_state(state, COLUMNS)
+    again = Encoder.from_state(state, COLUMNS)
     assert again.state() == encoder.state() and again.sizes == encoder.sizes
     for ours, theirs in zip(encoder.encode(rows), again.encode(rows), strict=True):
         assert torch.equal(ours, theirs)
 
 
 def test_train_is_standardised_and_every_level_has_a_code(rows):
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     batch = encoder.encode(rows)
     assert (batch.numeric.dtype, batch.categories.dtype, batch.target.dtype) == (
         torch.float32,
@@ -419,7 +423,7 @@ def test_train_is_standardised_and_every_level_has_a_code(rows):
 
 def test_a_baseline_reads_what_a_net_does(rows):
     """Flat: the numbers as the batch has them, then a 1 at the code of each category."""
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     flat, batch = encoder.flat(rows), encoder.encode(rows)
     codes = [
         np.eye(n + 1)[code][:, 1:]
@@ -431,7 +435,7 @@ def test_a_baseline_reads_what_a_net_does(rows):
 
 
 def test_rows_are_encoded_one_by_one_as_together(rows):
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     together = encoder.encode(rows)
     alone = [encoder.encode(rows.iloc[[i]]) for i in range(13)]
     for whole, *pieces in zip(together, *alone, strict=True):
@@ -439,8 +443,8 @@ def test_rows_are_encoded_one_by_one_as_together(rows):
 
 
 def test_a_missing_number_is_the_median_and_a_missing_category_a_level():
-    rows = tabular.repair(gaps(table()), COLUMNS)
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    rows = tabular_rows.repair(gaps(table()), COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     filled = rows.assign(height=rows["height"].fillna(rows["height"].median()))
     assert torch.equal(encoder.encode(rows).numeric, encoder.encode(filled).numeric)
     assert encoder.levels["colour"][-1] is None
@@ -449,7 +453,7 @@ def test_a_missing_number_is_the_median_and_a_missing_category_a_level():
 
 def test_a_number_without_spread_is_zero():
     rows = table().assign(height=170.0)
-    assert (tabular.Encoder.fit(rows, COLUMNS).encode(rows).numeric[:, 0] == 0).all()
+    assert (Encoder.fit(rows, COLUMNS).encode(rows).numeric[:, 0] == 0).all()
 
 
 @pytest.mark.parametrize("name", COLUMNS.features)
@@ -457,20 +461,20 @@ def test_a_column_without_any_value_teaches_nothing(name):
     with pytest.raises(
         DataError, match=f"no training row has a value in `{name}`; take it out of `columns`"
     ):
-        tabular.Encoder.fit(table().assign(**{name: None}), COLUMNS)
+        Encoder.fit(table().assign(**{name: None}), COLUMNS)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int8", "float64", "float32", "str", "category"])
 def test_a_category_is_the_same_in_every_type(dtype):
     rows = table()
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     other = encoder.check(rows.assign(shoes=rows["shoes"].astype(dtype)))
     assert torch.equal(encoder.encode(other).categories, encoder.encode(rows).categories)
 
 
 def test_rows_asked_with_may_lack_label_key_and_what_is_ignored():
     rows = table()
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     asked = encoder.check(rows[COLUMNS.features[::-1]])
     batch, whole = encoder.encode(asked), encoder.encode(rows)
     assert torch.equal(batch.numeric, whole.numeric) and torch.equal(
@@ -481,11 +485,11 @@ def test_rows_asked_with_may_lack_label_key_and_what_is_ignored():
 
 def test_an_unseen_category_has_code_zero_and_a_warning():
     rows = table()
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     asked = rows.head(3).assign(colour=["mauve", "red", "puce"])
     with pytest.warns(UserWarning, match="`colour` has mauve, puce, which training did not meet"):
         checked = encoder.check(asked)
-    assert (encoder.encode(checked).categories[:, 0] == tabular.UNSEEN).tolist() == [
+    assert (encoder.encode(checked).categories[:, 0] == UNSEEN).tolist() == [
         True,
         False,
         True,
@@ -535,13 +539,13 @@ def test_an_unseen_category_has_code_zero_and_a_warning():
     ids=["missing", "renamed", "surplus", "none", "NaN", "inf", "-inf", "letters", "no category"],
 )
 def test_rows_that_cannot_be_answered(damage, says):
-    encoder = tabular.Encoder.fit(table(), COLUMNS)
+    encoder = Encoder.fit(table(), COLUMNS)
     with pytest.raises(DataError, match=says):
         encoder.check(damage(table(13)))
 
 
 def test_what_training_saw_missing_may_be_missing():
-    encoder = tabular.Encoder.fit(tabular.repair(gaps(table()), COLUMNS), COLUMNS)
+    encoder = Encoder.fit(tabular_rows.repair(gaps(table()), COLUMNS), COLUMNS)
     asked = encoder.check(gaps(table(13)))
     assert asked["height"].isna().sum() == 3
     with pytest.raises(DataError, match="row 1 has no `weight`; expected a number"):
@@ -549,17 +553,17 @@ def test_what_training_saw_missing_may_be_missing():
 
 
 def test_the_example_and_every_question_fit_the_schema(rows):
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = Encoder.fit(rows, COLUMNS)
     names = [name for name, _, _ in encoder.schema()]
     assert names == COLUMNS.features
     kinds = {"double": "f", "long": "i", "string": "O"}
-    for frame in (encoder.example(), encoder.question(rows)):
+    for frame in (encoder.example(), encoder.inputs(rows)):
         assert [frame[name].dtype.kind for name in names] == [
             kinds[kind] for _, kind, _ in encoder.schema()
         ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an unseen level would be one
-        asked = encoder.check(encoder.question(rows))
+        asked = encoder.check(encoder.inputs(rows))
         assert len(encoder.check(encoder.example())) == 3
     for ours, theirs in zip(encoder.encode(asked)[:2], encoder.encode(rows)[:2], strict=True):
         assert torch.equal(ours, theirs)
@@ -567,7 +571,7 @@ def test_the_example_and_every_question_fit_the_schema(rows):
 
 def test_no_row_of_the_example_is_a_row_of_training():
     rows = table()
-    example = tabular.Encoder.fit(rows, COLUMNS).example()
+    example = Encoder.fit(rows, COLUMNS).example()
     assert not set(map(tuple, example[COLUMNS.features].to_numpy())) & set(
         map(tuple, rows[COLUMNS.features].to_numpy())
     )
@@ -587,7 +591,7 @@ def test_no_row_of_the_example_is_a_row_of_training():
     ],
 )
 def test_the_type_in_which_a_category_is_asked(levels, kind):
-    assert tabular._type(levels) == kind
+    assert _type(levels) == kind
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
@@ -597,16 +601,16 @@ def test_rows_in_every_format_are_the_same_rows(tmp_path, suffix):
     {"csv": rows.to_csv, "parquet": rows.to_parquet, "json": rows.to_json}[suffix](
         path, **({"orient": "records"} if suffix == "json" else {"index": False})
     )
-    pd.testing.assert_frame_equal(tabular.read_rows(path, COLUMNS), rows, check_dtype=False)
+    pd.testing.assert_frame_equal(tabular_rows.read_rows(path, COLUMNS), rows, check_dtype=False)
     with pytest.raises(DataError, match=f"none.{suffix} is not there; name a file of rows"):
-        tabular.read_rows(tmp_path / f"none.{suffix}", COLUMNS)
+        tabular_rows.read_rows(tmp_path / f"none.{suffix}", COLUMNS)
 
 
 def test_the_profile_is_json_of_train_alone():
-    parts = tabular.split(tabular.repair(gaps(table()), COLUMNS), COLUMNS, SPLIT)
-    profile = tabular.profile(parts, COLUMNS)
+    parts = tabular_rows.split(tabular_rows.repair(gaps(table()), COLUMNS), COLUMNS, SPLIT)
+    profile = tabular_rows.profile(parts, COLUMNS)
     assert json.loads(json.dumps(profile, allow_nan=False)) == profile
-    assert profile == tabular.profile({"train": parts["train"]}, COLUMNS)
+    assert profile == tabular_rows.profile({"train": parts["train"]}, COLUMNS)
     assert profile["classes"] == ["cat", "dog"]
     assert profile["columns"]["height"]["mean"] == pytest.approx(parts["train"]["height"].mean())
     assert sum(profile["columns"]["class"].values()) == len(parts["train"])
@@ -615,12 +619,12 @@ def test_the_profile_is_json_of_train_alone():
 # --- the twins --------------------------------------------------------------------------------------------------------
 
 
-def conf_of(name: str, **twin: Any) -> tuple[tabular.Twin, tabular.Columns, config.Split]:
+def conf_of(name: str, **twin: Any) -> tuple[Twin, Columns, HashSplit]:
     conf = TABLES[name]
     return (
-        tabular.Twin.model_validate({**conf["twin"], **twin}),
-        tabular.Columns(**conf["columns"]),
-        config.HashSplit(**conf["split"]),
+        Twin.model_validate({**conf["twin"], **twin}),
+        Columns(**conf["columns"]),
+        HashSplit(**conf["split"]),
     )
 
 
@@ -629,8 +633,8 @@ def twin(request, tmp_path_factory) -> SimpleNamespace:
     """A twin as pull writes it, and its rows."""
     conf, columns, split = conf_of(request.param)
     folder = tmp_path_factory.mktemp(request.param)
-    tabular.write_twin(conf, columns, folder)
-    raw = tabular.read(folder, columns)
+    write_twin(conf, columns, folder)
+    raw = tabular_rows.read(folder, columns)
     return SimpleNamespace(
         name=request.param, conf=conf, columns=columns, split=split, folder=folder, raw=raw
     )
@@ -641,11 +645,9 @@ def test_there_are_twins():
 
 
 def test_a_twin_is_the_same_bytes_every_time_and_other_ones_by_another_seed(twin, tmp_path):
-    tabular.write_twin(twin.conf, twin.columns, tmp_path / "again")
+    write_twin(twin.conf, twin.columns, tmp_path / "again")
     assert sha256(tmp_path / "again" / twin.conf.file) == sha256(twin.folder / twin.conf.file)
-    tabular.write_twin(
-        twin.conf.model_copy(update={"seed": -1 % 97}), twin.columns, tmp_path / "other"
-    )
+    write_twin(twin.conf.model_copy(update={"seed": -1 % 97}), twin.columns, tmp_path / "other")
     assert sha256(tmp_path / "other" / twin.conf.file) != sha256(twin.folder / twin.conf.file)
 
 
@@ -664,7 +666,7 @@ def test_a_twin_has_the_shares_of_its_conf(twin):
     share = (twin.raw[twin.columns.target] == twin.conf.labels[1]).mean()
     assert share == pytest.approx(twin.conf.rate, abs=1 / twin.conf.rows)
     for name, draw in twin.conf.draws.items():
-        if isinstance(draw, tabular.Choice):
+        if isinstance(draw, Choice):
             found = twin.raw[name].astype(str).value_counts(normalize=True)
             weights = pd.Series(draw.levels) / sum(draw.levels.values())
             assert set(found.index) <= set(weights.index)
@@ -672,14 +674,16 @@ def test_a_twin_has_the_shares_of_its_conf(twin):
                 np.abs(found.reindex(weights.index, fill_value=0) - weights).max()
                 < 2 / twin.conf.rows**0.5
             )
-        elif isinstance(draw, tabular.Normal | tabular.Uniform):
+        elif isinstance(draw, Normal | Uniform):
             inside = twin.raw[name].between(draw.low, draw.high) | (twin.raw[name] == 0)
             assert inside.all() or draw.digits == 0
 
 
 def test_a_twin_can_be_learnt_from(twin):
-    parts = tabular.split(tabular.repair(twin.raw, twin.columns), twin.columns, twin.split)
-    tabular.check_parts(parts, twin.columns)
+    parts = tabular_rows.split(
+        tabular_rows.repair(twin.raw, twin.columns), twin.columns, twin.split
+    )
+    tabular_rows.check_parts(parts, twin.columns)
     if twin.columns.key:
         assert twin.raw[twin.columns.key].is_unique
 
@@ -689,12 +693,12 @@ def test_the_planted_signal_is_one_that_a_straight_line_cannot_follow(twin):
     """The right model has to have room above the strongest baseline: here gradient boosting, by two points and more."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from sextant import baselines
-
     if twin.name not in CLASSIFIED:
         pytest.skip("no model is asked for its labels")
-    parts = tabular.split(tabular.repair(twin.raw, twin.columns), twin.columns, twin.split)
-    encoder = tabular.Encoder.fit(parts["train"], twin.columns)
+    parts = tabular_rows.split(
+        tabular_rows.repair(twin.raw, twin.columns), twin.columns, twin.split
+    )
+    encoder = Encoder.fit(parts["train"], twin.columns)
     x = {
         name: np.hstack([t.numpy() for t in encoder.encode(part)[:2]])
         for name, part in parts.items()
@@ -703,7 +707,7 @@ def test_the_planted_signal_is_one_that_a_straight_line_cannot_follow(twin):
     boosted = HistGradientBoostingClassifier(max_iter=50, random_state=0).fit(
         x["train"], y["train"]
     )
-    fit = baselines.of("classification")["logistic_regression"]
+    fit = plugins.task("classification").baselines("tabular")["logistic_regression"]
     linear = fit(parts["train"], twin.columns, encoder=encoder)(parts["test"])
     margin = (
         boosted.score(x["test"], y["test"]) - (linear["prediction"].to_numpy() == y["test"]).mean()
@@ -743,7 +747,7 @@ def test_a_twin_that_cannot_be_drawn(name, change, says):
     ):
         pytest.skip("draws no unique column")
     with pytest.raises(UsageError, match=says):
-        check(tabular.Twin, {**TABLES[name]["twin"], **change}, "twin")
+        check(Twin, {**TABLES[name]["twin"], **change}, "twin")
 
 
 def test_zeros_ask_for_a_column_drawn_before():
@@ -772,9 +776,9 @@ def test_zeros_ask_for_a_column_drawn_before():
     with pytest.raises(
         UsageError, match="the zeros of `x` ask for `y`; draw that column before it"
     ):
-        check(tabular.Twin, twin, "twin")
+        check(Twin, twin, "twin")
     turned = {**twin, "draws": dict(reversed(draws.items()))}
-    assert check(tabular.Twin, turned, "twin").draws
+    assert check(Twin, turned, "twin").draws
 
 
 # --- the quirks of the bank's table, in its twin and, where it is at hand, in the real one ---------------------------
@@ -788,12 +792,12 @@ def bank(request, tmp_path_factory) -> pd.DataFrame:
     if request.param == "real":
         if not MIRROR:
             pytest.skip("needs the real table under SEXTANT_MIRROR")
-        return tabular.read_rows(
+        return tabular_rows.read_rows(
             Path(MIRROR, TABLES[BANK]["sources"]["mirror"][0]["path"]), columns
         )
     folder = tmp_path_factory.mktemp("bank")
-    tabular.write_twin(twin, columns, folder)
-    return tabular.read(folder, columns)
+    write_twin(twin, columns, folder)
+    return tabular_rows.read(folder, columns)
 
 
 def test_the_quirks_of_the_bank(bank):

@@ -10,20 +10,27 @@ import pandas as pd
 import pytest
 import torch
 
-from sextant import baselines, config, drawing, saved_model, tracking
-from sextant.data import tabular
+from sextant import check, config, drawing, plugins, saved_model
+from sextant.drawing import save
 from sextant.errors import DataError, UsageError
-from sextant.figures import save
-from sextant.register import decide
-from sextant.tasks import mapping
+from sextant.gate import decide
+from sextant.kinds.splits import HashSplit, Shares
+from sextant.kinds.tabular import columns as tabular_columns
+from sextant.kinds.tabular import encoder as tabular_encoder
+from sextant.kinds.tabular import rows as tabular_rows
+from sextant.kinds.tabular import twin as tabular_twin
+from sextant.tasks.mapping import figures as mapping_figures
+from sextant.tasks.mapping import metrics as mapping
+from sextant.tracking import packing
 
 MIRROR = os.environ.get(
     "SEXTANT_MIRROR"
 )  # read here: conftest.py hides the environment from the tests
-COLUMNS = tabular.Columns(
+COLUMNS = tabular_columns.Columns(
     names=None, delimiter=",", unknown=None, key=None, target="kind", ignored=[], numeric=["x", "y"],
     categorical=["colour"],
 )  # fmt: skip
+SHARES = Shares(train=0.6, val=0.1, gate=0.1, test=0.2)
 NET = {
     "rows": 3, "cols": 4, "grid": "rectangular", "toroidal": False, "neighborhood": "gaussian", "sigma": 2.0,
     "sigma_end": 0.5, "init": "pca", "update": "batch",
@@ -42,10 +49,12 @@ def table(rows: int = 101, seed: int = 7) -> pd.DataFrame:
     return pd.DataFrame(frame | {"colour": colour.astype(object), "kind": cloud})
 
 
-def drawn(train: pd.DataFrame, columns: tabular.Columns = COLUMNS, **net) -> saved_model.Saved:
+def drawn(
+    train: pd.DataFrame, columns: tabular_columns.Columns = COLUMNS, **net
+) -> saved_model.SavedModel:
     """A map on its first plane, with the threshold of its training rows."""
     torch.manual_seed(0)
-    encoder = tabular.Encoder.fit(train, columns)
+    encoder = tabular_encoder.Encoder.fit(train, columns)
     found = saved_model.build("som", encoder.sizes, NET | net)
     found.initialise(encoder.encode(train))
     outputs = saved_model.outputs(found, encoder.encode(train))
@@ -61,7 +70,7 @@ def test_people_are_shown_four_columns_and_scores_get_the_rest():
     shown, whole = model.predict(table(13)), model.predict(table(13), {"details": True})
     assert list(shown) == ["row", "col", "outlier_score", "outlier"]
     assert [shown[name].dtype.kind for name in shown] == ["i", "i", "f", "b"]
-    pd.testing.assert_frame_equal(whole[mapping.SHOWN], shown)
+    pd.testing.assert_frame_equal(whole[mapping.PUBLIC_COLUMNS], shown)
     assert set(whole) - set(shown) == {
         "adjacent",
         *(f"nearest_{name}" for name in model.encoder.scale),
@@ -71,7 +80,7 @@ def test_people_are_shown_four_columns_and_scores_get_the_rest():
 def test_errors_of_a_map_drawn_by_hand():
     """Four rows on a line; the map has a unit at 0 and one at 10, and puts the second best of one row far away."""
     rows = pd.DataFrame({"x": [0.0, 1.0, 8.0, 10.0], "y": 0.0, "colour": "red", "kind": 0})
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = tabular_encoder.Encoder.fit(rows, COLUMNS)
     answers = pd.DataFrame(
         {"nearest_x": [0.0, 0.0, 10.0, 10.0], "nearest_y": 0.0, "nearest_colour=red": 1.0}
     )
@@ -85,7 +94,7 @@ def test_errors_of_a_map_drawn_by_hand():
 
 def test_another_category_is_as_far_as_the_other_end_of_a_number():
     rows = pd.DataFrame({"x": [0.0, 10.0], "y": 0.0, "colour": ["red", "blue"], "kind": 0})
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = tabular_encoder.Encoder.fit(rows, COLUMNS)
     at = encoder.wide(rows).add_prefix("nearest_")
     one = mapping.score(
         at.assign(**{"nearest_colour=red": 0.0, "nearest_colour=blue": 1.0}), rows, encoder
@@ -143,8 +152,8 @@ def test_a_row_far_off_is_an_outlier_and_one_in_the_middle_is_not():
 def test_questions_are_the_rows_and_twenty_times_their_columns_permuted_the_same_on_every_call():
     rows = table(31)
     model = drawn(table())
-    asked = model.questions(rows)
-    pd.testing.assert_frame_equal(asked, model.questions(rows))
+    asked = model.inputs(rows)
+    pd.testing.assert_frame_equal(asked, model.inputs(rows))
     pd.testing.assert_frame_equal(asked.head(31), rows)
     assert len(asked) == 31 * 21
     for i in range(1, 21):
@@ -158,14 +167,14 @@ def test_questions_are_the_rows_and_twenty_times_their_columns_permuted_the_same
 
 def test_a_large_table_has_a_thousand_rows_injected_at_a_time_of_all_its_values():
     rows = table(1511).sort_values("x", ignore_index=True)
-    asked = mapping.questions(rows, SimpleNamespace(columns=COLUMNS))
+    asked = mapping.inputs(rows, SimpleNamespace(columns=COLUMNS))
     assert len(asked) == 1511 + 20 * 1000
     assert asked["x"][1511:2511].max() > rows["x"][1400]
 
 
 def test_outlier_auroc_is_the_mean_over_the_injections():
     rows = table(3)
-    encoder = tabular.Encoder.fit(rows, COLUMNS)
+    encoder = tabular_encoder.Encoder.fit(rows, COLUMNS)
     injections = [[9.0, 9.0, 9.0]] * 10 + [
         [0.0, 0.0, 2.5]
     ] * 10  # all above the rows, and one above two of three
@@ -178,14 +187,14 @@ def test_outlier_auroc_is_the_mean_over_the_injections():
 def test_a_score_that_knows_nothing_ranks_by_chance():
     rows = table(101)
     model = drawn(rows)
-    answers = model.answer(model.questions(rows)).assign(outlier_score=1.0)
+    answers = model.answer(model.inputs(rows)).assign(outlier_score=1.0)
     assert model.score(answers, rows)["outlier_auroc"] == 0.5
-    assert model.score(model.answer(model.questions(rows)), rows)["outlier_auroc"] > 0.8
+    assert model.score(model.answer(model.inputs(rows)), rows)["outlier_auroc"] > 0.8
 
 
 def test_guards_read_train_val_and_gate_together_and_not_test():
     parts = {name: table(n) for name, n in (("train", 31), ("val", 7), ("gate", 5), ("test", 11))}
-    assert len(mapping.guarded(parts)) == 31 + 7 + 5
+    assert len(mapping.guard_rows(parts)) == 31 + 7 + 5
 
 
 def test_a_guard_reads_the_rows_that_a_task_has_it_read():
@@ -220,31 +229,31 @@ def test_the_registered_interface_gives_the_columns_for_scores_when_asked_for_de
         [*outputs, ("outlier", "boolean", True)],
         [("details", "boolean", False)],
     )
-    packed = tracking.pack(
-        tmp_path / "packed", None, tmp_path / "model", model.encoder.question(rows), schema
+    packed = packing.pack(
+        tmp_path / "packed", None, tmp_path / "model", model.encoder.inputs(rows), schema
     )
-    tabular.write(rows, tmp_path / "rows")
+    tabular_rows.write(rows, tmp_path / "rows")
     assert (
-        tracking.answers_of(packed, tmp_path / "rows.parquet", tmp_path / "answers.parquet") is None
+        packing.answers_of(packed, tmp_path / "rows.parquet", tmp_path / "answers.parquet") is None
     )
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "answers.parquet"), model.answer(rows))
     served = mlflow.pyfunc.load_model(packed)
-    assert list(served.predict(model.encoder.question(rows))) == mapping.SHOWN
+    assert list(served.predict(model.encoder.inputs(rows))) == mapping.PUBLIC_COLUMNS
 
 
 # --- baselines --------------------------------------------------------------------------------------------------------
 
-BASELINES = baselines.of("mapping")
+BASELINES = plugins.task("mapping").baselines("tabular")
 
 
 def answered(name: str, train: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    return BASELINES[name](train, COLUMNS, tabular.Encoder.fit(train, COLUMNS), NET)(rows)
+    return BASELINES[name](train, COLUMNS, tabular_encoder.Encoder.fit(train, COLUMNS), NET)(rows)
 
 
 def test_the_untrained_grid_comes_first_and_each_baseline_says_what_it_knows():
     model, rows = drawn(table()), table(31, seed=11)
     known = {
-        name: set(model.score(answered(name, table(), model.questions(rows)), rows))
+        name: set(model.score(answered(name, table(), model.inputs(rows)), rows))
         for name in BASELINES
     }
     assert list(known) == ["untrained_pca", "kmeans", "knn_distance"]
@@ -282,7 +291,7 @@ def test_kmeans_with_a_centre_for_every_row_is_at_no_distance():
 
 def test_knn_distance_is_the_distance_to_the_nearest_training_row():
     train, rows = table(), table(31, seed=11)
-    encoder = tabular.Encoder.fit(train, COLUMNS)
+    encoder = tabular_encoder.Encoder.fit(train, COLUMNS)
     apart = mapping.scaled(rows, encoder)[:, None] - mapping.scaled(train, encoder)
     expected = np.sqrt((apart**2).sum(2)).min(1)
     np.testing.assert_allclose(
@@ -293,12 +302,12 @@ def test_knn_distance_is_the_distance_to_the_nearest_training_row():
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def figures_of(columns: tabular.Columns = COLUMNS, **net) -> dict:
+def figures_of(columns: tabular_columns.Columns = COLUMNS, **net) -> dict:
     """Without the table, which has tests of its own."""
     train, rows = table(), table(31, seed=11)
     model = drawn(train, columns, **net)
-    found = figures.of("mapping")(
-        model.answer(model.questions(rows)), rows, columns, {}, model, train
+    found = mapping_figures.figures(
+        model.answer(model.inputs(rows)), rows, columns, {}, model, train
     )
     return {name: figure for name, figure in found.items() if name != "outliers"}
 
@@ -336,7 +345,7 @@ def test_figures_have_the_numbers_of_the_answers():
 def told(figure) -> list[str]:
     """What the cells of a figure say under the pointer, axes by axes."""
     cells = [cell for axes in figure.axes for cell in axes.patches]
-    return [cell.get_gid().removeprefix(figures.TOLD) for cell in cells]
+    return [cell.get_gid().removeprefix(drawing.TOLD) for cell in cells]
 
 
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
@@ -390,7 +399,7 @@ def test_planes_tell_what_stands_at_each_unit_and_are_no_more_than_a_page_can_be
             codebook[f"nearest_{name}"][i % 12], abs=model.encoder.scale[name][1] / 100
         )
         assert float(value) == near
-    monkeypatch.setattr(figures.plugins.module("figures", "mapping"), "CELLS", 48)
+    monkeypatch.setattr(mapping_figures, "CELLS", 48)
     fewer = figures_of()["components"]
     assert len(fewer.axes) == 4 and fewer.get_label().endswith("The 4 of 5 that vary most.")
 
@@ -401,10 +410,14 @@ def test_the_outliers_are_listed_by_score_with_what_makes_them_so(key):
     rows = table(31, seed=11).assign(id=np.arange(31) + 700)
     rows.loc[17, "x"] = 500.0
     model = drawn(table().assign(id=np.arange(101)), columns)
-    answers = model.answer(model.questions(rows))
-    listed = figures.of("mapping")(answers, rows, columns, {}, model, table())["outliers"]
+    answers = model.answer(model.inputs(rows))
+    listed = mapping_figures.figures(answers, rows, columns, {}, model, table())["outliers"]
     expected = answers.head(31).sort_values("outlier_score", ascending=False).head(10)
-    assert list(listed.rows) == [*filter(None, [key]), *mapping.SHOWN, "furthest from its unit"]
+    assert list(listed.rows) == [
+        *filter(None, [key]),
+        *mapping.PUBLIC_COLUMNS,
+        "furthest from its unit",
+    ]
     assert listed.rows["outlier_score"].tolist() == expected["outlier_score"].round(3).tolist()
     assert (
         listed.rows[["row", "col"]].to_numpy().tolist()
@@ -434,8 +447,8 @@ def test_a_table_without_labels_has_no_labels_map():
 @pytest.fixture
 def twin(workspace: Path) -> tuple[pd.DataFrame, config.DatasetConf]:
     conf = config.dataset("credit_applications")
-    tabular.write_twin(conf.twin, conf.columns, workspace / "raw")
-    return tabular.read(workspace / "raw", conf.columns), conf
+    tabular_twin.write_twin(config.twin(conf), conf.columns, workspace / "raw")
+    return tabular_rows.read(workspace / "raw", conf.columns), conf
 
 
 def test_the_twin_is_written_as_upstream_and_twice_the_same(twin, tmp_path):
@@ -443,7 +456,7 @@ def test_the_twin_is_written_as_upstream_and_twice_the_same(twin, tmp_path):
     text = (tmp_path / "raw" / "Credit_Card_Applications.csv").read_bytes()
     assert text.count(b"\r\n") == 690 and not text.endswith(b"\n")
     assert text.startswith(b"CustomerID,A1,A2,A3,A4,A5,A6,A7,A8,A9,A10,A11,A12,A13,A14,Class\r\n")
-    tabular.write_twin(conf.twin, conf.columns, tmp_path / "again")
+    tabular_twin.write_twin(config.twin(conf), conf.columns, tmp_path / "again")
     assert (tmp_path / "again" / "Credit_Card_Applications.csv").read_bytes() == text
 
 
@@ -466,30 +479,33 @@ def test_the_twin_has_the_marginals_and_quirks_of_the_real_table(twin):
 
 def test_key_and_class_are_no_features_and_the_reader_is_told_what_class_is(twin):
     rows, conf = twin
-    columns, repaired = conf.columns, tabular.repair(rows, conf.columns)
+    columns, repaired = conf.columns, tabular_rows.repair(rows, conf.columns)
     assert columns.features == [f"A{i}" for i in range(1, 15)]
     assert (columns.key, columns.target) == ("CustomerID", "Class")
     other = repaired.assign(
         CustomerID=repaired["CustomerID"][::-1].to_numpy(), Class=1 - repaired["Class"]
     )
-    ours, theirs = (tabular.Encoder.fit(one, columns).encode(one) for one in (repaired, other))
+    ours, theirs = (
+        tabular_encoder.Encoder.fit(one, columns).encode(one) for one in (repaired, other)
+    )
     assert ours.numeric.shape == (690, 14) and torch.equal(ours.numeric, theirs.numeric)
     assert torch.equal(ours.categories, theirs.categories)
     for said in (
         "Class says whether the application was approved",
-        "no label of fraud",
-        "CustomerID are no features",
+        "no fraud label",
+        "CustomerID are not features",
     ):
         assert said in conf.about
 
 
 def test_groups_change_no_marginal(twin):
     rows, conf = twin
-    loose = conf.twin.model_copy(
-        update={"groups": conf.twin.groups.model_copy(update={"share": 0.0})}
+    twin_conf = config.twin(conf)
+    loose = twin_conf.model_copy(
+        update={"groups": twin_conf.groups.model_copy(update={"share": 0.0})}
     )
-    tabular.write_twin(loose, conf.columns, Path("loose"))
-    other = tabular.read(Path("loose"), conf.columns)
+    tabular_twin.write_twin(loose, conf.columns, Path("loose"))
+    other = tabular_rows.read(Path("loose"), conf.columns)
     for name in (
         "A1",
         "A2",
@@ -499,8 +515,8 @@ def test_groups_change_no_marginal(twin):
 
 
 def trained(
-    parts: dict[str, pd.DataFrame], columns: tabular.Columns, net: dict, epochs: int = 100
-) -> saved_model.Saved:
+    parts: dict[str, pd.DataFrame], columns: tabular_columns.Columns, net: dict, epochs: int = 100
+) -> saved_model.SavedModel:
     """The batch rule by hand, as conf/model/som.yaml has it."""
     model = drawn(parts["train"], columns, **net)
     batch = model.encoder.encode(parts["train"])
@@ -518,10 +534,10 @@ def trained(
 def compared(rows: pd.DataFrame, conf: config.DatasetConf) -> dict[str, dict[str, float]]:
     """The scores on test of the map of conf and of its baselines."""
     net = config.model("som").net
-    parts = tabular.split(tabular.repair(rows, conf.columns), conf.columns, conf.split)
-    tabular.check_parts(parts, conf.columns)
+    parts = tabular_rows.split(tabular_rows.repair(rows, conf.columns), conf.columns, conf.split)
+    tabular_rows.check_parts(parts, conf.columns)
     model = trained(parts, conf.columns, net)
-    asked = model.questions(parts["test"])
+    asked = model.inputs(parts["test"])
     found = {"model": model.score(model.answer(asked), parts["test"])}
     for name, fit in BASELINES.items():
         answer = fit(parts["train"], conf.columns, model.encoder, net)
@@ -545,7 +561,7 @@ def test_on_the_real_table_the_map_reaches_its_figures_and_the_file_its_quirks(w
     assert len(text) == entry["bytes"] and text.count(b"\r\n") == 690 and not text.endswith(b"\n")
     Path("raw").mkdir()
     Path("raw", entry["file"]).write_bytes(text)
-    rows = tabular.read(Path("raw"), conf.columns)
+    rows = tabular_rows.read(Path("raw"), conf.columns)
     assert rows["Class"].sum() == 307 and rows["A14"].max() == 100_001
     found = compared(rows, conf)
     assert (
@@ -575,25 +591,25 @@ def test_a_row_that_cannot_be_answered_is_refused_in_one_line():
 def test_a_table_without_labels_is_mapped_and_not_classified():
     columns = COLUMNS.model_copy(update={"target": None})
     rows = table().drop(columns="kind")
-    parts = tabular.split(
-        tabular.repair(rows, columns),
+    parts = tabular_rows.split(
+        tabular_rows.repair(rows, columns),
         columns,
-        SimpleNamespace(salt=0, shares=SimpleNamespace(train=0.6, val=0.1, gate=0.1, test=0.2)),
+        HashSplit(by="hash", salt=0, shares=SHARES),
     )
-    tabular.check_parts(parts, columns)
-    assert tabular.profile(parts, columns)["classes"] == []
+    tabular_rows.check_parts(parts, columns)
+    assert tabular_rows.profile(parts, columns)["classes"] == []
     model = drawn(parts["train"], columns)
-    assert list(model.predict(parts["test"])) == mapping.SHOWN
+    assert list(model.predict(parts["test"])) == mapping.PUBLIC_COLUMNS
     with pytest.raises(
-        UsageError, match="family `ann` needs the number of `classes`, which these data do not have"
+        UsageError, match="family `ann` needs the size `classes`, which these data do not have"
     ):
         saved_model.build("ann", model.encoder.sizes, {})
 
 
 def test_a_part_without_rows_is_refused_where_no_class_would_be_missed():
     columns = COLUMNS.model_copy(update={"target": None})
-    with pytest.raises(DataError, match="part gate has no row; bring more rows"):
-        tabular.check_parts({"train": table(), "gate": table().head(0)}, columns)
+    with pytest.raises(DataError, match="part gate has no row; add rows"):
+        tabular_rows.check_parts({"train": table(), "gate": table().head(0)}, columns)
 
 
 def test_what_is_wrong_in_the_conf_is_refused_before_anything_runs(workspace):
@@ -616,4 +632,4 @@ def test_what_is_wrong_in_the_conf_is_refused_before_anything_runs(workspace):
         ("model.gate.guards=['puppies <= 1']", "`puppies` is no metric of mapping"),
     ):
         with pytest.raises(UsageError, match=says):
-            config.check_model(config.model("som", [word]))
+            check.check_model(config.model("som", [word]))

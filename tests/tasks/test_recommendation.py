@@ -11,27 +11,31 @@ import pytest
 import torch
 import yaml
 
-from sextant import baselines, drawing, plugins
-from sextant.data import ratings
+from sextant import drawing, plugins
 from sextant.errors import UsageError
-from sextant.tasks.recommendation.figures import somebody
-from sextant.tasks.likes.figures import CHAINS, STEPS, added
-from sextant.tasks.stars.figures import at_k, nearest
 from sextant.families.rbm import RBM
 from sextant.families.sae import SAE
+from sextant.kinds.ratings import columns as ratings_columns
+from sextant.kinds.ratings import encoder as ratings_encoder
+from sextant.kinds.ratings import rows as ratings_rows
 from sextant.saved_model import SavedModel
 from sextant.strict import check
-from sextant.tasks import _recommendation, likes, stars
+from sextant.tasks.likes import metrics as likes
+from sextant.tasks.likes.figures import CHAINS, STEPS, added
+from sextant.tasks.recommendation import metrics as recommendation
+from sextant.tasks.recommendation.figures import somebody
+from sextant.tasks.stars import metrics as stars
+from sextant.tasks.stars.figures import at_k, nearest
 
 ROOT = Path(__file__).parents[2]
 CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text())
-COLUMNS = check(ratings.Columns, CONF["columns"], "columns")
+COLUMNS = check(ratings_columns.Columns, CONF["columns"], "columns")
 MIRROR = os.environ.get(
     "SEXTANT_MIRROR"
 )  # read here: conftest.py hides the environment from the tests
 
 ITEMS = [1, 2, 3, 5, 8, 13, 21]
-ENCODER = ratings.Encoder(COLUMNS, ITEMS, [f"Film {i}" for i in ITEMS], [1, 2, 3, 4, 5])
+ENCODER = ratings_encoder.Encoder(COLUMNS, ITEMS, [f"Film {i}" for i in ITEMS], [1, 2, 3, 4, 5])
 NAN = float("nan")
 
 
@@ -83,7 +87,7 @@ def test_stars_are_clipped_and_ranks_are_not():
 
 
 def test_ten_are_recommended_unless_asked_otherwise():
-    many = ratings.Encoder(COLUMNS, list(range(1, 30)), ["x"] * 29, [1])
+    many = ratings_encoder.Encoder(COLUMNS, list(range(1, 30)), ["x"] * 29, [1])
     outputs = {"log_odds": torch.randn(1, 29)}
     calibration = {"slope": 1.0, "offset": 0.0}
     assert (
@@ -102,11 +106,11 @@ def test_answers_do_not_depend_on_who_else_asks_or_in_which_order():
         (user, int(item)) for user in (9, 4, 7) for item in rng.choice(ITEMS, 5, replace=False)
     ]
     asked = rows(*((*pair, NAN if rng.random() < 0.4 else 3.0) for pair in pairs))
-    users, _ = ratings.users_of(asked, COLUMNS)
+    users, _ = ratings_rows.users_of(asked, COLUMNS)
     scores = {user: torch.randn(1, 7) for user in users}
 
     def answer(frame: pd.DataFrame) -> pd.DataFrame:
-        order, _ = ratings.users_of(frame, COLUMNS)
+        order, _ = ratings_rows.users_of(frame, COLUMNS)
         return stars.answers(
             {"stars": torch.cat([scores[user] for user in order])}, frame, ENCODER, {}
         )
@@ -135,19 +139,19 @@ def test_recall_and_ndcg_by_hand():
     """User 1 liked three, at ranks 1, 4 and 30; user 2 one, at rank 11; user 3 none and does not count."""
     user = np.array([1, 1, 1, 2, 3])
     rank, liked = np.array([1, 30, 4, 11, 1]), np.array([True, True, True, True, False])
-    found = _recommendation.retrieval(user, rank, liked)
+    found = recommendation.retrieval(user, rank, liked)
     ideal = 1 + 1 / np.log2(3) + 1 / np.log2(4)
     assert found["recall_at_10"] == pytest.approx((2 / 3 + 0) / 2)
     assert found["ndcg_at_10"] == pytest.approx(((1 + 1 / np.log2(5)) / ideal + 0) / 2)
 
 
 def test_of_more_than_ten_liked_films_ten_make_a_perfect_ndcg():
-    found = _recommendation.retrieval(np.ones(12, int), np.arange(1, 13), np.ones(12, bool))
+    found = recommendation.retrieval(np.ones(12, int), np.arange(1, 13), np.ones(12, bool))
     assert found == {"recall_at_10": pytest.approx(10 / 12), "ndcg_at_10": pytest.approx(1)}
 
 
 def test_nobody_who_liked_anything_has_no_recall():
-    found = _recommendation.retrieval(np.array([1]), np.array([1]), np.array([False]))
+    found = recommendation.retrieval(np.array([1]), np.array([1]), np.array([False]))
     assert all(np.isnan(value) for value in found.values())
 
 
@@ -206,7 +210,7 @@ def test_calibration_takes_back_what_was_done_to_the_log_odds():
     liked = torch.bernoulli(true.sigmoid())
     target = torch.where(liked > 0, 4, 2).to(torch.uint8)
     values, like = torch.tensor([1.0, 2, 3, 4, 5]).expand(400, -1), torch.full((400,), 3.0)
-    batch = ratings.Batch(torch.arange(400), torch.zeros_like(target), target, values, like)
+    batch = ratings_encoder.Batch(torch.arange(400), torch.zeros_like(target), target, values, like)
     found = likes.calibrate({"log_odds": true}, batch)
     warped = likes.calibrate({"log_odds": (true - 0.7) / 3}, batch)
     assert warped["slope"] == pytest.approx(3 * found["slope"], rel=1e-6)
@@ -216,7 +220,7 @@ def test_calibration_takes_back_what_was_done_to_the_log_odds():
 
 def test_a_ranking_that_val_does_not_bear_out_is_left_as_it_is():
     target = torch.tensor([[4, 4, 4, 1, 1, 2, 2]], dtype=torch.uint8)
-    batch = ratings.Batch(
+    batch = ratings_encoder.Batch(
         torch.zeros(1),
         torch.zeros_like(target),
         target,
@@ -233,7 +237,7 @@ def test_a_ranking_that_val_does_not_bear_out_is_left_as_it_is():
 def train_rows() -> pd.DataFrame:
     train = rows((1, 1, 5), (1, 2, 3), (2, 1, 4), (2, 3, 1), (3, 2, 2))
     train = train.assign(target=train["rating"], context=False)
-    train.attrs[ratings.CATALOGUE] = (
+    train.attrs[ratings_rows.CATALOGUE] = (
         '{"items": [1, 2, 3, 5], "titles": ["a", "b", "c", "d"], "users": [1, 2, 3, 4]}'
     )
     return train
@@ -243,7 +247,7 @@ QUESTIONS = rows((1, 3, NAN, 4), (4, 1, NAN, 2), (3, 5, NAN, 3), (77, 2, NAN, 1)
 
 
 def test_the_global_mean_answers_the_mean_and_recommends_nothing():
-    answer = baselines.of("stars")["global_mean"](train_rows(), COLUMNS)
+    answer = plugins.task("stars").baselines("ratings")["global_mean"](train_rows(), COLUMNS)
     assert (
         answer(QUESTIONS)["stars"].tolist() == [3.0] * 4 and (answer(QUESTIONS)["rank"] == 4).all()
     )
@@ -257,7 +261,7 @@ def test_the_biases_solve_the_ridge_regression():
     for row, (user, item) in enumerate(train[["user", "item"]].to_numpy()):
         x[row, user - 1] = x[row, 4 + [1, 2, 3, 5].index(item)] = 1
     b = np.linalg.solve(x.T @ x + 5 * np.eye(8), x.T @ (train["rating"].to_numpy() - 3.0))
-    found = baselines.of("stars")["user_item_bias"](train, COLUMNS)(QUESTIONS)
+    found = plugins.task("stars").baselines("ratings")["user_item_bias"](train, COLUMNS)(QUESTIONS)
     expected = [3 + b[0] + b[6], 3 + b[4], 3 + b[2], 3 + b[5]]
     assert found["stars"].to_numpy() == pytest.approx(expected, abs=1e-9)
 
@@ -272,14 +276,16 @@ def test_biases_are_clipped_to_the_scale():
     ] * 40  # user 1 likes what nobody else does
     train = rows(*lines).assign(context=False)
     train.attrs = train_rows().attrs
-    found = baselines.of("stars")["user_item_bias"](train, COLUMNS)(
+    found = plugins.task("stars").baselines("ratings")["user_item_bias"](train, COLUMNS)(
         rows((1, 1, NAN), (3, 3, NAN), (2, 2, NAN))
     )
     assert found["stars"][0] == 5.0 and found["stars"][1] < 1.2 and 1 < found["stars"][2] < 5
 
 
 def test_always_like_gives_the_share_of_liked():
-    found = baselines.of("likes")["always_like"](train_rows(), COLUMNS)(QUESTIONS)
+    found = plugins.task("likes").baselines("ratings")["always_like"](train_rows(), COLUMNS)(
+        QUESTIONS
+    )
     assert found["probability"].tolist() == [0.6] * 4
     assert likes.score(found, QUESTIONS, ENCODER) == pytest.approx(
         {"auroc": 0.5, "accuracy": 0.5, "log_loss": -(2 * np.log(0.6) + 2 * np.log(0.4)) / 4}
@@ -289,7 +295,7 @@ def test_always_like_gives_the_share_of_liked():
 def test_the_bias_logistic_stands_where_its_loss_has_no_slope():
     """The gradient of log loss + |b|^2 / 2 by each bias is nought, and that of the intercept without the penalty."""
     train = train_rows()
-    answer = baselines.of("likes")["bias_logistic"](train, COLUMNS)
+    answer = plugins.task("likes").baselines("ratings")["bias_logistic"](train, COLUMNS)
     asked = train.assign(rating=NAN)
     error = answer(asked)["probability"].to_numpy() - (train["rating"] >= 3).to_numpy()
     odds = lambda *pair: (lambda p: np.log(p / (1 - p)))(
@@ -304,7 +310,7 @@ def test_the_bias_logistic_stands_where_its_loss_has_no_slope():
 
 @pytest.mark.parametrize("task", ["likes", "stars"])
 def test_the_first_baseline_is_the_trivial_one_and_knows_no_answer(task):
-    found = baselines.of(task)
+    found = plugins.task(task).baselines("ratings")
     assert (
         list(found)
         == {"likes": ["always_like", "bias_logistic"], "stars": ["global_mean", "user_item_bias"]}[
@@ -320,18 +326,20 @@ def test_the_first_baseline_is_the_trivial_one_and_knows_no_answer(task):
 @pytest.mark.skipif(MIRROR is None, reason="needs the real ratings under SEXTANT_MIRROR")
 def test_on_u1_the_baselines_are_no_weaker_than_reported():
     """Fitted on all of u1.base: global mean 1.154; biases RMSE .9547, MAE .755; logistic AUC .804, accuracy .846."""
-    found = ratings.repair(ratings.read(Path(str(MIRROR), "ratings/ml-100k"), COLUMNS), COLUMNS)
+    found = ratings_rows.repair(
+        ratings_rows.read(Path(str(MIRROR), "ratings/ml-100k"), COLUMNS), COLUMNS
+    )
     everything = SimpleNamespace(
         salt=0, shares=SimpleNamespace(train=1.0, val=0.0, gate=0.0, test=0.0)
     )
-    parts = ratings.split(found, COLUMNS, everything)
+    parts = ratings_rows.split(found, COLUMNS, everything)
     train, test = parts["train"], parts["test"]
-    encoder = ratings.Encoder.fit(train, COLUMNS)
+    encoder = ratings_encoder.Encoder.fit(train, COLUMNS)
     assert (len(train), (~test["context"]).sum()) == (80_000, 20_000)
     scores = {
         name: task.score(fit(train, COLUMNS)(test), test, encoder)
         for task, room in ((stars, "stars"), (likes, "likes"))
-        for name, fit in baselines.of(room).items()
+        for name, fit in plugins.task(room).baselines("ratings").items()
     }
     assert scores["global_mean"]["rmse"] == pytest.approx(1.1537, abs=1e-4)
     assert scores["user_item_bias"]["rmse"] <= 0.9548 and scores["user_item_bias"]["mae"] <= 0.7555
@@ -364,7 +372,7 @@ SAE_CONF = {
 SAE_LOSS = {"hide": [0.0, 0.0], "visible": 1.0, "refeed": 0.0, "shrinkage": 2.0}
 
 
-def a_model(task: str, units: str = "bernoulli", source: str = "embedded") -> Saved:
+def a_model(task: str, units: str = "bernoulli", source: str = "embedded") -> SavedModel:
     """An untrained net of each task whose weights are nobody's default."""
     torch.manual_seed(3)
     sizes = ENCODER.sizes
@@ -376,7 +384,9 @@ def a_model(task: str, units: str = "bernoulli", source: str = "embedded") -> Sa
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.6)
     calibration = {"slope": 1.0, "offset": 0.0} if task == "likes" else {}
-    return Saved({"task": task, "calibration": calibration, "source": source}, net.eval(), ENCODER)
+    return SavedModel(
+        {"task": task, "calibration": calibration, "source": source}, net.eval(), ENCODER
+    )
 
 
 @functools.cache
@@ -386,7 +396,9 @@ def drawn(task: str, source: str = "embedded") -> dict:
     answers = model.answer(part)
     baseline = answers.assign(**{answers.columns[3]: 0.5 if task == "likes" else 3.0}, rank=7)
     asked = {"model": model, "train": part[part["context"]], "val": part}
-    return plugins.call(figures.of(task), answers, part, COLUMNS, {"flat": baseline}, **asked)
+    return plugins.call(
+        plugins.task(task).figures.figures, answers, part, COLUMNS, {"flat": baseline}, **asked
+    )
 
 
 @pytest.mark.parametrize(
@@ -407,11 +419,11 @@ def test_every_figure_says_what_it_shows(task, names, tmp_path):
         for axes in figure.axes:
             shared = axes.get_shared_x_axes().get_siblings(axes)
             assert axes.get_ylabel() and any(one.get_xlabel() for one in shared), name
-        figures.save(figure, tmp_path / f"{name}.svg")
+        drawing.save(figure, tmp_path / f"{name}.svg")
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     again = drawn.__wrapped__(task)
     for name in names[:-1]:
-        figures.save(again[name], tmp_path / f"{name}.svg")
+        drawing.save(again[name], tmp_path / f"{name}.svg")
         assert (tmp_path / f"{name}.svg").read_bytes() == first[f"{name}.svg"], name
 
 
@@ -423,17 +435,19 @@ def test_the_films_shown_of_a_unit_are_those_that_weigh_most():
     assert [text.get_text() for text in axes.get_yticklabels()] == [
         f"Film {ITEMS[i]}" for i in shown
     ]
-    told = [bar.get_gid().removeprefix(figures.TOLD) for bar in axes.patches if bar.get_gid()]
+    told = [bar.get_gid().removeprefix(drawing.TOLD) for bar in axes.patches if bar.get_gid()]
     assert told == [f"unit {unit}, Film {ITEMS[i]}: {weights[i]:+.3f}" for i in shown]
 
 
 def test_a_net_without_units_has_no_such_figure_and_no_model_no_table():
     part = made_up_part(61)
     answers = pd.DataFrame({"stars": 3.0, "rank": 1}, index=range(int((~part["context"]).sum())))
-    assert "units" not in figures.of("stars")(answers, part, COLUMNS, {})
+    assert "units" not in plugins.task("stars").figures.figures(answers, part, COLUMNS, {})
     for task in ("likes", "stars"):
-        found = plugins.call(figures.of(task), answers.assign(probability=0.5), part, COLUMNS, {})
-        assert not any(isinstance(each, figures.Table) for each in found.values())
+        found = plugins.call(
+            plugins.task(task).figures.figures, answers.assign(probability=0.5), part, COLUMNS, {}
+        )
+        assert not any(isinstance(each, drawing.Table) for each in found.values())
 
 
 @pytest.mark.parametrize("task, metrics", [("likes", ["auroc", "log_loss"]), ("stars", ["rmse"])])
@@ -448,8 +462,8 @@ def test_of_users_in_one_band_the_point_is_the_score(task, metrics):
 def test_recall_and_ndcg_at_ten_are_the_scores():
     rng = np.random.default_rng(2)
     user, rank = np.sort(rng.integers(5, size=83)), rng.integers(1, 40, size=83)
-    found = _recommendation.retrieval(user, rank, np.ones(83, bool))
-    assert at_k(user, rank, _recommendation.CUT) == pytest.approx(
+    found = recommendation.retrieval(user, rank, np.ones(83, bool))
+    assert at_k(user, rank, recommendation.CUT) == pytest.approx(
         (found["recall_at_10"], found["ndcg_at_10"])
     )
 
@@ -529,6 +543,6 @@ def test_the_nearest_films_are_those_whose_vectors_point_the_same_way():
 def test_where_ratings_are_real_the_page_says_that_it_may_not_be_passed_on(source, said):
     for task in ("likes", "stars"):
         (table,) = (
-            found for found in drawn(task, source).values() if isinstance(found, figures.Table)
+            found for found in drawn(task, source).values() if isinstance(found, drawing.Table)
         )
         assert ("real person" in table.says) == bool(said) and said in table.says

@@ -620,7 +620,7 @@ def test_what_is_wrong_in_the_conf_is_refused_before_anything_runs(workspace):
         ),
         (
             "model.net.update=online",
-            "conf/model/som.yaml net: `update: online` takes a step for each row, with `schedule.batch_size` 1000000",
+            "conf/model/som.yaml net: `update: online` takes a step for each row, but `schedule.batch_size` is 1000000",
         ),
         ("model.net.neighborhood=strawberry", "`neighborhood` is 'strawberry'"),
         ("model.net.rows=0", "`rows` is 0"),

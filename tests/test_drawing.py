@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sextant import drawing
-from sextant.errors import UsageError
+from sextant.tasks.classification import figures
 from sextant.tasks.classification.metrics import as_answers, score
 
 COLUMNS = SimpleNamespace(target="<kind>")
@@ -32,14 +32,14 @@ def drawn(classes: list, rows: int = 193) -> tuple[dict[str, Figure], dict[str, 
     answers = as_answers(probabilities / probabilities.sum(axis=1, keepdims=True), classes)
     flat = as_answers(np.full((rows, len(classes)), 1 / len(classes)), classes)
     truth = pd.DataFrame({COLUMNS.target: pd.Series([classes[i] for i in label])})
-    found = figures.of("classification")(answers, truth, COLUMNS, {"majority": flat})
+    found = figures.figures(answers, truth, COLUMNS, {"majority": flat})
     return found, score(answers, truth, SimpleNamespace(columns=COLUMNS, classes=classes))
 
 
 def told(axes: Axes) -> list[str]:
     """What the places of a figure say under the pointer."""
     return [
-        str(patch.get_gid()).removeprefix(figures.TOLD) for patch in axes.patches if patch.get_gid()
+        str(patch.get_gid()).removeprefix(drawing.TOLD) for patch in axes.patches if patch.get_gid()
     ]
 
 
@@ -60,8 +60,8 @@ def everything() -> dict[str, Figure]:
         for name, figure in named.items()
     }
     return found | {
-        "curve": figures.learning_curve(curves()),
-        "one-epoch": figures.learning_curve(curves(1)),
+        "curve": drawing.learning_curve(curves()),
+        "one-epoch": drawing.learning_curve(curves(1)),
     }
 
 
@@ -140,7 +140,7 @@ def test_no_title_is_wider_than_its_figure():
 
 
 def test_the_learning_curve_shows_every_metric_and_names_the_lowest_loss():
-    figure = figures.learning_curve(curves())
+    figure = drawing.learning_curve(curves())
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "loss",
         "val/skill",
@@ -157,9 +157,9 @@ def saved(folder: Path) -> dict[str, str]:
     """The digests of all figures of a two-class model, written to `folder`."""
     for name, figure in {
         **drawn(["<no>", "yes"])[0],
-        "curve": figures.learning_curve(curves()),
+        "curve": drawing.learning_curve(curves()),
     }.items():
-        figures.save(figure, folder / f"{name}.svg")
+        drawing.save(figure, folder / f"{name}.svg")
     return {
         path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.glob("*.svg"))
@@ -184,8 +184,8 @@ def test_the_bytes_are_the_same_on_a_second_drawing(folder, tmp_path):
 
 @pytest.mark.slow
 def test_the_bytes_are_the_same_in_another_process(tmp_path):
-    code = "import pathlib, sys, test_figures; print(test_figures.saved(pathlib.Path(sys.argv[1])))"
-    places = f"{Path(__file__).parent}{os.pathsep}{Path(figures.__file__).parents[2]}"
+    code = "import pathlib, sys, test_drawing; print(test_drawing.saved(pathlib.Path(sys.argv[1])))"
+    places = f"{Path(__file__).parent}{os.pathsep}{Path(drawing.__file__).parents[1]}"
     command = [sys.executable, "-c", code, tmp_path / "b"]
     there = os.environ | {"PYTHONPATH": places}
     told = subprocess.run(command, env=there, capture_output=True, text=True, check=True)
@@ -202,7 +202,7 @@ def test_an_svg_has_no_date_no_picture_of_dots_and_carries_its_words(folder):
         }
         assert not {"date", "creator", "image", "script", "no"} & set(words), name
         assert words["title"] and html.unescape(said) in words["description"] and said in text
-        assert text.count(figures.INK) == 1 and "currentColor" in text, name
+        assert text.count(drawing.INK) == 1 and "currentColor" in text, name
 
 
 def test_a_place_tells_its_words_also_where_letters_lie_over_it(folder):
@@ -221,15 +221,8 @@ def test_the_style_leaves_the_process_as_it_was(tmp_path):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    figures.save(figures.learning_curve(curves()), tmp_path / "curve.svg")
+    drawing.save(drawing.learning_curve(curves()), tmp_path / "curve.svg")
     assert dict(matplotlib.rcParams) == before
-
-
-def test_an_unknown_task_names_those_there_are():
-    with pytest.raises(
-        UsageError, match=r"unknown task `puppies`; .*figures/ has: .*classification"
-    ):
-        figures.of("puppies")
 
 
 def test_the_name_of_an_axis_stays_inside_where_longer_numbers_stand_beside_it(tmp_path):
@@ -241,7 +234,7 @@ def test_the_name_of_an_axis_stays_inside_where_longer_numbers_stand_beside_it(t
     curves = pd.DataFrame(
         {"epoch": range(1, 41)} | {name: np.linspace(*ends, 40) for name, ends in ranges.items()}
     )
-    figures.save(figures.learning_curve(curves), tmp_path / "curve.svg")
+    drawing.save(drawing.learning_curve(curves), tmp_path / "curve.svg")
     baseline = re.search(
         r"rotate\(-90 ([-\d.]+) [-\d.]+\)\">loss</text>", (tmp_path / "curve.svg").read_text()
     )

@@ -12,15 +12,18 @@ import pytest
 import torch
 import yaml
 
-from sextant import baselines, evaluate, plugins, saved_model
-from sextant.data import tabular
+from sextant import evaluate, plugins, saved_model
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest
-from sextant.tasks import classification
+from sextant.kinds.tabular import rows as tabular
+from sextant.kinds.tabular.columns import Columns
+from sextant.kinds.tabular.encoder import Encoder
+from sextant.tasks.classification import metrics as classification
+from sextant.tasks.classification.baselines import BASELINES
 
 ROOT = Path(__file__).parents[1]
 MODEL = next(iter(yaml.safe_load((ROOT / "params.yaml").read_text())["models"]))
-COLUMNS = tabular.Columns(
+COLUMNS = Columns(
     names=None,
     delimiter=",",
     unknown=None,
@@ -58,9 +61,9 @@ PARTS = {
 
 
 @pytest.fixture(scope="module")
-def model() -> saved_model.Saved:
+def model() -> saved_model.SavedModel:
     """A small net, trained for a second."""
-    encoder = tabular.Encoder.fit(PARTS["train"], COLUMNS)
+    encoder = Encoder.fit(PARTS["train"], COLUMNS)
     torch.set_num_threads(1)
     torch.manual_seed(3)
     net, batch = saved_model.build("ann", encoder.sizes, NET), encoder.encode(PARTS["train"])
@@ -98,7 +101,7 @@ def model() -> saved_model.Saved:
     )
 
 
-def with_val(model: saved_model.Saved, **val: float) -> saved_model.Saved:
+def with_val(model: saved_model.SavedModel, **val: float) -> saved_model.SavedModel:
     return saved_model.SavedModel(
         {**model.card, "val": {**model.card["val"], **val}}, model.net, model.encoder
     )
@@ -123,42 +126,38 @@ def test_another_score_on_val_is_refused(found):
 
 
 def test_a_model_that_is_not_the_one_that_was_trained(model):
-    evaluate.evaluate(model, PARTS)
+    evaluate.evaluate(model, PARTS, BASELINES)
     with pytest.raises(
         SextantError, match="val log_loss is .* training recorded 0.100000000; .* then `make train`"
     ):
-        evaluate.evaluate(with_val(model, log_loss=0.1), PARTS)
-    encoder = tabular.Encoder.from_state(
+        evaluate.evaluate(with_val(model, log_loss=0.1), PARTS, BASELINES)
+    encoder = Encoder.from_state(
         {**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0]}}, COLUMNS
     )
     with pytest.raises(SextantError, match="the saved model is not the trained one"):
-        evaluate.evaluate(saved_model.SavedModel(model.card, model.net, encoder), PARTS)
+        evaluate.evaluate(saved_model.SavedModel(model.card, model.net, encoder), PARTS, BASELINES)
 
 
 # --- the metrics ------------------------------------------------------------------------------------------------------
 
 
 def test_the_metrics_are_scores_of_what_is_answered(model):
-    found, answers = evaluate.evaluate(model, PARTS)
+    found, answers = evaluate.evaluate(model, PARTS, BASELINES)
     score = classification.score
     assert found["val"] == score(model.answer(PARTS["val"]), PARTS["val"], model.encoder)
     assert found["test"] == score(answers["model"], PARTS["test"], model.encoder)
-    for name, fit in baselines.of("classification").items():
+    for name, fit in BASELINES.items():
         theirs = plugins.call(fit, PARTS["train"], COLUMNS, encoder=model.encoder)(PARTS["test"])
         pd.testing.assert_frame_equal(answers[name], theirs)
         assert found["baselines"][name] == score(theirs, PARTS["test"], model.encoder)
 
 
 def test_what_a_metrics_file_says(model):
-    found, answers = evaluate.evaluate(model, PARTS)
+    found, answers = evaluate.evaluate(model, PARTS, BASELINES)
     for key in ("model", "family", "dataset", "task", "source", "seed", "budget"):
         assert found[key] == model.card[key]
     assert (found["metric"], found["direction"]) == next(iter(classification.METRICS.items()))
-    assert (
-        found["trivial"]
-        == next(iter(found["baselines"]))
-        == next(iter(baselines.of("classification")))
-    )
+    assert found["trivial"] == next(iter(found["baselines"])) == next(iter(BASELINES))
     assert found["epochs"] == 199 and found["rows"] == {"train": 499, "val": 97, "test": 101}
     for scores in (found["val"], found["test"], *found["baselines"].values()):
         assert list(scores) == list(classification.METRICS)
@@ -176,13 +175,13 @@ def test_what_a_metrics_file_says(model):
 
 
 def test_the_test_part_decides_nothing(model):
-    found, _ = evaluate.evaluate(model, PARTS)
-    other, _ = evaluate.evaluate(model, {**PARTS, "test": table(103, seed=7)})
+    found, _ = evaluate.evaluate(model, PARTS, BASELINES)
+    other, _ = evaluate.evaluate(model, {**PARTS, "test": table(103, seed=7)}, BASELINES)
     assert other["val"] == found["val"] and other["test"] != found["test"]
 
 
 def test_a_right_net_beats_every_baseline_where_no_straight_line_can(model):
-    found, _ = evaluate.evaluate(model, PARTS)
+    found, _ = evaluate.evaluate(model, PARTS, BASELINES)
     best = max(scores["accuracy"] for scores in found["baselines"].values())
     assert found["test"]["accuracy"] > best + 0.1
 
@@ -192,7 +191,7 @@ def test_golden(model):
 
     Where that is meant, take the new ones from what this assertion prints. Another CPU may differ by 0.01.
     """
-    found, _ = evaluate.evaluate(model, PARTS)
+    found, _ = evaluate.evaluate(model, PARTS, BASELINES)
     golden = {"accuracy": 0.842, "auroc": 0.849, "log_loss": 0.519, "brier": 0.142}
     assert found["test"] == pytest.approx(golden, abs=0.01)
 
@@ -225,7 +224,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_by_dvc_it_writes_metrics_and_figures_the_same_every_time(trained, monkeypatch, capsys):
-    found, _ = evaluate.evaluate(trained, PARTS)
+    found, _ = evaluate.evaluate(trained, PARTS, BASELINES)
     assert run(monkeypatch) == json.loads(json.dumps(found))
     assert capsys.readouterr().out.startswith(
         f"{MODEL}: test accuracy {found['test']['accuracy']:.4f}, auroc "

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics
+from sklearn import metrics as sklearn_metrics
 from torch.nn import functional as F
 
-from sextant.tasks import classification as task
+from sextant.tasks.classification import metrics as task
 
 TWO, THREE = [0, 1], ["ant", "bee", "cow"]
 COLUMNS = SimpleNamespace(target="kind")
@@ -141,13 +141,13 @@ def test_the_metrics_are_those_of_scikit_learn(classes):
     answers = task.as_answers(probs, classes)
     two = len(classes) == 2
     onehot = np.eye(len(classes))[batch.target.numpy()]
-    each = [metrics.roc_auc_score(onehot[:, i], probs[:, i]) for i in range(len(classes))]
+    each = [sklearn_metrics.roc_auc_score(onehot[:, i], probs[:, i]) for i in range(len(classes))]
     assert task.score(answers, rows(truth), encoder(classes)) == pytest.approx(
         {
-            "accuracy": metrics.accuracy_score(truth, answers["prediction"]),
+            "accuracy": sklearn_metrics.accuracy_score(truth, answers["prediction"]),
             "auroc": each[1] if two else np.mean(each),
-            "log_loss": metrics.log_loss(truth, probs, labels=classes),
-            "brier": metrics.brier_score_loss(truth, probs[:, 1])
+            "log_loss": sklearn_metrics.log_loss(truth, probs, labels=classes),
+            "brier": sklearn_metrics.brier_score_loss(truth, probs[:, 1])
             if two
             else ((probs - onehot) ** 2).sum(1).mean(),
         },

@@ -10,14 +10,17 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from test_series import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
+from stock import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
 
-from sextant import baselines, config, drawing, saved_model
-from sextant.data import series
+from sextant import check, config, drawing, saved_model
 from sextant.errors import DataError, UsageError
-from sextant.tasks import forecasting
-
-BASELINES = baselines.of("forecasting")
+from sextant.kinds.series import rows as series
+from sextant.kinds.series.columns import Columns
+from sextant.kinds.series.encoder import Batch, Encoder
+from sextant.kinds.splits import DateSplit
+from sextant.tasks.forecasting import figures
+from sextant.tasks.forecasting import metrics as forecasting
+from sextant.tasks.forecasting.baselines import BASELINES
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture
-def encoder(rows: pd.DataFrame) -> series.Encoder:
-    return series.Encoder.fit(rows, COLUMNS)
+def encoder(rows: pd.DataFrame) -> Encoder:
+    return Encoder.fit(rows, COLUMNS)
 
 
 def arrays(*lists: list[float]) -> list[np.ndarray]:
@@ -69,13 +72,13 @@ def test_coverage_is_neither_up_nor_down_and_not_monitored(workspace: Path) -> N
         UsageError,
         match="`coverage_90` cannot pick an epoch; choose from: rmse, mae, pinball, skill",
     ):
-        config.check_model(config.model("rnn"))
+        check.check_model(config.model("rnn"))
 
 
 def test_answers_are_scored_by_their_day_and_one_too_many_is_not(
-    rows: pd.DataFrame, encoder: series.Encoder
+    rows: pd.DataFrame, encoder: Encoder
 ) -> None:
-    split = config.DateSplit(
+    split = DateSplit(
         by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30"
     )
     part = series.split(rows, COLUMNS, split)["test"]
@@ -92,7 +95,7 @@ def test_answers_are_scored_by_their_day_and_one_too_many_is_not(
     )
 
 
-def test_an_answer_that_is_missing_is_no_score(rows: pd.DataFrame, encoder: series.Encoder) -> None:
+def test_an_answer_that_is_missing_is_no_score(rows: pd.DataFrame, encoder: Encoder) -> None:
     lost = encoder.known(rows)["after"][3]
     with pytest.raises(
         DataError,
@@ -103,7 +106,7 @@ def test_an_answer_that_is_missing_is_no_score(rows: pd.DataFrame, encoder: seri
 
 @pytest.mark.parametrize("more", [-2, 0, 7])
 def test_a_model_of_a_longer_window_is_not_compared_and_one_of_a_shorter_is(
-    rows: pd.DataFrame, encoder: series.Encoder, more: int
+    rows: pd.DataFrame, encoder: Encoder, more: int
 ) -> None:
     """As an older champion at the gate, whose own window says which days it answers."""
     gate = series.split(rows, COLUMNS, SPLIT)["gate"]
@@ -156,9 +159,9 @@ def test_the_weight_is_the_share_that_val_bears_out() -> None:
     assert calibrated(0 * location, one, noise)["weight"] == 0
 
 
-def test_on_val_itself_nine_of_ten_lie_inside(rows: pd.DataFrame, encoder: series.Encoder) -> None:
+def test_on_val_itself_nine_of_ten_lie_inside(rows: pd.DataFrame, encoder: Encoder) -> None:
     batch = encoder.encode(rows)
-    known = series.Batch(*(x[:-1] for x in batch))
+    known = Batch(*(x[:-1] for x in batch))
     found = outputs(torch.zeros_like(known.target), 0.003 + known.target.abs() ** 0.5)
     calibration = forecasting.calibrate(found, known)
     held = known.target.abs() <= calibration["width"] * found["scale"]
@@ -171,7 +174,7 @@ def test_on_val_itself_nine_of_ten_lie_inside(rows: pd.DataFrame, encoder: serie
     assert watched == pytest.approx(forecasting.score(answers, rows, encoder), rel=1e-4, abs=1e-6)
 
 
-def test_an_answer_in_prices(rows: pd.DataFrame, encoder: series.Encoder) -> None:
+def test_an_answer_in_prices(rows: pd.DataFrame, encoder: Encoder) -> None:
     n = len(encoder.known(rows))
     found = outputs(torch.full((n,), 0.02), torch.full((n,), 0.01))
     last = forecasting.answers(found, rows, encoder, {"weight": 0.5, "width": 2.0}).iloc[-1]
@@ -237,7 +240,7 @@ def test_diebold_mariano_at_its_ends() -> None:
     ],
 )
 def test_the_verdict_says_whether_there_is_skill(
-    rows: pd.DataFrame, encoder: series.Encoder, days_known: int, said: str
+    rows: pd.DataFrame, encoder: Encoder, days_known: int, said: str
 ) -> None:
     """A forecast that knows half the way from the base price to what came, of so many days."""
     known = encoder.known(rows)
@@ -297,7 +300,7 @@ def test_a_baseline_answers_without_the_future(rows: pd.DataFrame, name: str, ro
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_bounds_hold_nine_of_ten_days_of_train(
-    rows: pd.DataFrame, encoder: series.Encoder, name: str
+    rows: pd.DataFrame, encoder: Encoder, name: str
 ) -> None:
     found = forecasting.score(BASELINES[name](rows, COLUMNS)(rows), rows, encoder)
     assert found["coverage_90"] == pytest.approx(0.9, abs=0.03)
@@ -306,7 +309,7 @@ def test_the_bounds_hold_nine_of_ten_days_of_train(
 @pytest.mark.skipif(MIRROR is None, reason="needs the real files under SEXTANT_MIRROR")
 def test_on_january_2017_the_baselines_are_no_weaker_than_reported(tmp_path: Path) -> None:
     """RMSE and MAE in USD: previous Close 3.52 and 2.61, previous Open 8.42 and 5.94, AR(5) 8.24 and 5.79."""
-    columns = series.Columns(**STOCK["columns"])
+    columns = Columns(**STOCK["columns"])
     for entry in STOCK["sources"]["mirror"]:
         (tmp_path / entry["file"]).symlink_to(Path(str(MIRROR)) / entry["path"])
     rows = series.repair(series.read(tmp_path, columns), columns)
@@ -314,7 +317,7 @@ def test_on_january_2017_the_baselines_are_no_weaker_than_reported(tmp_path: Pat
         rows[rows["Date"] < "2017"],
         rows.iloc[-20 - columns.window :].reset_index(drop=True),
     )
-    encoder = series.Encoder.fit(train, columns)
+    encoder = Encoder.fit(train, columns)
     found = {
         name: forecasting.score(fit(train, columns)(test), test, encoder)
         for name, fit in BASELINES.items()
@@ -327,7 +330,7 @@ def test_on_january_2017_the_baselines_are_no_weaker_than_reported(tmp_path: Pat
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-SPLIT_AT = config.DateSplit(
+SPLIT_AT = DateSplit(
     by="dates", val_from="2014-04-28", gate_from="2014-06-09", test_from="2014-06-23"
 )
 
@@ -337,7 +340,7 @@ def shown() -> SimpleNamespace:
     """The figures of an untrained net, its parts and its scores."""
     rows = series.repair(days(), COLUMNS)
     parts = series.split(rows, COLUMNS, SPLIT_AT)
-    encoder = series.Encoder.fit(parts["train"], COLUMNS)
+    encoder = Encoder.fit(parts["train"], COLUMNS)
     torch.manual_seed(5)
     net = saved_model.build("rnn", encoder.sizes, {"hidden_size": 7, "layers": 1, "dropout": 0.0})
     net.initialise(encoder.encode(parts["train"]))
@@ -354,9 +357,7 @@ def shown() -> SimpleNamespace:
     def draw() -> dict[str, Figure]:
         on_test = {name: answer(parts["test"]) for name, answer in answers.items()}
         rest = (model, parts["train"], parts["val"])
-        return figures.of("forecasting")(
-            model.answer(parts["test"]), parts["test"], COLUMNS, on_test, *rest
-        )
+        return figures.figures(model.answer(parts["test"]), parts["test"], COLUMNS, on_test, *rest)
 
     own = {name: part[~part["context"]] for name, part in parts.items()}
     return SimpleNamespace(draw=draw, found=draw(), own=own, scores=scores)
@@ -365,7 +366,7 @@ def shown() -> SimpleNamespace:
 def told(axes: Axes) -> list[str]:
     """What the places of an axes say under the pointer."""
     gids = [artist.get_gid() or "" for artist in axes.get_children()]
-    return [gid.removeprefix(figures.TOLD) for gid in gids if gid.startswith(figures.TOLD)]
+    return [gid.removeprefix(drawing.TOLD) for gid in gids if gid.startswith(drawing.TOLD)]
 
 
 def numbers(words: list[str], name: str) -> np.ndarray:
@@ -395,7 +396,7 @@ def test_the_figures_have_axes_that_say_what_they_are_and_the_naive_line(
     assert {"90 % interval", "model", "previous_close"} <= set(labels)
     for folder, found in (("a", shown.found), ("b", shown.draw())):
         for name, figure in found.items():
-            figures.save(figure, tmp_path / folder / f"{name}.svg")
+            drawing.save(figure, tmp_path / folder / f"{name}.svg")
     for name in shown.found:
         assert (tmp_path / "a" / f"{name}.svg").read_bytes() == (
             tmp_path / "b" / f"{name}.svg"

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from sextant import drawing, saved_model
+from sextant import saved_model
+from sextant.drawing import Table
+from sextant.kinds.tabular.columns import Columns
+from sextant.kinds.tabular.encoder import Encoder
+from sextant.tasks.classification import figures
 from sextant.tasks.classification.baselines import logistic_regression
-from sextant.data.tabular import Columns, Encoder
-from sextant.figures import _importance, classification
-from sextant.figures._importance import importance
+from sextant.tasks.classification.figures import importance
 
 COLUMNS = Columns(
     names=None, delimiter=",", unknown=None, key="id", target="left", ignored=["name"],
@@ -103,14 +105,14 @@ def test_it_asks_no_more_than_it_may(columns):
 
     importance(answer, rows, list(rows)[:-1], error, repeats=1)
     assert len(asked) == columns + 1 and len(set(asked)) == 1
-    assert asked[0] >= _importance.LEAST and sum(asked[1:]) <= max(
-        _importance.ASKED, columns * _importance.LEAST
+    assert asked[0] >= figures.LEAST and sum(asked[1:]) <= max(
+        figures.ASKED, columns * figures.LEAST
     )
 
 
 def test_the_figure_has_a_bar_a_column_with_its_spread_and_says_them():
     rises = pd.DataFrame({"a column of a long, long name": [0.3, 0.5], "b": [0.0, -0.02]})
-    figure = _importance.figure(rises, "log loss")
+    figure = figures.importance_figure(rises, "log loss")
     (axes,) = figure.axes
     assert [bar.get_width() for bar in axes.containers[0]] == pytest.approx([0.4, -0.01])
     (spread,) = axes.collections
@@ -121,7 +123,7 @@ def test_the_figure_has_a_bar_a_column_with_its_spread_and_says_them():
     ]
     told = [place.get_gid() for place in axes.patches if place.get_gid()]
     assert told[1] == "told:b: log loss -0.0100; 2 repeats from -0.0200 to +0.0000"
-    many = _importance.figure(pd.DataFrame([range(23)]), "log loss")
+    many = figures.importance_figure(pd.DataFrame([range(23)]), "log loss")
     assert (
         len(many.axes[0].containers[0]) == 20
         and "The 20 of 23 columns that matter most." in many.get_label()
@@ -132,13 +134,13 @@ def test_the_figure_has_a_bar_a_column_with_its_spread_and_says_them():
 
 
 @pytest.fixture(scope="module")
-def mistakes(logistic) -> tuple[figures.Table, pd.DataFrame, pd.DataFrame]:
+def mistakes(logistic) -> tuple[Table, pd.DataFrame, pd.DataFrame]:
     """The table, the answers and the rows."""
     rows = table(seed=4)
     answers = logistic(rows)
-    model = SimpleNamespace(answer=logistic)
+    model = SimpleNamespace(answer=logistic, net=torch.nn.Identity())
     return (
-        figures.of("classification")(answers, rows, COLUMNS, {}, model)["mistakes"],
+        figures.figures(answers, rows, COLUMNS, {}, model)["mistakes"],
         answers,
         rows,
     )
@@ -170,11 +172,11 @@ def test_of_a_wide_table_few_columns_are_shown():
     columns = SimpleNamespace(target="left", features=names)
     rows = pd.DataFrame(np.ones((7, 11)), columns=names).assign(left=[0, 1, 0, 1, 0, 1, 0])
     always = pd.DataFrame({"prediction": [1] * 7, "probability": [0.75] * 7})
-    model = SimpleNamespace(answer=lambda asked: always[: len(asked)])
-    found = figures.of("classification")(always, rows, columns, {}, model)["mistakes"].rows
+    model = SimpleNamespace(answer=lambda rows: always[: len(rows)], net=torch.nn.Identity())
+    found = figures.figures(always, rows, columns, {}, model)["mistakes"].rows
     assert found.shape == (4, 9) and found["true left"].tolist() == [0] * 4
     right = always.assign(prediction=rows["left"])
-    assert "mistakes" not in figures.of("classification")(right, rows, columns, {}, model)
+    assert "mistakes" not in figures.figures(right, rows, columns, {}, model)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_of_a_wide_table_few_columns_are_shown():
     ],
 )
 def test_numbers_are_as_long_as_their_spread_asks(values, legible):
-    assert classification._legible(pd.Series(values)).tolist() == legible
+    assert figures._legible(pd.Series(values)).tolist() == legible
 
 
 @pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
@@ -206,8 +208,6 @@ def test_a_saved_model_of_a_table_is_shown_with_its_importance(classes):
     }
     card = {"task": "classification", "calibration": {"temperature": 1.0}}
     model = saved_model.SavedModel(card, saved_model.build("ann", encoder.sizes, size), encoder)
-    found = figures.of("classification")(
-        model.answer(rows), rows, COLUMNS, {}, model=model, train=rows
-    )
+    found = figures.figures(model.answer(rows), rows, COLUMNS, {}, model=model, train=rows)
     assert list(found) == ["roc", "calibration", "confusion", "importance", "mistakes"]
     assert len(found["importance"].axes[0].containers[0]) == len(COLUMNS.features)

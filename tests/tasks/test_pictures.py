@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sextant import drawing, saved_model
-from sextant.data.images import Columns, Encoder, Folders
-from sextant.figures import _pictures
-from sextant.figures._pictures import SIDE
+from sextant.kinds.images.columns import Columns, Folders
+from sextant.kinds.images.encoder import Encoder
+from sextant.tasks.classification import figures
+from sextant.tasks.classification.figures import SIDE
 from sextant.tasks.classification.metrics import as_answers
 
 CLASSES = ["ant", "bee", "cow"]
@@ -53,7 +54,7 @@ def answers(classes: Sequence[Any], rows: int = 17, right: float = 0.9) -> pd.Da
     return as_answers(probabilities, list(classes))
 
 
-def net(classes: Sequence[Any], rows: pd.DataFrame) -> saved_model.Saved:
+def net(classes: Sequence[Any], rows: pd.DataFrame) -> saved_model.SavedModel:
     """An untrained net with an encoder of these rows."""
     encoder = Encoder.fit(rows, COLUMNS)
     torch.manual_seed(0)
@@ -67,9 +68,7 @@ def drawn(*classes: Any) -> dict[str, Figure]:
     """All figures of an untrained net, which is said to have given these answers."""
     rows = pictures(classes)
     model = net(classes, rows)
-    return figures.of("classification")(
-        answers(classes), rows, COLUMNS, {}, model=model, train=rows
-    )
+    return figures.figures(answers(classes), rows, COLUMNS, {}, model=model, train=rows)
 
 
 def shown(figure: Figure) -> list[tuple[str, np.ndarray]]:
@@ -85,9 +84,7 @@ def shown(figure: Figure) -> list[tuple[str, np.ndarray]]:
 @pytest.mark.parametrize("classes", [[0, 1], CLASSES], ids=len)
 def test_the_worst_pictures_are_those_whose_truth_was_least_likely(classes, size):
     rows = pictures(classes, size=size)
-    found = figures.of("classification")(
-        answers(classes), rows, SimpleNamespace(target="kind"), {}
-    )["worst"]
+    found = figures.figures(answers(classes), rows, SimpleNamespace(target="kind"), {})["worst"]
     seen = shown(found)
     assert [int(image[0, 0, 0]) for _, image in seen][:3] == [50, 30, 0] and len(seen) == 12
     assert seen[0][0] == f"5\n{classes[5 % len(classes)]}: 10.0%"
@@ -111,9 +108,7 @@ def test_a_class_that_is_surer_does_not_fill_all_places():
         {"prediction": rows["kind"], "probability": np.where(rows["kind"] == "bee", 0.99, 0.3)}
     )
     model = net(["ant", "bee"], rows)
-    found = figures.of("classification")(sure, rows, COLUMNS, {}, model=model, train=rows)[
-        "grad_cam"
-    ]
+    found = figures.figures(sure, rows, COLUMNS, {}, model=model, train=rows)["grad_cam"]
     assert [words.split(":")[0] for words, _ in shown(found)[:8:2]] == ["bee", "ant", "bee", "ant"]
 
 
@@ -123,9 +118,9 @@ def test_what_is_tinted_is_where_the_evidence_lies():
         np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8) for i in range(17)
     ]
     model = net(CLASSES, rows)
-    found = figures.of("classification")(
-        answers(CLASSES), rows, COLUMNS, {}, model=model, train=rows
-    )["grad_cam"]
+    found = figures.figures(answers(CLASSES), rows, COLUMNS, {}, model=model, train=rows)[
+        "grad_cam"
+    ]
     maps = model.net.grad_cam(model.encoder.encode(rows.iloc[[5]]))[0]
     heat = maps[CLASSES.index(answers(CLASSES)["prediction"][5])].numpy()
     image = shown(found)[9][1].astype(int)
@@ -139,7 +134,7 @@ def test_what_is_tinted_is_where_the_evidence_lies():
 def test_the_contact_sheet_shows_training_pictures_and_ways_to_meet_them():
     rows = pictures(CLASSES)
     model, state = net(CLASSES, rows), torch.get_rng_state()
-    first, again = (shown(_pictures.augmentation(model, rows, "kind")) for _ in range(2))
+    first, again = (shown(figures.augmentation(model, rows, "kind")) for _ in range(2))
     assert torch.equal(state, torch.get_rng_state())
     assert len(first) == 24 and [words for words, _ in first[::6]] == ["ant", "bee", "cow", "ant"]
     assert [int(image[0, 0, 0]) for _, image in first[::6]] == [0, 10, 20, 30]
@@ -150,9 +145,7 @@ def test_the_contact_sheet_shows_training_pictures_and_ways_to_meet_them():
 def test_a_model_that_offers_no_maps_is_shown_without_them():
     rows = pictures(CLASSES)
     other = saved_model.SavedModel({}, torch.nn.Identity(), None)
-    found = figures.of("classification")(
-        answers(CLASSES), rows, COLUMNS, {}, model=other, train=rows
-    )
+    found = figures.figures(answers(CLASSES), rows, COLUMNS, {}, model=other, train=rows)
     assert list(found) == ["roc", "calibration", "confusion", "worst"]
 
 
@@ -168,10 +161,10 @@ def test_photographs_are_jpeg_of_the_size_shown_and_come_out_alike(tmp_path):
     ramp = np.linspace(0, 255, 16).astype(np.uint8)
     rows["image"] = [np.stack([np.tile(np.roll(ramp, i), (16, 1))] * 3, 2) for i in range(17)]
     for name in ("a", "b"):
-        figure = figures.of("classification")(
-            answers(CLASSES), rows, SimpleNamespace(target="kind"), {}
-        )["worst"]
-        figures.save(figure, tmp_path / name)
+        figure = figures.figures(answers(CLASSES), rows, SimpleNamespace(target="kind"), {})[
+            "worst"
+        ]
+        drawing.save(figure, tmp_path / name)
     text = (tmp_path / "a").read_text()
     assert text == (tmp_path / "b").read_text() and "image/png" not in text
     found = [
@@ -184,9 +177,9 @@ def test_photographs_are_jpeg_of_the_size_shown_and_come_out_alike(tmp_path):
 
 
 def test_a_picture_that_is_seen_through_stays_as_it_is(tmp_path):
-    figure = figures.canvas("seen through")
+    figure = drawing.canvas("seen through")
     glass = np.zeros((8, 8, 4), np.uint8)
     glass[..., 3] = 100
     figure.add_subplot().imshow(glass, interpolation="none")
-    figures.save(figure, tmp_path / "glass.svg")
+    drawing.save(figure, tmp_path / "glass.svg")
     assert "image/png" in (tmp_path / "glass.svg").read_text()

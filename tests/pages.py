@@ -1,23 +1,21 @@
-"""The pages for people, taken apart: sections, blocks of code, commands, links."""
+"""Parse the documentation pages: sections, blocks of code, commands, links."""
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 from conftest import ROOT
 
-PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
-]
-OWN = "docs/your-data.md"
+PAGES = ["README.md", "CONTRIBUTING.md"]
+PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+YOUR_DATA = "docs/your-data.md"
 
 
 class Block(NamedTuple):
-    """A fenced block: the section that it stands in, its language, its text."""
+    """A fenced block of code, with the anchor of the section that contains it."""
 
     section: str
     language: str
@@ -29,32 +27,35 @@ def text(page: str) -> str:
 
 
 def anchor(heading: str) -> str:
-    """What a heading is linked as."""
+    """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def blocks(page: str) -> list[Block]:
-    found, section, language, lines = [], "", None, []
+    parsed: list[Block] = []
+    lines: list[str] = []
+    section, language = "", None
     for line in text(page).splitlines():
-        if line.startswith("```"):
-            if language is not None:
-                found.append(Block(section, language, "\n".join(lines)))
-            language, lines = (line[3:], []) if language is None else (None, [])
+        if line.startswith("```") and language is None:
+            language, lines = line[3:], []
+        elif line.startswith("```"):
+            parsed.append(Block(section, str(language), "\n".join(lines)))
+            language = None
         elif language is not None:
             lines.append(line)
         elif line.startswith("#"):
             section = anchor(line.lstrip("# "))
-    assert language is None, f"{page} has a block that does not end"
-    return found
+    assert language is None, f"{page} has a block without an end"
+    return parsed
 
 
 def prose(page: str) -> str:
-    """The page without its blocks."""
+    """The page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", text(page), flags=re.MULTILINE | re.DOTALL)
 
 
 def spans(page: str) -> list[str]:
-    """What stands in `backticks` in the prose."""
+    """The `code spans` in the prose."""
     return re.findall(r"`([^`]+)`", " ".join(prose(page).split()))
 
 
@@ -67,53 +68,66 @@ def anchors(page: str) -> set[str]:
 
 
 def commands(page: str, section: str | None = None) -> list[str]:
-    """The lines of the page's shell blocks, without their comments."""
-    shell = [one for one in blocks(page) if one.language == "sh" and section in (None, one.section)]
-    lines = [re.sub(r"(^|\s+)#.*", "", line) for one in shell for line in one.text.splitlines()]
+    """The lines of the page's shell blocks, without comments."""
+    lines: list[str] = []
+    for block in blocks(page):
+        if block.language == "sh" and section in (None, block.section):
+            lines += [re.sub(r"(^|\s+)#.*", "", line) for line in block.text.splitlines()]
     return [line for line in lines if line]
 
 
-def without_environment(command: str) -> tuple[list[str], list[str]]:
-    """The words of a command, and what is set in the environment before it."""
-    words = shlex.split(command)
-    count = next((n for n, word in enumerate(words) if not re.match(r"[A-Z_]+=", word)), len(words))
-    return words[count:], words[:count]
+def split_environment(command: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments of a command, and the variables that are set before it."""
+    arguments = shlex.split(command)
+    environment: dict[str, str] = {}
+    while arguments and re.match(r"[A-Z_]+=", arguments[0]):
+        name, _, value = arguments.pop(0).partition("=")
+        environment[name] = value
+    return arguments, environment
+
+
+# --- docs/your-data.md: the files that a section tells the reader to write ----------------------
 
 
 def confs(section: str) -> dict[str, str]:
-    """The files that a section of the page on one's own data gives, by their path, which is its first line."""
-    found = {}
-    for block in blocks(OWN):
-        first, _, rest = block.text.partition("\n")
+    """Their contents by path. The path is the first line of a YAML block, as a comment."""
+    contents: dict[str, str] = {}
+    for block in blocks(YOUR_DATA):
         if block.section == section and block.language == "yaml":
-            found[first.removeprefix("# ")] = rest + "\n"
-    return found
+            path, _, content = block.text.partition("\n")
+            contents[path.removeprefix("# ")] = content + "\n"
+    return contents
 
 
-def write_own(section: str, root: Path) -> list[str]:
-    """Write what a section says to write, and add its lines to params.yaml; the new files by their path."""
-    files = confs(section)
-    add_lines(root, yaml.safe_load(files.pop("params.yaml")))
-    for file, content in files.items():
-        assert not (root / file).exists()
-        (root / file).write_text(content)
-    return list(files)
+def write_confs(section: str, root: Path) -> list[str]:
+    """Write them below `root` and add the lines of params.yaml; returns the paths of new files.
+
+    A team may have followed the page, so files and lines of the same names are replaced.
+    """
+    contents = confs(section)
+    add_lines(root, yaml.safe_load(contents.pop("params.yaml")))
+    for path, content in contents.items():
+        (root / path).write_text(content)
+    return list(contents)
 
 
-def add_lines(root: Path, lines: dict[str, Any]) -> None:
-    """Add data sets and models to params.yaml, where a person would."""
+def add_lines(root: Path, lines: Mapping[str, Mapping[str, str | Mapping[str, str]]]) -> None:
+    """Add entries to `datasets` and `models` of params.yaml, in place of the same names."""
     path = root / "params.yaml"
-    for key, values in lines.items():
-        new = [f"- {one}" for one in values] if isinstance(values, list) else []
-        new = new or [
-            f"{name}: {{{', '.join(f'{k}: {v}' for k, v in of.items())}}}"
-            for name, of in values.items()
-        ]
-        content, found = re.subn(
-            rf"^{key}:.*\n",
-            "".join([r"\g<0>", *(f"  {line}\n" for line in new)]),
-            path.read_text(),
-            flags=re.MULTILINE,
-        )
-        assert found == 1
-        path.write_text(content)
+    content = path.read_text()
+    for key, entries in lines.items():
+        match = re.search(rf"^{key}:.*\n((?:  .*\n)*)", content, re.MULTILINE)
+        assert match, f"params.yaml has no block `{key}`"
+        block = "".join(f"  {name}: {_flow(value)}\n" for name, value in entries.items())
+        for line in match[1].splitlines():
+            if line.split(":")[0].strip() not in entries:
+                block += f"{line}\n"
+        content = content[: match.start(1)] + block + content[match.end(1) :]
+    path.write_text(content)
+
+
+def _flow(value: str | Mapping[str, str]) -> str:
+    """A kind, or the words of a model, as params.yaml writes them."""
+    if isinstance(value, str):
+        return value
+    return "{" + ", ".join(f"{key}: {name}" for key, name in value.items()) + "}"

@@ -81,11 +81,11 @@ def test_three_openings_cost_what_they_must_and_no_more(road: Clone, tmp_path: P
 
     # An own table, from a source of its own beside the twins: three confs, a word and a line.
     write_loans(tmp_path / "loans.csv")
-    files = pages.write_own("a-table", road.path)
+    files = pages.write_confs("a-table", road.path)
     assert len(files) == 3
     rows = pd.read_csv(tmp_path / "loans.csv").head(13)
     rows[["age", "income", "purpose"]].to_csv(road.path / "new-loans.csv", index=False)
-    for command in pages.commands(pages.OWN, "a-table"):
+    for command in pages.commands(pages.YOUR_DATA, "a-table"):
         said = road.run("bash", "-c", command, SEXTANT_MIRROR=str(tmp_path)).stdout
         if command == "make repro":
             ran = re.findall(r"^\[\d+/\d+\] Running stage '(\S+)'", said, re.MULTILINE)

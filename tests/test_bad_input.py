@@ -527,10 +527,10 @@ PULLED: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "ratings cut off": (
         STARS, lambda folder: put(folder / "ratings/ml-100k/u1.base"), "movielens_100k.yaml pins: got .*; `make pin",
     ),
-    "zip cut off": (STARS, cut_zip, r"`u.item` cannot be taken out of its zip \(.+\); mend the source"),
+    "zip cut off": (STARS, cut_zip, r"`u.item` cannot be extracted from its zip \(.+\); correct the source"),
     "zip that climbs out": (
         STARS, lambda folder: whole_zip(folder, "../u.item"),
-        "the zip of `u.item` has no member ml-100k/u.item; it has ../u.item, …; mend `member` in conf",
+        "the zip of `u.item` has no member ml-100k/u.item; it has ../u.item, …; correct `member` in conf",
     ),
 }  # fmt: skip
 
@@ -771,7 +771,7 @@ def pinned(road: Clone, given: Path) -> None:
         (
             "unreachable mirror",
             1,
-            "SEXTANT_MIRROR is `/nowhere`, but no such folder is there; mount it, or export",
+            "SEXTANT_MIRROR is `/nowhere`, but that folder does not exist; mount it, or export",
         ),
         ("unset mirror", 2, "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR="),
     ],

@@ -1,7 +1,6 @@
-"""pull: every file as it is pinned, or the folder as it was before; against a server and mirrors that misbehave."""
+"""pull brings every file as it is pinned, or leaves the folder as it was."""
 
 import errno
-import hashlib
 import io
 import json
 import os
@@ -15,167 +14,29 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 import twins
-import yaml
+from conftest import ROOT
+from farm import BODY, OTHER, Page, Server, contents, pinned, serving, sha256, workspace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sextant import config, download, errors, pin, pull
+from sextant import config, download, errors, pull
+from sextant.commands import pin
 from sextant.errors import DataError, SextantError, UsageError
 
-ROOT = Path(__file__).parents[1]
-BODY = b"".join(b"%d,sheep,%d\r\n" % (n, n * n % 89) for n in range(997))
-OTHER = BODY.replace(b"sheep,9", b"sheep,7", 1)  # as long as BODY
-
-
-# --- a server with faults on order ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Page:
-    """What the server has at one path. `drops`: after how many bytes each of the next answers is cut off."""
-
-    body: bytes
-    drops: list[int] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)  # of the next answers, before all goes well
-    after: str | None = None  # their Retry-After
-    ranges: bool = True
-    tag: str | None = '"1"'
-    heeds: bool = True  # what If-Range says
-    length: int | None = None  # a Content-Length that lies
-    location: str | None = None  # a redirection
-    then: "Page | None" = None  # what lies there once an answer was cut off
-
-
-class Server(ThreadingHTTPServer):
-    """Pages by path, and the Range of every request in `asked`."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages: dict[str, Page] = {}
-        self.asked: list[str | None] = []
-
-    def url(self, path: str = "") -> str:
-        return f"http://127.0.0.1:{self.server_port}{path}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        page = self.server.pages.get(self.path)
-        if page is None:
-            return self.send_error(404)
-        if page.statuses:
-            self.send_response(page.statuses.pop(0))
-            if page.after is not None:
-                self.send_header("Retry-After", page.after)
-            return self.end_headers()
-        if page.location:
-            self.send_response(302)
-            self.send_header("Location", page.location)
-            return self.end_headers()
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and page.ranges else 0
-        if page.heeds and self.headers.get("If-Range", page.tag) != page.tag:
-            start = 0
-        if start >= len(page.body) > 0:
-            return self.send_error(416)
-        self._send(page, start)
-
-    def _send(self, page: Page, start: int) -> None:
-        whole = len(page.body) if page.length is None else page.length
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(whole - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
-        if page.tag:
-            self.send_header("ETag", page.tag)
-        self.end_headers()
-        rest = page.body[start:]
-        if page.drops and page.then:
-            self.server.pages[self.path] = page.then
-        self.wfile.write(rest[: page.drops.pop(0)] if page.drops else rest)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-# --- a workspace with one small table of its own ----------------------------------------------------------------------
-
-CONF = """\
-kind: tabular
-about: null
-source: {source}
-sources: {sources}
-columns: {{names: [number, animal, age], delimiter: ",", unknown: null, key: null, target: animal, ignored: [],
-  numeric: [number, age], categorical: []}}
-split: {{by: hash, salt: 0, shares: {{train: 0.6, val: 0.1, gate: 0.1, test: 0.2}}}}
-twin: null
-"""
-
-
-def workspace(root: Path, sources: dict[str, Any], source: str = "canonical") -> config.DatasetConf:
-    """params.yaml and conf/ of one data set `farm` below `root`, which must be the working directory."""
-    for folder in ("dataset", "expectations"):
-        (root / "conf" / folder).mkdir(parents=True, exist_ok=True)
-    for name in ("config.yaml", "trainer.yaml"):
-        shutil.copy(ROOT / "conf" / name, root / "conf" / name)
-    models = {"herd": {"family": "ann", "dataset": "farm"}}
-    params = {
-        "seed": 42,
-        "source": "embedded",
-        "budget": "smoke",
-        "datasets": ["farm"],
-        "models": models,
-    }
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
-    (root / "conf/expectations/farm.yaml").write_text("[]\n")
-    text = CONF.format(source=source, sources=json.dumps(sources))
-    (root / "conf/dataset/farm.yaml").write_text(text)
-    return config.dataset("farm")
-
-
-def pinned(body: bytes = BODY, **keys: str) -> dict[str, Any]:
-    """An entry that pins `body`."""
-    return {
-        "file": "farm.csv",
-        **keys,
-        "bytes": len(body),
-        "sha256": hashlib.sha256(body).hexdigest(),
-    }
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+EARLIER = b"an earlier pull"
+ENTRY = pinned(path="farm/farm.csv")  # of a mirror
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, no mirror, no proxy, not under DVC."""
+    """An empty working directory, without a mirror, a proxy and DVC."""
     monkeypatch.chdir(tmp_path)
     for name in ("SEXTANT_MIRROR", "DVC_ROOT", "DVC_STAGE", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -189,20 +50,25 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def raw(home: Path) -> Path:
-    """A raw folder of an earlier pull."""
-    folder = home / "data/raw/farm"
-    folder.mkdir(parents=True)
-    (folder / "farm.csv").write_bytes(b"an earlier pull")
-    return folder
-
-
-# --- the law ----------------------------------------------------------------------------------------------------------
+def farm(home: Path, server: Server) -> config.DatasetConf:
+    """The conf of one file at /farm.csv of the server."""
+    return workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
 
 
 @pytest.fixture
-def one_file(home: Path, server: Server) -> config.DatasetConf:
-    return workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
+def raw(home: Path) -> Path:
+    """A raw folder with a file of an earlier pull."""
+    folder = home / "data/raw/farm"
+    folder.mkdir(parents=True)
+    (folder / "farm.csv").write_bytes(EARLIER)
+    return folder
+
+
+def mirror_conf(home: Path) -> config.DatasetConf:
+    return workspace(home, {"mirror": [ENTRY]}, "mirror")
+
+
+# --- properties ---------------------------------------------------------------------------------
 
 
 @settings(
@@ -215,39 +81,37 @@ def one_file(home: Path, server: Server) -> config.DatasetConf:
     ranges=st.booleans(),
     tag=st.sampled_from([None, '"1"', 'W/"1"']),
     length=st.sampled_from([None, len(BODY), len(BODY) + 11]),
-    before=st.booleans(),
-    left_over=st.sampled_from([None, BODY[:503], OTHER[-503:], OTHER, BODY, BODY + b"7"]),
+    pulled_before=st.booleans(),
+    partial=st.sampled_from([None, BODY[:503], OTHER[-503:], OTHER, BODY, BODY + b"7"]),
 )
-def test_a_pull_brings_exactly_what_is_pinned_or_leaves_the_folder_as_it_was(
+def test_a_pull_brings_the_pinned_file_or_leaves_the_folder_as_it_was(
     home: Path,
     server: Server,
-    one_file: config.DatasetConf,
-    before: bool,
-    left_over: bytes | None,
+    farm: config.DatasetConf,
+    pulled_before: bool,
+    partial: bytes | None,
     **page: Any,
 ) -> None:
-    folder, part = (
-        home / "data/raw/farm",
-        home / f".scratch/downloads/{hashlib.sha256(BODY).hexdigest()}.part",
-    )
+    folder = home / "data/raw/farm"
+    part = home / f".scratch/downloads/{sha256(BODY)}.part"
     shutil.rmtree(home / "data", ignore_errors=True)
     shutil.rmtree(home / ".scratch", ignore_errors=True)
-    if before:
+    if pulled_before:
         folder.mkdir(parents=True)
-        (folder / "farm.csv").write_bytes(b"an earlier pull")
-    if left_over is not None:
+        (folder / "farm.csv").write_bytes(EARLIER)
+    if partial is not None:
         part.parent.mkdir(parents=True)
-        part.write_bytes(left_over)
+        part.write_bytes(partial)
     server.pages = {"/farm.csv": Page(**page)}
-    was = snapshot(home / "data")
+    before = contents(home / "data")
     try:
-        pull.pull(one_file, folder, pause=0)
+        pull.pull(farm, folder, pause=0)
     except SextantError as error:
         assert "\n" not in str(error) and str(error).startswith("farm: ")
-        assert snapshot(home / "data") == was
+        assert contents(home / "data") == before
     else:
         assert (folder / "farm.csv").read_bytes() == BODY
-        assert sorted(snapshot(folder)) == ["farm.csv", "source.json"]
+        assert sorted(contents(folder)) == ["farm.csv", "source.json"]
         assert not part.exists()
 
 
@@ -257,7 +121,7 @@ def test_some_data_set_is_listed() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", twins.LISTED)
-def test_two_twins_are_equal_byte_for_byte(
+def test_a_twin_has_the_same_bytes_in_two_processes(
     name: str, home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     shutil.copytree(ROOT / "conf", home / "conf")
@@ -266,59 +130,57 @@ def test_two_twins_are_equal_byte_for_byte(
     if conf.chosen_source != "embedded":
         pytest.skip(f"{name} has a source of its own")
     pull.pull(conf, home / "out")
-    first = snapshot(home / "out")
-    receipt = json.loads(first.pop("source.json"))
-    assert first == snapshot(
-        twins.raw(name, tmp_path_factory)
-    )  # as another process may have made it
+    pulled = contents(home / "out")
+    receipt = json.loads(pulled.pop("source.json"))
+    # Another worker of pytest-xdist may have made this one.
+    assert pulled == contents(twins.raw(name, tmp_path_factory))
     assert receipt["source"] == "embedded"
-    digests = {name: hashlib.sha256(body).hexdigest() for name, body in first.items()}
-    assert {name: file["sha256"] for name, file in receipt["files"].items()} == digests
+    digests = {name: file["sha256"] for name, file in receipt["files"].items()}
+    assert digests == {name: sha256(body) for name, body in pulled.items()}
 
 
-# --- canonical --------------------------------------------------------------------------------------------------------
+# --- canonical ----------------------------------------------------------------------------------
 
 
-def test_a_download_that_was_cut_off_goes_on_from_there(home: Path, server: Server) -> None:
+def test_a_download_that_breaks_off_is_resumed(
+    home: Path, server: Server, farm: config.DatasetConf
+) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503, 211])
-    pull.pull(
-        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
-    )
-    assert server.asked == [None, "bytes=503-", "bytes=714-"]
+    pull.pull(farm, home / "out", pause=0)
+    assert server.requested == [None, "bytes=503-", "bytes=714-"]
     assert json.loads((home / "out/source.json").read_text()) == {
         "source": "canonical",
-        "files": {"farm.csv": {"bytes": len(BODY), "sha256": hashlib.sha256(BODY).hexdigest()}},
+        "files": {"farm.csv": {"bytes": len(BODY), "sha256": sha256(BODY)}},
     }
 
 
-def test_patience_is_for_attempts_without_a_further_byte(home: Path, server: Server) -> None:
+def test_only_attempts_without_a_further_byte_count_as_failures(
+    home: Path, server: Server, farm: config.DatasetConf
+) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503] * 11)
-    pull.pull(
-        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
-    )
-    assert len(server.asked) == 12
+    pull.pull(farm, home / "out", pause=0)
+    assert len(server.requested) == 12
 
 
-def test_a_server_without_ranges_is_asked_for_the_whole_again(home: Path, server: Server) -> None:
+def test_without_ranges_the_whole_file_is_requested_again(
+    home: Path, server: Server, farm: config.DatasetConf
+) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503], ranges=False)
-    pull.pull(
-        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
-    )
+    pull.pull(farm, home / "out", pause=0)
     assert (home / "out/farm.csv").read_bytes() == BODY
 
 
-def test_a_later_run_goes_on_where_a_failed_one_stopped(home: Path, server: Server) -> None:
-    conf = workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
+def test_a_later_run_resumes_a_failed_one(
+    home: Path, server: Server, farm: config.DatasetConf
+) -> None:
     server.pages["/farm.csv"] = Page(BODY, drops=[503, 0, 0, 0, 0])
-    with pytest.raises(
-        SextantError,
-        match=r"broke off at 503 of [\d,]+ bytes, 5 attempts in a row; run the same comm",
-    ):
-        pull.pull(conf, home / "out", pause=0)
+    message = r"broke off at 503 of [\d,]+ bytes, 5 attempts in a row; run the same command again"
+    with pytest.raises(SextantError, match=message):
+        pull.pull(farm, home / "out", pause=0)
     assert not (home / "out").exists()
-    server.asked.clear()
-    pull.pull(conf, home / "out", pause=0)
-    assert server.asked == ["bytes=503-"]
+    server.requested.clear()
+    pull.pull(farm, home / "out", pause=0)
+    assert server.requested == ["bytes=503-"]
 
 
 def test_files_that_arrived_before_a_failure_are_not_downloaded_again(
@@ -330,136 +192,53 @@ def test_files_that_arrived_before_a_failure_are_not_downloaded_again(
         pinned(OTHER, url=server.url("/2")) | {"file": "more/farm.csv"},
     ]
     conf = workspace(home, {"canonical": sources})
-    with pytest.raises(
-        SextantError,
-        match="404 Not Found; mend the url of `more/farm.csv` in conf/dataset/farm.yaml",
-    ):
+    message = "404 Not Found; correct the url of `more/farm.csv` in conf/dataset/farm.yaml"
+    with pytest.raises(SextantError, match=message):
         pull.pull(conf, home / "out", pause=0)
-    server.asked.clear()
+    server.requested.clear()
     pull.pull(conf, home / "out", pause=0)
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
     assert (home / "out/more/farm.csv").read_bytes() == OTHER
 
 
-def test_one_content_under_two_names_is_two_files(home: Path, server: Server) -> None:
+def test_one_content_under_two_names_gives_two_files(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY)
     entry = pinned(url=server.url("/farm.csv"))
-    pull.pull(
-        workspace(home, {"canonical": [entry, entry | {"file": "twin.csv"}]}), home / "out", pause=0
-    )
-    assert (home / "out/farm.csv").read_bytes() == (home / "out/twin.csv").read_bytes() == BODY
+    conf = workspace(home, {"canonical": [entry, entry | {"file": "copy.csv"}]})
+    pull.pull(conf, home / "out", pause=0)
+    assert (home / "out/farm.csv").read_bytes() == (home / "out/copy.csv").read_bytes() == BODY
 
 
-def zipped(**members: bytes) -> bytes:
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, body in members.items():
-            archive.writestr(name.replace("__", "/"), body)
-    return whole.getvalue()
-
-
-def member(name: str, body: bytes, **keys: str) -> dict[str, Any]:
-    return pinned(body, **keys) | {"file": f"{Path(name).name}", "member": name}
-
-
-def test_members_of_one_zip_are_files_and_it_is_downloaded_once(home: Path, server: Server) -> None:
-    body = zipped(farm__a=BODY, farm__b=OTHER)
-    server.pages["/farm.zip"] = Page(body, drops=[101])
-    url = server.url("/farm.zip")
-    entries = [member("farm/a", body, url=url), member("farm/b", body, url=url)]
-    pull.pull(
-        workspace(home, {"canonical": [*entries, pinned(body, url=url)]}), home / "out", pause=0
-    )
-    assert server.asked == [None, "bytes=101-"]
-    files = snapshot(home / "out")
-    assert (files["a"], files["b"], files["farm.csv"]) == (BODY, OTHER, body) and len(files) == 4
-    assert not list((home / ".scratch/downloads").glob("*.part"))
-
-
-def test_a_mirror_may_hold_the_zip(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = zipped(farm__a=BODY)
-    (home / "mirror").mkdir()
-    (home / "mirror/farm.zip").write_bytes(body)
-    monkeypatch.setenv("SEXTANT_MIRROR", f"{home}/mirror")
-    pull.pull(
-        workspace(home, {"mirror": [member("farm/a", body, path="farm.zip")]}, "mirror"),
-        home / "out",
-    )
-    assert (
-        sorted(snapshot(home / "out")) == ["a", "source.json"]
-        and (home / "out/a").read_bytes() == BODY
-    )
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (
-            zipped(farm__b=BODY),
-            r"the zip of `a` has no member farm/a; it has farm/b, …; mend `member` in",
-        ),
-        (BODY, r"`a` cannot be taken out of its zip \(.*not a zip file.*\); mend the source"),
-        (
-            zipped(farm__a=BODY)[:-40],
-            r"`a` cannot be taken out of its zip \(.*not a zip file.*\); mend the source",
-        ),
-        (zipped(farm__a=BODY).replace(BODY[:1], b"x"), r"`a` cannot be taken out of its zip"),
-    ],
-    ids=["another member", "no zip", "a truncated zip", "a broken zip"],
-)
-def test_a_zip_without_its_member_leaves_the_folder_as_it_was(
-    body: bytes, message: str, home: Path, server: Server, raw: Path
+def test_a_partial_download_of_another_file_is_replaced(
+    home: Path, server: Server, farm: config.DatasetConf
 ) -> None:
-    server.pages["/farm.zip"] = Page(body)
-    conf = workspace(home, {"canonical": [member("farm/a", body, url=server.url("/farm.zip"))]})
-    with pytest.raises(DataError, match=message) as refused:
-        pull.pull(conf, raw, pause=0)
-    assert "\n" not in str(refused.value) and snapshot(raw) == {"farm.csv": b"an earlier pull"}
-
-
-def test_a_member_cannot_be_named_so_that_it_climbs_out(home: Path) -> None:
-    conf = workspace(home, {"canonical": [member("../a", BODY, url="https://example.org/a.zip")]})
-    with pytest.raises(UsageError, match="`member` is '../a'; .*does not climb out"):
-        pull.check_sources(conf)
-
-
-def test_a_left_over_of_other_bytes_is_downloaded_whole_once(home: Path, server: Server) -> None:
     server.pages["/farm.csv"] = Page(BODY)
-    entry = pinned(url=server.url("/farm.csv"))
     (home / ".scratch/downloads").mkdir(parents=True)
-    (home / f".scratch/downloads/{entry['sha256']}.part").write_bytes(b"\0" * 503)
-    pull.pull(workspace(home, {"canonical": [entry]}), home / "out", pause=0)
-    assert server.asked == ["bytes=503-", None]
+    (home / f".scratch/downloads/{sha256(BODY)}.part").write_bytes(b"\0" * 503)
+    pull.pull(farm, home / "out", pause=0)
+    assert server.requested == ["bytes=503-", None]
 
 
-def test_redirections_are_followed(home: Path, server: Server) -> None:
-    server.pages = {"/old": Page(b"", location="/new"), "/new": Page(BODY)}
-    pull.pull(
-        workspace(home, {"canonical": [pinned(url=server.url("/old"))]}), home / "out", pause=0
-    )
+def test_redirections_are_followed(home: Path, server: Server, farm: config.DatasetConf) -> None:
+    server.pages = {"/farm.csv": Page(b"", location="/new"), "/new": Page(BODY)}
+    pull.pull(farm, home / "out", pause=0)
     assert (home / "out/farm.csv").read_bytes() == BODY
 
 
-def test_a_busy_server_is_asked_again_and_nothing_is_printed(
-    home: Path, server: Server, capfd: pytest.CaptureFixture[str]
+def test_a_busy_server_is_tried_again_and_nothing_is_printed(
+    home: Path, server: Server, farm: config.DatasetConf, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.pages["/farm.csv"] = Page(BODY, statuses=[503, 429])
-    pull.pull(
-        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=0
-    )
-    assert len(server.asked) == 3
+    pull.pull(farm, home / "out", pause=0)
+    assert len(server.requested) == 3
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_pauses_double(home: Path, server: Server) -> None:
+def test_the_pauses_double(home: Path, server: Server, farm: config.DatasetConf) -> None:
     server.pages["/farm.csv"] = Page(BODY, statuses=[503] * 9)
     begin = time.monotonic()
     with pytest.raises(SextantError, match="503 Service Unavailable, 5 attempts in a row"):
-        pull.pull(
-            workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}),
-            home / "out",
-            pause=0.02,
-        )
+        pull.pull(farm, home / "out", pause=0.02)
     assert time.monotonic() - begin >= 0.02 * (1 + 2 + 4 + 8)
 
 
@@ -469,7 +248,7 @@ def test_the_pauses_double(home: Path, server: Server) -> None:
     [
         ("7", 7, 7),
         ("0", 2, 2),
-        ("in 40 s", 38, 40),
+        ("in 40 s", 38, 40),  # a date, in whole seconds
         (formatdate(0, usegmt=True), 2, 2),
         ("31536000", download.LONGEST, download.LONGEST),
         ("soon", 2, 2),
@@ -477,33 +256,30 @@ def test_the_pauses_double(home: Path, server: Server) -> None:
         ("", 2, 2),
     ],
 )
-def test_a_busy_server_says_when_to_come_back(
+def test_a_busy_server_may_set_the_pause(
     after: str,
     least: float,
     most: float,
     status: int,
     home: Path,
     server: Server,
+    farm: config.DatasetConf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not before that, not before the pause of our own, and no later than the longest."""
+    """The pause is the longer one of the server's and ours, and at most LONGEST."""
     waits: list[float] = []
     monkeypatch.setattr(download.time, "sleep", waits.append)
-    date = (
-        formatdate(time.time() + 40, usegmt=True) if after == "in 40 s" else after
-    )  # whole seconds
-    server.pages["/farm.csv"] = Page(BODY, statuses=[status], after=date)
-    pull.pull(
-        workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]}), home / "out", pause=2
-    )
+    if after == "in 40 s":
+        after = formatdate(time.time() + 40, usegmt=True)
+    server.pages["/farm.csv"] = Page(BODY, statuses=[status], after=after)
+    pull.pull(farm, home / "out", pause=2)
     assert len(waits) == 1 and least <= waits[0] <= most
 
 
-def test_other_schemes_go_through_fsspec(home: Path) -> None:
+def test_other_schemes_are_read_through_fsspec(home: Path) -> None:
     (home / "elsewhere.csv").write_bytes(BODY)
-    pull.pull(
-        workspace(home, {"canonical": [pinned(url=f"file://{home}/elsewhere.csv")]}), home / "out"
-    )
+    conf = workspace(home, {"canonical": [pinned(url=f"file://{home}/elsewhere.csv")]})
+    pull.pull(conf, home / "out")
     assert (home / "out/farm.csv").read_bytes() == BODY
 
 
@@ -513,7 +289,7 @@ def test_other_schemes_go_through_fsspec(home: Path) -> None:
         (
             None,
             SextantError,
-            r"farm: cannot read http://127.*/farm.csv: 404 Not Found; mend the url of `farm.csv`",
+            r"farm: cannot read http://127.*/farm.csv: 404 Not Found; correct the url of `farm",
         ),
         (Page(BODY, drops=[0] * 9), SextantError, r"broke off at 0 of [\d,]+ bytes, 5 attempts"),
         (
@@ -529,93 +305,177 @@ def test_other_schemes_go_through_fsspec(home: Path) -> None:
         (
             Page(OTHER),
             DataError,
-            r"got sha256 [0-9a-f]{12}, [\d,]+ bytes; expected sha256 [0-9a-f]{12}, [\d,]+ bytes; `m",
+            r"got sha256 [0-9a-f]{12}, [\d,]+ bytes; expected sha256 [0-9a-f]{12}, [\d,]+ bytes;",
         ),
         (Page(b""), DataError, "got 0 bytes"),
         (Page(BODY, location="/farm.csv"), SextantError, "Exceeded 30 redirects"),
     ],
     ids=["404", "drops", "length-lies", "truncated", "other-bytes", "empty", "circle"],
 )
-def test_a_bad_answer_is_one_clear_line_and_the_folder_stays(
-    raw: Path, home: Path, server: Server, page: Page | None, error: type[Exception], message: str
+def test_a_bad_answer_is_one_line_and_the_folder_stays(
+    raw: Path,
+    home: Path,
+    server: Server,
+    farm: config.DatasetConf,
+    page: Page | None,
+    error: type[Exception],
+    message: str,
 ) -> None:
     server.pages = {"/farm.csv": page} if page else {}
-    conf = workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
     with pytest.raises(error, match=message):
-        pull.pull(conf, raw, pause=0)
-    assert snapshot(home / "data") == {"raw/farm/farm.csv": b"an earlier pull"}
+        pull.pull(farm, raw, pause=0)
+    assert contents(home / "data") == {"raw/farm/farm.csv": EARLIER}
     assert all(path.stat().st_size for path in (home / ".scratch/downloads").glob("*.part"))
 
 
-def test_nobody_there(home: Path, server: Server) -> None:
-    conf = workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
+def test_a_server_that_cannot_be_reached(
+    home: Path, server: Server, farm: config.DatasetConf
+) -> None:
     server.shutdown()
     server.server_close()
-    with pytest.raises(
-        SextantError, match="Connection refused, 5 attempts in a row; run the same command again"
-    ):
-        pull.pull(conf, home / "out", pause=0)
+    message = "Connection refused, 5 attempts in a row; run the same command again"
+    with pytest.raises(SextantError, match=message):
+        pull.pull(farm, home / "out", pause=0)
     conf = workspace(home, {"canonical": [pinned(url="http://nowhere.invalid/farm.csv")]})
-    with pytest.raises(
-        SextantError,
-        match=r"cannot read http://nowhere.invalid/farm.csv: \S.*, 5 attempts in a row",
-    ):
+    message = r"cannot read http://nowhere.invalid/farm.csv: \S.*, 5 attempts in a row"
+    with pytest.raises(SextantError, match=message):
         pull.pull(conf, home / "out", pause=0)
 
 
-# --- canonical, by a list that lies beside the conf -------------------------------------------------------------------
+# --- zips ---------------------------------------------------------------------------------------
 
-FLOCK = {f"pens/{n % 3}/{n}.csv": BODY[: 503 + n] for n in range(1, 24)} | {
-    "pens/0/copy.csv": BODY[:504]
-}
+
+def zipped(**members: bytes) -> bytes:
+    """A zip of members whose names have `__` in place of `/`."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            archive.writestr(name.replace("__", "/"), body)
+    return whole.getvalue()
+
+
+def member(name: str, archive: bytes, **keys: str) -> dict[str, Any]:
+    """An entry for a member of a zip, named as in the zip without its folder."""
+    return pinned(archive, **keys) | {"file": Path(name).name, "member": name}
+
+
+def test_members_of_one_zip_are_files_and_it_is_downloaded_once(home: Path, server: Server) -> None:
+    archive = zipped(farm__a=BODY, farm__b=OTHER)
+    server.pages["/farm.zip"] = Page(archive, drops=[101])
+    url = server.url("/farm.zip")
+    members = [member("farm/a", archive, url=url), member("farm/b", archive, url=url)]
+    conf = workspace(home, {"canonical": [*members, pinned(archive, url=url)]})
+    pull.pull(conf, home / "out", pause=0)
+    assert server.requested == [None, "bytes=101-"]
+    files = contents(home / "out")
+    assert (files["a"], files["b"], files["farm.csv"]) == (BODY, OTHER, archive)
+    assert len(files) == 4
+    assert not list((home / ".scratch/downloads").glob("*.part"))
+
+
+def test_a_mirror_may_hold_the_zip(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = zipped(farm__a=BODY)
+    (home / "mirror").mkdir()
+    (home / "mirror/farm.zip").write_bytes(archive)
+    monkeypatch.setenv("SEXTANT_MIRROR", f"{home}/mirror")
+    conf = workspace(home, {"mirror": [member("farm/a", archive, path="farm.zip")]}, "mirror")
+    pull.pull(conf, home / "out")
+    assert sorted(contents(home / "out")) == ["a", "source.json"]
+    assert (home / "out/a").read_bytes() == BODY
+
+
+NOT_A_ZIP = r"`a` cannot be extracted from its zip \(.*not a zip file.*\); correct the source"
+
+
+@pytest.mark.parametrize(
+    ("archive", "message"),
+    [
+        (
+            zipped(farm__b=BODY),
+            r"the zip of `a` has no member farm/a; it has farm/b, …; correct `member` in",
+        ),
+        (BODY, NOT_A_ZIP),
+        (zipped(farm__a=BODY)[:-40], NOT_A_ZIP),
+        (zipped(farm__a=BODY).replace(BODY[:1], b"x"), r"`a` cannot be extracted from its zip"),
+    ],
+    ids=["another member", "no zip", "a truncated zip", "a broken zip"],
+)
+def test_a_zip_without_its_member_leaves_the_folder_as_it_was(
+    archive: bytes, message: str, home: Path, server: Server, raw: Path
+) -> None:
+    server.pages["/farm.zip"] = Page(archive)
+    entry = member("farm/a", archive, url=server.url("/farm.zip"))
+    conf = workspace(home, {"canonical": [entry]})
+    with pytest.raises(DataError, match=message) as raised:
+        pull.pull(conf, raw, pause=0)
+    assert "\n" not in str(raised.value) and contents(raw) == {"farm.csv": EARLIER}
+
+
+def test_the_name_of_a_member_cannot_lead_out_of_the_folder(home: Path) -> None:
+    entry = member("../a", BODY, url="https://example.org/a.zip")
+    conf = workspace(home, {"canonical": [entry]})
+    with pytest.raises(UsageError, match="`member` is '../a'; expected a plain relative path"):
+        pull.check_sources(conf)
+
+
+# --- canonical, with a list of files in facts/ --------------------------------------------------
+
+FLOCK = {f"pens/{n % 3}/{n}.csv": BODY[: 503 + n] for n in range(1, 24)}
+FLOCK["pens/0/copy.csv"] = BODY[:504]  # the same content as the first one
 
 
 def by_list(home: Path, server: Server, change: tuple[str, str] = ("", "")) -> config.DatasetConf:
-    """A conf whose list holds FLOCK, with one change after it was pinned; the server has it all."""
-    rows = [
-        f"{path},{hashlib.sha256(body).hexdigest()},{len(body)}" for path, body in FLOCK.items()
-    ]
+    """A conf with a list of all files of FLOCK, which the server has.
+
+    `change` replaces a text in the list after it was pinned.
+    """
+    rows = [f"{path},{sha256(body)},{len(body)}" for path, body in FLOCK.items()]
     text = "\n".join(["path,digest,size", *rows]) + "\n"
     entry = pinned(text.encode(), url=server.url("/farm/{path}"), sizes="size", digests="digest")
     conf = workspace(home, {"canonical": [entry | {"file": "flock.csv"}]})
-    (home / "conf/dataset/flock.csv").write_text(text.replace(*change) if change[0] else text)
+    if change[0]:
+        text = text.replace(*change)
+    (home / "facts/flock.csv").write_text(text)
     server.pages = {f"/farm/{path}": Page(body) for path, body in FLOCK.items()}
     return conf
 
 
-def test_a_list_brings_each_file_that_it_lists_and_itself(home: Path, server: Server) -> None:
+def flock_in(folder: Path) -> dict[str, bytes]:
+    """The files of FLOCK in a folder."""
+    return {path: body for path, body in contents(folder).items() if path in FLOCK}
+
+
+def test_a_list_is_brought_with_every_file_that_it_lists(home: Path, server: Server) -> None:
     pull.pull(by_list(home, server), home / "out", pause=0)
-    brought = snapshot(home / "out")
-    receipt = json.loads(brought.pop("source.json"))["files"]
-    assert brought.pop("flock.csv") == (home / "conf/dataset/flock.csv").read_bytes()
-    assert brought == FLOCK and len(receipt) == len(FLOCK) + 1
-    assert len(server.asked) == len(FLOCK) - 1  # two of one content are asked for once
+    pulled = contents(home / "out")
+    receipt = json.loads(pulled.pop("source.json"))["files"]
+    assert pulled.pop("flock.csv") == (home / "facts/flock.csv").read_bytes()
+    assert pulled == FLOCK and len(receipt) == len(FLOCK) + 1
+    assert len(server.requested) == len(FLOCK) - 1  # two of one content are requested once
     assert not list((home / ".scratch/downloads").glob("*.part"))
 
 
-def test_a_list_is_brought_whole_however_many_of_its_files_need_another_attempt(
+def test_a_list_is_complete_however_many_of_its_files_need_another_attempt(
     home: Path, server: Server
 ) -> None:
     conf = by_list(home, server)
-    for n, (path, page) in enumerate(
-        list(server.pages.items()), start=3
-    ):  # the first one's content has its copy
+    # Counted from 3, so that the content that is in two files, the first one's, has no fault.
+    for n, (path, page) in enumerate(list(server.pages.items()), start=3):
         if n % 4 == 0:
             page.drops = [101, 0]
         elif n % 4 == 1:
             page.statuses = [503, 429]
         elif n % 4 == 2:
             server.pages |= {path: Page(b"", location=f"/moved{path}"), f"/moved{path}": page}
-            page.statuses, page.drops = [503], [211]
+            page.statuses = [503]
+            page.drops = [211]
     pull.pull(conf, home / "out", pause=0)
-    brought = snapshot(home / "out")
-    assert {path: brought[path] for path in FLOCK} == FLOCK and len(brought) == len(FLOCK) + 2
-    assert (
-        server.asked.count("bytes=101-") == 2 * 6
-    )  # six files were cut off there, and then at once again
-    assert (
-        server.asked.count("bytes=211-") == 2 * 6
-    )  # and six after a redirection, which takes two questions
+    assert flock_in(home / "out") == FLOCK
+    assert len(contents(home / "out")) == len(FLOCK) + 2
+    # Six files broke off there, and then again at once.
+    assert server.requested.count("bytes=101-") == 2 * 6
+    # Six files broke off there after a redirection, which takes two requests.
+    assert server.requested.count("bytes=211-") == 2 * 6
     assert not list((home / ".scratch/downloads").glob("*.part"))
 
 
@@ -635,51 +495,50 @@ def test_a_list_is_brought_whole_however_many_of_its_files_need_another_attempt(
     ],
     ids=["drops", "busy", "circle"],
 )
-def test_a_file_of_a_list_that_does_not_come_leaves_nothing_but_what_the_next_run_goes_on_with(
+def test_a_file_of_a_list_that_fails_leaves_only_what_the_next_run_resumes(
     page: Page, message: str, home: Path, server: Server
 ) -> None:
     conf = by_list(home, server)
-    good, page.body = server.pages["/farm/pens/2/17.csv"], FLOCK["pens/2/17.csv"]
+    good = server.pages["/farm/pens/2/17.csv"]
+    page.body = FLOCK["pens/2/17.csv"]
     server.pages["/farm/pens/2/17.csv"] = page
     with pytest.raises(SextantError, match=message) as raised:
         pull.pull(conf, home / "out", pause=0)
     assert "\n" not in str(raised.value) and not (home / "out").exists()
     server.pages["/farm/pens/2/17.csv"] = good
     pull.pull(conf, home / "out", pause=0)
-    assert {path: snapshot(home / "out")[path] for path in FLOCK} == FLOCK
+    assert flock_in(home / "out") == FLOCK
 
 
-def test_what_arrived_of_a_list_is_not_asked_for_again(home: Path, server: Server) -> None:
+def test_files_of_a_list_that_arrived_are_not_requested_again(home: Path, server: Server) -> None:
     conf = by_list(home, server)
     lost = server.pages.pop("/farm/pens/1/22.csv")
-    with pytest.raises(SextantError, match="404 Not Found; mend the url of `pens/1/22.csv`"):
+    with pytest.raises(SextantError, match="404 Not Found; correct the url of `pens/1/22.csv`"):
         pull.pull(conf, home / "out", pause=0)
     assert not (home / "out").exists()
-    there = len(list((home / ".scratch/downloads").glob("*.part")))
-    server.asked.clear()
+    arrived = len(list((home / ".scratch/downloads").glob("*.part")))
+    server.requested.clear()
     server.pages["/farm/pens/1/22.csv"] = lost
     pull.pull(conf, home / "out", pause=0)
-    assert 0 < len(server.asked) == len(FLOCK) - 1 - there
+    assert 0 < len(server.requested) == len(FLOCK) - 1 - arrived
 
 
 def test_a_file_of_a_list_with_other_bytes_is_refused(home: Path, server: Server) -> None:
     conf = by_list(home, server)
     server.pages["/farm/pens/2/17.csv"] = Page(OTHER[: 503 + 17])
-    with pytest.raises(
-        DataError, match=r"/pens/2/17.csv is not the file that .*farm.yaml pins: got sha256"
-    ):
+    message = r"/pens/2/17.csv is not the file that .*farm.yaml pins: got sha256"
+    with pytest.raises(DataError, match=message):
         pull.pull(conf, home / "out", pause=0)
 
 
-def test_a_list_that_is_not_the_pinned_one_is_refused_before_anything_is_asked(
+def test_a_list_that_is_not_the_pinned_one_is_refused_before_any_request(
     home: Path, server: Server
 ) -> None:
     conf = by_list(home, server, ("pens/2/17.csv", "pens/2/18.csv"))
-    with pytest.raises(
-        DataError, match=r"conf/dataset/flock.csv is not the file that conf/dataset/farm.yaml pins"
-    ):
+    message = r"facts/flock.csv is not the file that conf/dataset/farm.yaml pins"
+    with pytest.raises(DataError, match=message):
         pull.pull(conf, home / "out", pause=0)
-    assert not server.asked
+    assert not server.requested
     (change,) = pin.pin(conf)
     assert change.file == "flock.csv" and not pin.pin(config.dataset("farm"))
 
@@ -687,20 +546,23 @@ def test_a_list_that_is_not_the_pinned_one_is_refused_before_anything_is_asked(
 def test_a_faulty_line_of_a_list_is_named(home: Path, server: Server) -> None:
     conf = by_list(home, server, ("pens/1/1.csv", "../1.csv"))
     pin.pin(conf)
-    with pytest.raises(
-        UsageError, match=r"flock.csv line 2: `file` is '../1.csv'; .*that does not climb out"
-    ):
+    message = r"flock.csv line 2: `file` is '../1.csv'; expected a plain relative path without `..`"
+    with pytest.raises(UsageError, match=message):
         pull.pull(config.dataset("farm"), home / "out", pause=0)
+
+
+def test_a_list_that_does_not_exist_or_is_in_its_old_place(home: Path, server: Server) -> None:
+    conf = by_list(home, server)
+    missing = "facts/flock.csv does not exist, but conf/dataset/farm.yaml names it; "
+    (home / "facts/flock.csv").rename(home / "conf/dataset/flock.csv")
+    with pytest.raises(UsageError, match=f"{missing}move it there: git mv conf/dataset/flock.csv"):
+        pull.pull(conf, home / "out", pause=0)
     (home / "conf/dataset/flock.csv").unlink()
-    with pytest.raises(
-        UsageError, match="conf/dataset/flock.csv is not there, but .*farm.yaml names it"
-    ):
-        pull.pull(config.dataset("farm"), home / "out", pause=0)
+    with pytest.raises(UsageError, match=f"{missing}restore it from git"):
+        pull.pull(conf, home / "out", pause=0)
 
 
-# --- mirror -----------------------------------------------------------------------------------------------------------
-
-ENTRY = pinned(path="farm/farm.csv")
+# --- mirror -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "memory", "http", "zip"])
@@ -720,7 +582,7 @@ def test_a_mirror_is_any_address(
         "zip": f"zip://::{home}/all.zip",
     }
     monkeypatch.setenv("SEXTANT_MIRROR", address[kind])
-    pull.pull(workspace(home, {"mirror": [ENTRY]}, "mirror"), home / "out", pause=0)
+    pull.pull(mirror_conf(home), home / "out", pause=0)
     assert (home / "out/farm.csv").read_bytes() == BODY
     assert json.loads((home / "out/source.json").read_text())["source"] == "mirror"
 
@@ -731,7 +593,7 @@ def test_a_mirror_is_any_address(
         (
             None,
             UsageError,
-            "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR=… as an absolute folder or an address",
+            "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR=… as an absolute folder or an add",
         ),
         ("", UsageError, "SEXTANT_MIRROR is not set"),
         ("some/folder", UsageError, "SEXTANT_MIRROR is `some/folder`, a relative path; export"),
@@ -740,7 +602,7 @@ def test_a_mirror_is_any_address(
         (
             "/nowhere/at/all",
             SextantError,
-            "`/nowhere/at/all`, but no such folder is there; mount it, or export",
+            "`/nowhere/at/all`, but that folder does not exist; mount it, or export",
         ),
         (
             "memory://void",
@@ -765,8 +627,8 @@ def test_a_mirror_that_cannot_be_read(
     if address is not None:
         monkeypatch.setenv("SEXTANT_MIRROR", address)
     with pytest.raises(error, match=message):
-        pull.pull(workspace(home, {"mirror": [ENTRY]}, "mirror"), raw)
-    assert snapshot(home / "data") == {"raw/farm/farm.csv": b"an earlier pull"}
+        pull.pull(mirror_conf(home), raw)
+    assert contents(home / "data") == {"raw/farm/farm.csv": EARLIER}
 
 
 @pytest.mark.parametrize(
@@ -775,17 +637,17 @@ def test_a_mirror_that_cannot_be_read(
         (
             None,
             SextantError,
-            "mirror/farm/farm.csv: no such file; check that SEXTANT_MIRROR names the place that holds f",
+            "farm/farm.csv: no such file; check that SEXTANT_MIRROR names the place that has f",
         ),
         (
             OTHER,
             DataError,
-            r"mirror/farm/farm.csv is not the file that conf/dataset/farm.yaml pins: got sha256 [0-9a-f]{12}",
+            r"farm/farm.csv is not the file that conf/dataset/farm.yaml pins: got sha256 [0-9a-f]",
         ),
         (
             BODY[:-1],
             DataError,
-            r"`make pin DATASET=farm` if the change is intended, otherwise mend the source",
+            r"`make pin DATASET=farm` if the change is intended, otherwise correct the source",
         ),
     ],
 )
@@ -802,22 +664,22 @@ def test_a_mirror_with_another_file(
         (home / "mirror/farm/farm.csv").write_bytes(body)
     monkeypatch.setenv("SEXTANT_MIRROR", f"{home}/mirror")
     with pytest.raises(error, match=message):
-        pull.pull(workspace(home, {"mirror": [ENTRY]}, "mirror"), raw)
-    assert snapshot(home / "data") == {"raw/farm/farm.csv": b"an earlier pull"}
+        pull.pull(mirror_conf(home), raw)
+    assert contents(home / "data") == {"raw/farm/farm.csv": EARLIER}
 
 
-def test_no_message_shows_a_secret_of_the_address(
+def test_a_message_hides_the_secrets_of_an_address(
     home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SEXTANT_MIRROR", server.url("/all?token=hush").replace("//", "//me:hush@"))
-    with pytest.raises(
-        SextantError, match=r"cannot read http://127[^?@]*/all/farm/farm.csv: 404"
-    ) as raised:
-        pull.pull(workspace(home, {"mirror": [ENTRY]}, "mirror"), home / "out", pause=0)
+    address = server.url("/all?token=hush").replace("//", "//me:hush@")
+    monkeypatch.setenv("SEXTANT_MIRROR", address)
+    message = r"cannot read http://127[^?@]*/all/farm/farm.csv: 404"
+    with pytest.raises(SextantError, match=message) as raised:
+        pull.pull(mirror_conf(home), home / "out", pause=0)
     assert "hush" not in str(raised.value)
 
 
-# --- the conf ---------------------------------------------------------------------------------------------------------
+# --- the conf -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -829,7 +691,7 @@ def test_no_message_shows_a_secret_of_the_address(
         ({"sha256": "abc"}, "`sha256` is 'abc'; string should match pattern"),
         (
             {"file": "../farm.csv"},
-            "expected a plain relative path, such as folder/file.csv, that does not climb out",
+            "expected a plain relative path without `..`, such as folder/file.csv",
         ),
         ({"file": "a/../../farm.csv"}, "expected a plain relative path"),
         ({"file": "/farm.csv"}, "expected a plain relative path"),
@@ -837,10 +699,7 @@ def test_no_message_shows_a_secret_of_the_address(
         ({"file": ""}, "expected a plain relative path"),
         ({"file": "a//b"}, "expected a plain relative path"),
         ({"file": "a\nb"}, "expected a plain relative path"),
-        (
-            {"file": "source.json"},
-            "source.json is where pull writes what it brought; choose another name",
-        ),
+        ({"file": "source.json"}, "pull writes its receipt to source.json; choose another name"),
         ({"path": "../../etc/passwd"}, "expected a plain relative path"),
     ],
 )
@@ -853,11 +712,11 @@ def test_a_fault_in_an_entry_is_named(change: dict[str, Any], message: str, home
 @pytest.mark.parametrize(
     ("sources", "source", "message"),
     [
-        ({"mirror": [ENTRY, ENTRY]}, "mirror", "`farm.csv` is named twice"),
+        ({"mirror": [ENTRY, ENTRY]}, "mirror", "`farm.csv` is listed twice"),
         (
             {"mirror": [ENTRY, ENTRY | {"file": "farm.csv/x"}]},
             "mirror",
-            "`farm.csv/x` is named twice, or below another",
+            "`farm.csv/x` is listed twice, or is below another",
         ),
         (
             {"mirror": [ENTRY], "embedded": []},
@@ -872,14 +731,14 @@ def test_a_fault_in_an_entry_is_named(change: dict[str, Any], message: str, home
         (
             {"mirror": [ENTRY]},
             "canonical",
-            "no entries under sources.canonical; set `source:` there to one of: mirror",
+            "no entries under sources.canonical; set its `source` to one of: mirror",
         ),
         (
             {"mirror": [ENTRY]},
             "embedded",
-            "farm.yaml has no twin .*; set `source:` there to one of: mirror",
+            "farm.yaml has no twin .*; set its `source` to one of: mirror",
         ),
-        ({}, "mirror", "no entries under sources.mirror; add entries under `sources` there"),
+        ({}, "mirror", "no entries under sources.mirror; add entries under its `sources`"),
         (
             {"mirror": [{"file": "farm.csv", "path": "farm.csv"}]},
             "mirror",
@@ -888,7 +747,7 @@ def test_a_fault_in_an_entry_is_named(change: dict[str, Any], message: str, home
         ({"mirror": [ENTRY | {"sha256": None}]}, "mirror", "`make pin DATASET=farm` writes them"),
     ],
 )
-def test_a_source_that_cannot_be_taken(
+def test_a_source_that_cannot_be_used(
     sources: dict[str, Any], source: str, message: str, home: Path
 ) -> None:
     conf = workspace(home, sources, source)
@@ -899,13 +758,13 @@ def test_a_source_that_cannot_be_taken(
     assert not (home / "data").exists()
 
 
-def test_every_conf_here_passes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_confs_of_this_repository_pass(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     for name in config.params().datasets:
         pull.check_sources(config.dataset(name))
 
 
-# --- full disks, and the command line ---------------------------------------------------------------------------------
+# --- full disks, and the command line -----------------------------------------------------------
 
 
 @contextmanager
@@ -921,7 +780,7 @@ def small_files(size: int) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of 8 KiB at `folder`; skips the test where this user may not mount one."""
+    """A file system of 8 KiB at `folder`; skips the test if this user may not mount one."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
@@ -934,30 +793,28 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("source", ["canonical", "mirror"])
 @pytest.mark.parametrize("limit", ["disk", "file size"])
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing_half_written(
+def test_a_full_disk_is_one_line_and_leaves_no_partial_file(
     limit: str, source: str, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "mirror/farm").mkdir(parents=True)
     (home / "mirror/farm/farm.csv").write_bytes(BODY)
     server.pages["/farm.csv"] = Page(BODY)
     monkeypatch.setenv("SEXTANT_MIRROR", f"{home}/mirror")
-    url = server.url("/farm.csv")
-    conf = workspace(home, {"canonical": [pinned(url=url)], "mirror": [ENTRY]}, source)
+    sources = {"canonical": [pinned(url=server.url("/farm.csv"))], "mirror": [ENTRY]}
+    conf = workspace(home, sources, source)
     assert len(BODY) > 8192
     with small_disk(home / "data") if limit == "disk" else small_files(4099):
         with pytest.raises(OSError) as raised:
             pull.pull(conf, home / "data/raw/farm", pause=0)
         assert raised.value.errno in (errno.ENOSPC, errno.EFBIG)
-        assert re.search(
-            r"no space left while writing \S+ .*: free some, then run the same",
-            errors.one_line(raised.value),
-        )
+        line = errors.one_line(raised.value)
+        assert re.search(r"no space left while writing \S+ .*: free some, then run the same", line)
         assert not list((home / "data/raw").iterdir())
     pull.pull(conf, home / "data/raw/farm", pause=0)
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
-    """The exit code of `python -m sextant pull <argv>`."""
+def exit_code(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
+    """The exit code of `sextant pull <argv>`."""
     monkeypatch.setattr(sys, "argv", ["pull", *argv])
     with pytest.raises(SystemExit) as raised:
         errors.run(pull.main)
@@ -971,16 +828,14 @@ def test_the_command_writes_to_scratch_by_hand_and_to_data_under_dvc(
     (home / "farm").mkdir()
     (home / "farm/farm.csv").write_bytes(BODY)
     monkeypatch.setenv("SEXTANT_MIRROR", str(home))
-    workspace(home, {"mirror": [ENTRY]}, "mirror")
-    assert command(monkeypatch, "dataset=farm") == 0
-    assert (
-        capsys.readouterr().out
-        == f"farm: 1 file(s), {len(BODY):,} bytes from source mirror in .scratch/raw/farm/\n"
-    )
+    mirror_conf(home)
+    assert exit_code(monkeypatch, "dataset=farm") == 0
+    expected = f"farm: 1 file(s), {len(BODY):,} bytes from source mirror in .scratch/raw/farm/\n"
+    assert capsys.readouterr().out == expected
     assert not (home / "data").exists()
     monkeypatch.setenv("DVC_STAGE", "pull@farm")
-    assert command(monkeypatch, "dataset=farm") == 0
-    assert snapshot(home / "data/raw/farm") == snapshot(home / ".scratch/raw/farm")
+    assert exit_code(monkeypatch, "dataset=farm") == 0
+    assert contents(home / "data/raw/farm") == contents(home / ".scratch/raw/farm")
 
 
 @pytest.mark.parametrize(
@@ -1000,28 +855,27 @@ def test_the_command_fails_with_one_line(
     if body:
         (home / "farm/farm.csv").write_bytes(body)
     monkeypatch.setenv("SEXTANT_MIRROR", str(home))
-    workspace(home, {"mirror": [ENTRY]}, "mirror")
-    assert command(monkeypatch, "dataset=farm") == code
+    mirror_conf(home)
+    assert exit_code(monkeypatch, "dataset=farm") == code
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and message in err
 
 
-def test_two_pulls_of_one_data_set_take_turns(
-    home: Path, capsys: pytest.CaptureFixture[str], server: Server
+def test_two_pulls_of_one_data_set_wait_for_each_other(
+    home: Path, capsys: pytest.CaptureFixture[str], server: Server, farm: config.DatasetConf
 ) -> None:
     server.pages["/farm.csv"] = Page(BODY)
-    conf = workspace(home, {"canonical": [pinned(url=server.url("/farm.csv"))]})
-    other = threading.Thread(target=pull.pull, args=(conf, home / "out"))
-    with pull.turn(conf):
-        other.start()
-        other.join(0.2)
+    second = threading.Thread(target=pull.pull, args=(farm, home / "out"))
+    with pull.download_lock(farm):
+        second.start()
+        second.join(0.2)
         assert not (home / "out").exists()
-    other.join(10)
+    second.join(10)
     assert (home / "out/farm.csv").read_bytes() == BODY
     assert "farm: another process is downloading it; waiting" in capsys.readouterr().err
 
 
-def test_partial_downloads_lie_under_dvcs_root(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_downloads_are_below_dvcs_root(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(home / "main"))
     assert pull.downloads() == home / "main/.scratch/downloads"
     assert os.path.isdir(pull.downloads())

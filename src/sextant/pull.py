@@ -1,12 +1,12 @@
-"""Bring a data set from its chosen source: every file as its conf pins it, or nothing.
+"""Bring the files of a data set from its chosen source, each exactly as its conf pins it.
 
-`embedded` writes the twin, `mirror` copies from the place in SEXTANT_MIRROR, `canonical` downloads from the public
-addresses. A source that fails is an error: nothing falls back to another one.
+Source `embedded` generates the twin, `mirror` copies from the place that SEXTANT_MIRROR names, and
+`canonical` downloads from the public addresses. A source that fails is an error: no other source is
+tried in its place, because nobody would notice which data a model was trained on.
 """
 
 import csv
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -14,11 +14,11 @@ import threading
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
@@ -29,41 +29,37 @@ from .errors import DataError, SextantError, UsageError, one_line, redact
 from .strict import Strict, check
 from .terminal import Progress
 
-CONNECTIONS = 8  # at once, to a server that hands out many small files
+# For a source of many small files: a round trip takes longer than the bytes of one of them.
+CONNECTIONS = 8
+MEMBERS = 5  # names of a zip's members that a message lists
 
 
-# --- what stands under `sources` in conf/dataset/<name>.yaml ----------------------------------------------------------
+# --- the entries under `sources` in conf/dataset/<name>.yaml ------------------------------------
 
 
-def _plain(value: str) -> str:
+def _plain_path(value: str) -> str:
     path = PurePosixPath(value)
-    if (
-        str(path) != value
-        or path.is_absolute()
-        or {".", ".."} & {value, *path.parts}
-        or not value.isprintable()
-    ):
-        raise ValueError(
-            "expected a plain relative path, such as folder/file.csv, that does not climb out"
-        )
+    plain = str(path) == value and not path.is_absolute() and value.isprintable()
+    if not plain or {".", ".."} & {value, *path.parts}:
+        raise ValueError("expected a plain relative path without `..`, such as folder/file.csv")
     return value
 
 
 def _not_the_receipt(value: str) -> str:
     if value == files.RECEIPT:
-        raise ValueError(
-            f"{files.RECEIPT} is where pull writes what it brought; choose another name"
-        )
+        raise ValueError(f"pull writes its receipt to {files.RECEIPT}; choose another name")
     return value
 
 
-PlainPath = Annotated[str, AfterValidator(_plain)]
+PlainPath = Annotated[str, AfterValidator(_plain_path)]
 
 
 class Entry(Strict):
-    """One file: its name in the raw folder, and its pin, which is absent until the first `make pin`.
+    """One file of a source.
 
-    `member`: the file is that one inside a zip, and the pin is the zip's; several entries may name members of one zip.
+    `file` is its path in data/raw/<name>/. `bytes` and `sha256` are its pin, None before the first
+    `make pin`. With `member` the source has a zip: the file is that member of it, and the pin is
+    that of the zip. Several entries may name members of the same zip.
     """
 
     file: Annotated[PlainPath, AfterValidator(_not_the_receipt)]
@@ -73,16 +69,16 @@ class Entry(Strict):
 
 
 class Canonical(Entry):
-    """A file at its public address: http(s), or whatever scheme fsspec knows."""
+    """A file at its public address: http(s), or any scheme that fsspec supports."""
 
     url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S")]
 
 
 class Listed(Entry):
-    """Files that a CSV lists, which lies beside the conf and is pinned itself; it is brought along.
+    """All files that a CSV in facts/ lists. The CSV is pinned itself and is brought with them.
 
-    `url` is the address of each, with {path} for the list's column `path`; `sizes` and `digests` are its columns of
-    pins.
+    `url` is the address of each file, in which {path} stands for the CSV's column `path`. `sizes`
+    and `digests` name its columns of pins.
     """
 
     url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*\{path\}")]
@@ -91,7 +87,7 @@ class Listed(Entry):
 
 
 class Mirror(Entry):
-    """A file in the mirror, by its path below SEXTANT_MIRROR."""
+    """A file of the mirror; `path` is relative to SEXTANT_MIRROR."""
 
     path: PlainPath
 
@@ -100,125 +96,132 @@ SOURCES: dict[config.Source, type[Entry]] = {"canonical": Canonical, "mirror": M
 
 
 def entries(conf: config.DatasetConf, source: config.Source) -> list[Entry]:
-    """The checked entries of one source; raises UsageError for a fault in one, or one file named twice."""
+    """Return the checked entries of a source; raise UsageError for a fault or a repeated name."""
     where = f"{conf_path(conf)} sources.{source}"
     if source not in SOURCES:
         raise UsageError(
-            f"{where}: unknown key; expected one of: {', '.join(SOURCES)} (a twin stands under `twin`)"
+            f"{where}: unknown key; expected one of: {', '.join(SOURCES)}; a twin goes under `twin`"
         )
-    found = [
-        check(_form(source, entry), entry, f"{where}[{n}]")
-        for n, entry in enumerate(conf.sources.get(source, []))
-    ]
-    named = Counter(entry.file for entry in found)
-    for name in named:
-        if named[name] > 1 or any(str(parent) in named for parent in PurePosixPath(name).parents):
+    checked: list[Entry] = []
+    for number, block in enumerate(conf.sources.get(source, [])):
+        is_list = source == "canonical" and "digests" in block
+        checked.append(check(Listed if is_list else SOURCES[source], block, f"{where}[{number}]"))
+    _check_names([entry.file for entry in checked], where)
+    return checked
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    counts = Counter(names)
+    for name in names:
+        below_a_file = any(str(parent) in counts for parent in PurePosixPath(name).parents)
+        if counts[name] > 1 or below_a_file:
             raise UsageError(
-                f"{where}: `{name}` is named twice, or below another file; give it a name of its own"
+                f"{where}: `{name}` is listed twice, or is below another file; choose another name"
             )
-    return found
 
 
-def _form(source: config.Source, entry: dict[str, Any]) -> type[Entry]:
-    return Listed if source == "canonical" and "digests" in entry else SOURCES[source]
+def read_list(conf: config.DatasetConf, entry: Listed) -> list[Entry]:
+    """Return the entries of the files that a CSV lists.
 
-
-def listed(conf: config.DatasetConf, entry: Listed) -> list[Entry]:
-    """What a list lists; raises DataError for a list that is not the pinned one, UsageError for a fault in a line."""
+    Raises DataError if the CSV is not the pinned one, and UsageError for a fault in a line.
+    """
     path = list_path(entry)
     if not path.is_file():
-        raise UsageError(
-            f"{path} is not there, but {conf_path(conf)} names it; bring it back from git"
-        )
+        repair = "restore it from git"
+        before = paths.CONF / "dataset" / entry.file  # where it belonged up to version 0.1
+        if before.is_file():
+            repair = f"move it there: git mv {before} {path}"
+        raise UsageError(f"{path} does not exist, but {conf_path(conf)} names it; {repair}")
     _check_pin(conf, entry, str(path), path)
-    found: list[Entry] = []
+    listed: list[Entry] = []
     with path.open(newline="", encoding="utf-8") as stream:
-        for number, line in enumerate(csv.DictReader(stream), start=2):
-            name, size, digest = (
-                line.get(column) or "" for column in ("path", entry.sizes, entry.digests)
-            )
-            pinned = {"bytes": int(size) if size.isdecimal() else size, "sha256": digest}
-            address = entry.url.replace("{path}", quote(name))
-            found.append(
-                check(Canonical, {"file": name, "url": address, **pinned}, f"{path} line {number}")
-            )
-    return found
+        for number, row in enumerate(csv.DictReader(stream), start=2):  # line 1 is the header
+            name = row.get("path") or ""
+            size = row.get(entry.sizes) or ""
+            values = {
+                "file": name,
+                "url": entry.url.replace("{path}", quote(name)),
+                "bytes": int(size) if size.isdecimal() else size,
+                "sha256": row.get(entry.digests) or "",
+            }
+            listed.append(check(Canonical, values, f"{path} line {number}"))
+    return listed
 
 
-def list_path(entry: Entry) -> Path:
-    return paths.CONF / "dataset" / entry.file
+def list_path(entry: Listed) -> Path:
+    return paths.FACTS / entry.file
 
 
-def chosen(conf: config.DatasetConf) -> list[Entry]:
-    """The entries of the chosen source, none for `embedded`; raises UsageError where the conf does not have it."""
+def chosen_entries(conf: config.DatasetConf) -> list[Entry]:
+    """Return the entries of the chosen source, none for `embedded`.
+
+    Raises UsageError if the conf does not have that source.
+    """
     source = conf.chosen_source
-    there = [
-        *(name for name in SOURCES if conf.sources.get(name)),
-        *(["embedded"] if conf.twin is not None else []),
-    ]
-    if source not in there:
-        lack = (
-            "has no twin (`twin: null`)"
-            if source == "embedded"
-            else f"has no entries under sources.{source}"
-        )
-        repair = (
-            f"set `source:` there to one of: {', '.join(there)}"
-            if there
-            else "add entries under `sources` there"
-        )
+    available: list[str] = [name for name in SOURCES if conf.sources.get(name)]
+    if conf.twin is not None:
+        available.append("embedded")
+    if source not in available:
+        missing = f"no entries under sources.{source}"
+        if source == "embedded":
+            missing = "no twin (`twin: null`)"
+        repair = "add entries under its `sources`"
+        if available:
+            repair = f"set its `source` to one of: {', '.join(available)}"
         raise UsageError(
-            f"{conf.name}: source is `{source}`, but {conf_path(conf)} {lack}; {repair}"
+            f"{conf.name}: source is `{source}`, but {conf_path(conf)} has {missing}; {repair}"
         )
     return [] if source == "embedded" else entries(conf, source)
 
 
 def check_sources(conf: config.DatasetConf) -> None:
-    """Everything about `sources` that can be wrong before a byte is fetched; raises UsageError."""
+    """Raise UsageError for a fault in `sources`; nothing is fetched."""
     for source in conf.sources:
         entries(conf, source)
-    _pinned(conf)
+    _pinned_entries(conf)
 
 
 def conf_path(conf: config.DatasetConf) -> Path:
-    return paths.CONF / "dataset" / f"{conf.name}.yaml"
+    return paths.dataset_conf(conf.name)
 
 
-def _pinned(conf: config.DatasetConf) -> list[Entry]:
-    """The chosen entries, all of them with a pin."""
-    found = chosen(conf)
-    for entry in found:
+def _pinned_entries(conf: config.DatasetConf) -> list[Entry]:
+    """Return the entries of the chosen source; raise UsageError if one has no pin."""
+    chosen = chosen_entries(conf)
+    for entry in chosen:
         if entry.bytes is None or entry.sha256 is None:
             raise UsageError(
                 f"{conf.name}: `{entry.file}` has no bytes and sha256 yet in {conf_path(conf)}"
                 f" sources.{conf.chosen_source}; `make pin DATASET={conf.name}` writes them"
             )
-    return found
+    return chosen
 
 
-# --- where a file lies ------------------------------------------------------------------------------------------------
+# --- addresses ----------------------------------------------------------------------------------
 
 
 def mirror() -> str:
-    """The place that SEXTANT_MIRROR names; raises UsageError where it is unset or relative."""
+    """Return SEXTANT_MIRROR.
+
+    Raises UsageError if it is unset or relative, SextantError if the folder does not exist.
+    """
     base = os.environ.get("SEXTANT_MIRROR", "")
     repair = "export SEXTANT_MIRROR=… as an absolute folder or an address (s3://…, https://…)"
     if not base:
-        raise UsageError(
-            f"source `mirror` needs to know where the files lie, and SEXTANT_MIRROR is not set; {repair}"
-        )
-    folder = _local(base)
+        raise UsageError(f"source is `mirror`, but SEXTANT_MIRROR is not set; {repair}")
+    folder = _local_path(base)
+    # An experiment may run in a copy of the repository, where a relative path would differ.
     if folder is not None and not folder.is_absolute():
         raise UsageError(f"SEXTANT_MIRROR is `{base}`, a relative path; {repair}")
     if folder is not None and not folder.is_dir():
         raise SextantError(
-            f"SEXTANT_MIRROR is `{base}`, but no such folder is there; mount it, or {repair}"
+            f"SEXTANT_MIRROR is `{base}`, but that folder does not exist; mount it, or {repair}"
         )
     return base
 
 
 def locate(entry: Entry) -> str:
-    """The address of an entry, for `fetch`."""
+    """Return the address of an entry, as `download.fetch` takes it."""
     if isinstance(entry, Canonical):
         return entry.url
     if isinstance(entry, Listed):
@@ -228,153 +231,188 @@ def locate(entry: Entry) -> str:
 
 
 def joined(base: str, path: str) -> str:
-    """`path` below the address `base`: before a query (https://host/folder?token) and a chain (zip://::s3://a/b.zip)."""
+    """Return the address of `path` below the address `base`.
+
+    The path goes before a query (https://host/folder?token) and before the rest of a chain of
+    fsspec (zip://::s3://bucket/archive.zip).
+    """
     if download.is_http(base):
         parts = urlsplit(base)
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}"))
     head, chain, rest = base.partition("::")
-    return f"{head}{'' if head.endswith('/') else '/'}{path}{chain}{rest}"
+    slash = "" if head.endswith("/") else "/"
+    return f"{head}{slash}{path}{chain}{rest}"
 
 
-def _local(address: str) -> Path | None:
+def _local_path(address: str) -> Path | None:
     scheme, _, path = address.rpartition("://")
     return Path(path) if scheme in ("", "file", "local") else None
 
 
-# --- the stage --------------------------------------------------------------------------------------------------------
+# --- the stage ----------------------------------------------------------------------------------
+
+
+class FilePin(TypedDict):
+    """The size and the digest of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class Receipt(TypedDict):
+    """source.json: the source of a raw folder, and the pin of each file by its path there."""
+
+    source: str
+    files: dict[str, FilePin]
 
 
 def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) -> None:
-    """Write the files of the chosen source and source.json to `folder`, or leave `folder` as it is.
+    """Write the files of the chosen source and source.json to `folder`.
 
-    Raises UsageError for a source that the conf lacks or SEXTANT_MIRROR not set, SextantError for an unreachable one,
-    DataError for a file that is not the pinned one.
+    If anything fails, `folder` stays as it was. `pause` is in seconds, see download.PAUSE.
+
+    Raises UsageError if the conf lacks the source or SEXTANT_MIRROR is not set, SextantError if the
+    source cannot be read, and DataError if a file is not the pinned one.
     """
-    found = _pinned(conf)
-    found += [one for entry in found if isinstance(entry, Listed) for one in listed(conf, entry)]
-    addresses = [locate(entry) for entry in found]
-    with (
-        turn(conf) if any(map(download.is_http, addresses)) else nullcontext(),
-        files.written_whole(folder) as beside,
-    ):
-        with naming(folder):
-            beside.mkdir()
-            if conf.chosen_source == "embedded":
-                plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, beside)
-            else:
-                _bring(conf, list(zip(found, addresses, strict=True)), beside, pause)
-            files.write_json(beside / files.RECEIPT, receipt(conf.chosen_source, beside))
+    all_entries = _pinned_entries(conf)
+    for entry in list(all_entries):
+        if isinstance(entry, Listed):
+            all_entries += read_list(conf, entry)
+    located = [(entry, locate(entry)) for entry in all_entries]
+    over_http = any(download.is_http(address) for _, address in located)
+    lock = download_lock(conf) if over_http else nullcontext()
+    with lock, files.written_whole(folder) as beside, with_filename(folder):
+        beside.mkdir()
+        if conf.chosen_source == "embedded":
+            plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, beside)
+        else:
+            _bring(conf, located, beside, pause)
+        files.write_json(beside / files.RECEIPT, receipt(conf.chosen_source, beside))
 
 
-def receipt(source: str, folder: Path) -> dict[str, Any]:
-    """What source.json says: the source, and the size and sha256 of every file of `folder`."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    whole = {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": files.sha256(path),
-        }
-        for path in paths
-    }
-    return {"source": source, "files": whole}
+def receipt(source: str, folder: Path) -> Receipt:
+    """Return the content of source.json for the files in `folder`."""
+    pins: dict[str, FilePin] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        pins[name] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    return {"source": source, "files": pins}
 
 
 def _bring(
-    conf: config.DatasetConf, found: list[tuple[Entry, str]], folder: Path, pause: float
+    conf: config.DatasetConf, located: Sequence[tuple[Entry, str]], folder: Path, pause: float
 ) -> None:
-    """Bring each file to `folder`; what was downloaded is moved there last, so that the next run goes on from it."""
-    places: dict[Path, list[Entry]] = {}
-    wanted: dict[Path, tuple[Entry, str]] = {}
-    waiting = downloads()
-    for entry, address in found:
-        place = folder / entry.file
-        place.parent.mkdir(parents=True, exist_ok=True)
+    """Bring each entry from its address to `folder`.
+
+    Downloads wait outside of `folder`, under their digests, until all are complete: if one fails,
+    the next run resumes it and finds the others.
+    """
+    entries_of: dict[Path, list[Entry]] = {}  # by download: equal digests share one
+    address_of: dict[Path, tuple[Entry, str]] = {}
+    for entry, address in located:
+        path = folder / entry.file
+        path.parent.mkdir(parents=True, exist_ok=True)
         if download.is_http(address):
-            part = waiting / f"{entry.sha256}.part"
-            places.setdefault(part, []).append(entry)
-            wanted[part] = entry, address
+            part = downloads() / f"{entry.sha256}.part"
+            entries_of.setdefault(part, []).append(entry)
+            address_of[part] = entry, address
         else:
-            with reading(conf, entry, address):
-                download.fetch(address, place, entry.file, entry.bytes)
-            _check_pin(conf, entry, address, place)
-            if entry.member:
-                zipped = place.replace(place.with_name(f".{place.name}.zip"))
-                _unzip(conf, entry, zipped, place)
-                zipped.unlink()
-    _download(conf, wanted, pause)
-    for part, brought in places.items():
-        for entry in brought:
-            if entry.member:
-                _unzip(conf, entry, part, folder / entry.file)
-        whole = [folder / entry.file for entry in brought if not entry.member]
-        for other in whole[1:]:
-            shutil.copyfile(part, other)
-        if whole:
-            shutil.move(part, whole[0])
-        else:
-            part.unlink()
+            _copy(conf, entry, address, path)
+    _download_all(conf, address_of, pause)
+    for part, sharing in entries_of.items():
+        _distribute(conf, part, sharing, folder)
 
 
-def _unzip(conf: config.DatasetConf, entry: Entry, zipped: Path, place: Path) -> None:
-    """Write the entry's member to `place`; its own name in the zip decides nothing about where that is."""
+def _copy(conf: config.DatasetConf, entry: Entry, address: str, path: Path) -> None:
+    """Copy an entry from a file system to `path`, and take its member out if it is a zip."""
+    with source_errors(conf, entry, address):
+        download.fetch(address, path, entry.file, entry.bytes)
+    _check_pin(conf, entry, address, path)
+    if entry.member:
+        archive = path.replace(path.with_name(f".{path.name}.zip"))
+        _unzip(conf, entry, archive, path)
+        archive.unlink()
+
+
+def _distribute(
+    conf: config.DatasetConf, part: Path, sharing: Sequence[Entry], folder: Path
+) -> None:
+    """Turn a complete download into the files of all entries that share it."""
+    for entry in sharing:
+        if entry.member:
+            _unzip(conf, entry, part, folder / entry.file)
+    whole = [folder / entry.file for entry in sharing if not entry.member]
+    for path in whole[1:]:
+        shutil.copyfile(part, path)
+    if whole:
+        shutil.move(part, whole[0])
+    else:
+        part.unlink()
+
+
+def _unzip(conf: config.DatasetConf, entry: Entry, archive: Path, path: Path) -> None:
+    """Write the entry's member of a zip to `path`, which does not depend on names in the zip."""
     assert entry.member
     try:
         with (
-            zipfile.ZipFile(zipped) as archive,
-            archive.open(entry.member) as inside,
-            place.open("wb") as stream,
+            zipfile.ZipFile(archive) as opened,
+            opened.open(entry.member) as member,
+            path.open("wb") as stream,
         ):
-            shutil.copyfileobj(inside, stream)
+            shutil.copyfileobj(member, stream)
     except KeyError:
-        there = ", ".join(zipfile.ZipFile(zipped).namelist()[:5])
+        names = ", ".join(zipfile.ZipFile(archive).namelist()[:MEMBERS])
         raise DataError(
-            f"{conf.name}: the zip of `{entry.file}` has no member {entry.member}; it has {there}, …; mend"
-            f" `member` in {conf_path(conf)}"
+            f"{conf.name}: the zip of `{entry.file}` has no member {entry.member}; it has {names},"
+            f" …; correct `member` in {conf_path(conf)}"
         ) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise DataError(
-            f"{conf.name}: `{entry.file}` cannot be taken out of its zip ({one_line(error)}); mend the source"
+            f"{conf.name}: `{entry.file}` cannot be extracted from its zip ({one_line(error)});"
+            " correct the source"
         ) from None
 
 
-def _download(
-    conf: config.DatasetConf, wanted: dict[Path, tuple[Entry, str]], pause: float
+def _download_all(
+    conf: config.DatasetConf, address_of: Mapping[Path, tuple[Entry, str]], pause: float
 ) -> None:
-    """Download each entry to its place: many over several connections and under one bar, few one after the other."""
-    connections = CONNECTIONS if len(wanted) > CONNECTIONS else 1
+    """Download each entry to its path.
+
+    Few files are downloaded one after the other, each with its progress; many over several
+    connections, with one progress in files.
+    """
+    connections = CONNECTIONS if len(address_of) > CONNECTIONS else 1
+    wanted = list(address_of.items())
     stop = threading.Event()
 
-    def bring(share: list[tuple[Path, tuple[Entry, str]]], progress: Progress | None) -> None:
+    def download_share(
+        share: Sequence[tuple[Path, tuple[Entry, str]]], progress: Progress | None
+    ) -> None:
         with requests.Session() as session:
             for part, (entry, address) in share:
                 if stop.is_set():
                     return
                 label = entry.file if connections == 1 else ""
-                _to_part(conf, entry, address, part, label, pause, session)
+                _download(conf, entry, address, part, label, pause, session)
                 if progress:
                     progress.step()
 
-    with (
-        Progress(f"pull {conf.name}", len(wanted), "files")
-        if connections > 1
-        else nullcontext() as progress
-    ):
+    several = connections > 1
+    whole = Progress(f"pull {conf.name}", len(wanted), "files") if several else nullcontext()
+    with whole as progress:
         if progress:
             progress.at(0)
         with ThreadPoolExecutor(connections) as pool:
-            every = list(wanted.items())
-            shares = [
-                pool.submit(bring, every[start::connections], progress)
-                for start in range(connections)
-            ]
+            shares = [wanted[start::connections] for start in range(connections)]
+            futures = [pool.submit(download_share, share, progress) for share in shares]
             try:
-                for share in as_completed(shares):
-                    share.result()
+                for future in as_completed(futures):
+                    future.result()
             finally:
-                stop.set()
+                stop.set()  # after a failure, the other threads end with their current file
 
 
-def _to_part(
+def _download(
     conf: config.DatasetConf,
     entry: Entry,
     address: str,
@@ -383,73 +421,74 @@ def _to_part(
     pause: float,
     session: requests.Session,
 ) -> None:
-    """Download to `part`; one that holds bytes of an earlier run and does not fit is downloaded whole, once."""
+    """Download an entry to `part`, which may have bytes of an earlier run.
+
+    If these turn out to be of another file, it is downloaded once more, from the beginning.
+    """
     try:
-        with naming(part), reading(conf, entry, address):
+        with with_filename(part), source_errors(conf, entry, address):
             resumed = download.fetch(address, part, label, entry.bytes, pause, session)
             if resumed and files.sha256(part) != entry.sha256:
                 part.unlink()
                 download.fetch(address, part, label, entry.bytes, pause, session)
         _check_pin(conf, entry, address, part)
     except SextantError as error:
-        if (
-            isinstance(error, DataError) or not part.stat().st_size
-        ):  # nothing that a later run could go on with
+        useless = isinstance(error, DataError) or not part.stat().st_size
+        if useless:  # nothing that a later run could resume
             part.unlink()
         raise
 
 
 def _check_pin(conf: config.DatasetConf, entry: Entry, address: str, path: Path) -> None:
-    size, digest = path.stat().st_size, files.sha256(path)
+    size = path.stat().st_size
+    digest = files.sha256(path)
     if (size, digest) != (entry.bytes, entry.sha256):
-        raise _differs(conf, entry, address, f"sha256 {digest[:12]}, {size:,} bytes")
+        raise _not_as_pinned(conf, entry, address, f"sha256 {digest[:12]}, {size:,} bytes")
 
 
-def _differs(conf: config.DatasetConf, entry: Entry, address: str, got: str) -> DataError:
+def _not_as_pinned(conf: config.DatasetConf, entry: Entry, address: str, actual: str) -> DataError:
     expected = f"sha256 {str(entry.sha256)[:12]}, {entry.bytes:,} bytes"
     return DataError(
-        f"{conf.name}: {redact(address)} is not the file that {conf_path(conf)} pins: got {got};"
-        f" expected {expected};"
-        f" `make pin DATASET={conf.name}` if the change is intended, otherwise mend the source"
+        f"{conf.name}: {redact(address)} is not the file that {conf_path(conf)} pins: got {actual};"
+        f" expected {expected}; `make pin DATASET={conf.name}` if the change is intended, otherwise"
+        " correct the source"
     )
 
 
 @contextmanager
-def reading(conf: config.DatasetConf, entry: Entry, address: str) -> Iterator[None]:
-    """Say of a fetch that failed which file of which data set it was, and what to do."""
+def source_errors(conf: config.DatasetConf, entry: Entry, address: str) -> Iterator[None]:
+    """Turn errors of a download into messages that name the data set, the file and the repair."""
     try:
         yield
     except download.WrongSize as error:
-        raise _differs(conf, entry, address, f"{error.size:,} bytes") from None
+        raise _not_as_pinned(conf, entry, address, f"{error.size:,} bytes") from None
     except download.Unreachable as error:
+        repair = f"correct the url of `{entry.file}` in {conf_path(conf)}"
         if isinstance(entry, Mirror):
-            repair = f"check that SEXTANT_MIRROR names the place that holds {entry.path}"
-        else:
-            repair = f"mend the url of `{entry.file}` in {conf_path(conf)}"
-        later = "run the same command again, which goes on from there, or " if error.later else ""
+            repair = f"check that SEXTANT_MIRROR names the place that has {entry.path}"
+        if error.later:
+            repair = f"run the same command again to resume, or {repair}"
         raise SextantError(
-            f"{conf.name}: cannot read {redact(address)}: {error}; {later}{repair}"
+            f"{conf.name}: cannot read {redact(address)}: {error}; {repair}"
         ) from error
 
 
 @contextmanager
-def turn(conf: config.DatasetConf) -> Iterator[None]:
-    """Wait for another pull or pin of the same data set: both would write the same partial downloads."""
+def download_lock(conf: config.DatasetConf) -> Iterator[None]:
+    """Wait for other pulls and pins of the data set: they write the same partial downloads."""
     with (downloads() / f"{conf.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(
-                f"{conf.name}: another process is downloading it; waiting for that one to end",
-                file=sys.stderr,
-            )
+            waiting = "another process is downloading it; waiting for it to finish"
+            print(f"{conf.name}: {waiting}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let a full disk say what was being written: the system's own error names no file."""
+def with_filename(path: Path) -> Iterator[None]:
+    """Add `path` to an OSError without a filename, such as the one for a full disk."""
     try:
         yield
     except OSError as error:
@@ -458,8 +497,11 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def downloads() -> Path:
-    """Where partial downloads wait for the next run; DVC's root, so that an experiment's copy finds them too."""
-    folder = paths.state_root() / ".scratch" / "downloads"
+    """Return the folder of partial downloads.
+
+    It is below the root of the clone, so that an experiment in a temporary copy finds them too.
+    """
+    folder = paths.state_root() / paths.SCRATCH / "downloads"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -470,8 +512,7 @@ def main(argv: list[str]) -> None:
     conf = config.dataset(name, overrides)
     folder = paths.raw(name) if paths.run_by_dvc() else paths.SCRATCH / "raw" / name
     pull(conf, folder)
-    brought = json.loads((folder / files.RECEIPT).read_text(encoding="utf-8"))["files"]
-    size = sum(file["bytes"] for file in brought.values())
-    print(
-        f"{name}: {len(brought)} file(s), {size:,} bytes from source {conf.chosen_source} in {folder}/"
-    )
+    pins = files.read_json(folder / files.RECEIPT)["files"]
+    size = sum(pin["bytes"] for pin in pins.values())
+    source = conf.chosen_source
+    print(f"{name}: {len(pins)} file(s), {size:,} bytes from source {source} in {folder}/")

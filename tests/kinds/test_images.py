@@ -845,7 +845,7 @@ def test_pixels_by_themselves_do_not_tell_the_twins_classes(twin):
 
 def test_the_committed_index_is_the_mirrors():
     """Both sources know the same 10,000 pictures by the same keys."""
-    index = pd.read_csv(ROOT / "conf/dataset/cats_dogs_index.csv")
+    index = pd.read_csv(ROOT / "facts/cats_dogs_index.csv")
     assert len(index) == index["path"].nunique() == 10_000
     assert (
         index["path"].str.fullmatch(r"(training_set|test_set)/(cats/cat|dogs/dog)\.\d+\.jpg").all()

@@ -82,11 +82,11 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
             f"{conf.name}: source is `embedded`, a twin that is generated, so there is nothing to pin;"
             f" set `source: mirror` or `source: canonical` in {paths.PARAMS} or in {pull.conf_path(conf)}"
         )
-    found = [(entry, pull.locate(entry)) for entry in pull.chosen(conf)]
+    found = [(entry, pull.locate(entry)) for entry in pull.chosen_entries(conf)]
     remote = any(download.is_http(address) for _, address in found)
     changes: list[Change] = []
     with (
-        pull.turn(conf) if remote else nullcontext(),
+        pull.download_lock(conf) if remote else nullcontext(),
         TemporaryDirectory(dir=pull.downloads()) as folder,
     ):
         whole: list[Path] = []
@@ -97,7 +97,7 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
         ):
             path = Path(folder) / str(number)
             if address not in seen:
-                with pull.naming(path), pull.reading(conf, entry, address):
+                with pull.with_filename(path), pull.source_errors(conf, entry, address):
                     download.fetch(address, path, "" if many else entry.file, pause=pause)
                 seen[address] = State(path.stat().st_size, files.sha256(path), lines(path))
             after = seen[address]

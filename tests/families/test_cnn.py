@@ -110,7 +110,7 @@ def test_logits_are_linear_in_the_spatial_mean():
 
 
 def test_the_number_of_parameters():
-    """A convolution: 9 * n_in * n_out weights, 2 * n_out of its normalisation; a stage has three."""
+    """9 * n_in * n_out weights a convolution, 2 * n_out of its normalisation; three a stage."""
     widths, classes = [5, 7, 11], 2
     count = 9 * 3 * 5 + 2 * 5  # the first convolution
     for n_in, n_out in [(5, 7), (7, 11)]:

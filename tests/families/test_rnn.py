@@ -205,7 +205,7 @@ def test_a_saved_model_answers_the_same(tmp_path: Path) -> None:
 def train_model(
     folder: Path, conf: config.DatasetConf
 ) -> tuple[saved_model.SavedModel, dict[str, pd.DataFrame]]:
-    """The model as the pipeline trains it at budget standard, on the files of folder/raw; the parts."""
+    """The model as the pipeline trains it, at budget standard on folder/raw; and the parts."""
     rows = series_rows.repair(series_rows.read(folder / "raw", conf.columns), conf.columns)
     parts = series_rows.split(rows, conf.columns, conf.split)
     profile = {

@@ -1,10 +1,16 @@
 """Six families of neural networks, each trained on a real task by one reproducible pipeline."""
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .saved_model import SavedModel
 
 
-def load(model: str) -> Any:
-    """The champion of a model, as `sextant.load("ann").predict(frame)`: raw rows in, answers out."""
-    from .predict import champion
+def load(model: str) -> "SavedModel":
+    """The champion of a model: `sextant.load("ann").predict(frame)` answers raw rows.
+
+    Raises SextantError where the model has no champion.
+    """
+    from .commands.predict import champion
 
     return champion(model)

@@ -1,4 +1,4 @@
-"""Decisions as files: what the gate decided, for the report and for the next call."""
+"""Decisions as files: what the gate decided, for the report and for the next call of register."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from .tracking import registry, store
 
 
 def write_decision(record: Mapping[str, Any]) -> None:
-    """Write reports/decisions/<model>.json, and all decisions as the script that the page includes."""
+    """Write reports/decisions/<model>.json and reports/decisions.js, which the page includes."""
     files.write_json(paths.decision(record["model"]), record)
     decisions = {}
     for path in sorted(paths.DECISIONS.glob("*.json")):
@@ -23,7 +23,10 @@ def write_decision(record: Mapping[str, Any]) -> None:
 
 
 def judged_here(candidate: Candidate) -> dict[str, Any] | None:
-    """The decision on this digest in this registry, where it is known without importing MLflow."""
+    """The decision on this digest in this registry, if the files and a local database have it.
+
+    It does not import MLflow, which would take two seconds for each model that is judged already.
+    """
     path = paths.decision(candidate.name)
     if not path.is_file():
         return None
@@ -31,7 +34,7 @@ def judged_here(candidate: Candidate) -> dict[str, Any] | None:
     recorded = (record["digest"], record["registered_model"], record["tracking_uri"])
     if recorded != (candidate.digest, candidate.registered, store.address()):
         return None
-    if not registry.holds(candidate.registered, candidate.digest):
+    if not registry.is_judged_here(candidate.registered, candidate.digest):
         return None
     champion = registry.is_champion_here(candidate.registered, record["version"])
     return {**record, "champion": champion}
@@ -48,8 +51,7 @@ def print_decision(record: Mapping[str, Any]) -> None:
 
 
 def record_champion(model: str, name: str, version: str) -> None:
-    """Update the decision on file after the champion of the registered model `name` was changed by
-    hand."""
+    """Update the decision file after the champion of `name` was changed by hand."""
     path = paths.decision(model)
     if not path.is_file():
         return
@@ -59,7 +61,7 @@ def record_champion(model: str, name: str, version: str) -> None:
 
 
 def print_champion(name: str, version: str, previous: registry.Version | None) -> None:
-    """Say which version is champion after a change by hand, and which one is not any more."""
+    """Print which version is champion after a change by hand, and which one no longer is."""
     suffix = ""
     if previous and previous.version != version:
         suffix = f", version {previous.version} is not"

@@ -1,4 +1,4 @@
-"""Errors that hand over the repair: what was got, what was expected, what to do next, in one line."""
+"""Errors whose message says in one line what is wrong, what was expected and what to do."""
 
 import errno
 import os
@@ -9,21 +9,21 @@ from collections.abc import Callable
 
 
 class SextantError(Exception):
-    """Something failed that the user can mend."""
+    """A failure that the user can repair."""
 
     code = 1
 
 
 class UsageError(SextantError):
-    """The question itself is wrong: an unknown name, a misspelt key, a value out of range."""
+    """Wrong usage: an unknown name, a misspelt key, a value out of range."""
 
     code = 2
 
 
 class DataError(SextantError):
-    """The data are not what their conf and their expectations say."""
+    """Data that do not match their conf or their expectations."""
 
-    code = 12
+    code = 12  # scheduled retraining distinguishes bad data from other failures
 
 
 def one_line(error: BaseException) -> str:
@@ -32,40 +32,45 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, SextantError):
         return text
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        what = error.filename or "an output"
-        return f"no space left while writing {what} ({error.strerror}): free some, then run the same command again"
-    if found := re.search(
-        r"\(sqlite3\.\w+\) ([^\[(]+)", text
-    ):  # in MLflow's errors, before a whole SQL statement
+        target = error.filename or "an output"
         return (
-            f"the MLflow database refused ({found[1].strip()}); `make doctor` says who holds it and what space is left;"
-            " then run the same command again"
+            f"no space left while writing {target} ({error.strerror}): free some, then run the same"
+            " command again"
         )
-    return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows where)"
+    # MLflow's errors contain SQLAlchemy's: the reason, then the whole SQL statement in brackets.
+    database_error = re.search(r"\(sqlite3\.\w+\) ([^\[(]+)", text)
+    if database_error:
+        return (
+            f"the MLflow database refused ({database_error[1].strip()}); `make doctor` shows which"
+            " program has locked it and how much space is left; then run the same command again"
+        )
+    return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows the traceback)"
 
 
 def redact(text: str) -> str:
-    """Addresses as a message may show them: without user, password and query, which can be secrets."""
-    return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", re.sub(r"://[^\s/@]*@", "://", text))
+    """`text` without the user, password and query of URLs, which can be secrets."""
+    without_user = re.sub(r"://[^\s/@]*@", "://", text)
+    return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", without_user)
 
 
 def describe(error: BaseException) -> str:
-    """What an exception says, as a message may show it."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return redact(said or " ".join(str(error).split()) or type(error).__name__)
+    """The message of an exception for use in another message: redacted, one line, not empty."""
+    message = error.strerror if isinstance(error, OSError) else None
+    return redact(message or " ".join(str(error).split()) or type(error).__name__)
 
 
 def reason(error: BaseException) -> str:
-    """Why, in the words of the exception at the bottom: `Connection refused` and not the layers above it."""
-    while (deeper := error.__cause__ or error.__context__) is not None:
-        error = deeper
+    """The message of the innermost cause: `Connection refused` and not the layers around it."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     return describe(error)
 
 
 def restore_hint(error: BaseException) -> str:
-    """The command that brings back what DVC emptied before the stage could refuse.
+    """The command that restores the outputs that DVC deleted before the stage failed.
 
-    Data that a stage after pull refuses are in dvc.lock already: there pull had taken them.
+    DVC empties a stage's outputs before it runs it. If a stage after pull refuses the data, pull
+    has already written them to dvc.lock, which has to be restored too.
     """
     stage = os.environ.get("DVC_STAGE", "")
     if not stage:
@@ -74,18 +79,22 @@ def restore_hint(error: BaseException) -> str:
         return (
             "; `git checkout dvc.lock && dvc checkout` restores data and outputs of the last commit"
         )
-    return "; `dvc checkout` restores the outputs as they last were"
+    return "; `dvc checkout` restores the outputs of the last run"
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
-    """Run a command line: one line on stderr and the error's exit code; a traceback with SEXTANT_DEBUG=1."""
+    """Run a command line: an error becomes one line on stderr and its exit code.
+
+    SEXTANT_DEBUG=1 prints the traceback as well.
+    """
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read our output had enough, as `head` has
+        sys.exit(130)  # 128 + SIGINT, as shells report it
+    except BrokenPipeError:  # the reader of our output has ended, as `head` does
+        # Python flushes stdout at exit, which would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(141)  # 128 + SIGPIPE
     except Exception as error:
         if os.environ.get("SEXTANT_DEBUG") == "1":
             traceback.print_exc()

@@ -1,8 +1,9 @@
 """The gate: whether a trained model becomes champion.
 
-Challenger and champion answer the same raw gate rows through the registered interface, each with its own
-fitted transforms and its own packed code; the metrics and the trivial baseline are this commit's. So a
-changed scaler or a renamed constructor argument neither stops nor biases the comparison.
+Challenger and champion answer the same raw rows of the gate part through the registered
+interface, each with its own fitted transforms and its own packed code. The metrics and the
+trivial baseline are this commit's. So a changed scaler or a renamed constructor argument neither
+prevents nor biases the comparison.
 """
 
 import math
@@ -36,13 +37,15 @@ def decide(
 ) -> tuple[bool, str]:
     """Whether the challenger becomes champion, and why in a sentence: a pure function.
 
-    `guarded` are the challenger's scores that the guards read, where a task computes them on other rows
-    than the gate's.
+    `metric` is the primary metric and `direction` its good direction, `up` or `down`. `guarded`
+    are the challenger's scores that the guards read, if the task computes them on other rows than
+    the gate part.
     """
     sign = 1 if direction == "up" else -1
+    guard_scores = challenger if guarded is None else guarded
     for guard in gate.guards:
         name, relation, bound = guard.split()
-        value = (challenger if guarded is None else guarded)[name]
+        value = guard_scores[name]
         kept = value <= float(bound) if relation == "<=" else value >= float(bound)
         if not kept:
             return False, f"breaks the guard {guard}: {name} is {value:.4f}"
@@ -54,16 +57,17 @@ def decide(
         return True, f"{metric} {score:.4f} beats the trivial baseline's {floor:.4f}"
     best = champion[metric]
     gain = sign * (score - best)
-    if not (gain > 0 and gain >= gate.margin):
-        return (
-            False,
-            f"{metric} {score:.4f} does not beat the champion's {best:.4f} by {gate.margin:g}",
-        )
-    return True, f"{metric} {score:.4f} beats the champion's {best:.4f} by {gate.margin:g} or more"
+    if gain > 0 and gain >= gate.margin:  # the margin may be 0
+        reason = f"{metric} {score:.4f} beats the champion's {best:.4f} by {gate.margin:g} or more"
+        return True, reason
+    return False, f"{metric} {score:.4f} does not beat the champion's {best:.4f} by {gate.margin:g}"
 
 
 class Candidate:
-    """The outputs of one model in the workspace, as the gate needs them."""
+    """The outputs of one model in the workspace.
+
+    Raises SextantError if one is missing, or if they come from different runs of the pipeline.
+    """
 
     def __init__(self, name: str):
         self.conf = config.model(name)
@@ -81,8 +85,11 @@ class Candidate:
         self.registered = registry.registered_name(name, self.profile["source"])
 
     def _check_consistent(self) -> None:
-        """Raise SextantError where `make train` or `make prepare` ran alone: for example, a model that
-        was trained on the twin beside prepared rows of the real data."""
+        """Raise SextantError if the outputs come from different runs.
+
+        This happens when `make train` or `make prepare` ran alone: for example, the model was
+        trained on the twin, and the prepared rows are real.
+        """
         card = files.read_json(self.folder / "model.json")
         expected = [self.metrics["model"], self.metrics["source"], self.profile["digest"]]
         consistent = [card[key] for key in ("model", "source", "data")] == expected
@@ -106,7 +113,8 @@ class GateRows:
         self.rows = folder / "rows.parquet"
         self.answers = folder / "answers.parquet"
         rows = plugins.kind(model.card["kind"]).rows
-        # Of pictures, for example, the champion is given the files and not the decoded squares.
+        # A champion may expect another form than a prepared part, for example the files of
+        # pictures and not the decoded squares.
         plugins.optional(rows, "write_inputs", rows.write)(self.inputs, self.rows)
 
     def score(self, answers: "pd.DataFrame") -> dict[str, float]:
@@ -122,7 +130,7 @@ class GateRows:
             return None, trouble
         try:
             scores = self.score(pd.read_parquet(self.answers))
-        except Exception as error:  # whatever the metrics raise on answers of another form
+        except Exception as error:  # answers of an old champion may have another form
             return None, f"its answers cannot be scored: {one_line(error)}"
         for name, value in scores.items():
             if not math.isfinite(value):
@@ -195,7 +203,7 @@ def _trivial_baseline(
 
 
 def _guarded_scores(model: "SavedModel", parts: "contracts.Parts") -> dict[str, float] | None:
-    """The scores that the guards read, where the task computes them on other rows than the gate's."""
+    """The scores for the guards, if the task computes them on other rows than the gate part."""
     guard_rows = plugins.optional(model.task.metrics, "guard_rows", None)
     if guard_rows is None:
         return None

@@ -14,9 +14,9 @@ def about(candidate: Candidate) -> str:
         "- The version with the alias `champion` answers"
         f" `make predict MODEL={candidate.name}`. The gate moves the alias; `make promote` and"
         " `make rollback` move it by hand.",
-        "- Tags of a version: `decision`, the gate's decision with its reason; `gate.…`, the scores on"
-        " the gate part, which only the gate reads; `digest` and `data`, the sha256 of the model's"
-        " folder and of its raw data.",
+        "- Tags of a version: `decision`, the gate's decision with its reason; `gate.…`, the scores"
+        " on the gate part, which only the gate reads; `digest` and `data`, the sha256 of the"
+        " model's folder and of its raw data.",
         "- The tag `reigns`: the versions that were champion, in order.",
     ]
     return "\n".join(lines)
@@ -41,8 +41,8 @@ def card(candidate: Candidate) -> str:
         lines.append(f"- {profile['about']}")
     lines += [
         f"- rows: {rows}; data sha256 {profile['digest'][:12]}",
-        f"- seed {metrics['seed']}, budget {metrics['budget']}; epoch {metrics['epochs']} was kept for"
-        " its score on val",
+        f"- seed {metrics['seed']}, budget {metrics['budget']}; epoch {metrics['epochs']} was kept"
+        " for its score on val",
         "- input: rows like those of `input_example.json`, among the artifacts of the source model",
         "- everything was chosen on train and val; the test part decided nothing, and only the gate"
         " reads the gate part",
@@ -71,5 +71,5 @@ def _score_table(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> li
 
 
 def _line(label: str, cells: Iterable[str]) -> str:
-    """A line of a table; MLflow's pages set columns without any space between them, hence &emsp;."""
+    """A line of a table; &emsp; because MLflow's pages put no space between columns."""
     return f"| {label} | " + " | ".join(f"&emsp;{cell}" for cell in cells) + " |"

@@ -1,4 +1,4 @@
-"""Stage register: a trained model becomes a registered version, and champion where the gate decides so."""
+"""Stage register: a model becomes a registered version, and champion if the gate decides so."""
 
 import json
 import os
@@ -21,20 +21,17 @@ if TYPE_CHECKING:
     from . import contracts
     from .saved_model import SavedModel
 
-MLFLOW_TYPES = {
-    "b": "boolean",
-    "f": "double",
-    "i": "long",
-}  # by NumPy's kind; anything else: string
+# MLflow's types by the kind of a NumPy dtype; every other kind is "string".
+MLFLOW_TYPES = {"b": "boolean", "f": "double", "i": "long"}
 OPTION_TYPES = {bool: "boolean", int: "long", float: "double", str: "string"}
 
 
 def register(candidate: Candidate) -> dict[str, Any]:
-    """Give the candidate its first decision in this registry and carry it out; repeat a known decision.
+    """Give the candidate its first decision in this registry, or repeat the one it has.
 
-    The alias moves only in the call that gives the first decision, so that a rollback survives a fresh
-    clone. The decision is stored as `pending` before the alias moves: after a crash in between, the
-    next call completes it.
+    The alias moves only in the call that gives the first decision, so that a rollback survives a
+    fresh clone. The decision is stored as `pending` before the alias moves: after a crash in
+    between, the next call completes it.
     """
     mlflow = store.client()
     registry.check_data(mlflow, candidate.registered, candidate.metrics["dataset"])
@@ -56,7 +53,7 @@ def register(candidate: Candidate) -> dict[str, Any]:
 
 
 def _version_of_digest(mlflow: "MlflowClient", candidate: Candidate) -> registry.Version | None:
-    """The version with the candidate's digest: the oldest one with a decision, or else the oldest."""
+    """The oldest decided version with the candidate's digest, or else the oldest one."""
     oldest = None
     for version in reversed(registry.versions(mlflow, candidate.registered)):
         if version.tags.get("digest") == candidate.digest:
@@ -67,10 +64,10 @@ def _version_of_digest(mlflow: "MlflowClient", candidate: Candidate) -> registry
 
 
 def _restore_files(mlflow: "MlflowClient", candidate: Candidate, version: registry.Version) -> None:
-    """Write the files of a version again where they are lost."""
-    place = packing.lost(mlflow, version)
-    if place:
-        packing.repack(place, candidate.folder, *_interface(candidate))
+    """Write the files of a version again if they are lost."""
+    location = packing.missing_files(mlflow, version)
+    if location:
+        packing.repack(location, candidate.folder, *_interface(candidate))
         print(
             f"register: the files of {version.name} version {version.version} were lost;"
             " they are written again"
@@ -95,7 +92,8 @@ def _decide(
 def _pending(mlflow: "MlflowClient", version: registry.Version) -> dict[str, Any] | None:
     """The decision that a crash left half done, unless its champion has been replaced since.
 
-    It also stands where the version has been champion since: the crash came after the alias had moved.
+    It also stands where the version has been champion since: the crash came after the alias had
+    moved.
     """
     if "pending" not in version.tags:
         return None
@@ -206,6 +204,7 @@ def _record(
     decision: Mapping[str, object],
 ) -> dict[str, Any]:
     shared = {key: value for key, value in decision.items() if key != "gate"}
+    """The decision as reports/decisions/<model>.json holds it."""
     champion = registry.champion(mlflow, version.name)
     return {
         "model": candidate.name,
@@ -221,9 +220,9 @@ def _record(
 def main(argv: list[str]) -> None:
     """`sextant register [--write] [model=<name>]`.
 
-    Run by DVC it registers one model and leaves the receipt; under `dvc exp run` it scores and changes
-    nothing. By hand it prints what it would decide; with --write it judges every listed model that this
-    registry has not judged.
+    Run by DVC, it registers one model and writes the receipt; under `dvc exp run` it only scores.
+    By hand it prints what it would decide; with --write it judges every listed model that this
+    registry has not judged yet.
     """
     words = [word for word in argv if word != "--write"]
     options, rest = config.named_options(words, "model")
@@ -234,7 +233,7 @@ def main(argv: list[str]) -> None:
     experiment = bool(os.environ.get("DVC_EXP_NAME"))
     write = paths.run_by_dvc() or "--write" in argv
     if write and store.relocate():
-        print("register: the checkout has moved; the paths in its MLflow database are updated")
+        print("register: the checkout has moved; the paths in its MLflow database are corrected")
     models = [options["model"]] if "model" in options else list(config.params().models)
     for name in models:
         candidate = Candidate(name)

@@ -1,95 +1,128 @@
-"""Answer rows with a champion, by the code it was packed with."""
+"""Answer rows with a champion, by the code that it was packed with."""
 
 import hashlib
 import importlib
 import importlib.util
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .. import config, files
+from .. import config, files, plugins
 from ..errors import DataError, SextantError, UsageError
 from ..tracking import packing, registry, store
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from .. import contracts
     from ..saved_model import SavedModel
+
+USAGE = (
+    "expected: make predict MODEL=<model> INPUT=<file of rows> [OUTPUT=<file of answers>]"
+    ' [OPTIONS="top_k=10"]'
+)
 
 
 def champion(model: str) -> "SavedModel":
     """The champion of a model on real data, or else on its twin; `.predict(frame)` answers rows.
 
-    Raises SextantError where there is none; `predict` raises DataError for rows that it cannot answer.
+    Raises SextantError if there is none; `predict` raises DataError for rows that it cannot answer.
     """
     version = registry.champion_of(store.client(), model)
-    registry.say_twin(version)
-    folder = packing.folder_of(version.model_uri)
+    registry.warn_if_twin(version)
+    return load_packed(packing.folder_of(version.model_uri))
+
+
+def load_packed(folder: Path) -> "SavedModel":
+    """Load a packed model with its packed code, whatever version of Sextant that is."""
     (data,) = (folder / "data").iterdir()
-    # The module was renamed since the first champions: the packed model names its own.
-    loader = packing.loader_module(folder).removeprefix("sextant.")
     package = _import_packed(folder / "code" / "sextant")
+    # The loader was `sextant.saved` before version 0.2, so its name is read from the packed model.
+    loader = packing.loader_module(folder).removeprefix("sextant.")
     module = importlib.import_module(f"{package}.{loader}")
-    loaded: SavedModel = module.load(data)
-    return loaded
+    model: SavedModel = module.load(data)
+    return model
 
 
 def _import_packed(code: Path) -> str:
-    """Import the code packed with a model under a name of its own, beside this checkout's; the name.
+    """Import the packed code under a name that differs from this checkout's package; the name.
 
-    Its exceptions become this checkout's, so that callers can catch them.
+    The packed code raises this checkout's exceptions, so that callers can catch them. The rest of
+    its module errors stays its own: the code imports functions from it by the names of its
+    version.
     """
     name = f"sextant_{hashlib.sha256(str(code).encode()).hexdigest()[:12]}"
-    if name not in sys.modules:
-        _import_file(name, code / "__init__.py", [str(code)])
-        packed_errors = _import_file(f"{name}.errors", code / "errors.py", None)
-        for exception in (SextantError, UsageError, DataError):
-            setattr(packed_errors, exception.__name__, exception)
+    if name in sys.modules:
+        return name
+    spec = importlib.util.spec_from_file_location(
+        name, code / "__init__.py", submodule_search_locations=[str(code)]
+    )
+    assert spec and spec.loader
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    spec.loader.exec_module(package)
+    errors = importlib.import_module(f"{name}.errors")
+    for exception in (SextantError, UsageError, DataError):
+        setattr(errors, exception.__name__, exception)
     return name
 
 
-def _import_file(name: str, path: Path, search: list[str] | None) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+def answer(
+    model: "SavedModel", rows: "pd.DataFrame", options: "dict[str, contracts.Option]"
+) -> "pd.DataFrame":
+    """The answers to rows; prints warnings on stderr.
+
+    Where rows are files, the first column names them.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        answers = model.predict(rows, options) if options else model.predict(rows)
+    for warning in caught:
+        print(f"sextant: warning: {warning.message}", file=sys.stderr)
+    name = plugins.optional(model.encoder, "named_by", None)
+    if name in rows:
+        answers.insert(0, name, rows[name].to_numpy())
+    return answers
+
+
+def _output_path(output: str | None, rows: str) -> Path | None:
+    """The file for the answers, None for stdout; raises UsageError."""
+    if not output:
+        return None
+    path = Path(output)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file for the answers")
+    if path.resolve() == Path(rows).resolve():
+        raise UsageError(f"{path} is the input; name another file for the answers")
+    return path
+
+
+def _task_options(overrides: Sequence[str]) -> "dict[str, contracts.Option]":
+    """`top_k=10` as an option with its value."""
+    options: dict[str, contracts.Option] = {}
+    for override in overrides:
+        name, _, value = override.partition("=")
+        options[name] = config.parsed(value, override)
+    return options
 
 
 def main(argv: list[str]) -> None:
-    """`sextant predict model=<name> input=<file> [output=<file>] [top_k=5]`: CSV to a file or stdout.
+    """`sextant predict model=<name> input=<file> [output=<file>] [top_k=5]`: writes CSV.
 
-    What else is named, as top_k here, are options of the model's task.
+    Other names, as top_k here, are options of the model's task.
     """
-    asked, rest = config.named_options(argv, "model", "input", "output")
-    if not {"model", "input"} <= set(asked):
-        raise UsageError(
-            'expected: make predict MODEL=<model> INPUT=<file of rows> [OUTPUT=<file of answers>] [OPTIONS="top_k=10"]'
-        )
-    output = Path(asked["output"]) if asked.get("output") else None
-    if output and (output.is_dir() or output.resolve() == Path(asked["input"]).resolve()):
-        raise UsageError(
-            f"{output} is {'a folder' if output.is_dir() else 'the input'}; name a file for the answers"
-        )
-    options = {
-        key: config.parsed(value, word) for word in rest for key, value in [word.split("=", 1)]
-    }
-    model = champion(asked["model"])
-    rows = model.read(asked["input"])
-    with warnings.catch_warnings(record=True) as met:
-        warnings.simplefilter("always", UserWarning)
-        answers = model.predict(rows, options) if options else model.predict(rows)
-    for warning in met:
-        print(f"sextant: warning: {warning.message}", file=sys.stderr)
-    name = getattr(
-        model.encoder, "named_by", None
-    )  # where rows are asked with as files, an answer says whose it is
-    if name in rows:
-        answers.insert(0, name, rows[name].to_numpy())
-    if output:
-        with files.written_whole(output) as beside:
-            answers.to_csv(beside, index=False)
-        print(f"{len(answers):,} answers in {output}")
-    else:
+    named, overrides = config.named_options(argv, "model", "input", "output")
+    if "model" not in named or "input" not in named:
+        raise UsageError(USAGE)
+    output = _output_path(named.get("output"), named["input"])
+    options = _task_options(overrides)
+    model = champion(named["model"])
+    answers = answer(model, model.read(named["input"]), options)
+    if output is None:
         answers.to_csv(sys.stdout, index=False)
+        return
+    with files.written_whole(output) as beside:
+        answers.to_csv(beside, index=False)
+    print(f"{len(answers):,} answers in {output}")

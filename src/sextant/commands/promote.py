@@ -7,7 +7,7 @@ from ..tracking import registry, store
 
 
 def promote(model: str, version: str) -> None:
-    """Make a version champion: of the model on real data where it is registered, or else on the twin.
+    """Make a version champion: on real data if the model is registered there, or on the twin.
 
     Raises SextantError where the model is not registered, UsageError for an unknown version.
     """

@@ -1,8 +1,7 @@
-"""The pipeline as DVC runs it, each stage told with its place: `[12/34] Running stage 'train@ann':`.
+"""`dvc repro` with numbered stages: `[12/34] Running stage 'train@ann':`.
 
-    python -m sextant.repro [stage ...]       (or `make repro`)
-
-is `dvc repro [stage ...]`, with its options, all else that it says, and its code.
+`sextant repro [stage ...]` (or `make repro`) passes its arguments to `dvc repro`, prints DVC's
+other lines unchanged and ends with its exit code.
 """
 
 import atexit
@@ -14,46 +13,50 @@ from typing import Any
 from .. import terminal
 
 
-class Numbered(logging.Filter):
-    """Puts its place before what DVC says of a stage: that it runs, is restored, or has not changed."""
+class StageNumbers(logging.Filter):
+    """Puts the number of a stage before DVC's lines about it: running, restored, or unchanged."""
 
-    places: dict[str, str] = {}
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: dict[str, str] = {}
 
-    def plan(self, stages: Iterable[str]) -> None:
-        """The names of the stages, in the order in which DVC comes to them."""
-        names = list(stages)
-        self.places = {name: f"[{place}/{len(names)}]" for place, name in enumerate(names, 1)}
+    def plan(self, names: Iterable[str]) -> None:
+        """Number the stages in the order in which DVC runs them."""
+        stages = list(names)
+        for number, name in enumerate(stages, start=1):
+            self.numbers[name] = f"[{number}/{len(stages)}]"
 
     def filter(self, record: logging.LogRecord) -> bool:
-        said = record.args if isinstance(record.args, tuple) else ()
-        if len(said) == 1 and str(said[0]) in self.places:
-            record.msg = f"{self.places[str(said[0])]} {record.msg}"
+        """Number a record whose one argument is a stage; all records pass."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if len(arguments) == 1 and str(arguments[0]) in self.numbers:
+            record.msg = f"{self.numbers[str(arguments[0])]} {record.msg}"
         return True
 
 
 def main(argv: list[str]) -> int:
-    """`dvc repro` with these words; its exit code."""
+    """`sextant repro [stage ...]`: the exit code of `dvc repro` with these arguments."""
     from dvc.cli import main as dvc
     from dvc.logger import colorama
     from dvc.repo import reproduce
 
-    numbered, planned = Numbered(), reproduce.plan_repro
+    numbers = StageNumbers()
+    plan_repro = reproduce.plan_repro
 
-    def plan_repro(*graph: Any, **options: Any) -> list[Any]:
-        """DVC's own plan, overheard: to ask for it beforehand would read dvc.lock twice more, which takes seconds."""
-        stages: list[Any] = planned(*graph, **options)
-        numbered.plan(stage.addressing for stage in stages)
+    def numbering_plan(*args: object, **kwargs: object) -> list[Any]:
+        """DVC's plan; a second call to compute it would read dvc.lock twice more, for seconds."""
+        stages: list[Any] = plan_repro(*args, **kwargs)
+        numbers.plan(stage.addressing for stage in stages)
         return stages
 
-    reproduce.plan_repro = plan_repro
+    reproduce.plan_repro = numbering_plan
     for handler in logging.getLogger("dvc").handlers:
         if handler.level == logging.INFO:
-            handler.addFilter(numbered)
-        form: Any = handler.formatter
-        form.log_colors = terminal.colored(
-            sys.stderr
-        )  # of the words WARNING and ERROR; DVC knows no NO_COLOR
+            handler.addFilter(numbers)
+        # DVC colours the words WARNING and ERROR and does not read NO_COLOR.
+        formatter: Any = handler.formatter
+        formatter.log_colors = terminal.colored(sys.stderr)
     if not terminal.colored(sys.stdout):
-        atexit.unregister(colorama.initialise.reset_all)  # which would end with a colour
+        atexit.unregister(colorama.initialise.reset_all)  # it would print an escape sequence
     code: int = dvc(["repro", *argv])
     return code

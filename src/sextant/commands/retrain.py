@@ -161,7 +161,7 @@ def _judged(model: str, source: str) -> bool:
         files.folder_digest(Path("models", model)),
     )
     if store.database():
-        return registry.holds(name, digest)
+        return registry.is_judged_here(name, digest)
     return any(
         v.decision and v.tags.get("digest") == digest
         for v in registry.versions(store.client(), name)

@@ -7,7 +7,7 @@ from ..tracking import registry, store
 
 
 def roll_back(model: str) -> None:
-    """Make the previous champion of a model champion again; raises SextantError where there is none."""
+    """Make the previous champion champion again; raises SextantError if there is none."""
     mlflow = store.client()
     champion = registry.champion_of(mlflow, model)
     previous = registry.roll_back(mlflow, champion.name)

@@ -1,8 +1,8 @@
 """The only package that imports MLflow.
 
 A registered model is one lineage whose versions can be compared: `sextant-<model>` on real data,
-`sextant-<model>-twin` on the twin, each with the alias `champion`. A version is known by the digest of its
-model's folder, so that what DVC restores from its cache is recognised.
+`sextant-<model>-twin` on the twin, each with the alias `champion`. A version is known by the
+digest of its model's folder, so that what DVC restores from its cache is recognised.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How a model is packed for the registry, found on disk and asked."""
+"""Pack a model for the registry, locate packed models, and let them answer rows."""
 
 import atexit
 import os
@@ -13,32 +13,40 @@ from urllib.parse import unquote, urlsplit
 
 from .. import files
 from ..errors import SextantError, reason
+from .store import client, database, files_exist, uri
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.tracking import MlflowClient
 
     from .registry import Version
-from .store import client, database, files_exist, uri
 
+# What the packed code imports to answer rows; MLflow adds itself.
 REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-learn", "pillow")
-
 
 Column = tuple[str, str, bool]  # name, MLflow type, required
 OptionSpec = tuple[str, str, bool | int | float | str]  # name, MLflow type, default
 Interface = tuple[list[Column], list[Column], list[OptionSpec]]  # inputs, answers, options
 
 
+class FilesMissing(SextantError):
+    """The files of a registered version are not where the registry says."""
+
+
+# --- packing ------------------------------------------------------------------------------------
+
+
 def pack(
-    place: Path | None,
+    target: Path | None,
     run_id: str | None,
     model: Path,
     example: "pd.DataFrame",
     interface: Interface,
 ) -> str:
-    """Pack a model's folder with this commit's code behind MLflow's pyfunc, into `place` or into a run; its address.
+    """Pack a model's folder with this commit's code as an MLflow pyfunc model; its URI.
 
-    No pickle: the loader is a module of the packed code, the data are safetensors and JSON.
+    It is written to the folder `target`, or logged to the run `run_id`. Nothing is pickled: the
+    loader is a module of the packed code, and the data are safetensors and JSON.
     """
     import mlflow
     from mlflow.models import ModelSignature
@@ -46,35 +54,43 @@ def pack(
 
     mlflow.set_tracking_uri(uri())
     mlflow.set_registry_uri(uri())
-    inputs, outputs = (
-        Schema([ColSpec(kind, name, required) for name, kind, required in s]) for s in interface[:2]
-    )
-    params: Any = ParamSchema([ParamSpec(*each) for each in interface[2]]) if interface[2] else None
+    inputs, answers, options = interface
+    params: Any = ParamSchema([ParamSpec(*option) for option in options]) if options else None
     package = dict(
         loader_module="sextant.saved_model",
         data_path=str(model),
         code_paths=[str(Path(__file__).parents[1])],
-        signature=ModelSignature(inputs, outputs, params),
+        signature=ModelSignature(
+            inputs=Schema([ColSpec(dtype, name, required) for name, dtype, required in inputs]),
+            outputs=Schema([ColSpec(dtype, name, required) for name, dtype, required in answers]),
+            params=params,
+        ),
         input_example=example,
+        # A wheel's local version, as in torch 2.13.0+cpu, is on no package index.
         pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
     )
-    if place is not None:
-        mlflow.pyfunc.save_model(str(place), **package)
-        return str(place)
+    if target is not None:
+        mlflow.pyfunc.save_model(str(target), **package)
+        return str(target)
     with mlflow.start_run(run_id, log_system_metrics=False):
         return str(mlflow.pyfunc.log_model(name=model.name, **package).model_uri)
 
 
-def lost(mlflow: "MlflowClient", version: "Version") -> str | None:
-    """Where the files of a local version should lie and do not."""
-    place = str(mlflow.get_model_version_download_uri(version.name, version.version))
-    return None if database() is None or files_exist(place) else place
+def missing_files(mlflow: "MlflowClient", version: "Version") -> str | None:
+    """The URI where the files of a version should be in a local store; None if they are there."""
+    location = str(mlflow.get_model_version_download_uri(version.name, version.version))
+    if database() is None or files_exist(location):
+        return None
+    return location
 
 
-def repack(place: str, model: Path, example: "pd.DataFrame", interface: Interface) -> None:
-    """Write the lost files of a version again, from its model's folder."""
-    with files.written_whole(Path(unquote(urlsplit(place).path))) as beside:
+def repack(location: str, model: Path, example: "pd.DataFrame", interface: Interface) -> None:
+    """Write the files of a version again at `location`, from its model's folder."""
+    with files.written_whole(Path(unquote(urlsplit(location).path))) as beside:
         pack(beside, None, model, example, interface)
+
+
+# --- packed models ------------------------------------------------------------------------------
 
 
 def loader_module(folder: Path) -> str:
@@ -85,54 +101,61 @@ def loader_module(folder: Path) -> str:
     return str(content["flavors"]["python_function"]["loader_module"])
 
 
-class Lost(SextantError):
-    """The files of a registered version are not where the registry says."""
-
-
 def folder_of(model_uri: str) -> Path:
-    """A packed model on this disk; from a server it is fetched, and removed when this process ends. Raises Lost."""
+    """The folder of a packed model; raises FilesMissing.
+
+    A model from a server is downloaded to a temporary folder, which is removed when the process
+    ends.
+    """
     import mlflow
 
     mlflow.set_tracking_uri(uri())
     mlflow.set_registry_uri(uri())
-    place = None
+    download = None
     if database() is None:
-        place = tempfile.mkdtemp(prefix="sextant-")
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        download = tempfile.mkdtemp(prefix="sextant-")
+        atexit.register(shutil.rmtree, download, ignore_errors=True)
     try:
-        return Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=place))
+        return Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=download))
     except Exception as error:
-        client()  # raises where the store itself is gone
-        raise Lost(
+        client()  # raises if the store itself does not answer
+        raise FilesMissing(
             f"the files of {model_uri} cannot be read ({reason(error)[:200]});"
-            " `make register` mends what a moved or lost folder broke"
+            " `make register` repairs a moved or lost folder"
         ) from error
 
 
-ANSWER = """
+# The script of the process in which a packed model answers: folder, input rows and output file
+# are its arguments. The option `details` adds the columns that scores need and callers usually do
+# not.
+ANSWER_SCRIPT = """
 import sys, warnings, mlflow.pyfunc, pandas
 warnings.simplefilter("ignore")
 model, rows = mlflow.pyfunc.load_model(sys.argv[1]), pandas.read_parquet(sys.argv[2])
-numbers = [one.name for one in model.metadata.get_input_schema() if one.type.name == "double"]
-rows[numbers] = rows[numbers].astype(float)  # MLflow takes no integer for a float
-params = model.metadata.get_params_schema() or []
-details = {one.name: True for one in params if one.name == "details"}  # what scores need and people do not
-model.predict(rows, params=details or None).to_parquet(sys.argv[3])
+inputs = model.metadata.get_input_schema()
+numbers = [column.name for column in inputs if column.type.name == "double"]
+rows[numbers] = rows[numbers].astype(float)  # MLflow refuses an integer where it expects a float
+options = [option.name for option in model.metadata.get_params_schema() or []]
+params = {"details": True} if "details" in options else None
+model.predict(rows, params=params).to_parquet(sys.argv[3])
 """
 
 
 def answers_of(model_uri: str, rows: Path, out: Path) -> str | None:
-    """Let a packed model answer rows through its registered interface, with its own code in a process of its own.
+    """Let a packed model answer `rows` through its registered interface, into the file `out`.
 
-    The answers come to `out` as Parquet; what came in the way is returned.
+    Both files are Parquet. The model runs its packed code in a process of its own. Returns what
+    went wrong, or None.
     """
     try:
         folder = folder_of(model_uri)
-    except Lost as error:
+    except FilesMissing as error:
         return str(error)
-    env = {
-        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
-    }  # the packed code must answer
-    words = [sys.executable, "-P", "-c", ANSWER, str(folder), str(rows), str(out)]
-    done = subprocess.run(words, env=env, capture_output=True, text=True)
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no word"])[-1]
+    environment = dict(os.environ)
+    environment.pop("PYTHONPATH", None)  # it would put this checkout's code before the packed code
+    command = [sys.executable, "-P", "-c", ANSWER_SCRIPT, str(folder), str(rows), str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode} without a message"

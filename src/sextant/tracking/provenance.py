@@ -1,67 +1,86 @@
-"""How a run came about: commit, changes, and the command that repeats it."""
+"""How a run was made: its commit, uncommitted changes, and the command that repeats it."""
 
 import hashlib
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import config, paths
 
-if TYPE_CHECKING:
-    pass
+# Files that DVC and the stages write: a difference in them is not a change of the code or the conf.
+GENERATED = (".", ":!dvc.lock", ":!reports")
 
 
 def made_by(model: str, commit: str, by_hand: bool) -> tuple[list[str], str]:
-    """The settings that are not the commit's, as `net.sigma=3.0`, and the command that trains with them again."""
+    """The settings that differ from the commit's, and the command that repeats the training."""
     if by_hand:
-        words = [word for word in sys.argv[1:] if word != f"model={model}"]
-        settings = [word.removeprefix("model.") for word in words]
-        command, told = (
-            ["python", "-m", "sextant", "train", f"model={model}", *words],
-            not changes(),
-        )
+        settings, command = _made_by_hand(model)
+        complete = not changes()
     else:
-        conf = paths.CONF / "model" / f"{model}.yaml"
-        (run, all_of_run), (own, all_of_own) = _altered(paths.PARAMS), _altered(conf)
-        settings = [*run, *own]
-        options = [
-            word for one in [*run, *(f"{conf}:{one}" for one in own)] for word in ("-S", one)
-        ]
-        command = (
-            ["dvc", "exp", "run", *options, f"train@{model}"]
-            if options
-            else ["make", "train", f"MODEL={model}"]
-        )
-        told = all_of_run and all_of_own and not changes(paths.PARAMS, conf)
-    again = f"git checkout {commit[:12]} && {shlex.join(command)}"
-    return settings, again if told else f"{again}  # and changes that were not committed"
+        settings, command, complete = _made_by_dvc(model)
+    repeat = f"git checkout {commit[:12]} && {shlex.join(command)}"
+    if not complete:
+        repeat += "  # and changes that were not committed"
+    return settings, repeat
+
+
+def _made_by_hand(model: str) -> tuple[list[str], list[str]]:
+    """Settings and command of `sextant train`, from this process's command line."""
+    overrides = [word for word in sys.argv[2:] if word != f"model={model}"]  # after `train`
+    settings = [override.removeprefix("model.") for override in overrides]
+    return settings, ["python", "-m", "sextant", "train", f"model={model}", *overrides]
+
+
+def _made_by_dvc(model: str) -> tuple[list[str], list[str], bool]:
+    """Settings and command of stage train, and whether the command repeats all changes."""
+    conf = paths.model_conf(model)
+    settings: list[str] = []
+    options: list[str] = []
+    complete = not changes(paths.PARAMS, conf)
+    for path, prefix in ((paths.PARAMS, ""), (conf, f"{conf}:")):
+        altered, only_values = _altered(path)
+        complete = complete and only_values
+        settings += altered
+        for setting in altered:
+            options += ["-S", f"{prefix}{setting}"]
+    if options:
+        return settings, ["dvc", "exp", "run", *options, f"train@{model}"], complete
+    return settings, ["make", "train", f"MODEL={model}"], complete
 
 
 def _altered(path: Path) -> tuple[list[str], bool]:
-    """The values of a YAML file that are not the commit's, and whether it differs in nothing else."""
-    texts = git("show", f"HEAD:./{path}"), path.read_text(encoding="utf-8")
-    was, now = (config.flat(config.parsed(text, str(path)) or {}) for text in texts)
-    altered = [key for key in now if key in was and was[key] != now[key]]
-    return [f"{key}=" + now[key].strip('"') for key in altered], was.keys() == now.keys()
+    """The values of a YAML file that differ from the commit's, and whether its keys match."""
+    committed = _flat_yaml(git("show", f"HEAD:./{path}"), path)
+    present = _flat_yaml(path.read_text(encoding="utf-8"), path)
+    altered = []
+    for key, value in present.items():
+        if key in committed and committed[key] != value:
+            altered.append(f"{key}=" + value.strip('"'))
+    return altered, committed.keys() == present.keys()
 
 
-ASIDE = (".", ":!dvc.lock", ":!reports")  # what DVC itself writes is no change
+def _flat_yaml(text: str, path: Path) -> dict[str, str]:
+    return config.flat(config.parsed(text, str(path)) or {})
 
 
-def git(*words: str) -> str:
-    """What git says; nothing where there is no repository."""
-    done = subprocess.run(["git", *words], capture_output=True, text=True)
+def git(*arguments: str) -> str:
+    """The output of a git command; empty where there is no repository."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else ""
 
 
-def changes(*aside: Path) -> str:
-    """The files that are not the commit's, but for those `aside`."""
-    return git("status", "--porcelain", "--", *ASIDE, *(f":!{path}" for path in aside)).strip()
+def changes(*excluded: Path) -> str:
+    """The uncommitted changes, without generated and `excluded` files."""
+    exclusions = [f":!{path}" for path in excluded]
+    return git("status", "--porcelain", "--", *GENERATED, *exclusions).strip()
 
 
 def pipeline(commit: str) -> str:
-    """The tag that joins one execution's runs."""
-    whole = [commit, git("diff", "HEAD", "--", *ASIDE), paths.PARAMS.read_text(encoding="utf-8")]
-    return hashlib.sha256(" ".join(whole).encode()).hexdigest()[:12]
+    """A digest of commit, changes and params, which runs of one `dvc repro` have in common."""
+    parts = [
+        commit,
+        git("diff", "HEAD", "--", *GENERATED),
+        paths.PARAMS.read_text(encoding="utf-8"),
+    ]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The registry: registered models, their versions and the champion alias."""
+"""The registry: registered models, their versions and the alias `champion`."""
 
 import json
 import sys
@@ -8,30 +8,40 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SextantError
+from .store import NOTE, address, files_exist, moved_from, query, raise_unless_absent
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.tracking import MlflowClient
-from .store import NOTE, address, files_exist, moved_from, query, raise_unless_absent
 
 CHAMPION = "champion"
-HISTORY = "champion_history"  # tag of a registered model: the versions that were champion, one after the other
+# The tag of a registered model that holds its champion history. Stores in use have it under this
+# name.
+HISTORY_TAG = "reigns"
+HISTORY_LENGTH = 200  # MLflow's limit for a tag is 5,000 characters
+PAGE_SIZE = 1000
 
 
-# --- runs -------------------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------
 
 
 def registered_name(model: str, source: str) -> str:
-    """`sextant-ann` on real data, `sextant-ann-twin` on the twin."""
-    return f"sextant-{model}" + ("-twin" if source == "embedded" else "")
+    """`sextant-ann` for real data, `sextant-ann-twin` for the twin, which has other scores."""
+    suffix = "-twin" if source == "embedded" else ""
+    return f"sextant-{model}{suffix}"
 
 
-# --- the registry -----------------------------------------------------------------------------------------------------
+def registered_names(model: str) -> tuple[str, str]:
+    """The two names under which a model may be registered, the one for real data first."""
+    return registered_name(model, "mirror"), registered_name(model, "embedded")
+
+
+# --- versions -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version, its tags and whether it is champion."""
+    """A version of a registered model, with its tags and whether it is champion."""
 
     name: str
     version: str
@@ -41,25 +51,28 @@ class Version:
 
     @property
     def decision(self) -> dict[str, Any] | None:
-        return json.loads(self.tags["decision"]) if "decision" in self.tags else None
+        """The gate's decision; None before the gate has judged this version."""
+        if "decision" not in self.tags:
+            return None
+        decision: dict[str, Any] = json.loads(self.tags["decision"])
+        return decision
 
 
 def versions(mlflow: "MlflowClient", name: str) -> list[Version]:
-    """All versions of a registered model, the newest first; none where it does not exist."""
-    known = _registered(mlflow, name)
-    if known is None:
+    """All versions of a registered model, the newest first; none if it does not exist."""
+    model = _registered(mlflow, name)
+    if model is None:
         return []
-    page = mlflow.search_model_versions(f"name = '{name}'", max_results=1000)
-    found = list(page)
+    condition = f"name = '{name}'"
+    page = mlflow.search_model_versions(condition, max_results=PAGE_SIZE)
+    entities = list(page)
     while page.token:
-        page = mlflow.search_model_versions(
-            f"name = '{name}'", max_results=1000, page_token=page.token
-        )
-        found += page
-    return sorted(
-        (_version(one, known.aliases.get(CHAMPION)) for one in found),
-        key=lambda one: -int(one.version),
-    )
+        page = mlflow.search_model_versions(condition, max_results=PAGE_SIZE, page_token=page.token)
+        entities += page
+    champion = model.aliases.get(CHAMPION)
+    result = [_version(entity, champion) for entity in entities]
+    result.sort(key=lambda version: int(version.version), reverse=True)
+    return result
 
 
 def _registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
@@ -72,73 +85,15 @@ def _registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
         return None
 
 
-def _version(found: "ModelVersion", champion: str | None) -> Version:
-    number = str(found.version)
+def _version(entity: "ModelVersion", champion: str | None) -> Version:
+    number = str(entity.version)
     return Version(
-        found.name,
-        number,
-        dict(found.tags),
-        number == str(champion),
-        f"models:/{found.name}/{number}",
+        name=entity.name,
+        version=number,
+        tags=dict(entity.tags),
+        champion=number == str(champion),
+        model_uri=f"models:/{entity.name}/{number}",
     )
-
-
-def champion(mlflow: "MlflowClient", name: str) -> Version | None:
-    """The version with the alias, where there is one."""
-    return next((version for version in versions(mlflow, name) if version.champion), None)
-
-
-def champion_of(mlflow: "MlflowClient", model: str) -> Version:
-    """The real champion of a model, or else its twin's; raises SextantError where there is neither."""
-    found = next(filter(None, (champion(mlflow, name) for name in registered_names(model))), None)
-    if found is None:
-        raise no_champion(mlflow, model)
-    return found
-
-
-def registered_names(model: str) -> tuple[str, str]:
-    """The names under which a model may be registered, the real one first."""
-    return registered_name(model, "mirror"), registered_name(model, "embedded")
-
-
-def say_twin(version: Version) -> None:
-    """Say on stderr that who answers has never seen real data."""
-    if version.tags["source"] == "embedded":
-        print(
-            f"sextant: {version.tags['model']} has no champion on real data; its twin's answers",
-            file=sys.stderr,
-        )
-
-
-def no_champion(mlflow: "MlflowClient", model: str) -> SextantError:
-    names = [
-        one.name
-        for one in mlflow.search_registered_models("name LIKE 'sextant-%'")
-        if CHAMPION in one.aliases
-    ]
-    known = sorted({name.removeprefix("sextant-").removesuffix("-twin") for name in names})
-    return SextantError(
-        f"`{model}` has no champion in {address()}; champions there: {', '.join(known) or 'none'};"
-        " `make repro` trains and judges what params.yaml lists"
-    )
-
-
-def holds(name: str, digest: str) -> bool:
-    """Whether a local store has judged this digest and has its files; False also where it cannot be known so."""
-    found = query(
-        "SELECT version.storage_location FROM model_versions AS version"
-        " JOIN model_version_tags AS digest USING (name, version)"
-        " JOIN model_version_tags AS decision USING (name, version)"
-        " WHERE name = ? AND digest.key = 'digest' AND digest.value = ? AND decision.key = 'decision'",
-        name, digest,
-    )  # fmt: skip
-    return bool(found) and not moved_from() and all(files_exist(place) for (place,) in found)
-
-
-def is_champion_here(name: str, version: str) -> bool:
-    """Whether a version is champion in a local store."""
-    question = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
-    return [str(number) for (number,) in query(question, name, CHAMPION)] == [version]
 
 
 def create_version(
@@ -150,97 +105,186 @@ def create_version(
     card: str,
     about: str,
 ) -> Version:
-    """A new version of a registered model, made where it is not there; refuses another data set under its name."""
+    """Register a logged model as a new version; creates the registered model if it does not exist.
+
+    Raises SextantError if the registered model is for another data set.
+    """
     check_data(mlflow, name, tags["dataset"])
     if _registered(mlflow, name) is None:
         mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
-    logged = model_uri.removeprefix("models:/")  # a server wants it said twice
-    made = mlflow.create_model_version(
-        name, model_uri, run_id, tags=dict(tags), description=card, model_id=logged
+    model_id = model_uri.removeprefix("models:/")  # a server needs the id besides the URI
+    entity = mlflow.create_model_version(
+        name, model_uri, run_id, tags=dict(tags), description=card, model_id=model_id
     )
-    # A server notes by itself which versions a logged model has; else its page would say that it is not registered.
-    versions = json.dumps([{"name": name, "version": str(made.version)}])
-    mlflow.set_logged_model_tags(logged, {"mlflow.modelVersions": versions, NOTE: card})
-    return _version(made, None)
+    # A server writes this tag itself, a database does not, and the page of the logged model would
+    # say that it is not registered.
+    registered = json.dumps([{"name": name, "version": str(entity.version)}])
+    mlflow.set_logged_model_tags(model_id, {"mlflow.modelVersions": registered, NOTE: card})
+    return _version(entity, None)
 
 
 def check_data(mlflow: "MlflowClient", name: str, dataset: str) -> None:
-    """Raise SextantError where a registered model is for another data set: scores on two cannot be compared."""
-    known = _registered(mlflow, name)
-    if known and known.tags.get("dataset", dataset) != dataset:
+    """Raise SextantError if a registered model is for another data set.
+
+    Scores on two data sets cannot be compared.
+    """
+    model = _registered(mlflow, name)
+    if model is None:
+        return
+    registered = model.tags.get("dataset", dataset)
+    if registered != dataset:
         raise SextantError(
-            f"{name} is registered for data set `{known.tags['dataset']}`, not for `{dataset}`;"
-            " give this a name of its own: a further line in `models` of params.yaml with its conf"
+            f"{name} is registered for data set `{registered}`, not for `{dataset}`; give this"
+            " model another name: a further line in `models` of params.yaml with its conf"
         )
 
 
 def tag(mlflow: "MlflowClient", version: Version, **tags: str) -> None:
+    """Set tags of a version."""
     for key, value in tags.items():
         mlflow.set_model_version_tag(version.name, version.version, key, value)
 
 
 def untag(mlflow: "MlflowClient", version: Version, key: str) -> None:
+    """Delete a tag of a version if it has the tag."""
     if key in mlflow.get_model_version(version.name, version.version).tags:
         mlflow.delete_model_version_tag(version.name, version.version, key)
 
 
+# --- the champion -------------------------------------------------------------------------------
+
+
+def champion(mlflow: "MlflowClient", name: str) -> Version | None:
+    """The version with the alias `champion`; None if there is none."""
+    for version in versions(mlflow, name):
+        if version.champion:
+            return version
+    return None
+
+
+def champion_of(mlflow: "MlflowClient", model: str) -> Version:
+    """The champion on real data, or else on the twin; raises SextantError without one."""
+    for name in registered_names(model):
+        version = champion(mlflow, name)
+        if version:
+            return version
+    raise no_champion(mlflow, model)
+
+
+def no_champion(mlflow: "MlflowClient", model: str) -> SextantError:
+    """The error for a model without a champion, with the models that have one."""
+    models = set()
+    for registered in mlflow.search_registered_models("name LIKE 'sextant-%'"):
+        if CHAMPION in registered.aliases:
+            models.add(registered.name.removeprefix("sextant-").removesuffix("-twin"))
+    return SextantError(
+        f"`{model}` has no champion in {address()}; models with a champion:"
+        f" {', '.join(sorted(models)) or 'none'}; `make repro` trains and judges the models of"
+        " params.yaml"
+    )
+
+
+def warn_if_twin(version: Version) -> None:
+    """Print on stderr that the answers come from a model that has never seen real data."""
+    if version.tags["source"] == "embedded":
+        print(
+            f"sextant: {version.tags['model']} has no champion on real data; the champion on its"
+            " twin answers",
+            file=sys.stderr,
+        )
+
+
 def champion_history(mlflow: "MlflowClient", name: str) -> list[str]:
-    """The versions that were champion, one after the other, the present one last; a rollback takes the last one off."""
-    known = _registered(mlflow, name)
-    if known is None:
+    """The versions that were champion, in order, the present one last.
+
+    A rollback removes the last one.
+    """
+    model = _registered(mlflow, name)
+    if model is None:
         return []
-    line, now = json.loads(known.tags.get(HISTORY, "[]")), known.aliases.get(CHAMPION)
-    if now is not None and line[-1:] != [
-        str(now)
-    ]:  # moved in MLflow's own pages, or a crash came between
-        line.append(str(now))
-    return list(line)
+    history: list[str] = json.loads(model.tags.get(HISTORY_TAG, "[]"))
+    present = model.aliases.get(CHAMPION)
+    # The alias may have been moved in MLflow's pages, or a crash came before the tag was written.
+    if present is not None and history[-1:] != [str(present)]:
+        history.append(str(present))
+    return history
 
 
 def set_champion(mlflow: "MlflowClient", version: Version) -> None:
-    """Move the alias to `version`, and write down since when, and until when the one before it was champion.
+    """Move the alias to `version`, then write the history and the times of both champions.
 
-    Called again after a crash between, it writes down what is missing.
+    Called again after a crash in between, it writes what is missing.
     """
-    before = champion(mlflow, version.name)
-    line = champion_history(mlflow, version.name)
-    if before is None or before.version != version.version:
+    previous = champion(mlflow, version.name)
+    history = champion_history(mlflow, version.name)
+    if previous is None or previous.version != version.version:
         mlflow.set_registered_model_alias(version.name, CHAMPION, version.version)
-        line.append(version.version)
-    _write_history(mlflow, version.name, line)
-    _write_times(mlflow, version.name, before)
+        history.append(version.version)
+    _write_history(mlflow, version.name, history)
+    _write_times(mlflow, version.name, previous)
 
 
 def roll_back(mlflow: "MlflowClient", name: str) -> str | None:
-    """Move the alias to the champion before the present one; None where there was none."""
-    before, there = champion(mlflow, name), {version.version for version in versions(mlflow, name)}
-    line = [number for number in champion_history(mlflow, name)[:-1] if number in there]
-    while line and before and line[-1] == before.version:
-        line.pop()
-    if not line:
+    """Move the alias to the previous champion; its version, or None if there was none."""
+    present = champion(mlflow, name)
+    existing = {version.version for version in versions(mlflow, name)}
+    earlier = champion_history(mlflow, name)[:-1]
+    history = [number for number in earlier if number in existing]
+    while history and present and history[-1] == present.version:
+        history.pop()
+    if not history:
         return None
-    _write_history(
-        mlflow, name, line
-    )  # first: after a crash here the present champion still counts as the last one
-    mlflow.set_registered_model_alias(name, CHAMPION, line[-1])
-    _write_times(mlflow, name, before)
-    return str(line[-1])
+    # The history comes before the alias: after a crash in between, `champion_history` still ends
+    # with the present champion, and the next rollback repeats this one.
+    _write_history(mlflow, name, history)
+    mlflow.set_registered_model_alias(name, CHAMPION, history[-1])
+    _write_times(mlflow, name, present)
+    return history[-1]
 
 
-def _write_history(mlflow: "MlflowClient", name: str, line: list[str]) -> None:
-    mlflow.set_registered_model_tag(
-        name, HISTORY, json.dumps(line[-200:])
-    )  # a tag holds 5,000 characters
+def _write_history(mlflow: "MlflowClient", name: str, history: list[str]) -> None:
+    mlflow.set_registered_model_tag(name, HISTORY_TAG, json.dumps(history[-HISTORY_LENGTH:]))
 
 
-def _write_times(mlflow: "MlflowClient", name: str, before: Version | None) -> None:
-    """`champion_since` and `champion_until` of every version, as the alias now says."""
-    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-    for one in versions(mlflow, name):
-        ended = "champion_until" in one.tags
-        if one.champion and (ended or "champion_since" not in one.tags):
-            tag(mlflow, one, champion_since=now)
-            untag(mlflow, one, "champion_until")
-        was = "champion_since" in one.tags or (before and before.version == one.version)
-        if was and not one.champion and not ended:
-            tag(mlflow, one, champion_until=now)
+def _write_times(mlflow: "MlflowClient", name: str, previous: Version | None) -> None:
+    """Bring `champion_since` and `champion_until` of every version into line with the alias."""
+    timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    for version in versions(mlflow, name):
+        since = "champion_since" in version.tags
+        until = "champion_until" in version.tags
+        if version.champion and (until or not since):
+            tag(mlflow, version, champion_since=timestamp)
+            untag(mlflow, version, "champion_until")
+        was_champion = since or (previous and previous.version == version.version)
+        if was_champion and not version.champion and not until:
+            tag(mlflow, version, champion_until=timestamp)
+
+
+# --- a local store, without importing MLflow ----------------------------------------------------
+
+
+def is_judged_here(name: str, digest: str) -> bool:
+    """Whether a local store has a decision on this digest and the files of that version.
+
+    False also for a server, which only a client can ask.
+    """
+    rows = query(
+        "SELECT version.storage_location FROM model_versions AS version"
+        " JOIN model_version_tags AS digest USING (name, version)"
+        " JOIN model_version_tags AS decision USING (name, version)"
+        " WHERE name = ? AND digest.key = 'digest' AND digest.value = ?"
+        " AND decision.key = 'decision'",
+        name,
+        digest,
+    )
+    if not rows or moved_from():
+        return False
+    return all(files_exist(location) for (location,) in rows)
+
+
+def is_champion_here(name: str, version: str) -> bool:
+    """Whether a version is champion in a local store."""
+    rows = query(
+        "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?", name, CHAMPION
+    )
+    return [str(number) for (number,) in rows] == [version]

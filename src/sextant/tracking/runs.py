@@ -1,4 +1,4 @@
-"""Runs: one per training, with its evaluation added."""
+"""Runs: one for each training, to which its evaluation is added."""
 
 import csv
 import json
@@ -10,112 +10,110 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import config, files, paths
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
 from .provenance import changes, git, made_by, pipeline
 from .registry import registered_name
 from .store import NOTE, address, client, home, raise_unless_absent, relocate, uri
 
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+SECONDS_BETWEEN_BATCHES = 3
+BATCH_SIZE = 500  # MLflow's limit for one request is 1,000 metrics
+# The description of an experiment, for people who compare runs in MLflow's pages.
 LEGEND = """\
-{task} on `{dataset}` ({data}). Each run is one training; its metrics, by their first word:
+{task} on `{dataset}` ({data}). Each run is one training. \
+The prefix of a metric says where it comes from:
 
-- `train/`, `val/`: after each epoch, which is the step
+- `train/`, `val/`: after each epoch; the step is the epoch
 - `best/`: the epoch that was kept, on val
-- `test/`: the model as it was saved, on the test part; `test/interval_…` is the 95 % interval of what the gate reads
-- `vs/`: each baseline on the same rows, and `vs/gain`: what the model gains over the best one that answers all that \
-it does, above 0 is better
-- `system/`: the machine while it trained
+- `test/`: the saved model on the test part; \
+`test/interval_…` is the 95 % interval of the metric that the gate reads
+- `vs/`: each baseline on the same rows; \
+`vs/gain` is the gain over the best baseline that has all metrics, above 0 is better
+- `system/`: the machine during the training
 
-`Columns` puts metrics and parameters into the table; a run's name says what was set otherwise than in its commit. \
-A training by hand (tag `scratch`) is not evaluated here: it has no `test/`, and is never registered.
+`Columns` adds metrics and parameters to the table. \
+A run's name lists the settings that differ from its commit. \
+A training by hand (tag `scratch`) is not evaluated: it has no `test/` and is never registered.
 """
 
 
-def _experiment(mlflow: "MlflowClient", name: str, legend: str) -> str:
-    """The id of the experiment; a local one keeps its artifacts by an absolute path under MLflow's default name."""
-    found = mlflow.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    folder = home()
-    place = f"{folder}/mlruns/{name}" if folder else None
-    kind = {
-        "mlflow.experimentKind": "custom_model_development"
-    }  # the page opens at the training runs
-    return str(mlflow.create_experiment(name, artifact_location=place, tags={**kind, NOTE: legend}))
+# --- a training ---------------------------------------------------------------------------------
 
 
 class TrainingRun:
-    """One run: metrics by epoch, sent every few seconds, and once at the end the best of them."""
+    """The run of a training: the metrics of each epoch, and at the end those of the best."""
 
     def __init__(self, mlflow: "MlflowClient", run_id: str):
-        self.mlflow, self.run_id = mlflow, run_id
-        self.waiting: list[Any] = []
+        self.mlflow = mlflow
+        self.run_id = run_id
+        self.waiting: list[Metric] = []
         self.sent = time.monotonic()
 
     def log(self, row: Mapping[str, float]) -> None:
-        """One epoch; the step is the epoch, so that runs overlay."""
+        """Log the metrics of one epoch; the step is the epoch, so that runs share an axis."""
         from mlflow.entities import Metric
 
-        now, step = int(time.time() * 1000), int(row["epoch"])
-        self.waiting += [
-            Metric(key, value, now, step) for key, value in row.items() if key != "epoch"
-        ]
-        if time.monotonic() - self.sent > 3:
+        timestamp = int(time.time() * 1000)
+        step = int(row["epoch"])
+        for name, value in row.items():
+            if name != "epoch":
+                self.waiting.append(Metric(name, value, timestamp, step))
+        # One request per epoch would slow down a training with short epochs.
+        if time.monotonic() - self.sent > SECONDS_BETWEEN_BATCHES:
             self.flush()
 
     def flush(self) -> None:
-        for start in range(0, len(self.waiting), 500):
-            self.mlflow.log_batch(self.run_id, metrics=self.waiting[start : start + 500])
-        self.waiting, self.sent = [], time.monotonic()
+        """Send the metrics that wait."""
+        for start in range(0, len(self.waiting), BATCH_SIZE):
+            self.mlflow.log_batch(self.run_id, metrics=self.waiting[start : start + BATCH_SIZE])
+        self.waiting = []
+        self.sent = time.monotonic()
 
     def finish(self, card: Mapping[str, Any], model: Path, curves: Path) -> None:
-        """The kept epoch's scores under `best/`, the digest by which the registry will know the model, the curves.
+        """Log the scores of the kept epoch as `best/…`, the curves, and the model's digest.
 
-        Epochs that the run lacks are taken from the curves: a kill loses those of the last seconds.
+        Epochs that are missing are logged from `curves`: a kill loses those of the last seconds.
         """
         self.flush()
-        with curves.open(newline="") as stream:
-            rows = [
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)
-            ]
-        there = {
-            metric.step for metric in self.mlflow.get_metric_history(self.run_id, "train/loss")
-        }
-        for row in rows:
-            if row["epoch"] not in there:
-                self.log(row)
-        self.flush()
-        best = {
-            "best/epoch": card["epoch"],
-            **{f"best/{name}": value for name, value in card["val"].items()},
-        }
-        for name, value in best.items():
-            self.mlflow.log_metric(self.run_id, name, value)
+        self._log_missing_epochs(curves)
+        self.mlflow.log_metric(self.run_id, "best/epoch", card["epoch"])
+        for name, value in card["val"].items():
+            self.mlflow.log_metric(self.run_id, f"best/{name}", value)
         self.mlflow.set_tag(self.run_id, "digest", files.folder_digest(model))
         self.mlflow.log_text(self.run_id, curves.read_text(encoding="utf-8"), "curves.csv")
+
+    def _log_missing_epochs(self, curves: Path) -> None:
+        history = self.mlflow.get_metric_history(self.run_id, "train/loss")
+        logged = {metric.step for metric in history}
+        with curves.open(newline="") as stream:
+            for line in csv.DictReader(stream):
+                row = {name: float(value) for name, value in line.items()}
+                if row["epoch"] not in logged:
+                    self.log(row)
+        self.flush()
 
 
 @contextmanager
 def training_run(
     conf: config.ModelConf, profile: Mapping[str, Any], folder: Path
 ) -> Iterator[TrainingRun]:
-    """Open the run of a training (or the one that an interrupted training had opened), and close it.
+    """Open the run of a training, or reopen the run of an interrupted one, and close it at the end.
 
-    `folder` remembers the run across a kill; a training by hand is tagged `scratch`.
+    `folder` keeps the id of the run across a kill. A training by hand is tagged `scratch`.
     """
-    relocate()  # in a checkout that was moved or copied, the run's files would go where it was before
+    relocate()  # in a moved or copied checkout, artifacts would be written to the old place
     mlflow = client()
-    remembered = folder / "run.json"
-    place = {"uri": address(), "name": registered_name(conf.name, profile["source"])}
-    earlier = json.loads(remembered.read_text()) if remembered.is_file() else {}
-    same = all(earlier.get(key) == value for key, value in place.items())
-    if same and _there(mlflow, earlier["run"]):
-        run_id = earlier["run"]
+    run_file = folder / "run.json"
+    target = {"uri": address(), "name": registered_name(conf.name, profile["source"])}
+    run_id = _interrupted_run(mlflow, run_file, target)
+    if run_id is not None:
         mlflow.update_run(run_id, status="RUNNING")
     else:
-        run_id = _create_run(mlflow, place["name"], conf, profile, by_hand=not paths.run_by_dvc())
-        files.write_json(remembered, {**place, "run": run_id})
+        by_hand = not paths.run_by_dvc()
+        run_id = _create_run(mlflow, target["name"], conf, profile, by_hand)
+        files.write_json(run_file, {**target, "run": run_id})
     with _system_metrics(run_id):
         try:
             yield TrainingRun(mlflow, run_id)
@@ -125,8 +123,21 @@ def training_run(
     mlflow.set_terminated(run_id, "FINISHED")
 
 
-def _there(mlflow: "MlflowClient", run_id: str) -> bool:
-    """Whether the store has the run: since then the store may have been lost, or the run deleted."""
+def _interrupted_run(
+    mlflow: "MlflowClient", run_file: Path, target: Mapping[str, str]
+) -> str | None:
+    """The run in `run_file`, if it belongs to this store and experiment and still exists."""
+    if not run_file.is_file():
+        return None
+    earlier: dict[str, str] = files.read_json(run_file)
+    for key, value in target.items():
+        if earlier.get(key) != value:
+            return None
+    # The store may have been lost since, or the run deleted.
+    return earlier["run"] if _is_active(mlflow, earlier["run"]) else None
+
+
+def _is_active(mlflow: "MlflowClient", run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -136,83 +147,9 @@ def _there(mlflow: "MlflowClient", run_id: str) -> bool:
         return False
 
 
-def _create_run(
-    mlflow: "MlflowClient",
-    name: str,
-    conf: config.ModelConf,
-    profile: Mapping[str, Any],
-    by_hand: bool,
-) -> str:
-    from mlflow.entities import Param
-
-    commit = git("rev-parse", "HEAD").strip() or "0" * 40
-    settings, reproduce = made_by(conf.name, commit, by_hand)
-    folded = reproduce.replace(" && ", "\n").replace(
-        " -S ", " \\\n  -S "
-    )  # a long line would widen MLflow's page
-    tags = {
-        "model": conf.name,
-        "family": conf.family,
-        "task": conf.task,
-        "source": profile["source"],
-        "mlflow.source.name": "sextant.train",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": commit,
-        "dirty": str(bool(changes())).lower(),
-        "pipeline": pipeline(commit),
-        "scratch": str(by_hand).lower(),
-        "reproduce": reproduce,
-        NOTE: f"{conf.task.capitalize()} on `{conf.dataset}`. The same again:\n\n```\n{folded}\n```\n",
-        **({"experiment": os.environ["DVC_EXP_NAME"]} if os.environ.get("DVC_EXP_NAME") else {}),
-    }
-    flat = {"seed": conf.seed, "budget": conf.budget, "source": profile["source"], **_flat(conf)}
-    title = " ".join(
-        [conf.name, *(setting.partition(".")[2] or setting for setting in settings), commit[:7]]
-    )
-    data = "its generated twin, no real data" if profile["source"] == "embedded" else "real data"
-    legend = LEGEND.format(task=conf.task.capitalize(), dataset=conf.dataset, data=data)
-    run = mlflow.create_run(_experiment(mlflow, name, legend), tags=tags, run_name=title[:250])
-    mlflow.log_batch(
-        run.info.run_id, params=[Param(key, str(value)) for key, value in flat.items()]
-    )
-    _log_data(mlflow, run.info.run_id, profile)
-    mlflow.log_dict(run.info.run_id, conf.model_dump(), "config.yaml")
-    return str(run.info.run_id)
-
-
-def _flat(conf: config.ModelConf) -> dict[str, Any]:
-    """The parameters that matter, flat: what the net, the optimizer and the schedule were called with."""
-    blocks = {"net": conf.net, "optimizer": conf.optimizer, "schedule": conf.schedule}
-    return {
-        f"{block}.{key}": value for block, values in blocks.items() for key, value in values.items()
-    }
-
-
-def _log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -> None:
-    """The data set with name, source and digest, as the run's input; MLflow's pages show a `url` or a `uri`."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    name, source = profile["dataset"], profile["source"]
-    first = next(iter(config.dataset(name).sources.get(source, [])), {})
-    places: dict[str, tuple[str, dict[str, Any]]] = {
-        "embedded": ("local", {"uri": f"twin, no real data: conf/dataset/{name}.yaml"}),
-        "mirror": ("local", {"uri": f"$SEXTANT_MIRROR/{first.get('path')}"}),
-        "canonical": ("http", {"url": first.get("url")}),
-    }
-    kind, place = places[source]
-    data = Dataset(
-        name=name,
-        digest=profile["digest"][:36],
-        source_type=kind,
-        source=json.dumps({**place, "source": source, "digest": profile["digest"]}),
-        profile=json.dumps({"rows": profile["rows"]}),
-    )
-    mlflow.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "train, val")])])
-
-
 @contextmanager
 def _system_metrics(run_id: str) -> Iterator[None]:
-    """CPU, memory and, where there is one, GPU by time, as MLflow's own monitor takes them."""
+    """Log CPU, memory and, where there is one, GPU over time, with MLflow's monitor."""
     import mlflow
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -227,14 +164,138 @@ def _system_metrics(run_id: str) -> Iterator[None]:
         monitor.finish()
 
 
+# --- creating a run -----------------------------------------------------------------------------
+
+
+def _create_run(
+    mlflow: "MlflowClient",
+    name: str,
+    conf: config.ModelConf,
+    profile: Mapping[str, Any],
+    by_hand: bool,
+) -> str:
+    """Create a run with its tags, parameters, data set and conf; its id."""
+    from mlflow.entities import Param
+
+    commit = git("rev-parse", "HEAD").strip() or "0" * 40
+    settings, reproduce = made_by(conf.name, commit, by_hand)
+    experiment = _experiment(mlflow, name, _legend(conf, profile["source"]))
+    tags = _tags(conf, profile["source"], commit, by_hand, reproduce)
+    run = mlflow.create_run(experiment, tags=tags, run_name=_run_name(conf.name, settings, commit))
+    run_id = str(run.info.run_id)
+    params = [Param(key, str(value)) for key, value in _params(conf, profile["source"]).items()]
+    mlflow.log_batch(run_id, params=params)
+    _log_data(mlflow, run_id, profile)
+    mlflow.log_dict(run_id, conf.model_dump(), "config.yaml")
+    return run_id
+
+
+def _experiment(mlflow: "MlflowClient", name: str, legend: str) -> str:
+    """The id of the experiment `name`, which is created if it does not exist."""
+    experiment = mlflow.get_experiment_by_name(name)
+    if experiment:
+        return str(experiment.experiment_id)
+    folder = home()
+    # MLflow's default is mlruns/ in the working directory, which may be a copy by `dvc exp run
+    # --temp`.
+    location = f"{folder}/mlruns/{name}" if folder else None
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",  # the page opens at the training runs
+        NOTE: legend,
+    }
+    return str(mlflow.create_experiment(name, artifact_location=location, tags=tags))
+
+
+def _legend(conf: config.ModelConf, source: str) -> str:
+    data = "its generated twin, no real data" if source == "embedded" else "real data"
+    return LEGEND.format(task=conf.task.capitalize(), dataset=conf.dataset, data=data)
+
+
+def _run_name(model: str, settings: list[str], commit: str) -> str:
+    """`som sigma=3.0 1a2b3c4`: the model, the settings that differ, and the commit."""
+    parts = [model]
+    for setting in settings:
+        block, dot, short = setting.partition(".")
+        parts.append(short or setting)
+    parts.append(commit[:7])
+    return " ".join(parts)[:250]
+
+
+def _tags(
+    conf: config.ModelConf, source: str, commit: str, by_hand: bool, reproduce: str
+) -> dict[str, str]:
+    # A long line would make MLflow's page wider than the screen.
+    folded = reproduce.replace(" && ", "\n").replace(" -S ", " \\\n  -S ")
+    note = f"{conf.task.capitalize()} on `{conf.dataset}`. To repeat it:\n\n```\n{folded}\n```\n"
+    tags = {
+        "model": conf.name,
+        "family": conf.family,
+        "task": conf.task,
+        "source": source,
+        "mlflow.source.name": "sextant.train",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": commit,
+        "dirty": str(bool(changes())).lower(),
+        "pipeline": pipeline(commit),
+        "scratch": str(by_hand).lower(),
+        "reproduce": reproduce,
+        NOTE: note,
+    }
+    experiment = os.environ.get("DVC_EXP_NAME")
+    if experiment:
+        tags["experiment"] = experiment
+    return tags
+
+
+def _params(conf: config.ModelConf, source: str) -> dict[str, object]:
+    """The arguments of net, optimizer and schedule by flat names, and the choices of the run."""
+    params: dict[str, object] = {"seed": conf.seed, "budget": conf.budget, "source": source}
+    blocks = {"net": conf.net, "optimizer": conf.optimizer, "schedule": conf.schedule}
+    for block, arguments in blocks.items():
+        for name, value in arguments.items():
+            params[f"{block}.{name}"] = value
+    return params
+
+
+def _log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -> None:
+    """Log the data set as input of the run, with name, source and digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    name = profile["dataset"]
+    source = profile["source"]
+    source_type, location = _location(name, source)
+    data = Dataset(
+        name=name,
+        digest=profile["digest"][:36],  # MLflow's limit
+        source_type=source_type,
+        source=json.dumps({**location, "source": source, "digest": profile["digest"]}),
+        profile=json.dumps({"rows": profile["rows"]}),
+    )
+    mlflow.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "train, val")])])
+
+
+def _location(dataset: str, source: config.Source) -> tuple[str, dict[str, str | None]]:
+    """A source type and the `url` or `uri`, of which MLflow's pages show the value."""
+    if source == "embedded":
+        return "local", {"uri": f"twin, no real data: conf/dataset/{dataset}.yaml"}
+    upstream = config.dataset(dataset).sources.get(source) or [{}]
+    first_file = upstream[0]
+    if source == "mirror":
+        return "local", {"uri": f"$SEXTANT_MIRROR/{first_file.get('path')}"}
+    return "http", {"url": first_file.get("url")}
+
+
+# --- runs of the registry -----------------------------------------------------------------------
+
+
 def run_of(mlflow: "MlflowClient", name: str, digest: str) -> str | None:
-    """The run that trained the model of this digest, where this store has it."""
+    """The run that trained the model of this digest; None if this store lacks it."""
     experiment = mlflow.get_experiment_by_name(name)
     if experiment is None:
         return None
-    asked = f"tags.digest = '{digest}' AND tags.scratch = 'false'"
-    found = mlflow.search_runs([experiment.experiment_id], asked, max_results=1)
-    return str(found[0].info.run_id) if found else None
+    condition = f"tags.digest = '{digest}' AND tags.scratch = 'false'"
+    runs = mlflow.search_runs([experiment.experiment_id], condition, max_results=1)
+    return str(runs[0].info.run_id) if runs else None
 
 
 def run_from_outputs(
@@ -245,12 +306,13 @@ def run_from_outputs(
     model: Path,
     curves: Path,
 ) -> str:
-    """Log a training again from what it left: DVC restored it from its cache, or the store was lost."""
+    """Log a training again from its outputs; its run id.
+
+    DVC restored the outputs from its cache, or the store was lost.
+    """
     run_id = _create_run(mlflow, name, conf, profile, by_hand=False)
     mlflow.set_tag(run_id, "restored", "true")
-    TrainingRun(mlflow, run_id).finish(
-        json.loads((model / "model.json").read_text(encoding="utf-8")), model, curves
-    )
+    TrainingRun(mlflow, run_id).finish(files.read_json(model / "model.json"), model, curves)
     mlflow.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -258,31 +320,30 @@ def run_from_outputs(
 def log_evaluation(
     mlflow: "MlflowClient", run_id: str, metrics: Mapping[str, Any], figures: Path, tables: Path
 ) -> None:
-    """The metrics of test and of the baselines, figures and tables, added to the run of the training.
+    """Add scores, baselines, figures and tables to the run of the training.
 
-    The metrics of val stand under `best/`: `val/…` has an axis of epochs, where they would be a stray point.
+    The scores on val are logged as `best/…` and not as `val/…`, whose axis is the epoch: there
+    they would be a stray point.
     """
     from mlflow.entities import Metric, RunTag
 
-    now = int(time.time() * 1000)
-    logged = [Metric(name, value, now, 0) for name, value in scores(metrics).items()]
-    told = {
-        f"tables/{name}.json": table
-        for name, table in json.loads(tables.read_text(encoding="utf-8")).items()
-    }
-    shown = [{"path": path, "type": "table"} for path in told]
-    mlflow.log_batch(run_id, logged, tags=[RunTag("mlflow.loggedArtifacts", json.dumps(shown))])
+    timestamp = int(time.time() * 1000)
+    scores = [Metric(name, value, timestamp, 0) for name, value in flat_scores(metrics).items()]
+    contents = {f"tables/{name}.json": table for name, table in files.read_json(tables).items()}
+    listed = [{"path": path, "type": "table"} for path in contents]
+    mlflow.log_batch(run_id, scores, tags=[RunTag("mlflow.loggedArtifacts", json.dumps(listed))])
     mlflow.log_artifacts(run_id, str(figures), "figures")
-    for path, table in told.items():
+    for path, table in contents.items():
         mlflow.log_dict(run_id, table, path)
     mlflow.log_dict(run_id, dict(metrics), "metrics.json")
 
 
-def scores(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """What evaluate found, flat, under the words of LEGEND."""
-    more = ("test/interval_low", "test/interval_high", "vs/gain", "vs/gain_low", "vs/gain_high")
-    found = {f"test/{name}": value for name, value in metrics["test"].items()}
-    found |= zip(more, [*metrics["interval"], *metrics["better"]], strict=True)
-    for baseline, scored in metrics["baselines"].items():
-        found |= {f"vs/{name}/{baseline}": value for name, value in scored.items()}
-    return found
+def flat_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of an evaluation by the names that LEGEND explains."""
+    scores = {f"test/{name}": value for name, value in metrics["test"].items()}
+    scores["test/interval_low"], scores["test/interval_high"] = metrics["interval"]
+    scores["vs/gain"], scores["vs/gain_low"], scores["vs/gain_high"] = metrics["better"]
+    for baseline, baseline_scores in metrics["baselines"].items():
+        for name, value in baseline_scores.items():
+            scores[f"vs/{name}/{baseline}"] = value
+    return scores

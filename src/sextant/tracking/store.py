@@ -1,10 +1,14 @@
-"""The MLflow store: where it lies, whether it answers, and what a local one holds."""
+"""The MLflow store: its address, a checked client, and SQL queries to a local database.
+
+Without MLFLOW_TRACKING_URI the store is mlflow.db at the repository's root, with the artifacts in
+mlruns/ beside it.
+"""
 
 import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, nullcontext
+from contextlib import closing
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,106 +18,171 @@ from .. import files, paths
 from ..errors import SextantError, reason, redact
 
 if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-PATIENCE = 10.0  # seconds to wait for a database that another program holds
-# How long the first question waits for a server. Later ones keep MLflow's minutes, which outlast a server's restart.
-PROBE = {
+PATIENCE = 10.0  # seconds to wait for a database that another program has locked
+# Limits for the first request to a server: MLflow's defaults wait four minutes before they report a
+# server that is down. Later requests use the defaults, which outlast a restart of the server.
+FIRST_REQUEST = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as the description of an experiment or a run
+# The tag that MLflow's pages show as the description of an experiment, a run or a logged model.
+NOTE = "mlflow.note.content"
+# The columns of MLflow's database that hold absolute artifact paths.
+PATH_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)
 
 
-# --- the store --------------------------------------------------------------------------------------------------------
-
-
-def root() -> Path:
-    """Where this clone's database and artifacts lie."""
-    return paths.state_root().resolve()
+# --- address ------------------------------------------------------------------------------------
 
 
 def uri() -> str:
-    """MLFLOW_TRACKING_URI, or this clone's own SQLite database under MLflow's default name."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    """MLFLOW_TRACKING_URI, or this clone's SQLite database under MLflow's default name."""
+    database = paths.state_root().resolve() / "mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
 
 
 def address() -> str:
-    """The store as records and messages may show it: without user and password."""
+    """The URI of the store without user and password, for records and messages."""
     return redact(uri())
 
 
+def database() -> Path | None:
+    """The file of a SQLite store; None for a server."""
+    scheme = "sqlite:///"
+    if not uri().startswith(scheme):
+        return None
+    return Path(uri().removeprefix(scheme)).absolute()
+
+
+def home() -> str | None:
+    """The folder of a SQLite store as a file:// URI; None for a server.
+
+    It also holds the artifacts.
+    """
+    path = database()
+    return path.parent.as_uri() if path else None
+
+
+# --- client -------------------------------------------------------------------------------------
+
+
 def client() -> "MlflowClient":
-    """A client of a store that is there, of this version, and not locked; raises SextantError otherwise."""
+    """A client of the store, after one request to it.
+
+    Creates a local database that does not exist, and upgrades one that an older MLflow wrote.
+    Raises SextantError if the store does not answer, is locked, or was written by a newer MLflow.
+    """
     from filelock import FileLock
 
     path = database()
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        FileLock(f"{path}.lock") if path else nullcontext()
-    ):  # two first touches at once break a database for good
-        _check_unlocked()
+    if path is None:
         try:
-            if path and not path.exists():
-                with files.written_whole(path) as beside:  # so does one that is killed
-                    _answering(f"sqlite:///{beside}")
-            return _answering(uri())
-        except Exception as error:  # MLflow's own, SQLAlchemy's, a driver that is not installed
-            if path and "db upgrade" in str(error):
-                return _upgraded()
-            repair = (
-                "move it away, then `make register` makes a new one from the outputs"
-                if path
-                else "start the server, or correct MLFLOW_TRACKING_URI"
-            )
-            raise SextantError(
-                f"no answer from the MLflow store {address()} ({reason(error)[:200]}); {repair}"
-            ) from error
+            return _connect(uri())
+        except Exception as error:  # MLflow's errors, SQLAlchemy's, a driver that is not installed
+            repair = "start the server, or correct MLFLOW_TRACKING_URI"
+            raise _no_answer(error, repair) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):  # creating the database is not atomic
+        _check_unlocked(path)
+        return _local_client(path)
 
 
-def _answering(address: str) -> "MlflowClient":
-    """A client whose store has answered one question."""
+def _local_client(path: Path) -> "MlflowClient":
+    try:
+        if not path.exists():
+            # A temporary file that is renamed, because a killed process would leave half the
+            # tables.
+            with files.written_whole(path) as beside:
+                _connect(f"sqlite:///{beside}")
+        return _connect(uri())
+    except Exception as error:
+        if "db upgrade" in str(error):  # MLflow's message about a database of another version
+            return _upgrade()
+        repair = "move it away, then `make register` makes a new one from the outputs"
+        raise _no_answer(error, repair) from error
+
+
+def _connect(address: str) -> "MlflowClient":
+    """A client whose store has answered one request, within the limits of FIRST_REQUEST."""
     from mlflow.tracking import MlflowClient
 
-    brief = {key: value for key, value in PROBE.items() if key not in os.environ}
-    os.environ.update(brief)
+    limits = {name: value for name, value in FIRST_REQUEST.items() if name not in os.environ}
+    os.environ.update(limits)
     try:
-        found = MlflowClient(tracking_uri=address, registry_uri=address)
-        found.search_experiments(max_results=1)
+        mlflow = MlflowClient(tracking_uri=address, registry_uri=address)
+        mlflow.search_experiments(max_results=1)
     finally:
-        for key in brief:
-            del os.environ[key]
-    return found
+        for name in limits:
+            del os.environ[name]
+    return mlflow
 
 
-def _upgraded() -> "MlflowClient":
-    """A client of a local store that an older MLflow had written."""
-    words = [sys.executable, "-m", "mlflow", "db", "upgrade", uri()]
-    if subprocess.run(words, capture_output=True).returncode:
+def _upgrade() -> "MlflowClient":
+    """Upgrade a local database that an older MLflow wrote; raises SextantError for a newer one."""
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri()]
+    if subprocess.run(command, capture_output=True).returncode:
         raise SextantError(
-            f"the MLflow store {address()} was written by another version than the installed {installed('mlflow')};"
-            " `make setup` installs the one that constraints.txt names, which upgrades an older store"
+            f"the MLflow store {address()} was written by another version than the installed"
+            f" {installed('mlflow')}; `make setup` installs the one that constraints.txt names,"
+            " which upgrades an older store"
         )
-    return _answering(uri())
+    return _connect(uri())
 
 
-def database() -> Path | None:
-    """The file of a SQLite store, or None for a server."""
-    return (
-        Path(uri().removeprefix("sqlite:///")).absolute()
-        if uri().startswith("sqlite:///")
-        else None
+def _no_answer(error: Exception, repair: str) -> SextantError:
+    return SextantError(
+        f"no answer from the MLflow store {address()} ({reason(error)[:200]}); {repair}"
     )
 
 
-def _check_unlocked(patience: float = PATIENCE) -> None:
+def raise_unless_absent(error: "MlflowException") -> None:
+    """Raise `error` unless it says that an object does not exist.
+
+    A server that fails must not be taken for an empty one.
+    """
+    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        raise error
+
+
+# --- the database of a local store --------------------------------------------------------------
+
+
+def query(statement: str, *values: str) -> list[tuple[Any, ...]]:
+    """The rows of a SQL query to a local database.
+
+    It saves the two seconds that importing MLflow takes.
+
+    Gives no rows where the store is a server, or the database or the table does not exist. Raises
+    SextantError if another program has locked the database.
+    """
     path = database()
     if path is None or not path.is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+            return connection.execute(statement, values).fetchall()
+    except sqlite3.DatabaseError as error:
+        # No such table or column: a database of another MLflow, which `client` upgrades or refuses.
+        if "no such" in str(error):
+            return []
+        raise _unusable(path, error) from None
+
+
+def _check_unlocked(path: Path) -> None:
+    """Raise SextantError if another program keeps the database locked for longer than PATIENCE."""
+    if not path.is_file():
         return
     try:
-        with closing(sqlite3.connect(path, timeout=patience)) as connection:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
     except sqlite3.DatabaseError as error:
@@ -123,73 +192,51 @@ def _check_unlocked(patience: float = PATIENCE) -> None:
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> SextantError:
     if "not a database" in str(error):
         return SextantError(
-            f"{path} is no database; move it away, then `make register` makes one from the outputs"
+            f"{path} is not a database; move it away, then `make register` makes one from the"
+            " outputs"
         )
     return SextantError(
-        f"the MLflow database {path} cannot be written to ({error}); end the program that holds it"
-        " (`make doctor` looks), then run the same command again"
+        f"the MLflow database {path} cannot be written to ({error}); end the program that has"
+        " locked it (`make doctor` shows which), then run the same command again"
     )
 
 
-def query(question: str, *values: str) -> list[tuple[Any, ...]]:
-    """The answer of a local store in SQL, since the client's import alone costs two seconds; none where it is not there
-    or not filled yet. Raises SextantError where another program holds it."""
-    path = database()
-    if path is None or not path.is_file():
-        return []
-    try:
-        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
-            return connection.execute(question, values).fetchall()
-    except sqlite3.DatabaseError as error:
-        if "no such" in str(error):  # table or column: of another MLflow, which `client` sees to
-            return []
-        raise _unusable(path, error) from None
+# --- a checkout that was moved ------------------------------------------------------------------
 
 
 def relocate() -> bool:
-    """Mend a local store whose checkout has moved: MLflow stores artifact paths absolute. True where it had."""
-    path, new, moved = database(), home(), False
-    while path and new and (old := moved_from()):
-        _check_unlocked()
+    """Correct the artifact paths of a local store whose checkout was moved or copied.
+
+    MLflow stores them absolute. Returns whether there was anything to correct.
+    """
+    path = database()
+    moved = False
+    while path and (old := moved_from()):
+        _check_unlocked(path)
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection, connection:
-            for table, column in (
-                ("experiments", "artifact_location"),
-                ("runs", "artifact_uri"),
-                ("logged_models", "artifact_location"),
-                ("model_versions", "storage_location"),
-                ("model_versions", "source"),
-            ):
+            for table, column in PATH_COLUMNS:
                 connection.execute(
                     f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
-                    (f"{old}/mlruns/", f"{new}/mlruns/"),
+                    (f"{old}/mlruns/", f"{home()}/mlruns/"),
                 )
         moved = True
     return moved
 
 
 def moved_from() -> str | None:
-    """The address of the checkout that a local store was written in, where that is not this one any more."""
-    for (place,) in query("SELECT artifact_location FROM experiments WHERE name LIKE 'sextant-%'"):
-        old = str(place).rpartition("/mlruns/")[0]
+    """The folder in which a local store was written, as a URI; None if it is still its folder."""
+    rows = query("SELECT artifact_location FROM experiments WHERE name LIKE 'sextant-%'")
+    for (location,) in rows:
+        old = str(location).rpartition("/mlruns/")[0]
         if old and old != home():
             return old
     return None
 
 
-def home() -> str | None:
-    """The address of the folder of a local store, where its artifacts lie too; None for a server."""
-    path = database()
-    return path.parent.as_uri() if path else None
-
-
-def raise_unless_absent(error: Any) -> None:
-    """Raise `error` unless it says that a thing is not there: a server that stumbles must not pass for an empty one."""
-    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-        raise error
-
-
-def files_exist(place: str | None) -> bool:
-    """Whether there are files at an address; what lies on another machine is taken to be there."""
-    parts = urlsplit(place or "")
-    path = unquote(parts.path) if parts.scheme == "file" else place or ""
-    return parts.scheme not in ("", "file") or Path(path, "MLmodel").is_file()
+def files_exist(location: str | None) -> bool:
+    """Whether a packed model lies at a path or URI; one on another machine is assumed to."""
+    parts = urlsplit(location or "")
+    if parts.scheme not in ("", "file"):
+        return True
+    path = unquote(parts.path) if parts.scheme == "file" else location or ""
+    return Path(path, "MLmodel").is_file()

@@ -1,15 +1,14 @@
-"""Take a data set's source as it is now: show what changed and write the new sizes and digests into its conf.
+"""Write the sizes and digests of what a data set's source has now into its conf.
 
 New data arrive as a commit: `make pin DATASET=x`, a look at the difference, `make repro`, the gate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
@@ -18,11 +17,15 @@ from ..errors import UsageError
 from ..terminal import progress
 
 BLOCK = 2**20  # bytes
+BINARY_TEST = 8000  # bytes at the beginning that git searches for a NUL, too
 
 
 @dataclass(frozen=True)
 class State:
-    """A file as it was or is; each None where it is not known, `lines` also where the file is no text."""
+    """Size in bytes, digest and number of lines of a file; None for what is unknown.
+
+    A file that is not text has no number of lines.
+    """
 
     bytes: int | None
     sha256: str | None
@@ -31,7 +34,7 @@ class State:
 
 @dataclass(frozen=True)
 class Change:
-    """A file whose source holds something other than what was pinned."""
+    """A file of a source that is not as it was pinned."""
 
     dataset: str
     source: str
@@ -40,32 +43,35 @@ class Change:
     after: State
 
     def __str__(self) -> str:
-        before, after = self.before, self.after
-        words = [f"{self.file}: bytes {_arrow(before.bytes, after.bytes)}"]
-        words.append(f"sha256 {(before.sha256 or 'not pinned')[:12]} -> {str(after.sha256)[:12]}")
+        before = self.before
+        after = self.after
+        digest = (before.sha256 or "not pinned")[:12]
+        parts = [
+            f"{self.file}: bytes {_count(before.bytes)} -> {_count(after.bytes)}",
+            f"sha256 {digest} -> {str(after.sha256)[:12]}",
+        ]
         if before.lines is not None and after.lines is not None:
-            words.append(
-                f"lines {_arrow(before.lines, after.lines)} ({after.lines - before.lines:+,})"
-            )
+            difference = after.lines - before.lines
+            parts.append(f"lines {before.lines:,} -> {after.lines:,} ({difference:+,})")
         elif after.lines is not None:
-            words.append(f"lines {after.lines:,}")
-        return ", ".join(words)
+            parts.append(f"lines {after.lines:,}")
+        return ", ".join(parts)
 
 
-def _arrow(before: int | None, after: int | None) -> str:
-    return " -> ".join(
-        "not pinned" if number is None else f"{number:,}" for number in (before, after)
-    )
+def _count(number: int | None) -> str:
+    return "not pinned" if number is None else f"{number:,}"
 
 
 def pin(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change]:
-    """Look at the chosen source, write what changed into the conf, and return it; nothing new gives an empty list.
+    """Write what changed at the chosen source into the conf and return it, [] for no change.
 
-    Raises UsageError for a source that cannot be pinned, SextantError for one that cannot be reached.
+    `pause` is in seconds, see download.PAUSE. Raises UsageError for a source that cannot be pinned,
+    SextantError for one that cannot be read.
     """
     changes = look(conf, pause)
     if changes:
         path = pull.conf_path(conf)
+        # As bytes, so that line ends are kept.
         text = repinned(path.read_bytes().decode("utf-8"), changes, path)
         with files.written_whole(path) as beside:
             beside.write_bytes(text.encode("utf-8"))
@@ -73,148 +79,170 @@ def pin(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change]
 
 
 def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change]:
-    """What the chosen source holds now where that is not what the conf pins; writes nothing that lasts.
+    """Return the files of the chosen source that are not as pinned; the conf is not changed.
 
-    What was downloaded and is new stays among the partial downloads under its digest, where pull finds it whole.
+    Changed files that were downloaded are kept among the partial downloads, under their digests, so
+    that pull does not download them again.
     """
     if conf.chosen_source == "embedded":
         raise UsageError(
-            f"{conf.name}: source is `embedded`, a twin that is generated, so there is nothing to pin;"
-            f" set `source: mirror` or `source: canonical` in {paths.PARAMS} or in {pull.conf_path(conf)}"
+            f"{conf.name}: source is `embedded`, a generated twin, so there is nothing to pin; set"
+            f" `source: mirror` or `source: canonical` in {paths.PARAMS} or in"
+            f" {pull.conf_path(conf)}"
         )
-    found = [(entry, pull.locate(entry)) for entry in pull.chosen_entries(conf)]
-    remote = any(download.is_http(address) for _, address in found)
+    located = [(entry, pull.locate(entry)) for entry in pull.chosen_entries(conf)]
+    over_http = any(download.is_http(address) for _, address in located)
+    lock = pull.download_lock(conf) if over_http else nullcontext()
     changes: list[Change] = []
-    with (
-        pull.download_lock(conf) if remote else nullcontext(),
-        TemporaryDirectory(dir=pull.downloads()) as folder,
-    ):
-        whole: list[Path] = []
-        seen: dict[str, State] = {}  # by address: of a zip with several members
-        many = len(found) > pull.CONNECTIONS  # one progress of them all, or else one of each
-        for number, (entry, address) in enumerate(
-            progress(found, f"pin {conf.name}", "files") if many else found
-        ):
+    downloaded: list[Path] = []
+    state_of: dict[str, State] = {}  # by address, which several members of a zip share
+    with lock, TemporaryDirectory(dir=pull.downloads()) as folder:
+        # Many files share one progress; each of a few has its own.
+        many = len(located) > pull.CONNECTIONS
+        items = progress(located, f"pin {conf.name}", "files") if many else located
+        for number, (entry, address) in enumerate(items):
             path = Path(folder) / str(number)
-            if address not in seen:
+            if address not in state_of:
                 with pull.with_filename(path), pull.source_errors(conf, entry, address):
                     download.fetch(address, path, "" if many else entry.file, pause=pause)
-                seen[address] = State(path.stat().st_size, files.sha256(path), lines(path))
-            after = seen[address]
-            if (after.bytes, after.sha256) != (entry.bytes, entry.sha256):
-                changes.append(
-                    Change(conf.name, conf.chosen_source, entry.file, _before(conf, entry), after)
-                )
-                if path.is_file() and download.is_http(address):
-                    whole.append(path)
-                    continue
-            path.unlink(missing_ok=True)
-        for path in whole:
+                state_of[address] = State(path.stat().st_size, files.sha256(path), lines(path))
+            state = state_of[address]
+            changed = (state.bytes, state.sha256) != (entry.bytes, entry.sha256)
+            if changed:
+                before = _pinned_state(conf, entry)
+                changes.append(Change(conf.name, conf.chosen_source, entry.file, before, state))
+            if changed and path.is_file() and download.is_http(address):
+                downloaded.append(path)
+            else:
+                path.unlink(missing_ok=True)
+        for path in downloaded:
             path.replace(pull.downloads() / f"{files.sha256(path)}.part")
     return changes
 
 
 def lines(path: Path) -> int | None:
-    """The number of lines, a last one without its end included; None for what is no text (a NUL byte, as git says)."""
-    count, last = 0, b"\n"
+    """Return the number of lines of a text, with a last one that does not end; None for binary.
+
+    As for git, a file with a NUL at its beginning is binary.
+    """
+    count = 0
+    last = b"\n"
     with path.open("rb") as stream:
-        if b"\0" in stream.read(8000):
+        if b"\0" in stream.read(BINARY_TEST):
             return None
         stream.seek(0)
         while block := stream.read(BLOCK):
-            count, last = count + block.count(b"\n"), block[-1:]
+            count += block.count(b"\n")
+            last = block[-1:]
     return count + (last != b"\n")
 
 
-def _before(conf: config.DatasetConf, entry: pull.Entry) -> State:
-    """The file as pinned; its lines are counted where data/raw still holds just that file."""
-    old = Path("data/raw") / conf.name / entry.file
-    same = entry.sha256 is not None and old.is_file() and files.sha256(old) == entry.sha256
-    return State(entry.bytes, entry.sha256, lines(old) if same else None)
+def _pinned_state(conf: config.DatasetConf, entry: pull.Entry) -> State:
+    """Return the state of a file as pinned, with its lines if data/raw/ still has that file."""
+    path = paths.raw(conf.name) / entry.file
+    is_pinned = entry.sha256 is not None and path.is_file() and files.sha256(path) == entry.sha256
+    return State(entry.bytes, entry.sha256, lines(path) if is_pinned else None)
 
 
-# --- the numbers in the text of a conf --------------------------------------------------------------------------------
+# --- the numbers in the text of a conf ----------------------------------------------------------
 
 
-def repinned(text: str, changes: list[Change], path: Path) -> str:
-    """`text` of the conf at `path` with the new numbers in their places, and every other character as it was.
+def repinned(text: str, changes: Sequence[Change], path: Path) -> str:
+    """Return the `text` of the conf at `path` with new pins and every other character as it was.
 
-    The parser says where a value stands, and only that piece is exchanged: a YAML writer, even one that keeps
-    comments, would lay out the rest anew. What comes out is read again and must be the same but for the numbers.
+    The parser gives the positions of the values, and only these are replaced: YAML writers, even
+    those that keep comments, change the layout. As a check, the result is parsed again and must
+    differ only in the pins.
+
+    Raises UsageError for a file that the conf does not list, and for a layout in which a pin cannot
+    be replaced by itself, such as an anchor that two entries share.
     """
-    expected, root = deepcopy(yaml.safe_load(text)), yaml.compose(text, Loader=yaml.SafeLoader)
+    expected = yaml.safe_load(text)
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits: list[Edit] = []
     for change in changes:
-        listed = (expected.get("sources") or {}).get(change.source) or []
-        number = next((n for n, entry in enumerate(listed) if entry["file"] == change.file), None)
-        if number is None:
+        blocks = (expected.get("sources") or {}).get(change.source) or []
+        names = [block["file"] for block in blocks]
+        if change.file not in names:
             raise UsageError(
                 f"{path}: sources.{change.source} has no `{change.file}`; add it to that file first"
             )
-        numbers = {"bytes": change.after.bytes, "sha256": change.after.sha256}
-        edits += _edits(text, _at(root, "sources", change.source).value[number], numbers)
-        listed[number].update(numbers)
+        number = names.index(change.file)
+        pins = {"bytes": change.after.bytes, "sha256": change.after.sha256}
+        blocks[number].update(pins)
+        assert root is not None
+        entry = _node_at(root, "sources", change.source).value[number]
+        edits += _edits(text, entry, pins)
     result = _edited(text, edits)
-    if not _says(result, expected):  # an anchor that two entries share, a layout unheard of
-        wanted = "; ".join(
-            f"{c.file}: bytes: {c.after.bytes}, sha256: {c.after.sha256}" for c in changes
-        )
+    if not _has_content(result, expected):
+        wanted = []
+        for change in changes:
+            after = change.after
+            wanted.append(f"{change.file}: bytes: {after.bytes}, sha256: {after.sha256}")
         raise UsageError(
-            f"{path}: the pins cannot be exchanged without changing more; write them by hand: {wanted}"
+            f"{path}: the pins cannot be replaced without changing more; write them by hand:"
+            f" {'; '.join(wanted)}"
         )
     return result
 
 
 class Edit(NamedTuple):
-    """The characters from `start` up to `end` become `new`."""
+    """Replaces the characters from `start` up to `end` by `new`."""
 
     start: int
     end: int
     new: str
 
 
-def _edits(text: str, entry: yaml.MappingNode, numbers: dict[str, Any]) -> Iterator[Edit]:
-    """What makes an entry say `numbers`: values exchanged where there are some, and then the missing keys added."""
-    found = {name.value: node for name, node in entry.value}
-    for key in numbers.keys() & found.keys():
-        start, end, quotes = (
-            found[key].start_mark.index,
-            found[key].end_mark.index,
-            found[key].style or "",
-        )
-        yield Edit(start, end, f"{' ' if start == end else ''}{quotes}{numbers[key]}{quotes}")
-    missing = [f"{key}: {number}" for key, number in numbers.items() if key not in found]
-    name, node = [pair for pair in entry.value if pair[1].start_mark.line == pair[1].end_mark.line][
-        -1
-    ]
-    if missing and entry.flow_style:
-        yield Edit(
-            node.end_mark.index, node.end_mark.index, "".join(f", {words}" for words in missing)
-        )
-    elif missing:
-        rest, line_end = text[node.end_mark.index :], "\r\n" if "\r\n" in text else "\n"
-        at = node.end_mark.index + len(rest.partition("\n")[0].removesuffix("\r"))
-        yield Edit(
-            at, at, "".join(f"{line_end}{' ' * name.start_mark.column}{words}" for words in missing)
-        )
+def _edits(text: str, entry: yaml.MappingNode, pins: Mapping[str, object]) -> Iterator[Edit]:
+    """Yield the edits that give an entry its `pins`: first values replaced, then keys added."""
+    value_of = {name.value: node for name, node in entry.value}
+    for key, pin_value in pins.items():
+        if key in value_of:
+            node = value_of[key]
+            start = node.start_mark.index
+            end = node.end_mark.index
+            quotes = node.style or ""
+            space = " " if start == end else ""  # an empty value: `bytes:`
+            yield Edit(start, end, f"{space}{quotes}{pin_value}{quotes}")
+    missing = [f"{key}: {pin_value}" for key, pin_value in pins.items() if key not in value_of]
+    if not missing:
+        return
+    # New keys follow the last value that is on one line.
+    on_one_line = []
+    for name, node in entry.value:
+        if node.start_mark.line == node.end_mark.line:
+            on_one_line.append((name, node))
+    name, node = on_one_line[-1]
+    end = node.end_mark.index
+    if entry.flow_style:  # {file: a.csv, path: a.csv}
+        yield Edit(end, end, "".join(f", {item}" for item in missing))
+        return
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    indent = " " * name.start_mark.column
+    comment = text[end:].partition("\n")[0].removesuffix("\r")
+    end += len(comment)
+    yield Edit(end, end, "".join(f"{line_end}{indent}{item}" for item in missing))
 
 
-def _edited(text: str, edits: list[Edit]) -> str:
-    pieces, done = [], 0
+def _edited(text: str, edits: Sequence[Edit]) -> str:
+    parts = []
+    done = 0
     for edit in sorted(edits, key=lambda edit: edit.start):
-        pieces += [text[done : edit.start], edit.new]
+        parts += [text[done : edit.start], edit.new]
         done = edit.end
-    return "".join([*pieces, text[done:]])
+    parts.append(text[done:])
+    return "".join(parts)
 
 
-def _at(node: Any, *path: str) -> Any:
-    """The node below a mapping node that `path` leads to."""
-    for key in path:
+def _node_at(node: yaml.Node, *keys: str) -> yaml.Node:
+    """Return the node that `keys` lead to below a mapping node."""
+    for key in keys:
         node = next(value for name, value in node.value if name.value == key)
     return node
 
 
-def _says(text: str, expected: Any) -> bool:
+def _has_content(text: str, expected: object) -> bool:
     try:
         return bool(yaml.safe_load(text) == expected)
     except yaml.YAMLError:
@@ -228,9 +256,8 @@ def main(argv: list[str]) -> None:
     changes = pin(conf)
     for change in changes:
         print(change)
+    source = conf.chosen_source
     if changes:
-        print(
-            f"{name}: source {conf.chosen_source} pinned anew in {pull.conf_path(conf)}; next: make repro"
-        )
+        print(f"{name}: source {source} pinned in {pull.conf_path(conf)}; next: make repro")
     else:
-        print(f"{name}: nothing new at source {conf.chosen_source}")
+        print(f"{name}: nothing new at source {source}")

@@ -64,7 +64,7 @@ class Table:
     title: str
     says: str
     columns: list[str]
-    data: list[list[str]]
+    data: list[tuple[str, ...]]
     numeric: list[bool]
 
 
@@ -93,6 +93,7 @@ def picture(svg: str, number: int) -> Picture:
     The XML prologue, the title and the metadata are removed: the page has them as alternative text
     and caption. Text and axes are drawn in `currentColor`, which is the text colour of the page.
     """
+    # Inline and not in an <img>: the page's colour and its pointer events would not reach into one.
     root = ElementTree.fromstring(svg)
     title = root.findtext(".//{*}title") or ""  # the first one: the title of the whole figure
     caption = root.findtext(".//{*}description") or ""
@@ -126,10 +127,13 @@ def _with_unique_ids(svg: str, number: int) -> str:
 
 def table(record: TableRecord) -> Table:
     """Format a table for the page, column by column."""
-    columns = [[row[i] for row in record["data"]] for i in range(len(record["columns"]))]
-    numeric = [all(isinstance(cell, int | float | None) for cell in column) for column in columns]
-    formatted = [_format_column(column) for column in columns]
-    rows = [list(row) for row in zip(*formatted, strict=True)]
+    formatted = []
+    numeric = []
+    for i in range(len(record["columns"])):
+        column = [row[i] for row in record["data"]]
+        formatted.append(_format_column(column))
+        numeric.append(not any(isinstance(cell, str) for cell in column))
+    rows = list(zip(*formatted, strict=True))
     return Table(record["title"], record["says"], record["columns"], rows, numeric)
 
 
@@ -138,6 +142,7 @@ def _format_column(column: Sequence[Cell]) -> list[str]:
     decimals = 0
     for cell in column:
         if isinstance(cell, float):
+            # Four decimals are what the page shows of any score.
             fraction = f"{cell:.4f}".rstrip("0").partition(".")[2]
             decimals = max(decimals, len(fraction))
     return [_format_cell(cell, decimals) for cell in column]
@@ -179,8 +184,8 @@ def render(sections: Sequence[Section], decisions: str) -> str:
     """The page as HTML; `decisions` is the address of decisions.js, relative to the page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
+        autoescape=True,  # names and reasons come from confs and files
+        undefined=StrictUndefined,  # a misspelt name fails instead of rendering as nothing
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -207,6 +212,7 @@ def main(argv: list[str]) -> None:
     for model, metrics in zip(models, scoreboard.read_metrics(models), strict=True):
         sections.append(section(model, metrics, numbers))
     page = paths.REPORT if paths.run_by_dvc() else paths.SCRATCH / paths.REPORT.name
+    # Relative, so that the page can be moved or sent together with the script.
     decisions = os.path.relpath(paths.DECISIONS_SCRIPT, page.parent)
     with written_whole(page) as beside:
         beside.write_text(render(sections, decisions), encoding="utf-8")

@@ -37,7 +37,7 @@ TERMINAL_HEADINGS = (  # two values to a cell, one above the other
 DATA_LABELS = {"embedded": "twin", "mirror": "real", "canonical": "real"}  # by source
 UNDECIDED = "not registered here"
 CHAMPION = ", champion"  # appended to a decision while its version is the champion
-WIDTH = 100  # columns of a terminal
+WIDTH = 100  # characters; at 80 the names of baselines break and a model takes five lines
 
 
 class Metrics(TypedDict):
@@ -211,19 +211,26 @@ def read_decisions(models: Iterable[str]) -> dict[str, Decision]:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """The table in Markdown, for a summary."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS)]
+    text = _markdown_line(HEADINGS) + _markdown_line(["---"] * len(HEADINGS))
     for row in rows:
-        lines.append([cell.replace("|", "\\|") for cell in row.cells])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        text += _markdown_line(row.cells)
+    return text
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |\n"
 
 
 def as_text(rows: Sequence[Row], width: int = WIDTH, colors: bool = False) -> str:
     """The table for a terminal: aligned, with its cells folded to fit into `width`."""
-    table = [TERMINAL_HEADINGS, *(row.terminal_cells for row in rows)]
+    table: list[tuple[str, ...]] = [TERMINAL_HEADINGS]
+    for row in rows:
+        table.append(row.terminal_cells)
     widths = _column_widths(list(zip(*table, strict=True)), width)
     heading, *body = ["\n".join(_aligned(cells, widths)) for cells in table]
     if colors:
-        heading = f"\x1b[1m{heading}\x1b[0m"
+        heading = f"\x1b[1m{heading}\x1b[0m"  # bold
     rule = "  ".join("-" * column_width for column_width in widths)
     return "\n".join([heading, rule, *body]) + "\n"
 
@@ -241,6 +248,7 @@ def _column_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
     def slack(i: int) -> tuple[bool, bool, int]:
         return widths[i] > tokens[i], widths[i] > parts[i] + 1, widths[i]
 
+    # Columns are separated by two spaces.
     while sum(widths) + 2 * (len(widths) - 1) > width:
         widths[max(range(len(widths)), key=slack)] -= 1
     return widths
@@ -248,8 +256,10 @@ def _column_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
 
 def _longest(cells: Sequence[str], at: str) -> int:
     """The length of the longest piece of any cell, split at the pattern `at`."""
-    lengths = [len(piece) for cell in cells for piece in re.split(at, cell)]
-    return max(lengths)
+    longest = 0
+    for cell in cells:
+        longest = max(longest, *map(len, re.split(at, cell)))
+    return longest
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -283,6 +283,29 @@ def test_the_data_of_a_section_can_be_prepared(
     assert report["success"] and report["counts"]["passed"] == len(report["expectations"])
 
 
+def messages() -> list[str]:
+    """All f-strings of the package, with `…` in place of values and without backticks."""
+    texts = []
+    for path in (ROOT / "src/sextant").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                ]
+                texts.append("".join(map(str, parts)).replace("`", ""))
+    return texts
+
+
+def test_the_error_messages_of_the_page_exist() -> None:
+    section = pages.text(pages.YOUR_DATA).split("## Error messages")[1].split("##")[0]
+    rows = re.findall(r"^\| (.*?) \| ", section, re.MULTILINE)[1:]
+    assert len(rows) >= 8
+    texts = messages()
+    for row in rows:
+        pattern = re.compile(".*".join(re.escape(part.strip()) for part in row.split("…")))
+        assert any(pattern.search(text) for text in texts), f"no message says `{row}`"
+
+
 # --- names, links, numbers ----------------------------------------------------------------------
 
 # Outputs and the examples of docs/your-data.md, which do not exist in a fresh clone.

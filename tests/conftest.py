@@ -23,9 +23,24 @@ FOREIGN = (
 )
 ONE_MODEL = """
 datasets:
-  - churn
+  churn: tabular
 models:
-  ann: {family: ann, dataset: churn}
+  ann: {family: ann, task: classification, dataset: churn, kind: tabular}
+"""
+SITECUSTOMIZE = """
+import atexit, os, sys
+
+
+def write_imports():
+    names = [name for name in sys.modules if name.startswith("sextant.")]
+    folder = os.path.join(os.environ["DVC_ROOT"], ".git", "imports")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, os.environ["DVC_STAGE"]), "w") as stream:
+        stream.write("\\n".join(sorted(names)))
+
+
+if "DVC_STAGE" in os.environ:
+    atexit.register(write_imports)
 """
 # Two workers on two cores: a second thread in each would spin. The commands that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -107,8 +122,8 @@ class Clone:
     def stage(
         self, name: str, *words: str, code: int | None = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a stage by hand: `python -m sextant.<name>`."""
-        return self.run(sys.executable, "-m", f"sextant.{name}", *words, code=code, **env)
+        """Run a stage by hand: `python -m sextant <name>`."""
+        return self.run(sys.executable, "-m", "sextant", name, *words, code=code, **env)
 
     def repro(self, *words: str, code: int | None = 0, **env: str) -> list[str]:
         """`dvc repro`; the names of the stages that ran."""
@@ -214,8 +229,20 @@ def fresh_clone(path: Path) -> Clone:
     (path / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(path / "reports", ignore_errors=True)  # the metrics of `budget: standard`
     clone.run("git", "init", "-q")
+    record_imports(path)
     clone.commit()
     return clone
+
+
+def record_imports(path: Path) -> None:
+    """Let every stage that DVC runs write which modules of the package it loaded.
+
+    Python imports `sitecustomize` at its start from PYTHONPATH, which is src for a stage. The file is
+    excluded from git, and the records lie in .git, so that a copy of the clone has them too.
+    """
+    (path / "src/sitecustomize.py").write_text(SITECUSTOMIZE)
+    with (path / ".git/info/exclude").open("a") as stream:
+        stream.write("/src/sitecustomize.py\n")
 
 
 def ready_environment(path: Path) -> None:
@@ -288,7 +315,7 @@ def copied(chain: Clone, path: Path) -> Clone:
     """A copy at `path` as if all had been run there: what `make register` does after a move, in half a second."""
     shutil.copytree(chain.path, path, symlinks=True)
     clone = Clone(path)
-    clone.run(sys.executable, "-c", "from sextant import tracking; assert tracking.relocate()")
+    clone.run(sys.executable, "-c", "from sextant.tracking import store; assert store.relocate()")
     for file in [path / "reports/decisions.js", *(path / "reports/decisions").iterdir()]:
         file.write_text(file.read_text().replace(str(chain.path), str(path)))
     return clone

@@ -175,33 +175,33 @@ def ready(folder: Path) -> None:
 @pytest.mark.parametrize(
     "words, called",
     [
-        (["train", "MODEL=ann"], "[-m][sextant.repro][train@ann]"),
-        (["train"], "[-m][sextant.repro][train]"),
-        (["pull", "DATASET=churn"], "[-m][sextant.repro][pull@churn]"),
-        (["report"], "[-m][sextant.repro][report]"),
-        (["register"], "[-m][sextant.register][--write]"),
-        (["register", "MODEL=ann"], "[-m][sextant.register][--write][model=ann]"),
+        (["train", "MODEL=ann"], "[-m][sextant][repro][train@ann]"),
+        (["train"], "[-m][sextant][repro][train]"),
+        (["pull", "DATASET=churn"], "[-m][sextant][repro][pull@churn]"),
+        (["report"], "[-m][sextant][repro][report]"),
+        (["register"], "[-m][sextant][register][--write]"),
+        (["register", "MODEL=ann"], "[-m][sextant][register][--write][model=ann]"),
         (
             ["promote", "MODEL=ann", "VERSION=3"],
-            "[-m][sextant.register][promote][model=ann][version=3]",
+            "[-m][sextant][promote][model=ann][version=3]",
         ),
-        (["rollback", "MODEL=ann"], "[-m][sextant.register][rollback][model=ann]"),
+        (["rollback", "MODEL=ann"], "[-m][sextant][rollback][model=ann]"),
         (
             ["predict", "MODEL=ann", "INPUT=my rows.csv"],
-            "[-m][sextant.predict][model=ann][input=my rows.csv]",
+            "[-m][sextant][predict][model=ann][input=my rows.csv]",
         ),
         (
             ["predict", "MODEL=rbm", "INPUT=a.csv", "OPTIONS=top_k=5 lr=1"],
-            "[-m][sextant.predict][model=rbm][input=a.csv][top_k=5][lr=1]",
+            "[-m][sextant][predict][model=rbm][input=a.csv][top_k=5][lr=1]",
         ),
         (
             ["predict", "MODEL=ann", "INPUT=a.csv", "OUTPUT=b c.csv"],
-            "[-m][sextant.predict][model=ann][input=a.csv][output=b c.csv]",
+            "[-m][sextant][predict][model=ann][input=a.csv][output=b c.csv]",
         ),
-        (["serve", "MODEL=ann"], "[-m][sextant.serve][model=ann][port=5001]"),
-        (["serve", "MODEL=ann", "PORT=8080"], "[-m][sextant.serve][model=ann][port=8080]"),
-        (["ui", "PORT=8080"], "[-m][sextant.ui][port=8080]"),
-        (["pin", "DATASET=churn"], "[-m][sextant.pin][dataset=churn]"),
+        (["serve", "MODEL=ann"], "[-m][sextant][serve][model=ann][port=5001]"),
+        (["serve", "MODEL=ann", "PORT=8080"], "[-m][sextant][serve][model=ann][port=8080]"),
+        (["ui", "PORT=8080"], "[-m][sextant][ui][port=8080]"),
+        (["pin", "DATASET=churn"], "[-m][sextant][pin][dataset=churn]"),
         (["results", "SEXTANT_MIRROR=/data"], "[results/last.py]"),
         (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),
     ],
@@ -220,10 +220,10 @@ def test_a_target_calls_its_module_with_what_was_asked(
 def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path) -> None:
     ready(bare)
     assert make("repro", folder=bare).stdout.splitlines() == [
-        "[-m][sextant.config][check]",
-        "[-m][sextant.repro]",
-        "[-m][sextant.register][--write]",
-        "[-m][sextant.leaderboard]",
+        "[-m][sextant][check]",
+        "[-m][sextant][repro]",
+        "[-m][sextant][register][--write]",
+        "[-m][sextant][leaderboard]",
     ]
 
 

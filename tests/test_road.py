@@ -17,11 +17,8 @@ from dvc.repo import Repo
 pytestmark = pytest.mark.slow
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-DATASETS: list[str] = PARAMS["datasets"]
+DATASETS: list[str] = list(PARAMS["datasets"])
 MODELS: dict[str, dict[str, str]] = PARAMS["models"]
-TASKS = {
-    yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text())["task"] for model in MODELS
-}
 SMALL = [
     *(f"reports/metrics/{model}.json" for model in MODELS),
     *(f"reports/validation/{dataset}.json" for dataset in DATASETS),
@@ -134,7 +131,7 @@ EDITS: dict[str, tuple[dict[str, Change], str]] = {
     "other budget": (of_model(with_other("^  full:.*", r"\g<0> # more")), ""),
     "code": (
         {
-            name: (f"src/sextant/models/{line['family']}.py", comment)
+            name: (f"src/sextant/families/{line['family']}.py", comment)
             for name, line in MODELS.items()
         },
         "train evaluate register",
@@ -143,8 +140,8 @@ EDITS: dict[str, tuple[dict[str, Change], str]] = {
 # Edits of what is everybody's, and all stages that they reach.
 COMMON: dict[str, tuple[Change, set[str]]] = {
     "report": (("src/sextant/report.py", comment), {"report"}),
-    "tracking": (("src/sextant/tracking.py", comment), set()),
-    "doctor": (("src/sextant/doctor.py", comment), set()),
+    "tracking": (("src/sextant/tracking/registry.py", comment), set()),
+    "doctor": (("src/sextant/commands/doctor.py", comment), set()),
     "source": (
         ("params.yaml", with_other("^source: .*", "source: canonical")),
         stages("pull", DATASETS),
@@ -155,14 +152,6 @@ COMMON: dict[str, tuple[Change, set[str]]] = {
         stages("train", MODELS),
     ),
 }
-for task in sorted(TASKS):
-    COMMON |= {
-        f"{task} figure": ((f"src/sextant/figures/{task}.py", comment), stages("evaluate", MODELS)),
-        f"{task} baseline": (
-            (f"src/sextant/baselines/{task}.py", comment),
-            stages("evaluate register", MODELS),
-        ),
-    }
 
 
 def reached(clone: Clone, *changes: Change) -> dict[str, set[str]]:
@@ -230,7 +219,7 @@ def test_edits_rerun_what_they_must_and_come_to_the_same_bytes(road: Clone) -> N
         "conf/dataset/churn.yaml",
         "conf/model/ann.yaml",
         "dvc.lock",
-        "src/sextant/models/ann.py",
+        "src/sextant/families/ann.py",
     ]
     assert road.changed() == [*tracked, "src/sextant/report.py"]
 

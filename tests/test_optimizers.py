@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 from sextant import optimizers
 from sextant.errors import UsageError
@@ -66,3 +69,70 @@ def test_the_arguments_in_conf_reach_the_optimizer():
     defaults = optimizers.build(SGD, [weight]).defaults
     assert (defaults["lr"], defaults["momentum"], defaults["weight_decay"]) == (0.1, 0.9, 0.5)
     assert defaults["nesterov"] is True
+
+
+ARGUMENTS = {
+    "adamw": {"lr": 0.1, "weight_decay": 0.0},
+    "sgd": {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.0},
+}
+
+
+def test_every_optimizer_is_tried_here():
+    assert set(ARGUMENTS) == set(optimizers.OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_an_optimizer_finds_the_bottom(name):
+    conf, x = {"name": name, **ARGUMENTS[name]}, nn.Parameter(torch.tensor([3.0, -2.0]))
+    optimizers.check(conf, "")
+    optimizer = optimizers.build(conf, [x])
+    for _ in range(199):
+        optimizer.zero_grad()
+        (x**2).sum().backward()
+        optimizer.step()
+    assert x.abs().max() < 0.05
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "adam"}, "x.yaml optimizer: name is 'adam'; expected one of: adamw, sgd"),
+        ({"lr": 0.0}, "`lr` is 0.0; input should be greater than 0"),
+        (
+            {"weight_decay": -1.0},
+            "`weight_decay` is -1.0; input should be greater than or equal to 0",
+        ),
+        ({"wieght_decay": 1.0}, "unknown key `wieght_decay`; did you mean `weight_decay`"),
+        ({"params": []}, "unknown key `params`"),
+    ],
+)
+def test_a_fault_in_an_optimizers_conf(name, change, says):
+    with pytest.raises(UsageError, match=says):
+        optimizers.check({"name": name, **ARGUMENTS[name], **change}, "x.yaml optimizer")
+
+
+unit = st.floats(0, 1)
+
+
+@given(unit, unit, st.sampled_from(["constant", "cosine"]), st.floats(0, 0.9))
+def test_the_rate_rises_to_its_maximum_and_never_rises_again(one, other, lr, warmup):
+    curve = schedule(lr, warmup)
+    early, late = sorted((one, other))
+    assert 0 <= curve.factor(early) <= 1
+    if late < warmup:
+        assert curve.factor(early) <= curve.factor(late)
+    elif early >= warmup:
+        assert curve.factor(early) >= curve.factor(late)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+def test_the_schedule_on_paper(warmup):
+    cosine, constant = (schedule(lr, warmup) for lr in ("cosine", "constant"))
+    middle = warmup + (1 - warmup) / 2
+    assert [cosine.factor(p) for p in (warmup, middle, 1.0)] == pytest.approx(
+        [1, 0.5, 0], abs=1e-12
+    )
+    assert [constant.factor(p) for p in (warmup, middle, 1.0)] == [1, 1, 1]
+    if warmup:
+        assert cosine.factor(0.0) == 0 and cosine.factor(0.1) == pytest.approx(0.5)

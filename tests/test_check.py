@@ -1,0 +1,182 @@
+"""`sextant check`: what does not fit together is refused by name, before anything runs."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from sextant import check, config, plugins
+from sextant.errors import UsageError
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+MODELS: dict[str, dict[str, str]] = PARAMS["models"]
+
+pytestmark = pytest.mark.usefixtures("workspace")
+
+
+def edit(file: str, **changes: Any) -> None:
+    """Update top-level keys of a YAML file of the workspace; None removes one."""
+    content = yaml.safe_load(Path(file).read_text())
+    for key, value in changes.items():
+        content.pop(key, None)
+        if value is not None:
+            content[key] = value
+    Path(file).write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def with_line(model: str, **words: str) -> config.ModelConf:
+    """The model with other words in its line of params.yaml."""
+    edit("params.yaml", models={**MODELS, model: {**MODELS[model], **words}})
+    return config.model(model)
+
+
+# --- a family and a task ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_listed_model_fits_its_task_and_its_figures(model):
+    conf = config.model(model)
+    check.check_pair(conf)
+    check.check_figures(conf)
+    assert conf.task in check.fitting_tasks(conf)
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "needed", "fitting"),
+    [
+        ("som", "classification", "logits", "mapping"),
+        ("ann", "mapping", "unit, surprise, adjacent, prototype, distance", "classification"),
+        ("sae", "likes", "log_odds", "stars"),
+        ("rnn", "stars", "stars", "forecasting"),
+    ],
+)
+def test_a_task_that_needs_what_the_family_does_not_give_is_refused(model, task, needed, fitting):
+    conf = with_line(model, task=task)
+    message = f"task {task} needs {needed} of a net, and family {model} gives .*: {fitting}$"
+    with pytest.raises(UsageError, match=message):
+        check.check_pair(conf)
+
+
+def test_what_a_family_gives_can_depend_on_its_arguments():
+    conf = with_line("rbm", task="stars")
+    ordinal = conf.model_copy(update={"net": {**conf.net, "units": "ordinal"}})
+    bernoulli = conf.model_copy(update={"net": {**conf.net, "units": "bernoulli"}})
+    check.check_pair(ordinal)
+    with pytest.raises(UsageError, match="task stars needs stars of a net, and family rbm gives"):
+        check.check_pair(bernoulli)
+
+
+def test_a_net_without_what_the_figures_read_is_refused(monkeypatch):
+    som = plugins.family("som")
+    monkeypatch.delattr(som, "u_matrix")
+    with pytest.raises(UsageError, match="figures of task mapping need u_matrix of a net, which"):
+        check.check_figures(config.model("som"))
+
+
+def test_every_family_gives_something_and_every_task_needs_something():
+    for name in plugins.names("families"):
+        assert plugins.family(name).OUTPUTS
+    for name in plugins.names("tasks"):
+        assert plugins.task(name).metrics.OUTPUTS
+
+
+# --- params.yaml and conf of the form before 0.2 ------------------------------------------------
+
+
+def test_a_list_of_data_sets_is_answered_with_the_lines_to_write():
+    edit("params.yaml", datasets=["churn", "cats_dogs"])
+    edit("conf/dataset/churn.yaml", kind="tabular")
+    with pytest.raises(UsageError, match="is a list; .*: `churn: tabular`; `cats_dogs: <kind>`$"):
+        config.params()
+
+
+def test_a_model_without_task_and_kind_is_answered_with_its_line():
+    edit("params.yaml", models={"ann": {"family": "ann", "dataset": "churn"}})
+    edit("conf/model/ann.yaml", task="classification")
+    line = "ann: {family: ann, task: classification, dataset: churn, kind: tabular}"
+    with pytest.raises(UsageError, match=f"write `{re.escape(line)}`$"):
+        config.params()
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "line"),
+    [
+        ("conf/dataset/churn.yaml", "kind", "churn: tabular"),
+        ("conf/model/ann.yaml", "task", "task: classification"),
+    ],
+)
+def test_a_word_that_moved_to_params_yaml_is_refused_in_conf(file, key, line):
+    edit(file, **{key: "anything"})
+    message = f"{file}: `{key}` stands in params.yaml now; delete it here, and write `{line}` there"
+    with pytest.raises(UsageError, match=message):
+        config.dataset("churn") if key == "kind" else config.model("ann")
+
+
+def test_a_kind_that_is_not_its_data_sets_is_refused():
+    message = "model `ann` has kind `images`, but its data set `churn` has kind `tabular`; write"
+    with pytest.raises(UsageError, match=message):
+        with_line("ann", kind="images")
+
+
+# --- baselines that a conf names ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("baselines", "message"),
+    [
+        (["knn"], "task classification has no further baseline `knn`; it has: none"),
+        ([{"knn": {"k": 3}}], "task classification has no further baseline `knn`"),
+    ],
+)
+def test_an_unknown_further_baseline_is_refused(baselines, message):
+    edit("conf/model/ann.yaml", baselines=baselines)
+    with pytest.raises(UsageError, match=message):
+        check.check_model(config.model("ann"))
+
+
+def test_a_further_baseline_stands_beside_the_others_with_its_settings(monkeypatch):
+    def small_net(train, columns, *, max_epochs=1):
+        return max_epochs
+
+    def fits_pictures_alone(train, columns):
+        return None
+
+    baselines = plugins.load("tasks", "classification", "baselines")
+    further = {"small_net": small_net, "pixels": fits_pictures_alone}
+    monkeypatch.setattr(baselines, "FURTHER", further, raising=False)
+    monkeypatch.setattr(baselines, "KINDS", {"pixels": ("images",)}, raising=False)
+    task = plugins.task("classification")
+    usual = list(task.baselines("tabular"))
+    chosen = task.baselines("tabular", [{"small_net": {"max_epochs": 5}}])
+    assert list(chosen) == [*usual, "small_net"]
+    assert plugins.call(chosen["small_net"], None, None, encoder=None) == 5
+    assert "pixels" in task.baselines("images", ["pixels"])
+    with pytest.raises(
+        UsageError, match="baseline `pixels` does not fit kind tabular; it fits images"
+    ):
+        task.baselines("tabular", ["pixels"])
+    with pytest.raises(UsageError, match="baseline `small_net` has no setting `train`"):
+        task.baselines("tabular", [{"small_net": {"train": 1}}])
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_model")
+def test_a_name_that_is_not_listed_is_refused():
+    check.main(["model=ann"])
+    with pytest.raises(UsageError, match="unknown model `strawberry`; params.yaml lists: ann"):
+        check.main(["model=strawberry"])
+    with pytest.raises(UsageError, match="`modell=ann` is not understood; expected: check"):
+        check.main(["modell=ann"])
+
+
+@pytest.mark.usefixtures("one_model")
+def test_a_conf_that_is_not_listed_is_not_checked():
+    shutil.copy("conf/model/ann.yaml", "conf/model/spare.yaml")
+    edit("conf/model/spare.yaml", net=None)
+    check.check_all()

@@ -1,0 +1,258 @@
+"""The learner on paper: a net of one weight, each of whose steps can be written down."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from sextant import config, optimizers, train
+from sextant import learner as module
+from sextant.learner import Chunks, Learner, Rows, derived_seed
+
+CPU = config.Trainer(accelerator="cpu", devices=1)
+
+
+class Batch(NamedTuple):
+    x: Tensor
+
+
+class Fall(nn.Module):
+    """loss = w: a step of plain gradient descent at rate lr takes lr off the weight."""
+
+    progress = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+        self.seen: list[
+            tuple[float, float, list[float]]
+        ] = []  # progress, a random number, the rows of each step
+
+    def loss(self, batch: Batch) -> Tensor:
+        if self.training:
+            self.seen.append((self.progress, torch.rand(1).item(), batch.x.tolist()))
+        return self.w.sum()
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        return {"w": self.w.expand(len(batch.x))}
+
+
+TASK = SimpleNamespace(
+    metrics=SimpleNamespace(watch=lambda outputs, batch: {"w": outputs["w"][0].item()})
+)
+STEPS, EPOCHS = 5, 3  # 37 rows in batches of 7: two rows an epoch wait for another
+
+
+def schedule(**changes: Any) -> optimizers.Schedule:
+    plain = {
+        "lr": "constant",
+        "warmup": 0.0,
+        "max_epochs": EPOCHS,
+        "batch_size": 7,
+        "monitor": "w",
+        "patience": 3,
+    }
+    rest = {"clip": None, "ema": None, "threads": 1, "precision": "float32"}
+    return optimizers.Schedule(**{**plain, **rest, **changes})
+
+
+def learner(
+    net: Any = None, rate: float = 1.0, seed: int = 3, tick: Any = abs, **changes: Any
+) -> Learner:
+    rows, descent = (
+        Batch(torch.arange(37.0)),
+        {"name": "sgd", "lr": rate, "momentum": 0.0, "weight_decay": 0.0},
+    )
+    return Learner(
+        net or Fall(), rows, rows, TASK, descent, schedule(**changes), seed, lambda row: None, tick
+    )
+
+
+def fitted(folder: Path, **changes: Any) -> Learner:
+    train.quieten()
+    trained = learner(**changes)
+    train.fit(trained, folder, CPU, "min")
+    return trained
+
+
+@pytest.fixture(autouse=True)
+def chunks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five steps an epoch are three chunks, the last of them of one step."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+
+
+# --- the steps --------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_told_before_each_step(tmp_path):
+    reported = [progress for progress, _, _ in fitted(tmp_path).net.seen]
+    assert reported == pytest.approx(
+        [(epoch + step / STEPS) / EPOCHS for epoch in range(EPOCHS) for step in range(STEPS)]
+    )
+
+
+@pytest.mark.parametrize(("lr", "warmup"), [("constant", 0.0), ("cosine", 0.0), ("cosine", 0.4)])
+def test_every_step_has_the_rate_of_its_progress(tmp_path, lr, warmup):
+    trained = fitted(tmp_path, rate=0.5, lr=lr, warmup=warmup)
+    expected = -0.5 * sum(trained.schedule.factor(progress) for progress, _, _ in trained.net.seen)
+    assert trained.history[-1]["val/w"] == pytest.approx(expected)
+
+
+def test_the_order_of_rows_is_another_each_epoch_and_no_row_comes_twice(tmp_path):
+    rows = [row for _, _, row in fitted(tmp_path).net.seen]
+    epochs = [sum(rows[i : i + STEPS], []) for i in range(0, len(rows), STEPS)]
+    assert all(len(set(epoch)) == len(epoch) == 35 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == EPOCHS
+
+
+def test_what_a_net_draws_is_a_matter_of_seed_epoch_and_chunk(tmp_path):
+    def draws(trained: Learner) -> list[float]:
+        return [drawn for _, drawn, _ in trained.net.seen]
+
+    first, same, other = (
+        draws(fitted(tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 5))
+    )
+    assert first == same != other
+    assert len(set(first)) == len(first)
+    torch.manual_seed(derived_seed(3, 1, 2))  # the second epoch, its third chunk
+    assert first[STEPS + 4] == torch.rand(1).item()
+
+
+def test_a_gradient_is_clipped_to_its_norm(tmp_path):
+    assert fitted(tmp_path, clip=0.25).history[-1]["val/w"] == pytest.approx(-0.25 * STEPS * EPOCHS)
+
+
+def test_what_is_kept_is_the_running_mean_where_one_is_asked_for(tmp_path):
+    mean = 0.0
+    for step in range(1, STEPS * EPOCHS + 1):
+        decay = min(
+            0.8, step / (step + 9)
+        )  # of the first weights next to nothing is left after a few steps
+        mean = decay * mean + (1 - decay) * -step
+    trained = fitted(tmp_path, ema=0.8)
+    assert trained.history[-1]["val/w"] == pytest.approx(mean)
+    assert (
+        trained.averaged.w.item() == pytest.approx(mean) and trained.net.w.item() == -STEPS * EPOCHS
+    )
+    assert trained.averaged.progress == trained.net.progress
+
+
+def test_counts_are_copied_and_not_averaged():
+    class Counting(Fall):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("steps", torch.tensor(0))
+
+    trained = learner(Counting(), ema=0.9)
+    trained.net.steps += 7
+    trained._average(0.9)
+    assert trained.averaged.steps == 7
+
+
+def test_a_model_of_two_halves_has_its_own_rates(tmp_path):
+    class Halves(Fall):
+        def __init__(self) -> None:
+            super().__init__()
+            self.slow = nn.Parameter(torch.zeros(1))
+
+        def loss(self, batch: Batch) -> Tensor:
+            return super().loss(batch) + self.slow.sum()
+
+        def param_groups(self) -> list[dict[str, Any]]:
+            return [{"params": [self.w]}, {"params": [self.slow], "lr": 0.1}]
+
+    net = fitted(tmp_path, net=Halves()).net
+    assert (net.w.item(), net.slow.item()) == pytest.approx((-15, -1.5))
+
+
+def test_the_history_has_one_row_an_epoch_counted_from_one(tmp_path):
+    history = fitted(tmp_path).history
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert list(history[0]) == ["epoch", "train/loss", "val/loss", "val/w"]
+    assert [row["train/loss"] for row in history] == [
+        -2,
+        -7,
+        -12,
+    ]  # the mean of 0..4, of 5..9, of 10..14
+    assert (
+        [row["val/loss"] for row in history] == [row["val/w"] for row in history] == [-5, -10, -15]
+    )
+
+
+def test_validation_leaves_the_net_in_training(tmp_path):
+    assert len(fitted(tmp_path).net.seen) == STEPS * EPOCHS  # which counts where `training` is true
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("min", 3), ("max", 1)])
+def test_the_epoch_that_is_kept(tmp_path, mode, kept):
+    train.quieten()
+    net, epoch = train.fit(learner(), tmp_path, CPU, mode)
+    assert (epoch, net.w.item()) == (kept, -5 * kept)
+
+
+def test_training_stops_when_patience_ends(tmp_path):
+    train.quieten()
+    trained = learner(max_epochs=11, patience=2)
+    _, epoch = train.fit(trained, tmp_path, CPU, "max")  # w falls, so the first epoch is the best
+    assert (len(trained.history), epoch) == (3, 1)
+
+
+# --- the rows ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 211), st.integers(1, 97), st.integers(0, 11), st.integers(0, 5))
+def test_an_epoch_is_whole_batches_of_distinct_rows(rows, batch_size, seed, epoch):
+    chunks = Chunks(rows, batch_size, seed)
+    chunks.set_epoch(epoch)
+    trained = list(chunks)
+    size = min(batch_size, rows)
+    assert len(trained) == len(chunks)
+    assert all(chunk.shape[1] == size and 1 <= len(chunk) <= module.CHUNK for chunk in trained)
+    indices = torch.cat(trained).flatten().tolist()
+    assert len(indices) == rows // size * size
+    assert len(set(indices)) == len(indices) and set(indices) <= set(range(rows))
+    again = Chunks(rows, batch_size, seed)
+    again.set_epoch(epoch)
+    assert all(map(torch.equal, trained, again))
+
+
+def test_an_iterator_made_before_it_knows_its_epoch_still_has_its_order():
+    """On resume Lightning asks for the iterator first and says which epoch it is afterwards."""
+    early, late = Chunks(37, 7, 3), Chunks(37, 7, 3)
+    iterator = iter(early)
+    for chunks in (early, late):
+        chunks.set_epoch(5)
+    assert all(map(torch.equal, iterator, late))
+
+
+def test_rows_are_picked_by_chunks_of_steps():
+    rows = Rows(Batch(torch.arange(37.0) * 2))
+    assert rows[torch.tensor([[0, 1, 2], [36, 3, 4]])].x.tolist() == [[0, 2, 4], [72, 6, 8]]
+
+
+@given(st.lists(st.one_of(st.integers(), st.text(max_size=3)), max_size=5))
+def test_a_derived_seed_is_a_function_of_its_parts(parts):
+    seed = derived_seed(*parts)
+    assert seed == derived_seed(*parts) and 0 <= seed < 2**63
+    assert seed != derived_seed(*parts, 0)
+
+
+def test_derived_seeds_do_not_meet():
+    seeds = {
+        derived_seed(seed, epoch, chunk)
+        for seed in range(5)
+        for epoch in range(23)
+        for chunk in range(11)
+    }
+    assert len(seeds) == 5 * 23 * 11
+
+
+def test_each_step_tells_how_many_epochs_are_done(tmp_path):
+    reported: list[float] = []
+    fitted(tmp_path, tick=reported.append)
+    assert reported == pytest.approx([step / STEPS for step in range(STEPS * EPOCHS)])

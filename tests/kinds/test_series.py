@@ -34,9 +34,7 @@ STOCK = CONFS["google_stock"]
 WINDOW = 11
 COLUMNS = Columns(**STOCK["columns"] | {"window": WINDOW})
 ROWS = 97
-SPLIT = DateSplit(
-    by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30"
-)
+SPLIT = DateSplit(by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30")
 
 
 def days(rows: int = ROWS, first: str = "2014-03-03", seed: int = 7) -> pd.DataFrame:
@@ -481,9 +479,7 @@ def test_text_numbers_and_days_mean_the_same_however_they_are_written(
     pd.testing.assert_frame_equal(encoder.check(encoder.inputs(text)), rows)
 
 
-def test_questions_are_read_from_csv_json_and_parquet(
-    encoder: Encoder, tmp_path: Path
-) -> None:
+def test_questions_are_read_from_csv_json_and_parquet(encoder: Encoder, tmp_path: Path) -> None:
     rows = encoder.check(days())
     days().to_csv(tmp_path / "q.csv", index=False)
     days().to_json(tmp_path / "q.json", orient="records")

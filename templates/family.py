@@ -1,0 +1,66 @@
+"""todo: what the family is, in one sentence.
+
+Copy this file to src/sextant/families/<family>.py. It works as it is, with the templates of a kind and a
+task: a linear model. contracts.py (Family) says what every member must be.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..kinds.template.encoder import (
+    Batch,
+)  # todo: the kind; no other family, blocks.py for shared layers
+
+
+class Template(nn.Module):
+    """todo: the idea, the equation and the paper; the class is named like its file.
+
+    y = w x + b, trained on the mean squared error.
+    """
+
+    # --- required -------------------------------------------------------------------------------
+
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("value",)  # todo: the tensors that `predict` gives
+    progress = 0.0  # 0 to 1, set before each step; for what changes as training goes on
+
+    def __init__(
+        self,
+        features: int,  # todo: sizes by name; the encoder of the kind gives them
+        *,
+        init: Annotated[
+            float, Field(gt=0)
+        ],  # todo: what conf/model/<model>.yaml sets, with its range
+    ):
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+        nn.init.normal_(self.linear.weight, std=init)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """todo: the training objective, a scalar."""
+        return F.mse_loss(self.predict(batch)["value"], batch.target)
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """todo: the tensors of OUTPUTS, first axis: rows; without a random draw."""
+        return {"value": self.linear(batch.features)[:, 0]}
+
+    # --- optional: delete what is not needed ----------------------------------------------------
+
+    @torch.no_grad()
+    def initialise(self, train: Batch) -> None:
+        """todo: what is computed once from the training batch: bins, base rates, a codebook."""
+        self.linear.bias.fill_(train.target.mean())
+
+    def param_groups(self) -> list[dict[str, object]]:
+        """todo: parameters in groups, where some of them have other rates or do not decay."""
+        bias = {"params": [self.linear.bias], "weight_decay": 0.0}
+        return [{"params": [self.linear.weight]}, bias]
+
+    @staticmethod
+    def check(net: Mapping[str, object]) -> None:
+        """todo: raise UsageError for arguments that are each valid but not together; it may also name
+        `optimizer` and `schedule`."""

@@ -1,0 +1,74 @@
+"""todo: how rows are read, repaired, split into four parts and written."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...errors import DataError
+from ...files import RECEIPT
+from ..parts import PARTS, first_row
+from ..splits import HashSplit, parts_by_hash
+from ..tables import read_table
+from .columns import Columns
+
+
+def read(folder: Path, columns: Columns) -> pd.DataFrame:
+    """All files of `folder` as one frame; raises DataError where a column is missing."""
+    files = sorted(path for path in folder.glob("*") if path.name != RECEIPT)
+    if not files:
+        raise DataError(f"{folder} holds no file; `make pull` brings them")
+    rows = pd.concat([read_rows(path, columns) for path in files], ignore_index=True)
+    missing = [name for name in columns.all if name not in rows]
+    if missing:
+        raise DataError(f"{files[0].name} has no column {', '.join(missing)}; correct the file")
+    return rows
+
+
+def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
+    """One file of rows, whatever columns it has."""
+    return read_table(path, ",", None, None, columns.all)
+
+
+def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """What the expectations look at."""
+    return raw[columns.all]
+
+
+def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """The rows as numbers; raises DataError for what is no finite number."""
+    rows = raw[columns.all].apply(pd.to_numeric, errors="coerce")
+    finite = np.isfinite(rows.to_numpy(np.float64)).all(axis=1)
+    if not finite.all():
+        raise DataError(f"row {first_row(~finite)} holds what is no finite number; correct the row")
+    return rows
+
+
+def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
+    """Four parts, by a salted hash of the whole row."""
+    keys = ["\x1f".join(map(str, row)) for row in rows.itertuples(index=False)]
+    part = parts_by_hash(keys, split)
+    return {name: rows[part == i].reset_index(drop=True) for i, name in enumerate(PARTS)}
+
+
+def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
+    """Raise DataError where a part cannot be scored."""
+    for name, rows in parts.items():
+        if rows.empty:
+            raise DataError(f"part {name} has no row; add rows, or change `split` in the conf")
+
+
+def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, object]:
+    """What a reader wants to know of the training rows, as JSON."""
+    means = parts["train"].mean().round(9)
+    return {"columns": {name: {"mean": float(means[name])} for name in columns.all}}
+
+
+def write(rows: pd.DataFrame, path: Path) -> None:
+    """Write a part; the bytes depend on the rows alone."""
+    rows.to_parquet(path.with_suffix(".parquet"), index=False)
+
+
+def load(path: Path) -> pd.DataFrame:
+    """Read a part that `write` wrote."""
+    return pd.read_parquet(path.with_suffix(".parquet"))

@@ -1,7 +1,7 @@
 """todo: what the family is, in one sentence.
 
-Copy this file to src/sextant/families/<family>.py. It works as it is, with the templates of a kind and a
-task: a linear model. contracts.py (Family) says what every member must be.
+Copy this file to src/sextant/families/<family>.py. It works as it is, with the templates of a kind
+and a task: a linear model. contracts.py (Family) says what every member must be.
 """
 
 from collections.abc import Mapping
@@ -62,5 +62,5 @@ class Template(nn.Module):
 
     @staticmethod
     def check(net: Mapping[str, object]) -> None:
-        """todo: raise UsageError for arguments that are each valid but not together; it may also name
-        `optimizer` and `schedule`."""
+        """todo: raise UsageError for arguments that are each valid but not together; it may also
+        name `optimizer` and `schedule`."""

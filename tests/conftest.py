@@ -42,17 +42,19 @@ def write_imports():
 if "DVC_STAGE" in os.environ:
     atexit.register(write_imports)
 """
-# Two workers on two cores: a second thread in each would spin. The commands that tests start inherit it.
+# Two workers on two cores: a second thread in each would spin. The commands that tests start
+# inherit it.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no worker is left with one at the end: `slow(minutes=3)` says how long on two cores.
+    """The longest first, so that no worker is left with one at the end: `slow(minutes=3)` says how
+    long on two cores.
 
-    Before them those that ask for the whole chain, so that no other worker, who steals from the end, comes to wait
-    while it is made.
+    Before them those that ask for the whole chain, so that no other worker, who steals from the
+    end, comes to wait while it is made.
     """
 
     def place(item: pytest.Item) -> tuple[bool, bool, float]:
@@ -92,7 +94,9 @@ def list_one_model(path: Path) -> None:
 
 
 class Clone:
-    """A git clone of this checkout, as a user has it, with the environment that runs the tests as its .venv."""
+    """A git clone of this checkout, as a user has it, with the environment that runs the tests as
+    its .venv.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -141,7 +145,9 @@ class Clone:
         (self.path / file).write_text(text.replace(old, new))
 
     def set(self, file: str, **values: Any) -> None:
-        """Set keys of a YAML file, each given by its path with `__` for the dots (the comments are lost)."""
+        """Set keys of a YAML file, each given by its path with `__` for the dots (the comments are
+        lost).
+        """
         content = yaml.safe_load((self.path / file).read_text())
         for key, value in values.items():
             *path, last = key.split("__")
@@ -160,10 +166,13 @@ class Clone:
             return connection.execute(question, values).fetchall()
 
     def runs(self, experiment: str) -> list[Mapping[str, str]]:
-        """Parameters, tags, `status` and `id` of each run of an MLflow experiment, the oldest first."""
+        """Parameters, tags, `status` and `id` of each run of an MLflow experiment, the oldest
+        first.
+        """
         found = self.ask(
             "SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id)"
-            " WHERE experiments.name = ? AND runs.lifecycle_stage = 'active' ORDER BY start_time", experiment,
+            " WHERE experiments.name = ? AND runs.lifecycle_stage = 'active' ORDER BY start_time",
+            experiment,
         )  # fmt: skip
         pairs = "SELECT key, value FROM {} WHERE run_uuid = ?"
         words = ("params", "tags")
@@ -194,7 +203,8 @@ class Clone:
     def versions(self) -> list[tuple[str, str, bool]]:
         """Every registered version: name, number, whether it has its decision."""
         found = self.ask(
-            "SELECT version.name, version.version, decision.value IS NOT NULL FROM model_versions AS version"
+            "SELECT version.name, version.version, decision.value IS NOT NULL"
+            " FROM model_versions AS version"
             " LEFT JOIN model_version_tags AS decision ON decision.name = version.name"
             " AND decision.version = version.version AND decision.key = 'decision' ORDER BY 1, 2"
         )
@@ -211,7 +221,7 @@ class Clone:
 
 
 def fresh_clone(path: Path) -> Clone:
-    """What git would give: the files that are tracked or would be, at `budget: smoke`, committed."""
+    """The files that git tracks or would track, at `budget: smoke`, committed."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -237,8 +247,8 @@ def fresh_clone(path: Path) -> Clone:
 def record_imports(path: Path) -> None:
     """Let every stage that DVC runs write which modules of the package it loaded.
 
-    Python imports `sitecustomize` at its start from PYTHONPATH, which is src for a stage. The file is
-    excluded from git, and the records lie in .git, so that a copy of the clone has them too.
+    Python imports `sitecustomize` at its start from PYTHONPATH, which is src for a stage. The file
+    is excluded from git, and the records lie in .git, so that a copy of the clone has them too.
     """
     (path / "src/sitecustomize.py").write_text(SITECUSTOMIZE)
     with (path / ".git/info/exclude").open("a") as stream:
@@ -246,7 +256,9 @@ def record_imports(path: Path) -> None:
 
 
 def ready_environment(path: Path) -> None:
-    """.venv made of the environment that runs the tests, with the stamp by which make takes it as it is."""
+    """.venv made of the environment that runs the tests, with the stamp by which make takes it as
+    it is.
+    """
     (path / ".venv").mkdir()
     for part in Path(sys.prefix).iterdir():
         if part.name != ".ready":
@@ -265,7 +277,9 @@ def ready_environment(path: Path) -> None:
 def made_once(
     name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]
 ) -> Clone:
-    """A clone that `make` makes at a path, once for all workers of pytest-xdist: the first makes it, others wait."""
+    """A clone that `make` makes at a path, once for all workers of pytest-xdist: the first makes
+    it, others wait.
+    """
     base = tmp_path_factory.getbasetemp()
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{place}.lock"):
@@ -279,7 +293,9 @@ def made_once(
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """One model's pipeline at `budget: smoke`, run once, registered and committed. Not to be changed: see `road`."""
+    """One model's pipeline at `budget: smoke`, run once, registered and committed. Not to be
+    changed: see `road`.
+    """
 
     def make(path: Path) -> None:
         clone = fresh_clone(path)
@@ -312,7 +328,9 @@ def road(chain: Clone, tmp_path: Path) -> Clone:
 
 
 def copied(chain: Clone, path: Path) -> Clone:
-    """A copy at `path` as if all had been run there: what `make register` does after a move, in half a second."""
+    """A copy at `path` as if all had been run there: what `make register` does after a move, in
+    half a second.
+    """
     shutil.copytree(chain.path, path, symlinks=True)
     clone = Clone(path)
     clone.run(sys.executable, "-c", "from sextant.tracking import store; assert store.relocate()")
@@ -322,7 +340,7 @@ def copied(chain: Clone, path: Path) -> Clone:
 
 
 def cloned(origin: Clone, path: Path) -> Clone:
-    """What another member of the team has after `git clone`: nothing of DVC's cache, no registry."""
+    """The clone of another member of the team: nothing in DVC's cache, no registry."""
     subprocess.run(["git", "clone", "-q", origin.path, path], check=True)
     ready_environment(path)
     return Clone(path)
@@ -341,7 +359,7 @@ def experimented(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clon
 
 @pytest.fixture(scope="session")
 def twice(experimented: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The same after `make repro`: `ann` has a second version, which is judged. Not to be changed."""
+    """The same after `make repro`: `ann` has a second, judged version. Not to be changed."""
 
     def make(path: Path) -> None:
         copied(experimented, path).run("make", "repro")

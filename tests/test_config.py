@@ -1,4 +1,6 @@
-"""conf/ and params.yaml: what they say reaches the run, and a fault in them is found by name before anything runs."""
+"""conf/ and params.yaml: what they say reaches the run, and a fault in them is found by name before
+anything runs.
+"""
 
 import math
 import re
@@ -36,7 +38,9 @@ def conf(group: str, name: str) -> dict[str, Any]:
 
 
 def change(file: str, path: str, value: Any) -> None:
-    """Put `value` where the dotted `path` leads to in a YAML file of the workspace; GONE takes the key away."""
+    """Put `value` where the dotted `path` leads to in a YAML file of the workspace; GONE takes the
+    key away.
+    """
     values = yaml.safe_load(Path(file).read_text())
     *above, last = path.split(".")
     here = values
@@ -49,7 +53,7 @@ def change(file: str, path: str, value: Any) -> None:
 
 
 def check(file: str) -> None:
-    """What `sextant check` does with one of FILES, in the chosen budget; a composition takes 0.1 s."""
+    """What `sextant check` does with one of FILES, in the chosen budget alone."""
     if file in ("params", "dataset"):
         checks.check_dataset(DATASET)
     if file in ("params", "model", "trainer"):
@@ -62,7 +66,7 @@ def refusal(file: str) -> str:
     return one_line(met.value)
 
 
-# --- what conf says is what a run gets --------------------------------------------------------------------------------
+# --- what conf says is what a run gets ----------------------------------------------------------
 
 
 def test_there_is_something_to_check_and_the_repository_passes():
@@ -140,7 +144,7 @@ def test_more_confs_than_keys_may_lie_there_switched_off():
         config.model("spare")
 
 
-# --- every key of every conf ------------------------------------------------------------------------------------------
+# --- every key of every conf --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", PARAMS["models"])
@@ -163,7 +167,7 @@ def test_every_key_misspelt_or_of_the_wrong_type(model):
                 checks.check_model(found.model_copy(update={block: misspelt}))
 
 
-# --- one fault, one line ----------------------------------------------------------------------------------------------
+# --- one fault, one line ------------------------------------------------------------------------
 
 FAULTS = {
     "unknown source": (
@@ -195,7 +199,8 @@ FAULTS = {
     ),
     "unlisted data set": (
         *("params", "models.puppies", {**LINE, "dataset": "strawberry"}),
-        rf"model `puppies` names data set `strawberry`, which `datasets` does not list; .*choose from: .*{DATASET}",
+        r"model `puppies` names data set `strawberry`, which `datasets` does not list; .*"
+        rf"choose from: .*{DATASET}",
     ),
     "unknown family": (
         *("params", f"models.{MODEL}.family", "puppies"),
@@ -259,13 +264,14 @@ FAULTS = {
     ),
     "budget of a misspelt key": (
         *("model", f"budgets.{PARAMS['budget']}", {"schedule": {"max_epoch": 3}}),
-        rf"budgets.{PARAMS['budget']}: unknown key `model.schedule.max_epoch`; did you mean `max_epochs`\?",
+        rf"budgets.{PARAMS['budget']}: unknown key `model.schedule.max_epoch`; "
+        r"did you mean `max_epochs`\?",
     ),
     "unknown kind": (
         "params",
         f"datasets.{DATASET}",
         "puppies",
-        rf"model `{MODEL}` has kind `tabular`, but its data set `{DATASET}` has kind `puppies`; write",
+        rf"model `{MODEL}` has kind `tabular`, but its data set `{DATASET}` has kind `puppies`;",
     ),
     "misspelt block": ("dataset", "colums", {}, r"unknown key `colums`; did you mean `columns`\?"),
     "no split": (
@@ -401,7 +407,7 @@ def test_no_secret_of_the_environment_reaches_a_config(file, path, monkeypatch):
         assert "nsupported interpolation type" in said and "strawberry" not in said
 
 
-# --- the command line -------------------------------------------------------------------------------------------------
+# --- the command line ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

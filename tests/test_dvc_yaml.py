@@ -1,4 +1,6 @@
-"""dvc.yaml compared with the code and conf/: a stage runs again where what it loads or reads has changed, else not."""
+"""dvc.yaml compared with the code and conf/: a stage runs again where what it loads or reads has
+changed, else not.
+"""
 
 import re
 import shutil
@@ -18,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/sextant"
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 WRITTEN = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# Loaded, and still no dependency, because none of these can change an output: they word messages, refuse a conf, or keep
-# state beside the graph.
+# Loaded, and still no dependency, because none of these can change an output: they word messages,
+# refuse a conf, or keep state beside the graph.
 NO_DEPENDENCY = {"__main__", "errors", "terminal", "check", "decisions", "model_card", "tracking"}
 # Named for every model, since a dependency cannot be conditional.
 SHARED_BY_MODELS = ("families/blocks.py", "tasks/recommendation/", "kinds/tables.py")
@@ -30,7 +32,9 @@ FOLDERS = sorted({path.parent for path in PACKAGE.rglob("*.py")})
 
 
 def unrolled() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every stage as DVC makes it: `train@ann` and its block, with `${…}` filled in from params.yaml."""
+    """Every stage as DVC makes it: `train@ann` and its block, with `${…}` filled in from
+    params.yaml.
+    """
     for name, block in WRITTEN.items():
         if "foreach" not in block:
             yield name, filled(block, {})
@@ -265,7 +269,9 @@ def test_every_key_that_a_stage_reads_exists(name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_runs_the_code_of_its_folder(name):
-    """`dvc exp run --temp` works in a copy of the workspace; an installed package would be the original's."""
+    """`dvc exp run --temp` works in a copy of the workspace; an installed package would be the
+    original's.
+    """
     stage, _, key = name.partition("@")
     group = "model" if WRITTEN[stage].get("foreach") == "${models}" else "dataset"
     argument = f" {group}={key}" if key else ""
@@ -280,7 +286,9 @@ def test_no_path_is_written_by_two_stages():
 
 @pytest.mark.parametrize("name", STAGES)
 def test_what_is_committed_is_no_copy_in_the_cache(name):
-    """Git keeps and compares metrics and validation, the receipt belongs to this clone; DVC has the rest."""
+    """Git keeps and compares metrics and validation, the receipt belongs to this clone; DVC has the
+    rest.
+    """
     for section in ("outs", "metrics", "plots"):
         for path, settings in _settings(STAGES[name], section):
             folders = ("reports/metrics/", "reports/validation/", "reports/registry/")
@@ -314,7 +322,9 @@ def test_every_listed_data_set_and_model_has_its_files():
 
 
 def test_no_conf_hides_a_parent_or_reaches_into_another_file():
-    """DVC reads single files: it sees neither Hydra's defaults nor an interpolation into another file."""
+    """DVC reads single files: it sees neither Hydra's defaults nor an interpolation into another
+    file.
+    """
     for path in sorted((ROOT / "conf").glob("*/*.yaml")):
         content = yaml.safe_load(path.read_text())
         assert "defaults" not in content, path

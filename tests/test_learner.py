@@ -86,7 +86,7 @@ def chunks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 2)
 
 
-# --- the steps --------------------------------------------------------------------------------------------------------
+# --- the steps ----------------------------------------------------------------------------------
 
 
 def test_progress_is_told_before_each_step(tmp_path):
@@ -202,7 +202,7 @@ def test_training_stops_when_patience_ends(tmp_path):
     assert (len(trained.history), epoch) == (3, 1)
 
 
-# --- the rows ---------------------------------------------------------------------------------------------------------
+# --- the rows -----------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 211), st.integers(1, 97), st.integers(0, 11), st.integers(0, 5))

@@ -1,8 +1,8 @@
 """What a further model, an own table, and a new kind, task and family cost, and no more.
 
-In one clone, one after the other. Their files lie in openings/<opening>/ under the paths that they get in the clone;
-those of the table, and the commands that bring it from file to champion, are what docs/your-data.md shows. The kind, the task and the family are
-copies of templates/.
+In one clone, one after the other. Their files lie in openings/<opening>/ under the paths that they
+get in the clone; those of the table, and the commands that bring it from file to champion, are what
+docs/your-data.md shows. The kind, the task and the family are copies of templates/.
 """
 
 import random
@@ -29,7 +29,7 @@ COPIES = {
 
 
 def add(clone: Clone, opening: str, **lines: Any) -> list[str]:
-    """Copy the files of an opening into the clone, and add its lines to params.yaml; the files by name."""
+    """Copy the files of an opening into the clone, and add its lines to params.yaml."""
     folder = OPENINGS / opening
     files = [
         path.relative_to(folder)
@@ -59,7 +59,7 @@ def instantiate_templates(clone: Clone) -> list[str]:
 
 
 def check(clone: Clone, model: str, *written: str) -> None:
-    """Git sees what was written, params.yaml, the lock and the small reports; the model was judged and is shown."""
+    """Git sees what was written and what a run changes; the model was judged and is shown."""
     produced = ["params.yaml", "dvc.lock", f"reports/metrics/{model}.json"]
     assert clone.changed() == sorted([*written, *produced])
     assert clone.read_json(f"reports/decisions/{model}.json")["reason"]
@@ -147,7 +147,7 @@ def test_every_opening_costs_what_it_must_and_no_more(road: Clone, tmp_path: Pat
     names = ["sextant-ann-twin", "sextant-churn_small-twin", "sextant-loans", "sextant-slope-twin"]
     assert [name for name, _, judged in road.versions() if judged] == names
 
-    # With all of these in one clone its own fast tests pass. The pages show more models than this clone lists.
+    # With all of these in one clone, beside the models of the repository, its fast tests pass.
     params = ROOT.joinpath("params.yaml").read_text()
     models = yaml.safe_load((road.path / "params.yaml").read_text())
     (road.path / "params.yaml").write_text(params)

@@ -1,4 +1,6 @@
-"""The pipeline as DVC runs it: what an edit reruns, and that all that is tracked is a function of commit and data."""
+"""The pipeline as DVC runs it: what an edit reruns, and that all that is tracked is a function of
+commit and data.
+"""
 
 import json
 import math
@@ -31,11 +33,13 @@ def test_there_are_models_and_data_sets() -> None:
 
 @pytest.fixture(scope="module")
 def copy(whole_chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """For all that leaves it as it was; DVC does not work in `whole_chain` itself, which others copy meanwhile."""
+    """For all that leaves it as it was; DVC does not work in `whole_chain` itself, which others
+    copy meanwhile.
+    """
     return copied(whole_chain, tmp_path_factory.mktemp("copy") / "clone")
 
 
-# --- the chain as it came out -----------------------------------------------------------------------------------------
+# --- the chain as it came out -------------------------------------------------------------------
 
 
 def outs(clone: Clone) -> dict[str, str]:
@@ -89,7 +93,7 @@ def test_outputs_carry_no_path_no_time_and_no_run(whole_chain: Clone) -> None:
         assert not any(run in content for run in runs), f"{file} names a run of MLflow"
 
 
-# --- what an edit reaches ---------------------------------------------------------------------------------------------
+# --- what an edit reaches -----------------------------------------------------------------------
 
 
 def comment(text: str) -> str:
@@ -187,7 +191,7 @@ def test_an_edit_of_what_is_everybodys_reaches_all_that_read_it(copy: Clone, nam
     assert set(reached(copy, change)) == expected
 
 
-# --- edits run, and DVC's tables of them ------------------------------------------------------------------------------
+# --- edits run, and DVC's tables of them --------------------------------------------------------
 
 
 def edit(clone: Clone, *changes: Change) -> None:
@@ -205,13 +209,15 @@ def told(clone: Clone, *words: str) -> Any:
 def test_edits_rerun_what_they_must_and_come_to_the_same_bytes(road: Clone) -> None:
     before, judged = outs(road), road.read_json("reports/decisions/ann.json")
 
-    # A new address brings the same file, a new gate judges nothing twice, a new page shows the same.
+    # A new address brings the same file, a new gate judges nothing twice, a new page shows the
+    # same.
     edit(road, EDITS["url"][0]["churn"], EDITS["gate"][0]["ann"], COMMON["report"][0])
     assert sorted(road.repro()) == ["pull@churn", "register@ann", "report"]
     assert outs(road) == before
     assert road.read_json("reports/decisions/ann.json") == judged and len(road.versions()) == 1
 
-    # A comment in a family trains again, and since the same bytes come out, the page is not drawn again.
+    # A comment in a family trains again, and since the same bytes come out, the page is not drawn
+    # again.
     edit(road, EDITS["code"][0]["ann"])
     assert road.repro() == ["train@ann", "evaluate@ann", "register@ann"]
     assert outs(road) == before

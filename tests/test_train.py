@@ -89,7 +89,7 @@ def test_bfloat16_is_taken_only_where_it_was_asked_for(accelerator):
     assert train.precision(schedule("bfloat16"), trainer) in ("32-true", "bf16-mixed")
 
 
-# --- the whole of it --------------------------------------------------------------------------------------------------
+# --- the whole of it ----------------------------------------------------------------------------
 
 
 @pytest.fixture

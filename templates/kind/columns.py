@@ -1,7 +1,7 @@
 """todo: what conf says of the data: the block `columns` of conf/dataset/<name>.yaml.
 
-Copy this folder to src/sextant/kinds/<kind>/. It works as it is: CSV files of numbers. contracts.py says
-what every member must be.
+Copy this folder to src/sextant/kinds/<kind>/. It works as it is: CSV files of numbers. contracts.py
+says what every member must be.
 """
 
 from typing import Annotated

@@ -20,7 +20,7 @@ class Batch(NamedTuple):
 
 
 class Encoder:
-    """todo: rows to a Batch, by what the training rows taught: here mean and spread of each feature."""
+    """todo: rows to a Batch, by what the training rows taught: mean and spread of each feature."""
 
     def __init__(self, columns: Columns, mean: list[float], std: list[float]):
         self.columns = columns

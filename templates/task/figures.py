@@ -16,8 +16,11 @@ def figures(
     columns: Columns,
     baselines: Mapping[str, pd.DataFrame],
 ) -> dict[str, Figure | Table]:
-    """todo: figures and tables by name, in reading order; `answers` and those of each baseline are the
-    answers to `rows`, the test part. `model`, `train` and `val` are given where they are named here."""
+    """todo: figures and tables by name, in reading order.
+
+    `answers` and those of each baseline are to `rows`, the test part. `model`, `train` and `val`
+    are given where they are named here.
+    """
     target = rows[columns.target]
     figure = canvas("Predicted and true")
     axes = figure.add_subplot()

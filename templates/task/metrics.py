@@ -1,7 +1,7 @@
 """todo: the question, in one sentence, and what an answer is.
 
-Copy this folder to src/sextant/tasks/<task>/. It works as it is: which number? contracts.py (TaskMetrics) says what
-every member must be.
+Copy this folder to src/sextant/tasks/<task>/. It works as it is: which number? contracts.py
+(TaskMetrics) says what every member must be.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,8 @@ from ... import intervals
 
 # --- required -----------------------------------------------------------------------------------
 
-METRICS = {
-    "rmse": "down",
-    "mae": "down",
-}  # todo: up, down, or a value to come near to; the gate reads the first
+# todo: up, down, or a value to come near to; the gate reads the first.
+METRICS = {"rmse": "down", "mae": "down"}
 OUTPUTS = ("value",)  # todo: the tensors that the task reads of a net's `predict`
 
 
@@ -52,7 +50,7 @@ def answers(
     encoder: Encoder,
     calibration: Mapping[str, float],
 ) -> pd.DataFrame:
-    """todo: one row per answer, in the order of `rows`. Options of the task are further keywords."""
+    """todo: one row per answer, in the order of `rows`. Options of the task are keywords."""
     return as_answers(outputs["value"].double().numpy() + calibration["offset"])
 
 

@@ -1,0 +1,156 @@
+"""The rules of the tree: who may import whom, where each framework is used, and where a test stands."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "src/sextant"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# A framework, and the only modules that may import it.
+PLACES = {
+    "hydra": {"config"},
+    "omegaconf": {"config"},
+    "great_expectations": {"validate"},
+    "pytorch_lightning": {"train", "learner"},
+    "dvc": {"commands.repro"},
+    "mlflow": {"tracking"},
+}
+
+
+def name(path: Path) -> str:
+    """The dotted name of a module inside the package: `kinds.tabular.rows`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name(path): ast.parse(path.read_text()) for path in FILES}
+
+
+def statements(node: ast.AST, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports that run: not those under TYPE_CHECKING, and those in functions only if `lazy`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.FunctionDef | ast.Lambda) and not lazy:
+            continue
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        yield from statements(child, lazy)
+
+
+def own_imports(module: str, lazy: bool = True) -> set[str]:
+    """The modules of the package that a module imports."""
+    package = module.split(".")
+    if not (PACKAGE.joinpath(*package).is_dir()):
+        package = package[:-1]
+    imported = set()
+    for statement in statements(MODULES[module], lazy):
+        if isinstance(statement, ast.ImportFrom) and statement.level:
+            base = package[: len(package) - statement.level + 1]
+            base = [*base, *(statement.module or "").split(".")] if statement.module else base
+            for alias in statement.names:
+                whole = ".".join([*base, alias.name])
+                imported.add(whole if whole in MODULES else ".".join(base))
+    return imported - {""}
+
+
+def foreign_imports(module: str) -> set[str]:
+    """The top-level packages outside of ours that a module imports."""
+    imported = set()
+    for statement in statements(MODULES[module], lazy=True):
+        if isinstance(statement, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in statement.names}
+        elif not statement.level:
+            imported.add(str(statement.module).split(".")[0])
+    return imported
+
+
+def test_there_is_a_tree_to_look_at():
+    assert len(MODULES) > 60
+    assert own_imports("train") >= {"learner", "tracking.runs", "config", "saved_model"}
+    assert foreign_imports("learner") >= {"torch", "pytorch_lightning"}
+
+
+def test_no_module_imports_itself_in_a_circle():
+    """Imports in functions count as well: they are there for speed and not to hide a circle."""
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        assert module not in path, f"circle: {' -> '.join([*path, module])}"
+        if module not in done:
+            for imported in sorted(own_imports(module)):
+                visit(imported, [*path, module])
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, [])
+
+
+@pytest.mark.parametrize("framework", PLACES)
+def test_a_framework_has_one_place(framework):
+    users = {module for module in MODULES if framework in foreign_imports(module)}
+    assert users
+    for module in users:
+        assert module in PLACES[framework] or module.split(".")[0] in PLACES[framework], module
+
+
+def test_a_family_imports_torch_its_batch_and_blocks_and_no_other_family():
+    families = [module for module in MODULES if module.startswith("families.")]
+    assert len(families) >= 7
+    for module in families:
+        foreign = {"torch", "pydantic", *__import__("sys").stdlib_module_names}
+        assert foreign_imports(module) <= foreign, module
+        for imported in own_imports(module):
+            kind = imported.startswith("kinds.") and imported.endswith(".encoder")
+            allowed = kind or imported in ("families.blocks", "errors")
+            assert allowed, f"{module} imports {imported}"
+    assert own_imports("families.blocks") <= {"errors"}
+
+
+def test_a_kind_imports_no_other_kind_and_a_task_no_other_task():
+    shared = {"kinds.parts", "kinds.splits", "kinds.tables"}
+    for module in MODULES:
+        parts = module.split(".")
+        for imported in own_imports(module):
+            other = imported.split(".")
+            if parts[0] == "kinds" and other[0] == "kinds":
+                assert imported in shared or other[1] == parts[1], f"{module} imports {imported}"
+            if parts[0] == "kinds" and len(parts) == 3:
+                assert other[0] not in ("tasks", "families"), f"{module} imports {imported}"
+            if parts[0] == "tasks" and other[0] == "tasks":
+                allowed = other[1] in (parts[1], "recommendation")
+                assert allowed, f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    ("group", "files"),
+    [
+        ("kinds", {"columns", "rows", "twin", "encoder"}),
+        ("tasks", {"metrics", "baselines", "figures"}),
+    ],
+)
+def test_a_kind_and_a_task_have_the_files_that_dvc_yaml_names(group, files):
+    folders = [path for path in (PACKAGE / group).iterdir() if (path / "__init__.py").is_file()]
+    assert len(folders) >= 4
+    for folder in folders:
+        assert {path.stem for path in folder.glob("*.py")} == files | {"__init__"}
+        assert (folder / "__init__.py").read_text() == "", "no stage depends on it"
+
+
+def test_types_are_no_runtime_dependency():
+    for module in MODULES:
+        assert "contracts" not in own_imports(module), module
+
+
+def test_every_test_file_stands_where_its_module_stands():
+    """tests/kinds/test_tabular.py for kinds/tabular/, tests/tracking/test_store.py for its file."""
+    for folder in ("kinds", "families", "tasks", "tracking", "commands"):
+        tests = sorted((ROOT / "tests" / folder).glob("test_*.py"))
+        assert tests
+        names = {path.name for path in (PACKAGE / folder).iterdir()}
+        for test in tests:
+            subject = test.stem.removeprefix("test_")
+            here = f"{subject}.py" in names or subject in names
+            assert here or subject in ("models", "baselines", "importance", "pictures"), test

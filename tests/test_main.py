@@ -1,0 +1,56 @@
+"""The command line: one door, a usage of one screen, and nothing heavy before it is needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sextant import __main__ as door
+
+LOADED = "import sys, sextant.__main__ as door; {}; print(*sys.modules, sep='\\n')"
+
+
+def loaded(statement: str) -> set[str]:
+    command = [sys.executable, "-c", LOADED.format(statement)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_usage_names_every_verb_on_one_screen():
+    lines = door.usage().splitlines()
+    assert len(lines) <= 28 and max(map(len, lines)) <= 100
+    for verb in door.VERBS:
+        assert any(line.split()[:1] == [verb] for line in lines)
+
+
+@pytest.mark.parametrize("verb", door.VERBS)
+def test_every_verb_has_a_module_with_a_main(verb):
+    module = door.VERBS[verb][0].replace(".", "/")
+    text = (Path(door.__file__).parent / f"{module}.py").read_text()
+    assert "\ndef main(argv: list[str])" in text
+    assert "__name__" not in text, "a second door"
+
+
+def test_help_and_a_usage_error_import_nothing_heavy():
+    heavy = {"numpy", "pandas", "pydantic", "torch", "mlflow", "hydra", "yaml", "requests"}
+    for statement in ("door.dispatch(['--help'])", "door.dispatch([])"):
+        modules = loaded(statement)
+        assert "sextant.errors" in modules and not heavy & modules
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 0, "usage: sextant VERB"),
+        (["--help"], 0, "usage: sextant VERB"),
+        (["tarin", "model=ann"], 2, "sextant: unknown verb `tarin`; expected one of: pull, "),
+        (["train", "ann"], 2, "sextant: `ann` is not understood; expected model=… or key=value"),
+    ],
+)
+def test_the_door_answers_in_one_line(words, code, message):
+    command = [sys.executable, "-m", "sextant", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code
+    assert message in (done.stderr if code else done.stdout)
+    assert len(done.stderr.splitlines()) == (1 if code else 0)

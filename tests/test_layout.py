@@ -1,4 +1,4 @@
-"""The rules of the tree: who may import whom, where each framework is used, and where a test stands."""
+"""The rules of the tree: who may import whom, where each framework is used, where tests stand."""
 
 import ast
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ MODULES = {name(path): ast.parse(path.read_text()) for path in FILES}
 
 
 def statements(node: ast.AST, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The imports that run: not those under TYPE_CHECKING, and those in functions only if `lazy`."""
+    """The imports that run: none under TYPE_CHECKING, those in functions only if `lazy`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue

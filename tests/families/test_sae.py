@@ -1,28 +1,35 @@
-"""The stacked autoencoder: what is missing counts for nothing, biases by hand, both modes, tied weights, re-feeding."""
+"""The stacked autoencoder: missing ratings, biases by hand, both modes, tied layers, re-feeding."""
 
 import typing
-from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
+import batches
 import pandas as pd
 import pytest
 import torch
 import yaml
-from sextant.data import ratings
+from conftest import ROOT
 
-from sextant import config, optimizers, saved_model, strict, train
+from sextant import config, learner, optimizers, plugins, saved_model, strict, train
 from sextant.errors import UsageError
 from sextant.families.sae import ACTIVATIONS, SAE, Stack
-from sextant.kinds.ratings.encoder import Batch
-from sextant.tasks import stars
+from sextant.kinds.ratings import rows as rating_rows
+from sextant.kinds.ratings.columns import Columns
+from sextant.kinds.ratings.encoder import Batch, Encoder
+from sextant.kinds.ratings.twin import Twin, write_twin
+from sextant.kinds.splits import HashSplit, Shares
 
-ROOT = Path(__file__).parents[2]
-DATA = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text(encoding="utf-8"))
-MODEL = yaml.safe_load((ROOT / "conf/model/sae.yaml").read_text(encoding="utf-8"))
-TRAINER = config.Trainer(**yaml.safe_load((ROOT / "conf/trainer.yaml").read_text(encoding="utf-8")))
+
+def read_yaml(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+DATASET = read_yaml("conf/dataset/movielens_100k.yaml")
+MODEL = read_yaml("conf/model/sae.yaml")
+TRAINER = config.Trainer(**read_yaml("conf/trainer.yaml"))
 
 USERS, ITEMS = 5, 7
-CONF = {
+NET: dict[str, Any] = {
     "mode": "user",
     "hidden_sizes": [11, 11],
     "activation": "tanh",
@@ -41,244 +48,257 @@ KNOWN = [
     [0, 0, 1, 1, 0, 0, 0],
     [2, 0, 0, 3, 0, 3, 1],
 ]
-
-
-def batch(known: list = KNOWN, target: list | None = None, users: list[int] | None = None) -> Batch:
-    codes, asked = (
-        torch.tensor(known, dtype=torch.uint8),
-        torch.tensor(target or known, dtype=torch.uint8),
-    )
-    n = len(codes)
-    values, like = torch.tensor([1.0, 2.0, 3.0]).expand(n, -1), torch.full((n,), 2.0)
-    return Batch(torch.tensor(users or range(n)), codes, asked, values, like)
-
-
-def net(**conf: object) -> SAE:
-    torch.manual_seed(3)
-    found = SAE(USERS, ITEMS, [1.0, 2.0, 3.0], **{**CONF, **conf})
-    with torch.no_grad():
-        for p in found.parameters():
-            p.normal_(std=0.4)
-    found.initialise(batch())
-    return found
-
-
 MODES = pytest.mark.parametrize("mode", ["user", "item"])
 
 
+def make_batch(users: list[int] | None = None) -> Batch:
+    return batches.of_ratings(KNOWN, users=users)
+
+
+def make_net(**net: object) -> SAE:
+    """Random weights, with biases and stored ratings of `make_batch`."""
+    torch.manual_seed(3)
+    sae = SAE(USERS, ITEMS, batches.STARS, **NET | net)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.normal_(std=0.4)
+    sae.initialise(make_batch())
+    return sae
+
+
+def known_stars(net: SAE, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The known stars and their mask, (users, items)."""
+    return net.values[batch.known.long()], (batch.known > 0).float()
+
+
+# --- biases -------------------------------------------------------------------------------------
+
+
 def test_the_biases_solve_their_equations():
-    """Each is the sum of what the other leaves, divided by the count and the shrinkage."""
-    found = net()
-    stars, mask = batch().known.double(), (batch().known > 0).double()
+    """Each is the sum of what the other leaves, divided by the count plus the shrinkage."""
+    net = make_net()
+    stars, mask = known_stars(net, make_batch())
+    stars, mask = stars.double(), mask.double()
     mean = stars.sum() / mask.sum()
-    torch.testing.assert_close(found.mean.double(), mean, rtol=1e-6, atol=0)
-    b_i = found.item_bias.double()
+    torch.testing.assert_close(net.mean.double(), mean, rtol=1e-6, atol=0)
+    b_i = net.item_bias.double()
     b_u = ((stars - mean - b_i) * mask).sum(1) / (mask.sum(1) + 2.0)
-    again = ((stars - mean - b_u[:, None]) * mask).sum(0) / (mask.sum(0) + 2.0)
-    torch.testing.assert_close(again, b_i, rtol=0, atol=1e-5)
-    torch.testing.assert_close(
-        found.biases(stars.float(), mask.float()).double(), mean + b_i + b_u[:, None]
-    )
+    solved = ((stars - mean - b_u[:, None]) * mask).sum(0) / (mask.sum(0) + 2.0)
+    torch.testing.assert_close(solved, b_i, rtol=0, atol=1e-5)
+    biases = net.biases(stars.float(), mask.float()).double()
+    torch.testing.assert_close(biases, mean + b_i + b_u[:, None])
 
 
-def test_a_user_of_whom_nothing_is_known_is_answered_by_the_films():
-    found = net().eval()
-    nobody = batch([[0] * 7], users=[-1])
-    torch.testing.assert_close(
-        found.biases(found.values[nobody.known.long()], (nobody.known > 0).float())[0],
-        found.mean + found.item_bias,
-    )
-    assert torch.isfinite(found.predict(nobody)["stars"]).all()
+def test_a_user_without_known_ratings_gets_the_biases_of_the_films():
+    net = make_net().eval()
+    batch = batches.of_ratings([[0] * 7], users=[-1])
+    biases = net.biases(*known_stars(net, batch))
+    torch.testing.assert_close(biases[0], net.mean + net.item_bias)
+    assert torch.isfinite(net.predict(batch)["stars"]).all()
+
+
+# --- loss ---------------------------------------------------------------------------------------
 
 
 @MODES
-def test_the_loss_is_the_mean_square_over_what_is_there(mode):
-    found = net(mode=mode).eval()
-    some = batch(target=[[0, 2, 0, 0, 0, 0, 0], [0] * 7, [0, 0, 1, 3, 0, 0, 0], [0] * 7, [0] * 7])
-    stars = found.predict(some)["stars"]
-    squared = [(stars[0, 1] - 2) ** 2, (stars[2, 2] - 1) ** 2, (stars[2, 3] - 3) ** 2]
-    torch.testing.assert_close(found.loss(some), torch.stack(squared).mean())
+def test_the_loss_is_the_mean_square_over_the_ratings_of_the_target(mode):
+    net = make_net(mode=mode).eval()
+    target = [[0, 2, 0, 0, 0, 0, 0], [0] * 7, [0, 0, 1, 3, 0, 0, 0], [0] * 7, [0] * 7]
+    batch = batches.of_ratings(KNOWN, target)
+    stars = net.predict(batch)["stars"]
+    squares = [(stars[0, 1] - 2) ** 2, (stars[2, 2] - 1) ** 2, (stars[2, 3] - 3) ** 2]
+    torch.testing.assert_close(net.loss(batch), torch.stack(squares).mean())
 
 
 @MODES
 @pytest.mark.parametrize("tied", [False, True])
-def test_what_is_missing_gets_no_gradient_and_gives_none(mode, tied):
-    """A film that nobody rated (in mode item: a user who rated none) leaves the weights of all others alone."""
-    known = [
-        [0 if i == 3 or u == 1 else code for i, code in enumerate(row)]
-        for u, row in enumerate(KNOWN)
-    ]
-    found = net(mode=mode, tied=tied).train()
-    found.initialise(batch(known))
+def test_a_missing_rating_gets_no_gradient_and_gives_none(mode, tied):
+    """A film without ratings (mode item: a user without) leaves all other weights alone."""
+    known = torch.tensor(KNOWN)
+    known[:, 3] = 0
+    known[1] = 0
+    batch = batches.of_ratings(known.tolist())
+    net = make_net(mode=mode, tied=tied).train()
+    net.initialise(batch)
     if mode == "item":
-        found.ratings.copy_(torch.tensor(known))
-    found.loss(batch(known)).backward()
-    absent, n = (3, ITEMS) if mode == "user" else (1, USERS)
-    others = [i for i in range(n) if i != absent]
-    weight = found.stack.encoders[0].weight.grad.T if tied else found.stack.decoders[-1].weight.grad
-    assert (weight[absent] == 0).all() and (weight[others].abs().amax(1) > 0).all()
-    assert (found.stack.encoders[0].weight.grad[:, absent] == 0).all()
-    assert (found.stack.masks.weight.grad[:, absent] == 0).all()
-    assert found.stack.decoders[-1].bias.grad[absent] == 0
+        net.ratings.copy_(known)
+    net.loss(batch).backward()
+    absent, inputs = (3, ITEMS) if mode == "user" else (1, USERS)
+    present = [i for i in range(inputs) if i != absent]
+    first, last = net.stack.encoders[0], net.stack.decoders[-1]
+    output_grad = first.weight.grad.T if tied else last.weight.grad
+    assert (output_grad[absent] == 0).all()
+    assert (output_grad[present].abs().amax(1) > 0).all()
+    assert (first.weight.grad[:, absent] == 0).all()
+    assert (net.stack.masks.weight.grad[:, absent] == 0).all()
+    assert last.bias.grad[absent] == 0
     if mode == "user":
-        assert found.item_bias.grad[3] == 0
+        assert net.item_bias.grad[3] == 0
 
 
-def test_what_is_hidden_is_not_looked_at():
-    """With everything hidden from the input the answer is that about nobody, whatever was given."""
-    found = net(hide=[1.0, 1.0]).train()
-    nobody = found.eval().predict(batch([[0] * 7], users=[-1]))["stars"][0]
-    found.train()
-    some = batch()
-    there = some.target > 0
-    expected = ((nobody - some.target.float()) ** 2)[there].mean()
-    torch.testing.assert_close(found.loss(some), expected)
+def test_a_hidden_rating_is_not_read():
+    """With every input hidden the answer is that for a user without known ratings."""
+    net = make_net(hide=[1.0, 1.0])
+    without = batches.of_ratings([[0] * 7], users=[-1])
+    stars = net.eval().predict(without)["stars"][0]
+    batch = make_batch()
+    rated = batch.target > 0
+    expected = ((stars - batch.target.float()) ** 2)[rated].mean()
+    torch.testing.assert_close(net.train().loss(batch), expected)
 
 
-def test_a_rating_that_was_shown_counts_as_much_as_visible_says():
-    """Nothing is hidden here: with visible 0 nothing is left to learn from, with 0.3 the mean is the same as with 1."""
-    some = batch()
-    assert net(visible=0.0).train().loss(some).item() == 0
-    torch.testing.assert_close(
-        net(visible=0.3).train().loss(some) / 1, net(visible=1.0).train().loss(some) * 1
-    )
+def test_a_rating_in_the_input_weighs_visible():
+    """Nothing is hidden here: with visible 0 no loss is left, with 0.3 the mean is that of 1."""
+    batch = make_batch()
+    assert make_net(visible=0.0).train().loss(batch).item() == 0
+    expected = make_net(visible=1.0).train().loss(batch)
+    torch.testing.assert_close(make_net(visible=0.3).train().loss(batch), expected)
 
 
-def test_hidden_shares_are_drawn_between_the_two():
-    found = net(hide=[0.25, 0.75])
+def test_the_hidden_share_is_drawn_between_the_two():
+    net = make_net(hide=[0.25, 0.75])
     torch.manual_seed(0)
-    kept = found._draw_kept(torch.ones(4000, 50)).mean(1)
-    assert (
-        abs(kept.mean() - 0.5) < 0.02
-        and kept.min() > 0.02
-        and kept.max() < 0.98
-        and kept.std() > 0.12
-    )
+    kept = net._draw_kept(torch.ones(4000, 50)).mean(1)
+    assert abs(kept.mean() - 0.5) < 0.02 and kept.std() > 0.12
+    assert kept.min() > 0.02 and kept.max() < 0.98
 
 
-def test_refeeding_adds_how_much_the_answer_changes_when_it_is_fed_back():
-    some = batch()
-    plain, fed = net().train(), net(refeed=0.7).train()
-    dense = plain(plain.values[some.known.long()], (some.known > 0).float(), some.user).detach()
-    again = plain(dense, torch.ones_like(dense), some.user)
-    torch.testing.assert_close(
-        fed.loss(some), plain.loss(some) + 0.7 * ((again - dense) ** 2).mean()
-    )
-    torch.testing.assert_close(fed.eval().loss(some), plain.eval().loss(some))
+def test_refeeding_adds_the_change_of_an_answer_that_is_fed_back():
+    batch = make_batch()
+    plain, refed = make_net().train(), make_net(refeed=0.7).train()
+    dense = plain(*known_stars(plain, batch), batch.user).detach()
+    fed_back = plain(dense, torch.ones_like(dense), batch.user)
+    expected = plain.loss(batch) + 0.7 * ((fed_back - dense) ** 2).mean()
+    torch.testing.assert_close(refed.loss(batch), expected)
+    torch.testing.assert_close(refed.eval().loss(batch), plain.eval().loss(batch))
 
 
-def test_refeeding_is_refused_where_a_row_is_a_film():
+def test_arguments_that_do_not_go_together_are_refused():
     with pytest.raises(UsageError, match="refeed is 0.5, but only mode `user`"):
-        net(mode="item", refeed=0.5)
+        make_net(mode="item", refeed=0.5)
     with pytest.raises(UsageError, match=r"hide is \[0.5, 0.2\]; expected the lower share first"):
-        net(hide=[0.5, 0.2])
+        make_net(hide=[0.5, 0.2])
 
 
-def test_tied_layers_share_their_weights_and_a_decoder_has_a_bias_of_its_own():
+# --- layers -------------------------------------------------------------------------------------
+
+
+def test_tied_layers_share_weights_and_a_decoder_has_its_own_bias():
     stack = Stack([7, 5, 3], "tanh", 0.0, tied=True, masks=False)
-    names = {name: tuple(p.shape) for name, p in stack.named_parameters()}
-    assert names == {
-        "encoders.0.weight": (5, 7), "encoders.0.bias": (5,), "encoders.1.weight": (3, 5), "encoders.1.bias": (3,),
-        "decoders.0.bias": (5,), "decoders.1.bias": (7,),
-    }  # fmt: skip
+    shapes = {name: tuple(p.shape) for name, p in stack.named_parameters()}
+    assert shapes == {
+        "encoders.0.weight": (5, 7),
+        "encoders.0.bias": (5,),
+        "encoders.1.weight": (3, 5),
+        "encoders.1.bias": (3,),
+        "decoders.0.bias": (5,),
+        "decoders.1.bias": (7,),
+    }
     x = torch.randn(2, 7)
     first, second = stack.encoders
-    code = torch.tanh(torch.tanh(x @ first.weight.T + first.bias) @ second.weight.T + second.bias)
+    hidden = torch.tanh(x @ first.weight.T + first.bias)
+    code = torch.tanh(hidden @ second.weight.T + second.bias)
     torch.testing.assert_close(stack.encode(x, torch.ones_like(x)), code)
-    out = (
-        torch.tanh(code @ second.weight + stack.decoders[0].bias) @ first.weight
-        + stack.decoders[1].bias
-    )
+    hidden = torch.tanh(code @ second.weight + stack.decoders[0].bias)
+    out = hidden @ first.weight + stack.decoders[1].bias
     torch.testing.assert_close(stack.decode(code), out)
     torch.testing.assert_close(stack.decode(code, torch.tensor([4, 1])), out[:, [4, 1]])
 
 
-def test_a_layer_between_equal_sizes_adds_to_its_input():
+def test_a_layer_between_equal_sizes_is_residual():
     stack = Stack([7, 5, 5], "tanh", 0.0, tied=False, masks=False)
     x = torch.randn(2, 7)
-    one = torch.tanh(stack.encoders[0](x))
+    hidden = torch.tanh(stack.encoders[0](x))
     layer = stack.encoders[1]
-    expected = one + torch.tanh(one @ layer.weight.T / 5 + layer.bias)
+    expected = hidden + torch.tanh(hidden @ layer.weight.T / 5 + layer.bias)
     torch.testing.assert_close(stack.encode(x, torch.ones_like(x)), expected)
 
 
-def test_in_mode_item_a_row_is_a_film_and_a_new_user_has_the_biases_alone():
-    found = net(mode="item").eval()
-    some = batch()
-    assert found.stack.encoders[0].in_features == USERS and torch.equal(found.ratings, some.known)
-    new = found.predict(batch(users=[-1] * 5))["stars"]
-    torch.testing.assert_close(new, found.biases(some.known.float(), (some.known > 0).float()))
-    assert (found.predict(some)["stars"] - new).abs().min() > 0
+# --- mode item ----------------------------------------------------------------------------------
 
 
-def test_in_mode_item_new_ratings_of_a_known_user_move_their_bias_alone():
-    """The answer less the biases stays, and in mode user it does not."""
-    changed = [[3, 0, 1, 2, 0, 2, 0], *KNOWN[1:]]
-    for mode in ("item", "user"):
-        found, left = net(mode=mode).eval(), []
-        for some in (batch(), batch(changed)):
-            stars, mask = found.values[some.known.long()], (some.known > 0).float()
-            left.append(found.predict(some)["stars"] - found.biases(stars, mask))
-        assert torch.allclose(left[0], left[1], atol=1e-5) is (mode == "item")
-
-
-def test_in_mode_item_the_answer_for_a_user_is_that_output_of_each_film():
-    found = net(mode="item").eval()
-    stars, mask = batch().known.float(), (batch().known > 0).float()
-    biases = found.biases(stars, mask)
-    x, there = ((stars - biases) * mask).T, mask.T
-    scale = (there.sum(1, keepdim=True) + 2.0).rsqrt()
-    code = found.stack.encode(x * scale, there * scale)  # a row a film
-    out = found.stack.decode(code)  # (items, users)
-    torch.testing.assert_close(found.predict(batch())["stars"], biases + out.T)
+def test_in_mode_item_a_new_user_gets_the_biases_alone():
+    net = make_net(mode="item").eval()
+    batch = make_batch()
+    assert net.stack.encoders[0].in_features == USERS and torch.equal(net.ratings, batch.known)
+    new = net.predict(make_batch(users=[-1] * 5))["stars"]
+    torch.testing.assert_close(new, net.biases(*known_stars(net, batch)))
+    assert (net.predict(batch)["stars"] - new).abs().min() > 0
 
 
 @MODES
-def test_many_users_are_answered_as_one_by_one(mode):
-    found, some = net(mode=mode).eval(), batch()
-    whole = found.predict(some)["stars"]
+def test_new_ratings_of_a_training_user_move_more_than_the_bias_in_mode_user_only(mode):
+    net = make_net(mode=mode).eval()
+    changed = batches.of_ratings([[3, 0, 1, 2, 0, 2, 0], *KNOWN[1:]])
+    residuals = []
+    for batch in (make_batch(), changed):
+        biases = net.biases(*known_stars(net, batch))
+        residuals.append(net.predict(batch)["stars"] - biases)
+    assert torch.allclose(*residuals, atol=1e-5) == (mode == "item")
+
+
+def test_in_mode_item_the_answers_for_a_user_are_one_output_of_each_film():
+    net = make_net(mode="item").eval()
+    stars, mask = known_stars(net, make_batch())
+    biases = net.biases(stars, mask)
+    x, present = ((stars - biases) * mask).T, mask.T
+    scale = (present.sum(1, keepdim=True) + 2.0).rsqrt()
+    code = net.stack.encode(x * scale, present * scale)  # one row per film
+    outputs = net.stack.decode(code)  # (items, users)
+    torch.testing.assert_close(net.predict(make_batch())["stars"], biases + outputs.T)
+
+
+# --- predictions and training -------------------------------------------------------------------
+
+
+@MODES
+def test_a_batch_is_predicted_like_its_users_one_by_one(mode):
+    net, batch = make_net(mode=mode).eval(), make_batch()
+    together = net.predict(batch)["stars"]
     for i in range(USERS):
-        torch.testing.assert_close(
-            found.predict(Batch(*(t[i : i + 1] for t in some)))["stars"][0], whole[i]
-        )
+        alone = net.predict(plugins.take(batch, slice(i, i + 1)))["stars"]
+        torch.testing.assert_close(alone[0], together[i])
 
 
 @MODES
-def test_every_parameter_learns(mode):
-    found = net(mode=mode, hide=[0.3, 0.6], dropout=0.2).train()
-    found.loss(batch()).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in found.parameters())
+def test_every_parameter_has_a_gradient(mode):
+    net = make_net(mode=mode, hide=[0.3, 0.6], dropout=0.2).train()
+    net.loss(make_batch()).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
 @MODES
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_it_learns_five_users_by_heart(mode, activation):
+def test_the_net_overfits_five_users(mode, activation):
     torch.manual_seed(0)
-    conf = {**CONF, "mode": mode, "hidden_sizes": [32], "activation": activation}
-    found = SAE(USERS, ITEMS, [1.0, 2.0, 3.0], **conf)
-    found.initialise(batch())
-    optimizer = torch.optim.AdamW(found.param_groups(), lr=0.02, weight_decay=0.0)
+    arguments = NET | {"mode": mode, "hidden_sizes": [32], "activation": activation}
+    net = SAE(USERS, ITEMS, batches.STARS, **arguments)
+    net.initialise(make_batch())
+    optimizer = torch.optim.AdamW(net.param_groups(), lr=0.02, weight_decay=0.0)
     for _ in range(300):
         optimizer.zero_grad()
-        loss = found.loss(batch())
+        loss = net.loss(make_batch())
         loss.backward()
         optimizer.step()
     assert loss.item() < 1e-3
 
 
-def test_the_conf_may_name_every_activation():
+def test_the_conf_can_choose_every_activation():
     choices = typing.get_type_hints(SAE.__init__)["activation"]
     assert set(typing.get_args(choices)) == set(ACTIVATIONS)
 
 
 @MODES
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.filterwarnings("ignore:nothing is known of user")
-def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(
-    mode, tied, tmp_path
-):
-    """As the train stage does it, on a few users; in mode item what it keeps of their ratings is saved with it."""
-    columns = strict.check(ratings.Columns, DATA["columns"], "columns")
+def test_units_are_weights_of_films(mode):
+    assert make_net(mode=mode).units().shape == (11, ITEMS)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """The parts of a small twin of MovieLens."""
+    folder = tmp_path_factory.mktemp("movielens")
+    columns = strict.check(Columns, DATASET["columns"], "columns")
     small = {
         "users": 31,
         "items": 37,
@@ -287,44 +307,58 @@ def test_it_is_trained_saved_and_loaded_and_the_same_seed_gives_the_same_bytes(
         "test": 83,
         "test_users": 13,
         "unknown": 5,
+        "repeated_titles": 3,
     }
-    twin = strict.check(ratings.Twin, {**DATA["twin"], **small, "repeated_titles": 3}, "twin")
-    ratings.write_twin(twin, columns, tmp_path / "raw")
-    rows = ratings.repair(ratings.read(tmp_path / "raw", columns), columns)
-    shares = SimpleNamespace(train=0.6, val=0.2, gate=0.2, test=0.0)
-    parts = ratings.split(rows, columns, SimpleNamespace(salt=0, shares=shares))
-    encoder = ratings.Encoder.fit(parts["train"], columns)
-    known, asked = encoder.encode(parts["train"]), encoder.encode(parts["val"])
-    net_conf = {**CONF, "mode": mode, "tied": tied, "hide": [0.2, 0.6], "dropout": 0.2}
-    schedule = optimizers.Schedule(**{**MODEL["schedule"], "max_epochs": 3, "batch_size": 7})
-
-    def trained(seed: int, name: str) -> bytes:
-        torch.manual_seed(seed)
-        found = saved_model.build("sae", encoder.sizes, net_conf)
-        found.initialise(known)
-        learner = train.Learner(
-            found, known, asked, stars, MODEL["optimizer"], schedule, seed, lambda row: None
-        )
-        train.fit(learner, tmp_path / f"checkpoints {name}", TRAINER, "min")
-        card = {
-            "family": "sae",
-            "kind": "ratings",
-            "task": "stars",
-            "net": net_conf,
-            "columns": DATA["columns"],
-        }
-        saved_model.save(tmp_path / name, {**card, "calibration": {}}, learner.kept, encoder)
-        question = encoder.question(parts["val"])
-        expected = saved_model.SavedModel(
-            {**card, "calibration": {}}, learner.kept, encoder
-        ).predict(question)
-        pd.testing.assert_frame_equal(saved_model.load(tmp_path / name).predict(question), expected)
-        return (tmp_path / name / saved_model.WEIGHTS).read_bytes()
-
-    train.quieten()
-    assert trained(3, "one") == trained(3, "same") != trained(5, "other")
+    write_twin(strict.check(Twin, DATASET["twin"] | small, "twin"), columns, folder)
+    rows = rating_rows.repair(rating_rows.read(folder, columns), columns)
+    shares = Shares(train=0.6, val=0.2, gate=0.2, test=0.0)
+    return rating_rows.split(rows, columns, HashSplit(by="hash", salt=0, shares=shares))
 
 
 @MODES
-def test_units_are_of_films(mode):
-    assert net(mode=mode).units().shape == (11, ITEMS)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.filterwarnings("ignore:nothing is known of user")
+def test_a_trained_net_is_restored_from_its_file_and_the_same_seed_gives_the_same_bytes(
+    mode, tied, parts, tmp_path
+):
+    """As the train stage does it. In mode item the file includes the ratings of training."""
+    columns = strict.check(Columns, DATASET["columns"], "columns")
+    encoder = Encoder.fit(parts["train"], columns)
+    train_batch, val_batch = encoder.encode(parts["train"]), encoder.encode(parts["val"])
+    net_conf = NET | {"mode": mode, "tied": tied, "hide": [0.2, 0.6], "dropout": 0.2}
+    schedule = optimizers.Schedule(**MODEL["schedule"] | {"max_epochs": 3, "batch_size": 7})
+    card = {
+        "family": "sae",
+        "kind": "ratings",
+        "task": "stars",
+        "net": net_conf,
+        "columns": DATASET["columns"],
+        "calibration": {},
+    }
+
+    def trained_bytes(seed: int, name: str) -> bytes:
+        torch.manual_seed(seed)
+        net = saved_model.build("sae", encoder.sizes, net_conf)
+        net.initialise(train_batch)
+        learning = learner.Learner(
+            net,
+            train_batch,
+            val_batch,
+            plugins.task("stars"),
+            MODEL["optimizer"],
+            schedule,
+            seed,
+            lambda row: None,
+        )
+        best, _ = train.fit(learning, tmp_path / f"checkpoints {name}", TRAINER, "min")
+        saved_model.save(tmp_path / name, card, best, encoder)
+        inputs = encoder.inputs(parts["val"])
+        expected = saved_model.SavedModel(card, best, encoder).predict(inputs)
+        loaded = saved_model.load(tmp_path / name)
+        pd.testing.assert_frame_equal(loaded.predict(inputs), expected)
+        return (tmp_path / name / saved_model.WEIGHTS).read_bytes()
+
+    train.quieten()
+    first = trained_bytes(3, "first")
+    assert trained_bytes(3, "same seed") == first
+    assert trained_bytes(5, "other seed") != first

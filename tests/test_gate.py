@@ -1,0 +1,150 @@
+"""The gate: laws of the decision, and outputs that do not belong together."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sextant import config, gate
+from sextant.errors import SextantError
+
+scores = st.floats(-1, 1).map(lambda x: round(x, 6))
+margins = st.floats(0, 0.5).map(lambda x: round(x, 6))
+directions = st.sampled_from(["up", "down"])
+
+
+def decide(
+    challenger: float,
+    champion: float | None,
+    trivial: float,
+    margin: float,
+    direction: str,
+    guards: tuple[str, ...] = (),
+) -> tuple[bool, str]:
+    """A decision on one metric, `score`."""
+    champion_scores = None if champion is None else {"score": champion}
+    conf = config.Gate(margin=margin, guards=list(guards))
+    return gate.decide(
+        {"score": challenger}, champion_scores, {"score": trivial}, conf, "score", direction
+    )
+
+
+@given(scores, st.none() | scores, scores, margins, directions)
+def test_a_decision_is_a_pure_function_with_a_reason(
+    challenger: float, champion: float | None, trivial: float, margin: float, direction: str
+) -> None:
+    decision = decide(challenger, champion, trivial, margin, direction)
+    assert decision == decide(challenger, champion, trivial, margin, direction)
+    reason = decision[1]
+    assert reason and "\n" not in reason
+
+
+@given(scores, st.none() | scores, scores, margins)
+def test_the_opposite_direction_with_opposite_signs_decides_the_same(
+    challenger: float, champion: float | None, trivial: float, margin: float
+) -> None:
+    opposite = None if champion is None else -champion
+    mirrored = decide(-challenger, opposite, -trivial, margin, "down")
+    assert decide(challenger, champion, trivial, margin, "up")[0] == mirrored[0]
+
+
+@given(scores, st.none() | scores, scores, margins, directions)
+def test_a_broken_guard_prevents_the_promotion(
+    challenger: float, champion: float | None, trivial: float, margin: float, direction: str
+) -> None:
+    arguments = (challenger, champion, trivial, margin, direction)
+    below, above = f"{challenger - 0.01:.6f}", f"{challenger + 0.01:.6f}"
+    for guard in (f"score <= {below}", f"score >= {above}"):
+        promoted, reason = decide(*arguments, (guard,))
+        assert not promoted and guard in reason
+    kept = (f"score <= {above}", f"score >= {below}")
+    assert decide(*arguments, kept) == decide(*arguments)
+
+
+@given(scores, st.none() | scores, scores, margins, directions)
+def test_a_promoted_model_beats_the_trivial_baseline_and_the_champion_by_the_margin(
+    challenger: float, champion: float | None, trivial: float, margin: float, direction: str
+) -> None:
+    sign = 1 if direction == "up" else -1
+    promoted, _ = decide(challenger, champion, trivial, margin, direction)
+    beats_trivial = sign * (challenger - trivial) > 0
+    if champion is None:
+        assert promoted == beats_trivial
+    else:
+        gain = sign * (challenger - champion)
+        assert promoted == (beats_trivial and gain > 0 and gain >= margin)
+
+
+@given(scores, scores, st.none() | scores, scores, margins, directions)
+def test_a_better_challenger_is_never_judged_worse(
+    first: float,
+    second: float,
+    champion: float | None,
+    trivial: float,
+    margin: float,
+    direction: str,
+) -> None:
+    worse, better = sorted((first, second), reverse=direction == "down")
+    promoted_worse, _ = decide(worse, champion, trivial, margin, direction)
+    promoted_better, _ = decide(better, champion, trivial, margin, direction)
+    assert promoted_worse <= promoted_better
+
+
+@pytest.mark.parametrize("champion", [None, 0.1])
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_nan_is_never_promoted(champion: float | None, direction: str) -> None:
+    for guards in ((), ("score <= 1",)):
+        assert not decide(float("nan"), champion, 0.0, 0.0, direction, guards)[0]
+
+
+def test_guards_read_the_guarded_scores_if_the_task_has_them() -> None:
+    conf = config.Gate(margin=0, guards=["error <= 0.5"])
+    challenger = {"score": 0.9, "error": 0.7}
+    promoted, reason = gate.decide(challenger, None, {"score": 0.1}, conf, "score", "up")
+    assert not promoted and reason == "breaks the guard error <= 0.5: error is 0.7000"
+    promoted, _ = gate.decide(
+        challenger, None, {"score": 0.1}, conf, "score", "up", guarded={"error": 0.3}
+    )
+    assert promoted
+
+
+# --- candidates ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outputs(workspace: Path) -> Path:
+    """The outputs that a candidate is made from; the card of the model."""
+    card = {"model": "ann", "source": "embedded", "data": "0" * 64, "val": {"accuracy": 0.75}}
+    metrics = {"model": "ann", "source": "embedded", "val": {"accuracy": 0.7500001}}
+    write(Path("data/prepared/churn/profile.json"), {"source": "embedded", "digest": "0" * 64})
+    write(Path("reports/metrics/ann.json"), metrics)
+    return write(Path("models/ann/model.json"), card)
+
+
+def write(path: Path, content: dict[str, object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_candidate_is_registered_by_its_model_and_source(outputs: Path) -> None:
+    assert gate.Candidate("ann").registered == "sextant-ann-twin"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("source", "mirror"), ("data", "1" * 64), ("val", {"accuracy": 0.751}), ("model", "cnn")],
+)
+def test_outputs_of_different_runs_are_refused(outputs: Path, key: str, value: object) -> None:
+    write(outputs, json.loads(outputs.read_text()) | {key: value})
+    message = "come from different runs; `make repro` brings them together"
+    with pytest.raises(SextantError, match=message):
+        gate.Candidate("ann")
+
+
+def test_a_missing_output_is_named(outputs: Path) -> None:
+    Path("reports/metrics/ann.json").unlink()
+    with pytest.raises(SextantError, match="reports/metrics/ann.json does not exist"):
+        gate.Candidate("ann")

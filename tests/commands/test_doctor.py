@@ -1,4 +1,4 @@
-"""Each ailment is made for real, and the doctor must name it with its repair."""
+"""Each fault is made for real, and the doctor must name it with its repair."""
 
 import fcntl
 import json
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from sextant import doctor
+from sextant.commands import doctor
 from sextant.errors import UsageError
-
-ROOT = Path(__file__).resolve().parents[1]
+from sextant.tracking import store
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -27,28 +27,30 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 @contextmanager
-def living(*words: str, **environment: str) -> Iterator[int]:
-    """The number of a process that lives as long as the block and has said a line."""
+def running_process(*command: str, **environment: str) -> Iterator[int]:
+    """The number of a process that runs as long as the block and has printed a line."""
     env = {**os.environ, **environment}
-    with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        running.stdout.readline()
+    with subprocess.Popen(
+        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         try:
-            yield running.pid
+            yield process.pid
         finally:
-            running.kill()
+            process.kill()
 
 
-WAIT = "import sys; print('here', flush=True); sys.stdin.read()"
+WAIT = "import sys; print('started', flush=True); sys.stdin.read()"
 
 
-def ended() -> int:
+def ended_process() -> int:
     """The number of a process that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as brief:
-        return brief.pid
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
 
 
-# --- the report -------------------------------------------------------------------------------------------------------
+# --- the report ---------------------------------------------------------------------------------
 
 
 def test_a_finding_is_one_line_with_its_repair() -> None:
@@ -57,22 +59,21 @@ def test_a_finding_is_one_line_with_its_repair() -> None:
 
 
 def test_a_check_that_fails_is_a_finding_and_the_others_still_run() -> None:
-    def clumsy() -> doctor.Finding:
+    def faulty() -> doctor.Finding:
         raise ValueError("two\nlines")
 
-    found = dict(doctor.examine([clumsy, doctor.disk]))
-    assert found["clumsy"].state == "broken"
-    assert found["clumsy"].text.startswith("this check failed: ValueError: two lines")
-    assert "disk" in found
+    findings = dict(doctor.examine([faulty, doctor.disk]))
+    assert findings["faulty"].state == "broken"
+    assert findings["faulty"].text.startswith("this check failed: ValueError: two lines")
+    assert "disk" in findings
 
 
 @pytest.mark.parametrize("state, code", [("ok", 0), ("warning", 0), ("broken", 1)])
 def test_the_exit_code_is_1_only_where_something_is_broken(
     state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        doctor, "CHECKS", [doctor.python, lambda: doctor.Finding(state, "so it is")]
-    )  # type: ignore[arg-type]
+    finding = doctor.Finding(state, "as expected")  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "CHECKS", [doctor.python, lambda: finding])
     assert doctor.main([]) == code
     assert re.findall(r"^\w+", capsys.readouterr().out, re.MULTILINE)[-1] == state
 
@@ -82,10 +83,10 @@ def test_arguments_are_refused() -> None:
         doctor.main(["--fix"])
 
 
-# --- the environment --------------------------------------------------------------------------------------------------
+# --- the environment ----------------------------------------------------------------------------
 
 
-def test_pins_are_read_by_their_normal_names() -> None:
+def test_names_of_pins_are_normalised() -> None:
     text = "# a comment\nPyYAML==6.0.3\nzc.lockfile==4.0  # why\nruamel.yaml==0.19.1\n"
     assert dict(doctor.pins(text)) == {
         "pyyaml": "6.0.3",
@@ -103,36 +104,35 @@ def project(folder: Path, dependency: str, pin: str) -> None:
 
 def test_a_missing_package_is_broken(tmp_path: Path) -> None:
     project(tmp_path, "no_such.package", "pytest==1")
-    found = doctor.packages(tmp_path)
-    assert (found.state, found.text) == ("broken", "not installed: no-such-package")
+    finding = doctor.packages(tmp_path)
+    assert (finding.state, finding.text) == ("broken", "not installed: no-such-package")
 
 
 def test_another_version_is_a_warning_with_both_versions(tmp_path: Path) -> None:
     project(tmp_path, "pytest", "pytest==1.2.3")
-    found = doctor.packages(tmp_path)
-    assert found.state == "warning"
-    assert found.text == f"1 differ from constraints.txt: pytest {pytest.__version__} (1.2.3)"
-    assert found.repair.endswith("make setup")
+    finding = doctor.packages(tmp_path)
+    assert finding.state == "warning"
+    assert finding.text == f"1 differ from constraints.txt: pytest {pytest.__version__} (1.2.3)"
+    assert finding.repair.endswith("make setup")
 
 
-def test_a_local_build_tag_is_no_other_version(tmp_path: Path) -> None:
+def test_a_local_build_tag_does_not_make_another_version(tmp_path: Path) -> None:
     import torch
 
     project(tmp_path, "torch", f"torch=={torch.__version__.partition('+')[0]}")
     assert doctor.packages(tmp_path).state == "ok"
 
 
-def test_the_floors_of_pyproject_and_the_pins_name_the_same_packages() -> None:
+def test_every_package_of_pyproject_is_pinned() -> None:
     import tomllib
 
     pinned = dict(doctor.pins((ROOT / "constraints.txt").read_text()))
-    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [
-        *whole["dependencies"],
-        *(one for extra in whole["optional-dependencies"].values() for one in extra),
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = list(project["dependencies"])
+    for extra in project["optional-dependencies"].values():
+        requirements += extra
     assert len(pinned) > 150
-    assert {doctor._name(requirement) for requirement in wanted} <= set(pinned)
+    assert {doctor.requirement_name(requirement) for requirement in requirements} <= set(pinned)
 
 
 @pytest.mark.parametrize(
@@ -146,33 +146,22 @@ def test_the_accelerator_is_named() -> None:
     assert re.search(r"\(torch 2\.", doctor.accelerator().text)
 
 
-# --- git and DVC ------------------------------------------------------------------------------------------------------
+# --- git and DVC --------------------------------------------------------------------------------
 
 
 def test_git_without_repository_without_commit_and_with_one(workspace: Path) -> None:
     assert doctor.git().state == "broken"
     subprocess.run(["git", "init", "-q"], check=True)
-    assert doctor.git() == doctor.Finding(
-        "warning", "no commit yet, so that runs cannot name theirs", "git add -A; git commit"
-    )
-    words = [
-        "git",
-        "-c",
-        "user.name=a",
-        "-c",
-        "user.email=a@b",
-        "commit",
-        "-q",
-        "--allow-empty",
-        "-m",
-        "first",
-    ]
-    subprocess.run(words, check=True)
+    text = "no commit yet, so that a run cannot record its commit"
+    assert doctor.git() == doctor.Finding("warning", text, "git add -A; git commit")
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    commit = ["git", *author, "commit", "-q", "--allow-empty", "-m", "first"]
+    subprocess.run(commit, check=True)
     assert re.fullmatch(r"at commit [0-9a-f]{7,}", doctor.git().text)
 
 
 def test_dvc_without_its_files(workspace: Path) -> None:
-    assert doctor.dvc().repair == "run from the repository's root"
+    assert doctor.dvc().repair == "run from the root of the repository"
     (workspace / "dvc.yaml").touch()
     assert ".dvc/config is missing" in doctor.dvc().text
     (workspace / ".dvc").mkdir()
@@ -187,7 +176,7 @@ def remote(folder: Path, url: str) -> None:
     )
 
 
-def test_a_remote_is_optional_and_must_be_reachable_where_it_is_set(tmp_path: Path) -> None:
+def test_a_remote_is_optional_and_must_exist_if_it_is_set(tmp_path: Path) -> None:
     assert doctor.remote(tmp_path).text.startswith("none:")
     assert doctor.default_remote(tmp_path) is None
     remote(tmp_path, "../store")
@@ -197,23 +186,17 @@ def test_a_remote_is_optional_and_must_be_reachable_where_it_is_set(tmp_path: Pa
 
 
 def test_the_doctor_reads_what_dvc_writes(workspace: Path) -> None:
-    for words in (
-        ["init", "-q", "--no-scm"],
-        ["remote", "add", "-q", "--default", "storage", "s3://bucket/path"],
-    ):
-        subprocess.run([sys.executable, "-m", "dvc", *words], check=True)
+    add = ["remote", "add", "-q", "--default", "storage", "s3://bucket/path"]
+    for arguments in (["init", "-q", "--no-scm"], add):
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True)
     assert doctor.default_remote(workspace) == "s3://bucket/path"
 
 
 def test_a_remote_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(doctor.SCHEMES, "s3", ("no_such_module", "no_such_module"))
     remote(tmp_path, "s3://bucket/path")
-    found = doctor.remote(tmp_path)
-    assert (found.state, found.text, found.repair) == (
-        "broken",
-        "s3://bucket/path needs no-such-module",
-        "make setup",
-    )
+    text = "s3://bucket/path needs no-such-module"
+    assert doctor.remote(tmp_path) == doctor.Finding("broken", text, "make setup")
 
 
 def rwlock(folder: Path, text: str) -> None:
@@ -226,35 +209,37 @@ def held_by(pid: int) -> str:
     return json.dumps({"write": {"/x/models/ann": holder}, "read": {"/x/data": [holder]}})
 
 
-def test_no_lock_and_an_empty_lock_are_well(tmp_path: Path) -> None:
-    assert doctor.locks(tmp_path).text == "none held"
+def test_no_lock_and_an_empty_lock_are_ok(tmp_path: Path) -> None:
+    assert doctor.locks(tmp_path).text == "no lock is held"
     rwlock(tmp_path, '{"write": {}, "read": {}}')
-    assert doctor.locks(tmp_path).text == "none held"
+    assert doctor.locks(tmp_path).text == "no lock is held"
 
 
 def test_a_lock_of_a_process_that_has_ended(tmp_path: Path) -> None:
-    rwlock(tmp_path, held_by(pid := ended()))
-    found = doctor.locks(tmp_path)
-    assert found.state == "warning" and f"process {pid}, which has ended" in found.text
+    pid = ended_process()
+    rwlock(tmp_path, held_by(pid))
+    finding = doctor.locks(tmp_path)
+    assert finding.state == "warning" and f"process {pid}, which has ended" in finding.text
 
 
-def test_a_lock_whose_number_is_another_program_now(tmp_path: Path) -> None:
-    with living(sys.executable, "-c", WAIT) as pid:
+def test_a_lock_whose_process_number_was_reused(tmp_path: Path) -> None:
+    with running_process(sys.executable, "-c", WAIT) as pid:
         rwlock(tmp_path, held_by(pid))
-        found = doctor.locks(tmp_path)
-    assert (
-        found.state == "broken"
-        and f"names process {pid}, which is another program now" in found.text
-    )
-    assert found.repair == f"rm {tmp_path}/.dvc/tmp/rwlock"
+        finding = doctor.locks(tmp_path)
+    assert finding.state == "broken"
+    assert f"names process {pid}, which is another program now" in finding.text
+    assert finding.repair == f"rm {tmp_path}/.dvc/tmp/rwlock"
 
 
-@pytest.mark.parametrize("command", ["dvc repro", "-m sextant repro", "-m sextant repro train@ann"])
+@pytest.mark.parametrize(
+    "command",
+    ["dvc repro", "-m sextant repro", "-m sextant repro train@ann", "/x/bin/sextant repro"],
+)
 def test_a_lock_of_a_dvc_that_runs(tmp_path: Path, command: str) -> None:
-    with living(sys.executable, "-c", WAIT, *command.split()) as pid:
+    with running_process(sys.executable, "-c", WAIT, *command.split()) as pid:
         rwlock(tmp_path, held_by(pid))
-        found = doctor.locks(tmp_path)
-    assert found.state == "ok" and f"DVC is running here (process {pid})" in found.text
+        finding = doctor.locks(tmp_path)
+    assert finding.state == "ok" and f"DVC is running here (process {pid})" in finding.text
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"write": {"x": {"pid": "many"}}}'])
@@ -263,25 +248,28 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path, text: str) -> None:
     assert doctor.locks(tmp_path).state == "broken"
 
 
-# --- conf, data, training ---------------------------------------------------------------------------------------------
+# --- conf, data, training -----------------------------------------------------------------------
 
 
 def test_a_fault_in_a_conf_is_broken_and_names_the_place(one_model: Path) -> None:
     model = one_model / "conf/model/ann.yaml"
     assert doctor.conf().state == "ok"
     edit(model, "optimizer:", "optimiser:")
-    found = doctor.conf()
-    assert found.state == "broken" and "optimiser" in found.text and model.name in found.text
+    finding = doctor.conf()
+    assert finding.state == "broken"
+    assert "optimiser" in finding.text and model.name in finding.text
 
 
-def test_the_mirror_is_needed_only_where_a_data_set_comes_from_it(
+def test_the_mirror_is_needed_only_if_a_data_set_has_it_as_its_source(
     one_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert doctor.mirror().text.startswith("not needed")
     edit(one_model / "params.yaml", "source: embedded", "source: mirror")
     assert doctor.mirror().state == "broken" and "SEXTANT_MIRROR is not set" in doctor.mirror().text
     monkeypatch.setenv("SEXTANT_MIRROR", str(one_model / "nowhere"))
-    assert doctor.mirror().state == "broken" and "no such folder" in doctor.mirror().text
+    assert (
+        doctor.mirror().state == "broken" and "that folder does not exist" in doctor.mirror().text
+    )
     monkeypatch.setenv("SEXTANT_MIRROR", str(one_model))
     assert doctor.mirror().state == "ok"
 
@@ -298,44 +286,46 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_no_training_and_an_interrupted_one(tmp_path: Path, checkpoint: Path) -> None:
-    found = doctor.training(tmp_path)
-    assert found.state == "warning" and found.text.startswith("interrupted: ann")
-    assert "`make train` goes on" in found.repair
+    finding = doctor.training(tmp_path)
+    assert finding.state == "warning" and finding.text.startswith("interrupted: ann")
+    assert "`make train` resumes" in finding.repair
     shutil.rmtree(checkpoint)
-    assert doctor.training(tmp_path).text == "none runs, none was interrupted"
+    assert doctor.training(tmp_path).text == "none is running, none was interrupted"
 
 
-def test_a_training_by_hand_is_well(
+def test_a_training_by_hand_is_ok(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
-    with living(sys.executable, "-c", HOLD, str(checkpoint / "lock")) as pid:
+    with running_process(sys.executable, "-c", HOLD, str(checkpoint / "lock")) as pid:
         (checkpoint / "lock").write_text(str(pid))
         assert doctor.training(tmp_path) == doctor.ok(f"ann is trained by process {pid}")
 
 
 def test_a_training_whose_pipeline_was_killed(tmp_path: Path, checkpoint: Path) -> None:
-    with living(sys.executable, "-c", HOLD, str(checkpoint / "lock"), DVC_STAGE="train@ann") as pid:
+    with running_process(
+        sys.executable, "-c", HOLD, str(checkpoint / "lock"), DVC_STAGE="train@ann"
+    ) as pid:
         (checkpoint / "lock").write_text(str(pid))
-        found = doctor.training(tmp_path)
-    assert found.state == "warning"
-    assert found.text == f"ann is trained by process {pid}, whose pipeline has ended"
-    assert found.repair == f"let it end, or: kill {pid}"
+        finding = doctor.training(tmp_path)
+    assert finding.state == "warning"
+    assert finding.text == f"ann is trained by process {pid}, whose pipeline has ended"
+    assert finding.repair == f"wait for its end, or: kill {pid}"
 
 
 def test_a_lock_counts_only_while_it_is_held(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert not doctor._flocked(path)
+    assert not doctor._is_locked(path)
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert doctor._flocked(path)
-    assert not doctor._flocked(path)
+        assert doctor._is_locked(path)
+    assert not doctor._is_locked(path)
 
 
-# --- the registry -----------------------------------------------------------------------------------------------------
+# --- the registry -------------------------------------------------------------------------------
 
 
-def test_without_a_database_none_is_made(workspace: Path) -> None:
+def test_no_database_is_created(workspace: Path) -> None:
     assert doctor.registry().text.startswith("no MLflow database yet")
     assert not list(workspace.glob("mlflow.db*"))
 
@@ -349,7 +339,7 @@ def test_without_a_database_none_is_made(workspace: Path) -> None:
         ("s3://bucket/model", None),
     ],
 )
-def test_where_files_lie(uri: str, path: Path | None) -> None:
+def test_only_a_path_or_a_file_uri_is_local(uri: str, path: Path | None) -> None:
     assert doctor.local(uri) == path
 
 
@@ -357,46 +347,44 @@ def test_where_files_lie(uri: str, path: Path | None) -> None:
 def test_a_registry_whose_files_are_lost_moved_or_locked(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sextant import tracking
-
-    place = workspace / "here"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    store = tracking.client()
-    artifact = place / "mlruns" / "sextant-ann" / "model"
+    checkout = workspace / "before"
+    checkout.mkdir()
+    monkeypatch.chdir(checkout)
+    mlflow = store.client()
+    artifact = checkout / "mlruns" / "sextant-ann" / "model"
     artifact.mkdir(parents=True)
-    store.create_experiment("sextant-ann", artifact_location=artifact.parent.as_uri())
-    store.create_registered_model("sextant-ann")
-    store.create_model_version("sextant-ann", artifact.as_uri())
+    mlflow.create_experiment("sextant-ann", artifact_location=artifact.parent.as_uri())
+    mlflow.create_registered_model("sextant-ann")
+    mlflow.create_model_version("sextant-ann", artifact.as_uri())
     assert doctor.registry().text.startswith("1 registered version(s)")
 
     artifact.rename(artifact.with_name("elsewhere"))
-    found = doctor.registry()
-    assert (
-        found.state == "broken" and "the files of sextant-ann version 1 are not where" in found.text
-    )
-    assert "make register" in found.repair
+    finding = doctor.registry()
+    assert finding.state == "broken"
+    assert "the files of sextant-ann version 1 are not where" in finding.text
+    assert "make register" in finding.repair
 
-    monkeypatch.setattr(tracking._check_unlocked, "__defaults__", (0.1,))
-    with sqlite3.connect(place / "mlflow.db", isolation_level=None) as other:
+    monkeypatch.setattr(store, "PATIENCE", 0.1)
+    with sqlite3.connect(checkout / "mlflow.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         assert "cannot be written to" in doctor.registry().text
         other.rollback()
 
-    moved = place.rename(workspace / "there")
-    monkeypatch.chdir(moved)
-    found = doctor.registry()
-    assert found.state == "broken" and str(place) in found.text and "make register" in found.repair
+    monkeypatch.chdir(checkout.rename(workspace / "after"))
+    finding = doctor.registry()
+    assert finding.state == "broken"
+    assert str(checkout) in finding.text and "make register" in finding.repair
 
 
 @pytest.mark.slow
 def test_a_server_that_does_not_answer(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    found = doctor.registry()
-    assert found.state == "broken" and "http://127.0.0.1:9 does not answer" in found.text
-    assert "MLFLOW_TRACKING_URI" in found.repair
+    finding = doctor.registry()
+    assert finding.state == "broken" and "http://127.0.0.1:9 does not answer" in finding.text
+    assert "MLFLOW_TRACKING_URI" in finding.repair
 
 
 def test_every_check_is_listed_once() -> None:
-    assert len({check.__name__ for check in doctor.CHECKS}) == len(doctor.CHECKS) == 12
+    names = {function.__name__ for function in doctor.CHECKS}
+    assert len(names) == len(doctor.CHECKS) == 12

@@ -1,6 +1,7 @@
-"""What is missing or broken here, and how to mend it: `make doctor`, one line a check.
+"""`make doctor`: what is missing or broken here and how to repair it, one line per check.
 
-Only looks: nothing is written, and no database is made. A check that itself fails is reported as broken.
+It only reads: nothing is written, and no database is created. A check that fails by itself is
+reported as broken, so that the others still run.
 """
 
 import configparser
@@ -13,237 +14,244 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from .. import config, paths
+from .. import check, config, paths
 from ..errors import SextantError, UsageError, one_line
 from ..tracking import store
 
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+MIB = 2**20
 GIB = 2**30
-SCHEMES = {
-    "s3": ("dvc_s3", "s3fs"),
-    "ssh": ("dvc_ssh", "sshfs"),
-}  # of a remote: DVC's module, fsspec's
-DVC = re.compile(  # in a command line: `dvc repro`, `python /…/bin/dvc repro`, `python -m dvc repro`, and our own
-    r"((^|[/ ])dvc| sextant\.repro)( |$)"
-)
+LISTED = 5  # packages in a message
+# By the scheme of an address: the module that DVC needs for it, and the one that fsspec needs.
+SCHEMES = {"s3": ("dvc_s3", "s3fs"), "ssh": ("dvc_ssh", "sshfs")}
+# A command line of DVC: `dvc repro`, `python /…/bin/dvc repro`, `python -m dvc repro`, and the
+# same with `sextant repro`, which runs DVC in its own process.
+DVC = re.compile(r"(^|[/ ])(dvc|sextant repro)( |$)")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found, and the repair where there is something to mend."""
+    """The result of a check, and the repair, "" if there is nothing to do."""
 
     state: Literal["ok", "warning", "broken"]
     text: str
     repair: str = ""
 
     def line(self, subject: str) -> str:
-        return (
-            f"{self.state:<8} {subject:<12} {self.text}{f'; {self.repair}' if self.repair else ''}"
-        )
+        line = f"{self.state:<8} {subject:<12} {self.text}"
+        return f"{line}; {self.repair}" if self.repair else line
 
 
 def ok(text: str) -> Finding:
     return Finding("ok", text)
 
 
-# --- the environment --------------------------------------------------------------------------------------------------
+# --- the environment ----------------------------------------------------------------------------
 
 
 def python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     if not (3, 11) <= sys.version_info < (3, 14):
-        return Finding(
-            "broken",
-            f"{version}; expected 3.11 to 3.13",
-            "rm -r .venv; make setup PYTHON=python3.11",
-        )
+        repair = "rm -r .venv; make setup PYTHON=python3.11"
+        return Finding("broken", f"{version}; expected 3.11 to 3.13", repair)
     if sys.prefix == sys.base_prefix:
-        return Finding(
-            "warning",
-            f"{version}, outside of an environment",
-            "use make, or source .venv/bin/activate",
-        )
+        repair = "use make, or source .venv/bin/activate"
+        return Finding("warning", f"{version}, outside of an environment", repair)
     return ok(f"{version} in {sys.prefix}")
 
 
 def packages(folder: Path = Path(".")) -> Finding:
-    """What is installed, against pyproject.toml (must be there) and constraints.txt (should be that version)."""
-    wanted = dict(pins((folder / "constraints.txt").read_text(encoding="utf-8")))
+    """Compare what is installed with pyproject.toml and constraints.txt.
+
+    A package of the first must be installed; one of the second should be that version.
+    """
+    pinned = dict(pins((folder / "constraints.txt").read_text(encoding="utf-8")))
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = {_name(requirement) for requirement in project["dependencies"]}
-    there = {
-        normal(found.name): found.version.partition("+")[0]
-        for found in metadata.distributions()
-        if found.name
-    }
-    if missing := sorted(needed - set(there)):
-        return Finding(
-            "broken", f"not installed: {', '.join(missing)}", "rm -f .venv/.ready; make setup"
-        )
-    if "lightning" in there:
-        return Finding(
-            "broken", "`lightning` beside pytorch-lightning", "python -m pip uninstall lightning"
-        )
-    other = [
-        f"{name} {there[name]} ({pin})"
-        for name, pin in wanted.items()
-        if there.get(name, pin) != pin
-    ]
-    if other:
-        text = f"{len(other)} differ from constraints.txt: {', '.join(other[:5])}{' …' * (len(other) > 5)}"
-        return Finding("warning", text, "rm -f .venv/.ready; make setup")
-    return ok(f"{len(there)} installed, as constraints.txt pins them")
+    required = {requirement_name(requirement) for requirement in project["dependencies"]}
+    installed: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        if distribution.name:
+            # Without a local build tag: 2.13.0+cpu is version 2.13.0.
+            installed[normalized(distribution.name)] = distribution.version.partition("+")[0]
+    setup = "rm -f .venv/.ready; make setup"
+    missing = sorted(required - set(installed))
+    if missing:
+        return Finding("broken", f"not installed: {', '.join(missing)}", setup)
+    if "lightning" in installed:  # both packages write into the same folders
+        repair = "python -m pip uninstall lightning"
+        return Finding("broken", "`lightning` beside pytorch-lightning", repair)
+    different = []
+    for name, pin in pinned.items():
+        if installed.get(name, pin) != pin:
+            different.append(f"{name} {installed[name]} ({pin})")
+    if different:
+        more = " …" if len(different) > LISTED else ""
+        listed = ", ".join(different[:LISTED])
+        text = f"{len(different)} differ from constraints.txt: {listed}{more}"
+        return Finding("warning", text, setup)
+    return ok(f"{len(installed)} installed, as constraints.txt pins them")
 
 
 def pins(constraints: str) -> Iterator[tuple[str, str]]:
-    """The names, normalised, and versions that a constraints file pins."""
+    """Yield the normalised names and the versions that a constraints file pins."""
     for line in constraints.splitlines():
         name, equals, version = line.partition("#")[0].partition("==")
         if equals:
-            yield normal(name.strip()), version.strip()
+            yield normalized(name.strip()), version.strip()
 
 
-def normal(name: str) -> str:
+def normalized(name: str) -> str:
+    """Return the name of a package as PEP 503 normalises it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _name(requirement: str) -> str:
-    found = re.match(r"[\w.-]+", requirement)
-    return normal(found[0] if found else requirement)
+def requirement_name(requirement: str) -> str:
+    """Return the normalised name in a requirement such as `PyYAML>=6`."""
+    match = re.match(r"[\w.-]+", requirement)
+    return normalized(match[0] if match else requirement)
 
 
 def disk(free: int | None = None) -> Finding:
-    free = shutil.disk_usage(".").free if free is None else free
+    """Check the free bytes on the disk of the working directory."""
+    if free is None:
+        free = shutil.disk_usage(".").free
+    repair = "`dvc gc -w` removes what no output here uses"
     if free < GIB // 4:
-        return Finding(
-            "broken",
-            f"{free / GIB:.2f} GiB free",
-            "free some: `dvc gc -w` drops what no output here uses",
-        )
+        return Finding("broken", f"{free / GIB:.2f} GiB free", f"free some: {repair}")
     if free < 2 * GIB:
-        return Finding(
-            "warning", f"{free / GIB:.1f} GiB free", "`dvc gc -w` drops what no output here uses"
-        )
+        return Finding("warning", f"{free / GIB:.1f} GiB free", repair)
     return ok(f"{free / GIB:.0f} GiB free")
 
 
 def accelerator() -> Finding:
     import torch
 
+    version = f"torch {torch.__version__}"
     if torch.cuda.is_available():
-        return ok(f"{torch.cuda.get_device_name(0)} (torch {torch.__version__})")
+        return ok(f"{torch.cuda.get_device_name(0)} ({version})")
     if torch.backends.mps.is_available():
-        return ok(f"Apple GPU (torch {torch.__version__})")
+        return ok(f"Apple GPU ({version})")
     if shutil.which("nvidia-smi") and torch.version.cuda is None:
+        text = f"an NVIDIA GPU, but {version} is a build for the CPU"
         repair = "rm -r .venv; make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130"
-        return Finding(
-            "warning",
-            f"an NVIDIA GPU, but torch {torch.__version__} is a build for the CPU",
-            repair,
-        )
-    return ok(f"none, {os.cpu_count()} processors (torch {torch.__version__})")
+        return Finding("warning", text, repair)
+    return ok(f"none, {os.cpu_count()} processors ({version})")
 
 
-# --- git and DVC ------------------------------------------------------------------------------------------------------
+# --- git and DVC --------------------------------------------------------------------------------
 
 
 def git() -> Finding:
     if not shutil.which("git"):
-        return Finding(
-            "broken", "git is not installed", "install it (Debian, Ubuntu: apt install git)"
-        )
-    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    if answer.returncode == 0:
-        return ok(f"at commit {answer.stdout.strip()}")
-    inside = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True).returncode == 0
-    if inside:
-        return Finding(
-            "warning", "no commit yet, so that runs cannot name theirs", "git add -A; git commit"
-        )
-    return Finding(
-        "broken",
-        "this folder is no git repository",
-        "clone it, or: git init; git add -A; git commit",
-    )
+        repair = "install it (Debian, Ubuntu: apt install git)"
+        return Finding("broken", "git is not installed", repair)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    if commit.returncode == 0:
+        return ok(f"at commit {commit.stdout.strip()}")
+    repository = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True)
+    if repository.returncode == 0:
+        text = "no commit yet, so that a run cannot record its commit"
+        return Finding("warning", text, "git add -A; git commit")
+    repair = "clone it, or: git init; git add -A; git commit"
+    return Finding("broken", "this folder is not a git repository", repair)
 
 
 def dvc() -> Finding:
     if not Path("dvc.yaml").is_file():
-        return Finding("broken", "dvc.yaml is not here", "run from the repository's root")
+        return Finding("broken", "dvc.yaml is not here", "run from the root of the repository")
     if not Path(".dvc/config").is_file():
         return Finding("broken", ".dvc/config is missing", "git checkout .dvc, or: dvc init")
     return ok("initialised")
 
 
 def remote(root: Path = Path(".")) -> Finding:
-    """The default remote of DVC: none, a folder, or an address whose package must be there."""
+    """Check DVC's default remote: none, a folder, or an address whose package is installed."""
     url = default_remote(root)
     if url is None:
         return ok("none: data and models stay on this machine (make remote URL=… for a team)")
     if not url:
         return Finding("broken", "the default remote has no url", "make remote URL=…")
-    scheme = url.partition("://")[0] if "://" in url else ""
+    scheme = _scheme(url)
     if scheme in SCHEMES and importlib.util.find_spec(SCHEMES[scheme][0]) is None:
-        return Finding(
-            "broken", f"{url} needs {SCHEMES[scheme][0].replace('_', '-')}", "make setup"
-        )
+        package = SCHEMES[scheme][0].replace("_", "-")
+        return Finding("broken", f"{url} needs {package}", "make setup")
     if not scheme and not (root / ".dvc" / url).is_dir():
-        return Finding(
-            "warning", f"{url} is not there", "mount it; the first `dvc push` makes it where it can"
-        )
+        repair = "mount it; if it is new, the first `dvc push` creates it"
+        return Finding("warning", f"{url} does not exist", repair)
     return ok(url)
 
 
 def default_remote(root: Path = Path(".")) -> str | None:
-    """The url of DVC's default remote ("" where it lacks one), relative to .dvc/; None where no remote is set."""
+    """Return the url of DVC's default remote, "" if it has none, None if no remote is set.
+
+    A path is relative to .dvc/.
+    """
     settings = configparser.ConfigParser()
     settings.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")
     name = settings.get("core", "remote", fallback="")
-    section = next((s for s in settings.sections() if s.strip("'") == f'remote "{name}"'), None)
-    return None if not name else settings.get(section, "url", fallback="") if section else ""
+    if not name:
+        return None
+    for section in settings.sections():
+        if section.strip("'") == f'remote "{name}"':
+            return settings.get(section, "url", fallback="")
+    return ""
+
+
+def _scheme(address: str) -> str:
+    scheme, separator, _ = address.partition("://")
+    return scheme if separator else ""
 
 
 def locks(root: Path = Path(".")) -> Finding:
-    """Locks of DVC that a killed process, or a process number used again, left behind."""
+    """Look for locks of DVC that a killed process left behind.
+
+    DVC removes a lock whose process has ended. If that process number is used again, by any
+    program, DVC refuses to run.
+    """
     path = root / ".dvc/tmp/rwlock"
     try:
-        holders = dict(_holders(json.loads(path.read_text(encoding="utf-8") or "{}")))
+        rwlock = json.loads(path.read_text(encoding="utf-8") or "{}")
+        holders = set(_holders(rwlock))
     except FileNotFoundError:
-        holders = {}
+        holders = set()
     except (ValueError, AttributeError, TypeError, KeyError):
         return Finding("broken", f"{path} cannot be read", f"when no DVC runs here: rm {path}")
-    running = sorted(pid for pid, command in holders.items() if DVC.search(_command(pid)))
-    stale = sorted(set(holders) - set(running))
-    blocking = [pid for pid in stale if _command(pid)]
-    if blocking:
-        text = f"{path} names process {blocking[0]}, which is another program now"
-        return Finding("broken", text, f"rm {path}")
+    running = sorted(pid for pid in holders if DVC.search(_command(pid)))
+    stale = sorted(holders - set(running))
+    for pid in stale:
+        if _command(pid):
+            text = f"{path} names process {pid}, which is another program now"
+            return Finding("broken", text, f"rm {path}")
     if stale:
-        return Finding(
-            "warning",
-            f"{path} names process {stale[0]}, which has ended",
-            "the next DVC command clears it",
-        )
-    if running or _flocked(root / ".dvc/tmp/lock"):
-        return ok(
-            f"DVC is running here{f' (process {running[0]})' if running else ''}; another one would wait or stop"
-        )
-    return ok("none held")
+        text = f"{path} names process {stale[0]}, which has ended"
+        return Finding("warning", text, "the next DVC command clears it")
+    if running or _is_locked(root / ".dvc/tmp/lock"):
+        process = f" (process {running[0]})" if running else ""
+        return ok(f"DVC is running here{process}; another one would wait or stop")
+    return ok("no lock is held")
 
 
-def _holders(rwlock: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    for held in (*rwlock.get("read", {}).values(), *rwlock.get("write", {}).values()):
-        for holder in held if isinstance(held, list) else [held] if held else []:
-            yield int(holder["pid"]), str(holder["cmd"])
+def _holders(rwlock: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the process numbers in DVC's file of locks: a path has one writer or many readers."""
+    for kind in ("read", "write"):
+        for entry in rwlock.get(kind, {}).values():
+            holders = entry if isinstance(entry, list) else [entry]
+            for holder in holders:
+                if holder:
+                    yield int(holder["pid"])
 
 
-def _flocked(path: Path) -> bool:
+def _is_locked(path: Path) -> bool:
+    """Return whether a process holds a lock (flock) on a file."""
     try:
         with path.open("r") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -255,192 +263,187 @@ def _flocked(path: Path) -> bool:
 
 
 def _command(pid: int) -> str:
-    """The command line of a living process, or nothing."""
+    """Return the command line of a running process, "" if it has ended."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return (
-            ""
-            if process.status() == psutil.STATUS_ZOMBIE
-            else " ".join(process.cmdline()) or process.name()
-        )
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return " ".join(process.cmdline()) or process.name()
     except psutil.Error:
         return ""
 
 
-# --- data, training, registry -----------------------------------------------------------------------------------------
+# --- data, training, registry -------------------------------------------------------------------
 
 
 def conf() -> Finding:
     try:
-        config.check_all()
+        check.check_all()
     except SextantError as error:
         return Finding("broken", one_line(error))
     chosen = config.params()
-    sources = ", ".join(
-        f"{name} from {config.dataset(name).chosen_source}" for name in chosen.datasets
-    )
-    return ok(f"every conf fits: {', '.join(chosen.models)} at budget {chosen.budget}; {sources}")
+    sources = []
+    for name in chosen.datasets:
+        sources.append(f"{name} from {config.dataset(name).chosen_source}")
+    models = ", ".join(chosen.models)
+    return ok(f"all confs are valid: {models} at budget {chosen.budget}; {', '.join(sources)}")
 
 
 def mirror() -> Finding:
     from .. import pull
 
+    users = []
     try:
-        users = [
-            name
-            for name in config.params().datasets
-            if config.dataset(name).chosen_source == "mirror"
-        ]
+        for name in config.params().datasets:
+            if config.dataset(name).chosen_source == "mirror":
+                users.append(name)
     except SextantError:
-        return ok("not looked at: the conf comes first")
+        return ok("not checked: the conf has to be corrected first")
     if not users:
-        return ok("not needed: no data set comes from source `mirror`")
+        return ok("not needed: no data set has source `mirror`")
     try:
-        place = pull.mirror()
+        address = pull.mirror()
     except SextantError as error:
         return Finding("broken", one_line(error))
-    scheme = place.partition("://")[0] if "://" in place else ""
+    scheme = _scheme(address)
     if scheme in SCHEMES and importlib.util.find_spec(SCHEMES[scheme][1]) is None:
-        return Finding(
-            "broken",
-            f"{scheme}:// needs {SCHEMES[scheme][1]}",
-            f"pip install -c constraints.txt '.[{scheme}]'",
-        )
+        repair = f"pip install -c constraints.txt '.[{scheme}]'"
+        return Finding("broken", f"{scheme}:// needs {SCHEMES[scheme][1]}", repair)
     return ok(f"SEXTANT_MIRROR is set, for {', '.join(users)}")
 
 
 def training(root: Path | None = None) -> Finding:
-    """Trainings that run, that a killed pipeline left running, or that were interrupted and wait."""
-    folders = sorted(
-        path
-        for path in ((root or paths.state_root()) / ".checkpoints").glob("*/*")
-        if path.is_dir()
-    )
-    names = {path: path.parent.name for path in folders}
-    for path in folders:
-        if _flocked(path / "lock"):
-            pid = _pid(path / "lock")
-            text = f"{names[path]} is trained by process {pid}"
-            if _under_dvc(pid):
-                return ok(text)
-            return Finding(
-                "warning", f"{text}, whose pipeline has ended", f"let it end, or: kill {pid}"
-            )
+    """Look for trainings that are running, also after their pipeline was killed, or interrupted."""
+    root = root or paths.state_root()
+    folders = sorted(path for path in root.glob(".checkpoints/*/*") if path.is_dir())
     if not folders:
-        return ok("none runs, none was interrupted")
-    size = sum(
-        file.stat().st_size for path in folders for file in path.rglob("*") if file.is_file()
-    )
-    text = f"interrupted: {', '.join(sorted(set(names.values())))} ({size / 2**20:.0f} MiB in .checkpoints)"
-    return Finding("warning", text, "`make train` goes on; `rm -r .checkpoints` forgets them")
+        return ok("none is running, none was interrupted")
+    for folder in folders:
+        lock = folder / "lock"
+        if _is_locked(lock):
+            pid = _pid(lock)
+            text = f"{folder.parent.name} is trained by process {pid}"
+            if _has_pipeline(pid):
+                return ok(text)
+            repair = f"wait for its end, or: kill {pid}"
+            return Finding("warning", f"{text}, whose pipeline has ended", repair)
+    size = 0
+    for folder in folders:
+        size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    models = ", ".join(sorted({folder.parent.name for folder in folders}))
+    text = f"interrupted: {models} ({size / MIB:.0f} MiB in .checkpoints)"
+    return Finding("warning", text, "`make train` resumes; `rm -r .checkpoints` discards them")
 
 
 def _pid(path: Path) -> int:
+    """Return the process number in a lock file, 0 if it has none."""
     try:
-        found = re.search(r"\d+", path.read_text(encoding="utf-8"))
+        match = re.search(r"\d+", path.read_text(encoding="utf-8"))
     except OSError:
         return 0
-    return int(found[0]) if found else 0
+    return int(match[0]) if match else 0
 
 
-def _under_dvc(pid: int) -> bool:
-    """Whether the pipeline that started a training still runs; one started by hand needs none."""
+def _has_pipeline(pid: int) -> bool:
+    """Return whether the pipeline of a training is running; one started by hand has none."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        by_hand = "DVC_STAGE" not in process.environ()
-        return by_hand or any(
-            DVC.search(" ".join(parent.cmdline())) for parent in process.parents()
-        )
+        if "DVC_STAGE" not in process.environ():
+            return True
+        return any(DVC.search(" ".join(parent.cmdline())) for parent in process.parents())
     except psutil.Error:
         return True
 
 
 def registry() -> Finding:
-    """The tracking database, and whether what its registered versions are made of is still where it says."""
-
-    uri, database = store.uri(), store.database()
+    """Check that the tracking store answers and that the files of registered versions exist."""
+    address = store.address()
+    database = store.database()
     if database and not database.is_file():
-        return ok("no MLflow database yet: the first `make repro` makes it")
-    if old := store.moved_from():
-        return Finding(
-            "broken", f"{uri} was written in {old}", "`make register` mends its addresses"
-        )
+        return ok("no MLflow database yet: the first `make repro` creates it")
+    moved_from = store.moved_from()
+    if moved_from:
+        text = f"{address} was written in {moved_from}"
+        return Finding("broken", text, "`make register` corrects its paths")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     try:
         versions = list(_versions(store.client()))
     except Exception as error:
-        repair = _holder(database) if database else "start the server, or mend MLFLOW_TRACKING_URI"
-        return Finding("broken", f"{uri} does not answer ({one_line(error)[:160]})", repair)
-    lost = [
-        f"{name} version {number}"
-        for name, number, place in versions
-        if place and not place.exists()
-    ]
+        text = f"{address} does not answer ({one_line(error)[:160]})"
+        repair = "start the server, or correct MLFLOW_TRACKING_URI"
+        if database:
+            repair = _database_repair(database)
+        return Finding("broken", text, repair)
+    lost = [name for name, path in versions if path and not path.exists()]
     if lost:
-        text = f"the files of {lost[0]}{f' and {len(lost) - 1} more' * (len(lost) > 1)} are not where {uri} says"
-        return Finding("broken", text, "`make register` brings back what lies in models/")
-    return ok(f"{len(versions)} registered version(s) in {uri}")
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        text = f"the files of {lost[0]}{more} are not where {address} has them"
+        return Finding("broken", text, "`make register` restores what models/ still has")
+    return ok(f"{len(versions)} registered version(s) in {address}")
 
 
-def _holder(database: Path) -> str:
-    """Who has the database open."""
+def _database_repair(database: Path) -> str:
+    """Return what to do about a database that does not answer: usually a process has it open."""
     import psutil
 
     for process in psutil.process_iter(["pid", "name"]):
-        try:
-            if process.pid != os.getpid() and any(
-                f.path == str(database) for f in process.open_files()
-            ):
-                return f"process {process.pid} ({process.info['name']}) has it open: let it end, or: kill {process.pid}"
-        except psutil.Error:
+        if process.pid == os.getpid():
             continue
-    return f"is {database} a whole database? `make register` makes a new one from models/ when it is moved away"
+        try:
+            opened = [file.path for file in process.open_files()]
+        except psutil.Error:  # a process of another user
+            continue
+        if str(database) in opened:
+            name = process.info["name"]
+            return f"process {process.pid} ({name}) has it open: let it end, or: kill {process.pid}"
+    return f"if {database} is damaged, move it away; `make register` then makes a new one"
 
 
-def _versions(client: Any) -> Iterator[tuple[str, str, Path | None]]:
-    """Each registered version of this project and, where its files lie on this machine, their place."""
-    for found in client.search_model_versions("name LIKE 'sextant-%'", max_results=1000):
-        yield (
-            found.name,
-            found.version,
-            local(client.get_model_version_download_uri(found.name, found.version)),
-        )
+def _versions(mlflow: "MlflowClient") -> Iterator[tuple[str, Path | None]]:
+    """Yield each registered version of this project and the path of its files, see `local`."""
+    for version in mlflow.search_model_versions("name LIKE 'sextant-%'", max_results=1000):
+        uri = mlflow.get_model_version_download_uri(version.name, version.version)
+        yield f"{version.name} version {version.version}", local(uri)
 
 
 def local(uri: str) -> Path | None:
-    """The path that a plain path or a file:// address names; None for what lies elsewhere."""
+    """Return the path of a plain path or a file:// URI; None if it is not on this machine."""
     parts = urlsplit(uri)
     if parts.scheme not in ("", "file"):
         return None
     return Path(unquote(parts.path) if parts.scheme else uri)
 
 
-CHECKS: list[Callable[[], Finding]] = [
+# --- the report ---------------------------------------------------------------------------------
+
+CHECKS: Sequence[Callable[[], Finding]] = (
     *(python, packages, disk, accelerator),
     *(git, dvc, remote, locks),
     *(conf, mirror, training, registry),
-]
+)
 
 
 def examine(checks: Iterable[Callable[[], Finding]]) -> Iterator[tuple[str, Finding]]:
-    """The name of each check and what it found."""
-    for check in checks:
+    """Yield the name of each check and its finding."""
+    for function in checks:
         try:
-            yield check.__name__, check()
+            yield function.__name__, function()
         except Exception as error:
-            yield check.__name__, Finding("broken", f"this check failed: {one_line(error)}")
+            finding = Finding("broken", f"this check failed: {one_line(error)}")
+            yield function.__name__, finding
 
 
 def main(argv: list[str]) -> int:
-    """Print the findings; 1 when something is broken."""
+    """`sextant doctor`: print the findings; the exit code is 1 if something is broken."""
     if argv:
-        raise UsageError(f"`{' '.join(argv)}` is not understood; the doctor takes no arguments")
-    broken = 0
+        raise UsageError(f"`{' '.join(argv)}` is not understood; doctor takes no arguments")
+    code = 0
     for subject, finding in examine(CHECKS):
         print(finding.line(subject), flush=True)
-        broken += finding.state == "broken"
-    return 1 if broken else 0
+        if finding.state == "broken":
+            code = 1
+    return code

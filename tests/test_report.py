@@ -162,12 +162,15 @@ def test_a_verdict_is_shown_in_the_section_of_its_model(workspace):
     assert "No skill" in after.split('<h2 id="wide">')[0]
 
 
-def test_a_missing_metric_of_a_baseline_is_a_dash(workspace):
+def test_a_missing_metric_of_a_baseline_is_a_dash_and_explained(workspace):
+    assert "cannot be the best baseline" not in page()
     path = Path("reports/metrics/tall.json")
     record = json.loads(path.read_text())
     record["baselines"]["wild"] = {"other": 1.0}
     path.write_text(json.dumps(record))
-    assert '<th scope="row">wild</th><td class="number">–</td>' in page()
+    text = page()
+    assert '<th scope="row">wild</th><td class="number">–</td>' in text
+    assert text.count("A baseline without all metrics cannot be the best baseline") == 1
 
 
 def test_decisions_js_is_the_only_external_resource(workspace):

@@ -86,6 +86,12 @@ class Section:
         """The expectations that failed, of any severity."""
         return [entry for entry in self.validation["expectations"] if not entry["success"]]
 
+    @property
+    def incomplete_baselines(self) -> list[str]:
+        """The baselines that lack a metric; evaluate does not compare the model with these."""
+        metrics = self.metrics["test"].keys()
+        return [name for name, scores in self.metrics["baselines"].items() if metrics - scores]
+
 
 def picture(svg: str, number: int) -> Picture:
     """Prepare a figure of evaluate for embedding; `number` is unique among the figures of the page.

@@ -1,9 +1,11 @@
-"""Liked or not, to look at: a classifier of pairs, by how much is known of the user, what its units know; of a net
-with energies also whether it knows train by heart, and what it makes of one user."""
+"""Figures of likes: a classifier's figures, metrics by length of history, hidden units.
+
+A net with energies, such as an RBM, also gets a test for overfitting by free energy, and the
+completion of one user by exact inference and Gibbs sampling.
+"""
 
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -15,183 +17,256 @@ from ... import intervals, plugins
 from ...drawing import COLORS, Table, canvas, in_style, tell_along
 from ...kinds.ratings.rows import TARGET
 from ...probability_figures import HALF, classifier_figures
-from ..recommendation.figures import best_known, by_known, caution, places, somebody, units
-from ..recommendation.metrics import truth
-from .metrics import contributions
+from ..recommendation.figures import (
+    by_history,
+    example_user,
+    item_index,
+    most_rated,
+    privacy_note,
+    unit_weights,
+    units_figure,
+)
+from ..recommendation.metrics import targets
+from .metrics import contributions, likelihood
+
+if TYPE_CHECKING:
+    from ...kinds.ratings.columns import Columns
+    from ...kinds.ratings.encoder import Batch, Encoder
+    from ...saved_model import SavedModel
 
 BINS = 25
-SHOWN = 8  # films of each sort of one user
+# The histogram of free energies ends at these quantiles, since a few users would stretch its axis.
+HISTOGRAM_ENDS = (0.005, 0.995)
+FILMS = 8  # of each group in the completion of one user
 CHAINS, STEPS = 20, 100  # Gibbs sampling for each film: chains, and steps of each
+
+
+class EnergyNet(Protocol):
+    """What the figures of energies read of a net; a net without these members goes without them.
+
+    `codes` are ratings as in Batch: (users, items) or, of one user, (items).
+    """
+
+    def free_energy_of(self, codes: Tensor) -> Tensor:
+        """F, (users), of the ratings `codes`, (users, items)."""
+
+    def exact_log_odds(self, codes: Tensor, items: Tensor) -> Tensor:
+        """Log odds, (n), that the films at the places `items`, (n), are liked, given `codes`."""
+
+    def gibbs_log_odds(self, codes: Tensor, items: Tensor, chains: int, steps: int) -> Tensor:
+        """The same by Gibbs sampling."""
 
 
 @in_style
 def figures(
     answers: pd.DataFrame,
     rows: pd.DataFrame,
-    columns: Any,
+    columns: "Columns",
     baselines: Mapping[str, pd.DataFrame],
-    model: Any = None,
-    train: Any = None,
-    val: Any = None,
+    model: "SavedModel",
+    train: pd.DataFrame,
+    val: pd.DataFrame,
 ) -> dict[str, Figure | Table]:
-    """Figures and tables by name; `answers` and those of each baseline are to what `rows` asks, in the same order."""
-    liked = truth(rows, columns)[TARGET] >= columns.like
+    """Figures and tables by name, of the answers of a model and of baselines to the test part."""
+    encoder = cast("Encoder", model.encoder)
+    all_answers = {"model": answers, **baselines}
+
+    def auc(answers: pd.DataFrame, requests: pd.DataFrame) -> intervals.Sample:
+        return contributions(answers, requests, encoder)
+
+    def log_loss(answers: pd.DataFrame, requests: pd.DataFrame) -> intervals.Sample:
+        liked = requests[TARGET].to_numpy() >= columns.like
+        losses = -np.log(likelihood(answers["probability"].to_numpy(), liked))
+        return intervals.mean(losses, requests[columns.user])
+
+    drawn: dict[str, Figure | Table] = {}
+    drawn |= _classifier_figures(all_answers, rows, columns)
+    drawn["known"] = by_history(all_answers, rows, columns, {"AUC": auc, "log loss": log_loss})
+    weights = unit_weights(model)
+    if weights is not None:
+        drawn["units"] = units_figure(weights, train, encoder)
+    if not plugins.lacking(type(model.net), EnergyNet):
+        net = cast("EnergyNet", model.net)
+        drawn["free_energy"] = _free_energy(net, encoder.encode(val))
+        drawn["completion"] = _completion(model, net, train, rows)
+    return drawn
+
+
+# --- a classifier of liked and not liked --------------------------------------------------------
+
+
+def _classifier_figures(
+    all_answers: Mapping[str, pd.DataFrame], rows: pd.DataFrame, columns: "Columns"
+) -> dict[str, Figure]:
+    liked = targets(rows, columns)[TARGET] >= columns.like
     labels = pd.Series(np.where(liked, "yes", "no"), name="liked")
-    everyone = {"model": answers, **baselines}
-    scores = {name: _binary_scores(given, liked.to_numpy()) for name, given in everyone.items()}
-    as_classes = {name: _classes(given) for name, given in everyone.items()}
-    found: dict[str, Figure | Table] = {}
-    found |= classifier_figures(as_classes, scores, labels, ["no", "yes"])
-    asked = SimpleNamespace(columns=columns)  # what `contributions` reads of an encoder
-    metrics = {
-        "AUC": lambda given, questions: contributions(given, questions, asked),
-        "log loss": _log_loss(columns),
-    }
-    found |= {
-        "known": by_known({"model": answers, **baselines}, rows, columns, metrics),
-        **units(model, train),
-    }
-    if model is not None and plugins.optional(model.net, "free_energy_of", None):
-        found["free_energy"] = _free_energy(model, val)
-        found["completion"] = _completion(model, train, rows, columns)
-    return found
+    scores = {}
+    classified = {}
+    for name, answers in all_answers.items():
+        scores[name] = _binary_scores(answers, liked.to_numpy())
+        classified[name] = _as_classes(answers)
+    return classifier_figures(classified, scores, labels, ["no", "yes"])
 
 
-def _binary_scores(given: pd.DataFrame, liked: np.ndarray) -> dict[str, float]:
+def _binary_scores(answers: pd.DataFrame, liked: np.ndarray) -> dict[str, float]:
     """AUC and Brier score of the answers' probabilities."""
     from sklearn.metrics import roc_auc_score
 
-    probability = given["probability"].to_numpy(np.float64)
+    probability = answers["probability"].to_numpy(np.float64)
     return {
         "auroc": float(roc_auc_score(liked, probability)),
         "brier": float(((probability - liked) ** 2).mean()),
     }
 
 
-def _classes(given: pd.DataFrame) -> pd.DataFrame:
-    probability = given["probability"].to_numpy()
+def _as_classes(answers: pd.DataFrame) -> pd.DataFrame:
+    """Answers in the form of those of classification."""
+    probability = answers["probability"].to_numpy()
     prediction = np.where(probability >= HALF, "yes", "no")
     return pd.DataFrame({"prediction": prediction, "probability": probability})
 
 
-def _log_loss(columns: Any) -> Any:
-    def sample(given: pd.DataFrame, questions: pd.DataFrame) -> intervals.Sample:
-        liked = questions[TARGET].to_numpy() >= columns.like
-        p = given["probability"].to_numpy()
-        return intervals.mean(
-            -np.log(np.clip(np.where(liked, p, 1 - p), 1e-15, 1)), questions[columns.user]
-        )
-
-    return sample
+# --- overfitting, by free energy ----------------------------------------------------------------
 
 
-# --- free energy ------------------------------------------------------------------------------------------------------
+def free_energy_gains(net: EnergyNet, batch: "Batch") -> tuple[Tensor, Tensor]:
+    """What a train rating and what a val rating add to the free energy of the same other ratings.
 
-
-def added(net: Any, batch: Any) -> tuple[Tensor, Tensor]:
-    """What a rating of train and what one of val adds to the free energy of the same others, (users) each.
-
-    F itself grows with the ratings of a user, and a rating of train stands among others of train. So of each user as
-    many ratings of train are set aside, at random, as val has, and both are added to the rest.
+    Both are (users), in nats per rating. The parts cannot be compared directly: the free energy
+    grows with the number of ratings, and a train rating is seen among other train ratings. So for
+    each user as many train ratings as val has are taken out at random, and either these or the val
+    ratings are added to the rest. Users without a val rating, or with too few train ratings, are
+    left out.
     """
-    known, target = batch.known, batch.target
-    count = (target > 0).sum(1)
-    some = (count > 0) & (count < (known > 0).sum(1))
-    known, target, count = known[some], target[some], count[some]
-    draw = torch.rand(known.shape, generator=torch.Generator().manual_seed(0)).masked_fill(
-        known == 0, -1.0
-    )
-    rest = known.masked_fill(draw.argsort(1, descending=True).argsort(1) < count[:, None], 0)
-    least = net.free_energy_of(rest)
-    train, val = (
-        (net.free_energy_of(codes) - least) / count
-        for codes in (known, torch.maximum(rest, target))
-    )
+    counts = (batch.target > 0).sum(1)
+    usable = (counts > 0) & (counts < (batch.known > 0).sum(1))
+    counts = counts[usable]
+    train_codes, val_codes = batch.known[usable], batch.target[usable]
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.rand(train_codes.shape, generator=generator).masked_fill(train_codes == 0, -1.0)
+    draw_ranks = draws.argsort(1, descending=True).argsort(1)
+    rest = train_codes.masked_fill(draw_ranks < counts[:, None], 0)
+    base = net.free_energy_of(rest)
+    train = (net.free_energy_of(train_codes) - base) / counts
+    val = (net.free_energy_of(torch.maximum(rest, val_codes)) - base) / counts
     return train, val
 
 
-def _free_energy(model: Any, val: pd.DataFrame) -> Figure:
-    """How `added` is spread over the users, of train and of val."""
-    train, held = (
-        values.double().numpy() for values in added(model.net, model.encoder.encode(val))
-    )
-    low, high = np.quantile(np.concatenate([train, held]), (0.005, 0.995))
+def _free_energy(net: EnergyNet, val_batch: "Batch") -> Figure:
+    """Histograms over the users of the free energy that a train and a val rating add."""
+    train_gains, val_gains = free_energy_gains(net, val_batch)
+    train, val = train_gains.double().numpy(), val_gains.double().numpy()
+    low, high = np.quantile(np.concatenate([train, val]), HISTOGRAM_ENDS)
     edges = np.linspace(low, high, BINS + 1)
-    figure = canvas("Free energy: is train known by heart?", height=3.6)
-    axes, middle, shares = figure.add_subplot(), (edges[1:] + edges[:-1]) / 2, {}
-    for name, values, color in (
-        ("train", train, COLORS[1]),
-        ("val", held, COLORS[0]),
-    ):  # as in the learning curve
-        shares[name] = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
-        axes.stairs(
-            shares[name],
-            edges,
-            color=color,
-            linewidth=1.6,
-            label=f"{name}, mean {values.mean():.4f}",
-        )
-        axes.axvline(values.mean(), color=color, linewidth=0.8, linestyle="--")
-    axes.set(
-        xlabel="free energy that a rating adds (nats)", ylabel="users (fraction)", ylim=(0, None)
-    )
-    tell_along(axes, middle.round(3), shares, "free energy", ".3f")
+    figure = canvas("Free energy: does the model overfit train?", height=3.6)
+    axes = figure.add_subplot()
+    shares = {}
+    # The colors are those of the learning curve.
+    for name, gains, color in (("train", train, COLORS[1]), ("val", val, COLORS[0])):
+        counts, _ = np.histogram(np.clip(gains, edges[0], edges[-1]), edges)
+        shares[name] = counts / len(gains)
+        mean = gains.mean()
+        label = f"{name}, mean {mean:.4f}"
+        axes.stairs(shares[name], edges, color=color, linewidth=1.6, label=label)
+        axes.axvline(mean, color=color, linewidth=0.8, linestyle="--")
+    axes.set(xlabel="free energy added by a rating (nats)")
+    axes.set(ylabel="users (fraction)", ylim=(0, None))
+    centers = (edges[1:] + edges[:-1]) / 2
+    tell_along(axes, centers.round(3), shares, "free energy", ".3f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
-    gap = intervals.mean(held - train, np.arange(len(held)))
-    low, high = intervals.interval(gap)
+    gap = intervals.mean(val - train, np.arange(len(val)))
+    gap_low, gap_high = intervals.interval(gap)
     figure.set_label(
-        f"Of {len(held):,} users, as many ratings of train as of val, each added to the same others. One of val adds"
-        f" {(held - train).mean():.4f} (95 %: {low:.4f} to {high:.4f}) more than one of train: the further above 0, the"
-        " more of train is learnt by heart. Dashed: means."
+        f"As many train ratings as val ratings of each of {len(val):,} users, added to the same"
+        f" other ratings. A val rating adds {(val - train).mean():.4f} (95 %: {gap_low:.4f} to"
+        f" {gap_high:.4f}) more than a train rating: the further above 0, the more of train the"
+        " model has memorised. Dashed: means."
     )
     return figure
 
 
-# --- one user, clamped ------------------------------------------------------------------------------------------------
+# --- one user, clamped --------------------------------------------------------------------------
 
 
-def _completion(model: Any, train: pd.DataFrame, rows: pd.DataFrame, columns: Any) -> Table:
-    """What is known of one user, and three ways to how probably other films are liked."""
-    known, asked = somebody(rows, columns)
-    encoder, calibration = model.encoder, model.card["calibration"]
-    given = best_known(known, train, encoder, SHOWN)
-    unseen = model.answer(known, top_k=SHOWN)
-    found = model.answer(pd.concat([known, asked])).assign(stars=asked[TARGET].to_numpy())
-    found = found[~found[columns.item].isin(unseen[columns.item])].sort_values(
-        "rank", kind="stable"
+def _completion(
+    model: "SavedModel", net: EnergyNet, train: pd.DataFrame, rows: pd.DataFrame
+) -> Table:
+    """The clamped ratings of one user, and three estimates of the probability of others."""
+    encoder = cast("Encoder", model.encoder)
+    columns = encoder.columns
+    history, test_rows = example_user(rows, columns)
+    clamped = most_rated(history, train, encoder, FILMS)
+    recommended = model.answer(history, top_k=FILMS)
+    test_stars = test_rows.set_index(columns.item)[TARGET]
+    recommended_stars = test_stars.reindex(recommended[columns.item]).to_numpy()
+    tested = _some_tested(model, history, test_rows, recommended[columns.item])
+    films = pd.concat([recommended.assign(stars=recommended_stars), tested], ignore_index=True)
+
+    clamped_titles = np.asarray(encoder.titles, object)[item_index(clamped[columns.item], encoder)]
+    clamped_rows = pd.DataFrame(
+        {
+            "film": clamped_titles,
+            "liked": _liked(clamped[columns.rating], columns.like, "clamped: "),
+        }
     )
-    spread = np.unique(np.linspace(0, len(found) - 1, min(len(found), SHOWN)).round().astype(int))
-    stars = asked.set_index(columns.item)[TARGET].reindex(unseen[columns.item]).to_numpy()
-    shown = pd.concat([unseen.assign(stars=stars), found.iloc[spread]], ignore_index=True)
-    codes, items = (
-        encoder.encode(known).known[0],
-        torch.from_numpy(places(shown[columns.item], encoder)),
+    completed_rows = pd.DataFrame(
+        {
+            "film": films[columns.title],
+            "liked": _liked(films["stars"], columns.like, "test: "),
+            "answer": films["probability"].round(3),
+            **_inferred(model, net, history, films[columns.item]),
+        }
     )
-    odds = {
-        "exact": model.net.exact_log_odds(codes, items),
-        "Gibbs": model.net.gibbs_log_odds(codes, items, CHAINS, STEPS),
-    }
-    ways = {
-        name: (calibration["slope"] * values.double() + calibration["offset"])
-        .sigmoid()
-        .numpy()
-        .round(3)
-        for name, values in odds.items()
-    }
-    titles = np.asarray(encoder.titles, object)[places(given[columns.item], encoder)]
-    clamped = {"film": titles, "liked": _liked(given[columns.rating], "clamped: ", columns)}
-    completed = {"film": shown[columns.title], "liked": _liked(shown["stars"], "test: ", columns)}
-    completed |= {"answer": shown["probability"].round(3), **ways}
     return Table(
-        "One user completed: what is known is clamped, the rest follows",
-        f"A user of whom {len(known)} ratings are known. First the {len(given)} of these that most others rated too,"
-        f" then {len(unseen)} unseen films most probably liked, then {len(spread)} of those that test asks about. The"
-        " answer is the mean-field probability; exact has the hidden units summed out, Gibbs is the mean of"
-        f" {CHAINS * STEPS:,} steps; all three calibrated alike.{caution(model)}",
-        pd.concat([pd.DataFrame(clamped), pd.DataFrame(completed)], ignore_index=True),
+        "One user's likes, completed from the clamped ones",
+        f"A user with {len(history)} known ratings. First the {len(clamped)} of these that most"
+        f" other users rated too, then the {len(recommended)} unrated films that are most probably"
+        f" liked, then {len(tested)} films of the test part. Probabilities that a film is liked:"
+        " the answer is the mean-field estimate, exact sums over all hidden states, and"
+        f" Gibbs is the mean of {CHAINS * STEPS:,} sampling steps. All are calibrated alike."
+        f"{privacy_note(model)}",
+        pd.concat([clamped_rows, completed_rows], ignore_index=True),
     )
 
 
-def _liked(stars: Any, whence: str, columns: Any) -> Any:
-    said = np.where(np.asarray(stars) >= columns.like, f"{whence}yes", f"{whence}no")
-    return np.where(np.isnan(np.asarray(stars, float)), "not known", said)
+def _some_tested(
+    model: "SavedModel", history: pd.DataFrame, test_rows: pd.DataFrame, listed: pd.Series
+) -> pd.DataFrame:
+    """Answers to some test rows, with the true `stars`, evenly spread over the ranks.
+
+    Films of `listed` are left out, because the table has them already.
+    """
+    columns = model.encoder.columns
+    answers = model.answer(pd.concat([history, test_rows]))
+    answers = answers.assign(stars=test_rows[TARGET].to_numpy())
+    answers = answers[~answers[columns.item].isin(listed)]
+    answers = answers.sort_values("rank", kind="stable")
+    count = min(len(answers), FILMS)
+    places = np.unique(np.linspace(0, len(answers) - 1, count).round().astype(int))
+    return answers.iloc[places]
+
+
+def _inferred(
+    model: "SavedModel", net: EnergyNet, history: pd.DataFrame, items: pd.Series
+) -> dict[str, np.ndarray]:
+    """The calibrated probability that each film is liked, by exact inference and by sampling."""
+    encoder = cast("Encoder", model.encoder)
+    calibration = model.card["calibration"]
+    codes = encoder.encode(history).known[0]
+    places = torch.from_numpy(item_index(items, encoder))
+    log_odds = {
+        "exact": net.exact_log_odds(codes, places),
+        "Gibbs": net.gibbs_log_odds(codes, places, CHAINS, STEPS),
+    }
+    probs = {}
+    for name, values in log_odds.items():
+        calibrated = calibration["slope"] * values.double() + calibration["offset"]
+        probs[name] = calibrated.sigmoid().numpy().round(3)
+    return probs
+
+
+def _liked(stars: pd.Series, like: float, prefix: str) -> np.ndarray:
+    """`yes` or `no` after `prefix`, or `unknown` where there is no rating."""
+    values = stars.to_numpy(float)
+    labels = np.where(values >= like, f"{prefix}yes", f"{prefix}no")
+    return np.where(np.isnan(values), "unknown", labels)

@@ -1,7 +1,10 @@
-"""Will this user like this film? The answer is a calibrated probability; liked is what got `columns.like` or more."""
+"""Task likes: will this user like this film?
+
+The answer is a calibrated probability. A film is liked if its rating is `columns.like` or more.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,33 +13,45 @@ from torch import Tensor
 
 from ... import intervals
 from ...kinds.ratings.rows import TARGET
-from ..recommendation.metrics import OPTIONS, as_answers, output, truth
+from ..recommendation.metrics import OPTIONS, as_answers, output, targets
+
+if TYPE_CHECKING:
+    from ...kinds.ratings.encoder import Batch, Encoder
 
 __all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "contributions", "score", "watch"]
 
 METRICS = {"auroc": "up", "accuracy": "up", "log_loss": "down"}
 OUTPUTS = ("log_odds",)
 
+# Newton's method takes 4 steps on the twin's val; the limit only ends a loop that rounding keeps
+# alive.
+NEWTON_STEPS = 50
+SMALLEST_STEP = 1e-10
+# A slope outside of this range means that val contradicts the ranking, or that it has too few rows.
+LARGEST_SLOPE = 100
+LEAST_PROBABILITY = 1e-15  # keeps the log loss finite where a probability of 0 or 1 was wrong
 
-def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """The slope and offset that val likes best: logistic regression of what was liked on the log odds (Platt 1999).
 
-    `log_odds` is (users, items). The loss is convex in both, so Newton's method needs no step size.
+def calibrate(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
+    """Slope and offset of the log odds, fitted on val by logistic regression (Platt 1999).
+
+    `log_odds` is (users, items). The loss is convex in both numbers, so that Newton's method needs
+    no step size. Slope 1 and offset 0, which change nothing, where the fit makes no sense.
     """
-    x, y = output(outputs, "log_odds")[batch.target > 0].double(), batch.liked.double()
-    design = torch.stack([x, torch.ones_like(x)], 1)
+    log_odds = output(outputs, "log_odds")[batch.target > 0].double()
+    liked = batch.liked.double()
+    design = torch.stack([log_odds, torch.ones_like(log_odds)], 1)
     weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    for _ in range(50):
-        p = (design @ weights).sigmoid()
-        curve = design.T @ (design * (p * (1 - p))[:, None]) + 1e-9 * torch.eye(
-            2, dtype=torch.float64
-        )
-        step = torch.linalg.solve(curve, design.T @ (p - y))
+    ridge = 1e-9 * torch.eye(2, dtype=torch.float64)  # the Hessian may be singular: one row, say
+    for _ in range(NEWTON_STEPS):
+        probs = (design @ weights).sigmoid()
+        hessian = design.T @ (design * (probs * (1 - probs))[:, None]) + ridge
+        step = torch.linalg.solve(hessian, design.T @ (probs - liked))
         weights = weights - step
-        if float(step.abs().max()) < 1e-10:
+        if float(step.abs().max()) < SMALLEST_STEP:
             break
     slope, offset = weights.tolist()
-    if not 0 < slope < 100:  # a ranking that val does not bear out is left as it is
+    if not 0 < slope < LARGEST_SLOPE:
         slope, offset = 1.0, 0.0
     return {"slope": round(slope, 9), "offset": round(offset, 9)}
 
@@ -44,56 +59,62 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
 def answers(
     outputs: Mapping[str, Tensor],
     rows: pd.DataFrame,
-    encoder: Any,
+    encoder: "Encoder",
     calibration: Mapping[str, float],
     top_k: int = 10,
 ) -> pd.DataFrame:
-    """`user`, `item`, `title`, `probability`, `rank`: one a row that asks, `top_k` for a user without such rows."""
+    """User, film, title, `probability` that the film is liked, and `rank`.
+
+    One answer for each row without a rating, and `top_k` for each user who has no such row.
+    """
 
     def probability(log_odds: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-(calibration["slope"] * log_odds + calibration["offset"])))
 
-    scores = output(outputs, "log_odds").double().numpy()
     return as_answers(
-        scores,
+        output(outputs, "log_odds").double().numpy(),
         rows,
         encoder.columns,
         encoder.items,
         encoder.titles,
-        {"probability": probability},
+        "probability",
+        probability,
         top_k,
     )
 
 
-def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, float]:
-    """The metrics of the task over the pairs that `rows` asks for, pooled, in float64."""
-    liked = truth(rows, encoder.columns)[TARGET].to_numpy() >= encoder.columns.like
+def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> dict[str, float]:
+    """The metrics of the task, in float64, over all requests of `rows` together."""
+    liked = targets(rows, encoder.columns)[TARGET].to_numpy() >= encoder.columns.like
     return _score(answers["probability"].to_numpy(np.float64), liked)
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
-    """What the area under the ROC is made of: each pair's probability, drawn with its user."""
-    known = truth(rows, encoder.columns)
-    liked = known[TARGET].to_numpy() >= encoder.columns.like
-    return intervals.auroc(
-        answers["probability"].to_numpy(np.float64), liked, known[encoder.columns.user]
-    )
+def contributions(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder"
+) -> intervals.Sample:
+    """The probability of each request, from which a bootstrap over users computes the AUC."""
+    truth = targets(rows, encoder.columns)
+    liked = truth[TARGET].to_numpy() >= encoder.columns.like
+    probs = answers["probability"].to_numpy(np.float64)
+    return intervals.auroc(probs, liked, truth[encoder.columns.user])
 
 
-def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """The metrics on val during training, uncalibrated."""
-    return _score(
-        output(outputs, "log_odds")[batch.target > 0].double().sigmoid().numpy(),
-        batch.liked.numpy(),
-    )
+def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
+    """The metrics on val after an epoch, uncalibrated."""
+    log_odds = output(outputs, "log_odds")[batch.target > 0].double()
+    return _score(log_odds.sigmoid().numpy(), batch.liked.numpy())
 
 
-def _score(probability: np.ndarray, liked: np.ndarray) -> dict[str, float]:
+def likelihood(probs: np.ndarray, liked: np.ndarray) -> np.ndarray:
+    """The probability given to what happened, at least LEAST_PROBABILITY; all are (requests)."""
+    return np.clip(np.where(liked, probs, 1 - probs), LEAST_PROBABILITY, 1)
+
+
+def _score(probs: np.ndarray, liked: np.ndarray) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
-    own = np.clip(np.where(liked, probability, 1 - probability), 1e-15, 1)
     return {
-        "auroc": float(roc_auc_score(liked, probability)),
-        "accuracy": float(((probability >= 0.5) == liked).mean()),
-        "log_loss": float(-np.log(own).mean()),
+        "auroc": float(roc_auc_score(liked, probs)),
+        "accuracy": float(((probs >= 0.5) == liked).mean()),
+        "log_loss": float(-np.log(likelihood(probs, liked)).mean()),
     }

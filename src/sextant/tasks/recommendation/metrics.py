@@ -1,13 +1,16 @@
-"""What likes and stars share: which pairs are asked, the place of a film among the unseen ones, the films to recommend.
+"""What the metrics of likes and stars share: which rows are answered, ranks, recommendations.
 
-One rule for parts and questions: a row without a rating asks for that film and gets one answer, in the rows' order;
-a user who has rows with ratings alone is recommended `top_k` films, after those. `rank` is the place of a film among
-all films of which no rating of that user is given, 1 the first; films of equal score all have the last place of theirs,
-so that an answer that is the same for all films recommends none.
+A row without a rating is a request: it asks about that user and film, and gets one answer, in the
+order of the rows. A user whose rows all have ratings is recommended `top_k` films instead; these
+answers come after all requests. The prepared parts follow the same rule.
+
+`rank` is a film's place among the films that the user has not rated, 1 for the highest score.
+Films with equal scores all get the last place of their group, so that a constant score recommends
+no film.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,101 +19,162 @@ from torch import Tensor
 from ...errors import UsageError
 from ...kinds.ratings.rows import TARGET, users_of
 
+if TYPE_CHECKING:
+    from ...kinds.ratings.columns import Columns
+
 OPTIONS = {"top_k": 10}
-CUT = 10  # of recall_at_10 and ndcg_at_10
+CUT = 10  # the k of recall_at_10 and ndcg_at_10
+
+
+# --- answers ------------------------------------------------------------------------------------
 
 
 def output(outputs: Mapping[str, Tensor], name: str) -> Tensor:
-    """What a net says under the name that the task asks for; raises UsageError where it says nothing of that kind."""
+    """The tensor that a net predicts under `name`; raises UsageError where it predicts none.
+
+    `make check` refuses such a pair of net and task earlier; this is for callers from Python.
+    """
     if name not in outputs:
         raise UsageError(
-            f"this net answers {', '.join(outputs)}, not `{name}`; give its model another task or units"
+            f"this net predicts {', '.join(outputs)}, not `{name}`; choose another task for it, or"
+            " other `units`"
         )
     return outputs[name]
 
 
-def asked(rows: pd.DataFrame, columns: Any) -> pd.DataFrame:
-    """The rows that ask: those without a rating."""
+def requests(rows: pd.DataFrame, columns: "Columns") -> pd.DataFrame:
+    """The rows without a rating."""
     return rows[rows[columns.rating].isna()]
+
+
+def targets(rows: pd.DataFrame, columns: "Columns") -> pd.DataFrame:
+    """User, film and true rating (TARGET) of the requests of a prepared part."""
+    return requests(rows, columns)[[columns.user, columns.item, TARGET]]
 
 
 def as_answers(
     scores: np.ndarray,
     rows: pd.DataFrame,
-    columns: Any,
+    columns: "Columns",
     items: list[int],
     titles: list[str],
-    answer: dict[str, Callable[[np.ndarray], np.ndarray]],
+    name: str,
+    transform: Callable[[np.ndarray], np.ndarray],
     top_k: int = 10,
 ) -> pd.DataFrame:
-    """Answers from `scores` (users, items), the users in the order in which `rows` first names them.
+    """The answers to `rows`: user, film, title, the column `name`, rank.
 
-    `answer` is the column that the task answers with, and how it follows from a score.
+    `scores` (users, items) has the users in the order in which they first appear in `rows`, and the
+    films in the order of `items`, whose titles are `titles`. The column `name` is `transform` of
+    the scores, (answers) in float64; ranks are those of the scores. Raises UsageError for a `top_k`
+    that is no whole number from 1.
     """
     if not isinstance(top_k, int | np.integer) or top_k < 1:
         raise UsageError(f"top_k is {top_k}; expected a whole number from 1")
-    users, at = users_of(rows, columns)
-    index, rating = pd.Index(items), rows[columns.rating].to_numpy(float)
-    item, asks = index.get_indexer(rows[columns.item]), np.isnan(rating)
-    pairs, ranks = [np.column_stack([at, item])[asks]], [np.zeros(int(asks.sum()), int)]
-    place = np.cumsum(asks) - 1  # of an asking row among those that ask
-    order = np.argsort(at, kind="stable")
-    for user, own in enumerate(
-        np.split(order, np.searchsorted(at[order], np.arange(1, len(users))))
-    ):
-        unseen = np.ones(len(items), bool)
-        unseen[item[own][~asks[own]]] = False
-        wanted = own[asks[own]]
-        if len(wanted):
-            ranks[0][place[wanted]] = rank_of(scores[user, item[wanted]], scores[user, unseen])
-        else:
-            first = recommended(
-                np.where(unseen, scores[user], -np.inf), min(top_k, int(unseen.sum()))
-            )
-            pairs.append(np.column_stack([np.full(len(first), user), first]))
-            ranks.append(np.arange(1, len(first) + 1))
-    whole, (name, of) = np.concatenate(pairs), next(iter(answer.items()))
+    users, user_index = users_of(rows, columns)
+    item_index = pd.Index(items).get_indexer(pd.Index(rows[columns.item]))
+    is_request = np.isnan(rows[columns.rating].to_numpy(float))
+    answer_users, answer_items, ranks = _ranked(scores, user_index, item_index, is_request, top_k)
+    answer_scores = scores[answer_users, answer_items].astype(np.float64)
+    answer_titles = np.asarray(titles, object)[answer_items]
     return pd.DataFrame(
         {
-            columns.user: users[whole[:, 0]],
-            columns.item: np.asarray(items)[whole[:, 1]],
-            columns.title: pd.Series(np.asarray(titles, object)[whole[:, 1]], dtype="str"),
-            name: of(scores[whole[:, 0], whole[:, 1]].astype(np.float64)),
-            "rank": np.concatenate(ranks),
+            columns.user: users[answer_users],
+            columns.item: np.asarray(items)[answer_items],
+            columns.title: pd.Series(answer_titles, dtype="str"),
+            name: transform(answer_scores),
+            "rank": ranks,
         }
     )
 
 
-def rank_of(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """The place of each of `scores` among `unseen`, which holds them too."""
-    return len(unseen) - np.searchsorted(np.sort(unseen), scores, side="left")
+def _ranked(
+    scores: np.ndarray,
+    user_index: np.ndarray,
+    item_index: np.ndarray,
+    is_request: np.ndarray,
+    top_k: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The users, films and ranks of all answers: those to requests, then the recommendations.
+
+    `scores` is (users, items); `user_index` and `item_index`, (rows), are the places of each row's
+    user and film in it.
+    """
+    users, items = scores.shape
+    row_ranks = np.zeros(len(user_index), int)
+    answer_users = [user_index[is_request]]
+    answer_items = [item_index[is_request]]
+    recommendation_ranks = []
+    for user, user_rows in enumerate(_rows_by_user(user_index, users)):
+        request_rows = user_rows[is_request[user_rows]]
+        rated_rows = user_rows[~is_request[user_rows]]
+        unrated = np.ones(items, bool)
+        unrated[item_index[rated_rows]] = False
+        if len(request_rows):
+            request_scores = scores[user, item_index[request_rows]]
+            row_ranks[request_rows] = rank_of(request_scores, scores[user, unrated])
+        else:
+            recommended = recommend(scores[user], unrated, top_k)
+            answer_users.append(np.full(len(recommended), user))
+            answer_items.append(recommended)
+            recommendation_ranks.append(np.arange(1, len(recommended) + 1))
+    ranks = np.concatenate([row_ranks[is_request], *recommendation_ranks])
+    return np.concatenate(answer_users), np.concatenate(answer_items), ranks
 
 
-def recommended(scores: np.ndarray, count: int) -> np.ndarray:
-    """The `count` highest; of equals the first in the catalogue."""
-    return np.argsort(-scores, kind="stable")[:count]
+def _rows_by_user(user_index: np.ndarray, users: int) -> list[np.ndarray]:
+    """The places of each user's rows, in their order."""
+    order = np.argsort(user_index, kind="stable")
+    starts = np.searchsorted(user_index[order], np.arange(1, users))
+    return np.split(order, starts)
 
 
-def truth(rows: pd.DataFrame, columns: Any) -> pd.DataFrame:
-    """The rows that ask, where it is known what the user gave."""
-    return asked(rows, columns)[[columns.user, columns.item, TARGET]]
+def rank_of(scores: np.ndarray, unrated: np.ndarray) -> np.ndarray:
+    """The rank of each of `scores` among `unrated`, the scores of all unrated films of the user.
+
+    `unrated` includes `scores`.
+    """
+    return len(unrated) - np.searchsorted(np.sort(unrated), scores, side="left")
+
+
+def recommend(scores: np.ndarray, unrated: np.ndarray, count: int) -> np.ndarray:
+    """The places of the `count` unrated films with the highest scores, or of all if fewer.
+
+    `scores` and `unrated` (bool) are (items). Films with equal scores come in catalogue order.
+    """
+    candidates = np.where(unrated, scores, -np.inf)
+    order = np.argsort(-candidates, kind="stable")
+    return order[: min(count, int(unrated.sum()))]
+
+
+# --- retrieval metrics --------------------------------------------------------------------------
 
 
 def retrieval(user: np.ndarray, rank: np.ndarray, liked: np.ndarray) -> dict[str, float]:
-    """recall_at_10 and ndcg_at_10, the mean over the users who liked one of the films asked for.
+    """recall_at_10 and ndcg_at_10, means over the users who liked one of the requested films.
 
-    recall: the share of a user's liked films that are among the first ten; ndcg: sum of 1 / log2(1 + rank) over those,
-    divided by the same sum had they come first (Järvelin and Kekäläinen 2002, gains 0 and 1). NaN: nobody liked any.
+    `user`, `rank` and `liked` (bool) are (requests). NaN where no user liked any.
     """
-    at, _ = pd.factorize(user[liked])
-    first = rank[liked] <= CUT
-    total = np.bincount(at)
-    gains = np.bincount(at, first / np.log2(1 + rank[liked].astype(np.float64)))
-    ideal = np.cumsum(1 / np.log2(1 + np.arange(1.0, CUT + 1)))
-    best = ideal[np.minimum(total, CUT) - 1]
-    if not len(total):
+    user_index, _ = pd.factorize(user[liked])
+    if not len(user_index):
         return {"recall_at_10": float("nan"), "ndcg_at_10": float("nan")}
-    return {
-        "recall_at_10": float((np.bincount(at, first) / total).mean()),
-        "ndcg_at_10": float((gains / best).mean()),
-    }
+    recall, ndcg = retrieval_at(CUT, user_index, rank[liked])
+    return {"recall_at_10": recall, "ndcg_at_10": ndcg}
+
+
+def retrieval_at(k: int, user_index: np.ndarray, rank: np.ndarray) -> tuple[float, float]:
+    """Recall and NDCG at k of liked films, means over the users.
+
+    `user_index` (liked films) numbers the users from 0; `rank` (liked films) is each film's rank.
+    Recall is the share of a user's liked films with a rank of at most k. NDCG is the sum of
+    1 / log2(1 + rank) over those, divided by the same sum for the best possible ranks (Järvelin and
+    Kekäläinen 2002, with gains 0 and 1).
+    """
+    hits = rank <= k
+    liked_films = np.bincount(user_index)
+    gains = np.bincount(user_index, hits / np.log2(1 + rank.astype(np.float64)))
+    ideal_gains = np.cumsum(1 / np.log2(1 + np.arange(1.0, k + 1)))
+    best_gains = ideal_gains[np.minimum(liked_films, k) - 1]
+    recall = (np.bincount(user_index, hits) / liked_films).mean()
+    ndcg = (gains / best_gains).mean()
+    return float(recall), float(ndcg)

@@ -1,201 +1,245 @@
-"""Stars, to look at: what is answered where one, two, … were given, by how much is known, what comes first, what its
-units know, and what it makes of one user."""
+"""Figures of stars: predictions by rating, length of history, recommendations, one user."""
 
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ...drawing import COLORS, INK, Table, canvas, in_style, line, tell, tell_along
+from ...intervals import Sample
 from ...kinds.ratings.rows import TARGET
 from ...saved_model import outputs
-from ..recommendation.figures import by_known, caution, has_units, places, somebody, units
-from ..recommendation.metrics import CUT, truth
+from ..recommendation.figures import (
+    by_history,
+    example_user,
+    item_index,
+    privacy_note,
+    unit_weights,
+    units_figure,
+)
+from ..recommendation.metrics import CUT, retrieval_at, targets
 from .metrics import contributions
 
-REASONS = 3  # films that a recommendation is owed to
-FURTHEST = 100  # films recommended
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ...kinds.ratings.columns import Columns
+    from ...kinds.ratings.encoder import Encoder
+    from ...saved_model import SavedModel
+
+REASONS = 3  # films named as the reason of a recommendation
+LARGEST_K = 100  # recommended films on the axis of recall and NDCG
+QUANTILES = {
+    "5 %": 0.05,
+    "quartile": 0.25,
+    "median": 0.5,
+    "upper quartile": 0.75,
+    "95 %": 0.95,
+}
 
 
 @in_style
 def figures(
     answers: pd.DataFrame,
     rows: pd.DataFrame,
-    columns: Any,
+    columns: "Columns",
     baselines: Mapping[str, pd.DataFrame],
-    model: Any = None,
-    train: Any = None,
+    model: "SavedModel",
+    train: pd.DataFrame,
 ) -> dict[str, Figure | Table]:
-    """Figures and tables by name; `answers` and those of each baseline are to what `rows` asks, in the same order."""
-    known = truth(rows, columns)
-    everyone = {"model": answers, **baselines}
-    asked = SimpleNamespace(columns=columns)  # what `contributions` reads of an encoder
-    return {
-        "stars": _stars(answers, known[TARGET].to_numpy(), columns),
-        "known": by_known(
-            everyone, rows, columns, {"RMSE": lambda given, rows: contributions(given, rows, asked)}
-        ),
-        "retrieval": _retrieval(everyone, known, columns),
-        **({"reconstruction": _reconstruction(model, rows, columns)} if model is not None else {}),
-        **units(model, train),
-        **({"recommended": _recommended(model, rows, columns)} if has_units(model) else {}),
+    """Figures and tables by name, of the answers of a model and of baselines to the test part."""
+    encoder = cast("Encoder", model.encoder)
+    truth = targets(rows, columns)
+    all_answers = {"model": answers, **baselines}
+
+    def rmse(answers: pd.DataFrame, requests: pd.DataFrame) -> Sample:
+        return contributions(answers, requests, encoder)
+
+    drawn: dict[str, Figure | Table] = {
+        "stars": _stars(answers["stars"].to_numpy(), truth[TARGET].to_numpy(), columns.values),
+        "known": by_history(all_answers, rows, columns, {"RMSE": rmse}),
+        "retrieval": _retrieval(all_answers, truth, columns),
+        "reconstruction": _reconstruction(model, rows),
     }
+    weights = unit_weights(model)
+    if weights is not None:
+        drawn["units"] = units_figure(weights, train, encoder)
+        drawn["recommended"] = _recommended(model, weights, rows)
+    return drawn
 
 
-def _stars(answers: pd.DataFrame, given: np.ndarray, columns: Any) -> Figure:
-    """The spread of the answers for each number of stars that was given."""
-    figure = canvas("What it answers, by what was given")
+# --- all users ----------------------------------------------------------------------------------
+
+
+def _stars(preds: np.ndarray, stars: np.ndarray, values: list[float]) -> Figure:
+    """The spread of the predictions for each true rating."""
+    figure = canvas("Predicted stars by true stars")
     axes = figure.add_subplot()
-    there = [value for value in columns.values if (given == value).any()]
-    boxes = [answers["stars"].to_numpy()[given == value] for value in there]
-    axes.plot(there, there, color=INK, linewidth=0.8)
-    drawn = axes.boxplot(
-        boxes, positions=there, widths=0.5, whis=(5, 95), showfliers=False, manage_ticks=False
+    rated = [value for value in values if (stars == value).any()]
+    preds_by_value = [preds[stars == value] for value in rated]
+    axes.plot(rated, rated, color=INK, linewidth=0.8)
+    boxplot = axes.boxplot(
+        preds_by_value,
+        positions=rated,
+        widths=0.5,
+        whis=(5, 95),
+        showfliers=False,
+        manage_ticks=False,
     )
-    for part in ("boxes", "whiskers", "caps"):
-        for piece in drawn[part]:
-            piece.set_color(COLORS[0])
-    for piece in drawn["medians"]:
-        piece.set_color(COLORS[1])
-    axes.set_xticks(columns.values)
-    axes.set(xlabel="stars given", ylabel="stars answered")
-    parts = {"5 %": 0.05, "quartile": 0.25, "median": 0.5, "upper quartile": 0.75, "95 %": 0.95}
-    tell_along(
-        axes,
-        there,
-        {name: [np.quantile(box, q) for box in boxes] for name, q in parts.items()},
-        "given",
-        ".2f",
-    )
-    medians = ", ".join(
-        f"{np.median(box):.2f} where {value:g}" for box, value in zip(boxes, there, strict=True)
-    )
+    for line_group in ("boxes", "whiskers", "caps"):
+        for artist in boxplot[line_group]:
+            artist.set_color(COLORS[0])
+    for artist in boxplot["medians"]:
+        artist.set_color(COLORS[1])
+    axes.set_xticks(values)
+    axes.set(xlabel="true stars", ylabel="predicted stars")
+    quantiles = {}
+    for name, q in QUANTILES.items():
+        quantiles[name] = [np.quantile(box, q) for box in preds_by_value]
+    tell_along(axes, rated, quantiles, "true stars", ".2f")
+    medians = []
+    for value, box in zip(rated, preds_by_value, strict=True):
+        medians.append(f"{np.median(box):.2f} at {value:g}")
     figure.set_label(
-        f"Median answer {medians} were given. Boxes: quartiles, whiskers: 5 to 95 %, line: as given."
+        f"Median prediction by true stars: {', '.join(medians)}. Boxes: quartiles; whiskers: 5 to"
+        " 95 %; line: prediction equals truth."
     )
     return figure
 
 
-def _retrieval(everyone: Mapping[str, pd.DataFrame], known: pd.DataFrame, columns: Any) -> Figure:
-    """Recall and NDCG of a user's liked films among the first k unseen ones, by k."""
-    figure = canvas("How many of the liked films come first", height=5.4)
-    every = figure.subplots(2, 1, sharex=True)
-    liked = (known[TARGET] >= columns.like).to_numpy()
-    user, _ = pd.factorize(known[columns.user].to_numpy()[liked])
-    steps = range(1, FURTHEST + 1)
-    found = {
-        name: np.array([at_k(user, given["rank"].to_numpy()[liked], k) for k in steps])
-        for name, given in everyone.items()
-    }
-    for side, (axes, metric) in enumerate(zip(every, ("recall", "NDCG"), strict=True)):
-        for i, (name, values) in enumerate(found.items()):
-            axes.plot(steps, values[:, side], **line(i), label=name)
-        axes.axvline(CUT, color=INK, linewidth=0.8)
-        axes.set(ylabel=f"{metric} at k (fraction)", xlim=(0, FURTHEST), ylim=(0, None))
-        tell_along(
-            axes, steps, {name: values[:, side] for name, values in found.items()}, f"{metric} at"
-        )
-    every[0].legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3)
-    every[-1].set(xlabel="films recommended, k (count)")
-    at_ten = "; ".join(
-        f"{name} recall {values[CUT - 1, 0]:.4f}, NDCG {values[CUT - 1, 1]:.4f}"
-        for name, values in found.items()
-    )
-    figure.set_label(f"At {CUT}: {at_ten}. Films that nothing tells apart come last.")
+def _retrieval(
+    all_answers: Mapping[str, pd.DataFrame], truth: pd.DataFrame, columns: "Columns"
+) -> Figure:
+    """Recall and NDCG at k of each user's liked films among the unrated ones."""
+    liked = (truth[TARGET] >= columns.like).to_numpy()
+    user_index, _ = pd.factorize(truth[columns.user].to_numpy()[liked])
+    ks = range(1, LARGEST_K + 1)
+    recall, ndcg = {}, {}
+    for name, answers in all_answers.items():
+        rank = answers["rank"].to_numpy()[liked]
+        curve = np.array([retrieval_at(k, user_index, rank) for k in ks])
+        recall[name], ndcg[name] = curve[:, 0], curve[:, 1]
+    figure = canvas("Recall and NDCG of the recommendations", height=5.4)
+    above, below = figure.subplots(2, 1, sharex=True)
+    _by_k(above, ks, recall, "recall")
+    _by_k(below, ks, ndcg, "NDCG")
+    above.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3)
+    below.set(xlabel="recommended films, k (count)")
+    at_cut = []
+    for name in all_answers:
+        recall_at_cut, ndcg_at_cut = recall[name][CUT - 1], ndcg[name][CUT - 1]
+        at_cut.append(f"{name} recall {recall_at_cut:.4f}, NDCG {ndcg_at_cut:.4f}")
+    figure.set_label(f"At {CUT}: {'; '.join(at_cut)}. Films with equal scores rank last.")
     return figure
 
 
-def at_k(user: np.ndarray, rank: np.ndarray, k: int) -> tuple[float, float]:
-    """Recall and NDCG at k as the task scores them at CUT, from the users, (n) from 0, and ranks of liked films."""
-    first, total = rank <= k, np.bincount(user)
-    ideal = np.cumsum(1 / np.log2(1 + np.arange(1.0, k + 1)))
-    gains = np.bincount(user, first / np.log2(1 + rank.astype(np.float64)))
-    recall = np.bincount(user, first) / total
-    return float(recall.mean()), float((gains / ideal[np.minimum(total, k) - 1]).mean())
+def _by_k(axes: "Axes", ks: range, curves: Mapping[str, np.ndarray], metric: str) -> None:
+    for index, (name, values) in enumerate(curves.items()):
+        axes.plot(ks, values, **line(index), label=name)
+    axes.axvline(CUT, color=INK, linewidth=0.8)
+    axes.set(ylabel=f"{metric} at k (fraction)", xlim=(0, LARGEST_K), ylim=(0, None))
+    tell_along(axes, ks, curves, f"{metric} at")
 
 
-# --- one user ---------------------------------------------------------------------------------------------------------
+# --- one user -----------------------------------------------------------------------------------
 
 
-def _reconstruction(model: Any, rows: pd.DataFrame, columns: Any) -> Figure:
-    """Of one user what was given against what the net makes of it, and against its answers where it was not shown."""
-    known, asked = somebody(rows, columns)
-    answered = np.clip(
-        outputs(model.net, model.encoder.encode(known))["stars"][0].numpy(),
-        *np.array(columns.values)[[0, -1]],
-    )
-    figure = canvas("One user: what was given, and what comes out", height=4.2)
-    axes, errors = figure.add_subplot(), []
+def _reconstruction(model: "SavedModel", rows: pd.DataFrame) -> Figure:
+    """One user's ratings against the net's predictions for them: its input, and hidden ones."""
+    encoder = cast("Encoder", model.encoder)
+    columns = encoder.columns
+    history, test_rows = example_user(rows, columns)
+    lowest, highest = columns.values[0], columns.values[-1]
+    stars = outputs(model.net, encoder.encode(history))["stars"][0].numpy()
+    preds = np.clip(stars, lowest, highest)
+    figure = canvas("One user: true and reconstructed stars", height=4.2)
+    axes = figure.add_subplot()
     axes.plot(columns.values, columns.values, color=INK, linewidth=0.8)
-    kinds = (
-        ("shown to it", known, known[columns.rating]),
-        ("hidden from it (test)", asked, asked[TARGET]),
-    )
-    for i, (name, own, stars) in enumerate(kinds):
-        given, found = stars.to_numpy(), answered[places(own[columns.item], model.encoder)]
-        # Side by side, the lowest first, so that each can be seen; which film it is stays with the data.
-        order = pd.Series(found).groupby(given).rank(method="first", pct=True).to_numpy()
-        x = given + (i - 0.5) * 0.42 + 0.36 * (order - 0.5)
-        rmse = float(np.sqrt(((found - given) ** 2).mean()))
-        errors.append(f"{len(own)} {name}: RMSE {rmse:.3f}")
-        axes.plot(
-            x,
-            found,
-            color=COLORS[i],
-            linestyle="",
-            marker="o^"[i],
-            markersize=4,
-            alpha=0.8,
-            label=name,
+    errors = []
+    for index, (name, part, truth) in enumerate(
+        (
+            ("input", history, history[columns.rating]),
+            ("hidden (test)", test_rows, test_rows[TARGET]),
         )
-        for at, value, star in zip(x, found, given, strict=True):
-            words = f"{name}: given {star:g}, answered {value:.2f}"
-            tell(axes, (at - 0.06, at + 0.06), (value - 0.08, value + 0.08), words)
+    ):
+        part_preds = preds[item_index(part[columns.item], encoder)]
+        _dots(axes, index, name, truth.to_numpy(), part_preds)
+        rmse = float(np.sqrt(((part_preds - truth.to_numpy()) ** 2).mean()))
+        errors.append(f"{len(part)} {name}: RMSE {rmse:.3f}")
     axes.set_xticks(columns.values)
-    axes.set(xlabel="stars given", ylabel="stars reconstructed")
+    axes.set(xlabel="true stars", ylabel="reconstructed stars")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
     figure.set_label(
-        f"The user of whom the median number of ratings is known. {'; '.join(errors)}; line: as given."
+        f"The user with the median number of known ratings. {'; '.join(errors)}; line:"
+        " reconstruction equals truth."
     )
     return figure
 
 
-def nearest(vectors: np.ndarray, item: int, among: np.ndarray) -> np.ndarray:
-    """`among`, places of films, by the cosine of their vectors, (items, units), with that of `item`, nearest first."""
-    length = np.linalg.norm(vectors, axis=1)
-    cosine = vectors[among] @ vectors[item] / np.maximum(length[among] * length[item], 1e-12)
-    found: np.ndarray = among[np.argsort(-cosine, kind="stable")]
-    return found
+def _dots(axes: "Axes", index: int, name: str, stars: np.ndarray, preds: np.ndarray) -> None:
+    """A dot for each film, beside its true rating.
+
+    Films with the same rating lie side by side in the order of their predictions, so that each can
+    be seen. The tooltips do not name the films: the report need not publish what a user rated.
+    """
+    order = pd.Series(preds).groupby(stars).rank(method="first", pct=True).to_numpy()
+    x = stars + (index - 0.5) * 0.42 + 0.36 * (order - 0.5)
+    marker = "o^"[index]
+    axes.plot(
+        x,
+        preds,
+        color=COLORS[index],
+        linestyle="",
+        marker=marker,
+        markersize=4,
+        alpha=0.8,
+        label=name,
+    )
+    for dot_x, pred, star in zip(x, preds, stars, strict=True):
+        text = f"{name}: true {star:g}, predicted {pred:.2f}"
+        tell(axes, (dot_x - 0.06, dot_x + 0.06), (pred - 0.08, pred + 0.08), text)
 
 
-def _recommended(model: Any, rows: pd.DataFrame, columns: Any) -> Table:
-    """The films recommended to one user, and those of the user's that lie nearest to each."""
-    known, _ = somebody(rows, columns)
-    best, titles = model.answer(known), model.encoder.titles
-    among = places(known[columns.item], model.encoder)
-    stars = dict(zip(among.tolist(), known[columns.rating], strict=True))
-    vectors = model.net.units().detach().double().numpy().T
+def _recommended(model: "SavedModel", weights: np.ndarray, rows: pd.DataFrame) -> Table:
+    """The recommendations for one user, and the user's films that are most similar to each.
 
-    def reason(item: int) -> str:
-        return "; ".join(
-            f"{titles[i]}: {stars[i]:g}" for i in nearest(vectors, item, among)[:REASONS].tolist()
-        )
-
+    `weights` (units, items) are those of the last hidden layer.
+    """
+    encoder = cast("Encoder", model.encoder)
+    columns, titles = encoder.columns, encoder.titles
+    history, _ = example_user(rows, columns)
+    recommended = model.answer(history)
+    rated_items = item_index(history[columns.item], encoder)
+    stars_of_item = dict(zip(rated_items.tolist(), history[columns.rating], strict=True))
+    vectors = weights.astype(np.float64).T
+    reasons = []
+    for item in item_index(recommended[columns.item], encoder):
+        similar = most_similar(vectors, item, rated_items)[:REASONS].tolist()
+        reasons.append("; ".join(f"{titles[i]}: {stars_of_item[i]:g}" for i in similar))
     return Table(
-        "What one user is recommended, and why",
-        f"A user of whom {len(known)} ratings are known. Beside each film the {REASONS} of the user's that are nearest"
-        " to it, by the cosine of what the last hidden layer adds to each film, with the stars that the user gave."
-        f"{caution(model)}",
+        "Recommendations for one user, and why",
+        f"A user with {len(history)} known ratings. Beside each recommended film, the {REASONS}"
+        " films of the user that are most similar to it, with the user's rating. Similarity is the"
+        " cosine of the films' weights in the last hidden layer."
+        f"{privacy_note(model)}",
         pd.DataFrame(
             {
-                "film": best[columns.title],
-                "stars answered": best["stars"].round(2),
-                "because of (stars given)": [
-                    reason(i) for i in places(best[columns.item], model.encoder)
-                ],
+                "film": recommended[columns.title],
+                "predicted stars": recommended["stars"].round(2),
+                "because of (true stars)": reasons,
             }
         ),
     )
+
+
+def most_similar(vectors: np.ndarray, item: int, candidates: np.ndarray) -> np.ndarray:
+    """`candidates`, places of films, by the cosine of their vectors with that of `item`.
+
+    The most similar film comes first. `vectors` is (items, units).
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    norms = np.maximum(lengths[candidates] * lengths[item], 1e-12)  # a film may have no weight
+    cosines = vectors[candidates] @ vectors[item] / norms
+    return candidates[np.argsort(-cosines, kind="stable")]

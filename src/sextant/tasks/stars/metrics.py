@@ -1,7 +1,7 @@
-"""How many stars will this user give this film? And which of the unseen films should come first?"""
+"""Task stars: how many stars will this user give this film, and which films to recommend?"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,17 @@ from torch import Tensor
 
 from ... import intervals
 from ...kinds.ratings.rows import TARGET
-from ..recommendation.metrics import OPTIONS, as_answers, output, rank_of, retrieval, truth
+from ..recommendation.metrics import (
+    OPTIONS,
+    as_answers,
+    output,
+    rank_of,
+    retrieval,
+    targets,
+)
+
+if TYPE_CHECKING:
+    from ...kinds.ratings.encoder import Batch, Encoder
 
 __all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "contributions", "score", "watch"]
 
@@ -17,77 +27,83 @@ METRICS = {"rmse": "down", "mae": "down", "recall_at_10": "up", "ndcg_at_10": "u
 OUTPUTS = ("stars",)
 
 
-def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """Nothing: stars are answered as the net gives them."""
+def calibrate(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
+    """Nothing: the stars that the net predicts are not corrected."""
     return {}
 
 
 def answers(
     outputs: Mapping[str, Tensor],
     rows: pd.DataFrame,
-    encoder: Any,
+    encoder: "Encoder",
     calibration: Mapping[str, float],
     top_k: int = 10,
 ) -> pd.DataFrame:
-    """`user`, `item`, `title`, `stars`, `rank`: one for each row that asks, `top_k` for each user who asks none.
+    """User, film, title, `stars`, and `rank`.
 
-    Stars are clipped to the scale, the rank is of what they were before.
+    One answer for each row without a rating, and `top_k` for each user who has no such row. Stars
+    are clipped to the scale; ranks are those of the unclipped stars, which differ where several
+    films would get the highest rating.
     """
-    columns = encoder.columns
-    low, high = columns.values[0], columns.values[-1]
-    scores = output(outputs, "stars").double().numpy()
+    lowest, highest = encoder.columns.values[0], encoder.columns.values[-1]
+
+    def clipped(stars: np.ndarray) -> np.ndarray:
+        return np.clip(stars, lowest, highest)
+
     return as_answers(
-        scores,
+        output(outputs, "stars").double().numpy(),
         rows,
-        columns,
+        encoder.columns,
         encoder.items,
         encoder.titles,
-        {"stars": lambda s: np.clip(s, low, high)},
+        "stars",
+        clipped,
         top_k,
     )
 
 
-def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, float]:
-    """The metrics of the task over the pairs that `rows` asks for, in float64: errors pooled over all ratings."""
+def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> dict[str, float]:
+    """The metrics of the task, in float64; the errors are averaged over all requests of `rows`."""
     columns = encoder.columns
-    known = truth(rows, columns)
-    stars = known[TARGET].to_numpy(np.float64)
-    user, rank = known[columns.user].to_numpy(), answers["rank"].to_numpy()
-    return _score(answers["stars"].to_numpy(np.float64), stars, user, rank, stars >= columns.like)
+    truth = targets(rows, columns)
+    stars = truth[TARGET].to_numpy(np.float64)
+    user = truth[columns.user].to_numpy()
+    preds = answers["stars"].to_numpy(np.float64)
+    return _score(preds, stars, user, answers["rank"].to_numpy(), stars >= columns.like)
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
-    """What RMSE is made of: the squared error of each pair, drawn with its user."""
-    known = truth(rows, encoder.columns)
-    squares = (answers["stars"].to_numpy(np.float64) - known[TARGET].to_numpy(np.float64)) ** 2
-    return intervals.root_mean(squares, known[encoder.columns.user])
+def contributions(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder"
+) -> intervals.Sample:
+    """The squared error of each request, from which a bootstrap over users computes the RMSE."""
+    truth = targets(rows, encoder.columns)
+    errors = answers["stars"].to_numpy(np.float64) - truth[TARGET].to_numpy(np.float64)
+    return intervals.root_mean(errors**2, truth[encoder.columns.user])
 
 
-def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """The metrics on val during training."""
-    asked = batch.target > 0
-    whole, unseen = output(outputs, "stars").double().numpy(), ((batch.known == 0) | asked).numpy()
-    user, item = (index.numpy() for index in asked.nonzero(as_tuple=True))
+def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
+    """The metrics on val after an epoch."""
+    scores = output(outputs, "stars").double().numpy()
+    is_request = batch.target > 0
+    unrated = ((batch.known == 0) | is_request).numpy()
+    user, item = np.nonzero(is_request.numpy())
     rank = np.zeros(len(user), int)
-    for one, own in zip(*_groups(user), strict=True):
-        rank[own] = rank_of(whole[one, item[own]], whole[one, unseen[one]])
-    low, high = batch.values[0, 0].item(), batch.values[0, -1].item()
-    given = np.clip(whole[user, item], low, high)
-    return _score(given, batch.stars.double().numpy(), user, rank, batch.liked.numpy())
-
-
-def _groups(user: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Each user of a sorted array, and where the rows lie."""
-    ones, starts = np.unique(user, return_index=True)
-    return ones, np.split(np.arange(len(user)), starts[1:])
+    users, starts = np.unique(user, return_index=True)
+    user_requests = np.split(np.arange(len(user)), starts[1:])
+    for user_index, rows in zip(users, user_requests, strict=True):
+        user_scores = scores[user_index]
+        rank[rows] = rank_of(user_scores[item[rows]], user_scores[unrated[user_index]])
+    lowest, highest = batch.values[0, 0].item(), batch.values[0, -1].item()
+    preds = np.clip(scores[user, item], lowest, highest)
+    return _score(preds, batch.stars.double().numpy(), user, rank, batch.liked.numpy())
 
 
 def _score(
-    stars: np.ndarray, truth: np.ndarray, user: np.ndarray, rank: np.ndarray, liked: np.ndarray
+    preds: np.ndarray, stars: np.ndarray, user: np.ndarray, rank: np.ndarray, liked: np.ndarray
 ) -> dict[str, float]:
-    error = stars - truth
+    errors = preds - stars
     return {
-        "rmse": float(np.sqrt((error**2).mean())),
-        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((errors**2).mean())),
+        "mae": float(np.abs(errors).mean()),
         **retrieval(user, rank, liked),
     }

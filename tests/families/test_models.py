@@ -1,14 +1,15 @@
-"""The contract of every model, on its own conf and a few rows of its data set's twin.
+"""The contract of every model, on its own conf and some rows of its data set's twin.
 
-Discovered from conf/model/: a further model gets all of this for one conf and one line in params.yaml.
+Models are discovered from conf/model/ and params.yaml, so that a further model gets all of these
+tests for one conf and one line.
 """
 
 import copy
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,395 +18,427 @@ import pytest
 import torch
 import twins
 import yaml
+from conftest import ROOT
 from torch import Tensor
 
-from sextant import baselines, config, data, optimizers, plugins, prepare, saved_model, train
+from sextant import config, learner, optimizers, plugins, prepare, saved_model, train
 from sextant.errors import SextantError
 from sextant.files import folder_digest
+from sextant.kinds.parts import scored
 
-ROOT = Path(__file__).parents[2]
 LISTED = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
 CONFS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
 MODELS = [name for name in CONFS if name in LISTED]  # a conf without a line is switched off
-# What a conf may also say and these do not, each a word or two of it: tried as the models themselves are.
+# Arguments that the confs could set and do not, tested like the confs themselves.
 VARIANTS = {
     "rbm": [["units=softmax", "chain=pcd"], ["units=ordinal"]],
-    "sae": [
-        ["tied=false", "refeed=0.1", "activation=selu"]
-    ],  # mode item: tests/test_sae.py, on fewer users
+    # Mode item is tested in tests/families/test_sae.py, on fewer users.
+    "sae": [["tied=false", "refeed=0.1", "activation=selu"]],
 }
-CASES = [(name, words) for name in MODELS for words in ([], *VARIANTS.get(name, []))]
-CHEAPER = {
-    "images": ["dataset.columns.size=16"]
-}  # by kind: what the laws do not need and would wait for
+CHEAPER = {"images": ["dataset.columns.size=16"]}  # by kind, what takes time and no test needs
+TRAIN_ROWS, VAL_ROWS = 211, 97  # at most; rows, windows of days, users: the first axis of a batch
 
 
-def test_every_model_of_params_yaml_is_found_here():
+def all_cases() -> list[tuple[str, list[str]]]:
+    cases: list[tuple[str, list[str]]] = []
+    for name in MODELS:
+        cases.append((name, []))
+        cases += [(name, overrides) for overrides in VARIANTS.get(name, [])]
+    return cases
+
+
+CASES = all_cases()
+
+
+def test_every_listed_model_has_a_conf():
     assert MODELS and set(MODELS) == set(LISTED)
 
 
-@pytest.mark.parametrize("family", plugins.options("models"))
-def test_every_family_is_tried_by_some_model(family):
-    tried = {line["family"] for line in LISTED.values()} | set(CONFS)
-    assert family in tried, (
-        f"models/{family}.py has no conf/model/{family}.yaml: add it, and its line in params.yaml"
+@pytest.mark.parametrize("family", plugins.names("families"))
+def test_every_family_is_tested_by_a_model(family):
+    tested = {line["family"] for line in LISTED.values()} | set(CONFS)
+    assert family in tested, (
+        f"families/{family}.py has no conf/model/{family}.yaml: add it, and its line in params.yaml"
     )
 
 
-# --- a model and a few rows of its twin -------------------------------------------------------------------------------
+# --- a model and some rows of its twin ----------------------------------------------------------
 
 
-def first(batch: Any, rows: slice) -> Any:
-    return type(batch)(*(t[rows] for t in batch))
+@dataclass(frozen=True)
+class Case:
+    """A model at `budget: smoke`, the parts of its twin, and their first rows as batches."""
+
+    conf: config.ModelConf
+    columns: Any
+    encoder: Any
+    parts: dict[str, pd.DataFrame]
+    train: Any
+    val: Any
+
+    @property
+    def task(self) -> plugins.Task:
+        return plugins.task(self.conf.task)
+
+    @property
+    def monitor(self) -> str:
+        """The metric that picks the epoch."""
+        return self.conf.schedule["monitor"]
+
+    @property
+    def monitor_rises(self) -> bool:
+        return self.task.metrics.METRICS[self.monitor] == "up"
+
+    def card(self, net: torch.nn.Module) -> dict[str, Any]:
+        """The card of a saved model, with the calibration of the net on val."""
+        calibrate = self.task.metrics.calibrate
+        return {
+            "family": self.conf.family,
+            "kind": self.conf.kind,
+            "task": self.conf.task,
+            "net": self.conf.net,
+            "columns": self.columns.model_dump(),
+            "calibration": calibrate(saved_model.outputs(net, self.val), self.val),
+        }
+
+    def model(self, net: torch.nn.Module) -> saved_model.SavedModel:
+        return saved_model.SavedModel(self.card(net), net, self.encoder)
+
+
+def take(batch: Any, rows: int) -> Any:
+    """The first rows of a batch."""
+    return plugins.take(batch, slice(rows))
 
 
 @pytest.fixture(
-    scope="module", params=CASES, ids=[" ".join([name, *words]) for name, words in CASES]
+    scope="module", params=CASES, ids=[" ".join([name, *overrides]) for name, overrides in CASES]
 )
-def case(request, tmp_path_factory) -> SimpleNamespace:
-    """A model at `budget: smoke`, and of its data set's twin 211 to train on and at most 97 to score: rows, windows of
-    days, users or whatever a batch has along its first axis."""
+def case(request, tmp_path_factory) -> Case:
+    name, overrides = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        name, words = request.param
-        conf = config.model(name, ["budget=smoke", *(f"model.net.{word}" for word in words)])
-    dataset = twins.conf_of(conf.dataset)
-    dataset = twins.conf_of(conf.dataset, *CHEAPER.get(dataset.kind, []))
+        net_overrides = [f"model.net.{override}" for override in overrides]
+        conf = config.model(name, ["budget=smoke", *net_overrides])
+    dataset = twins.conf_of(conf.dataset, *CHEAPER.get(conf.kind, []))
     torch.set_num_threads(1)  # two tests at once on two cores would wait for each other
-    kind = plugins.module("data", dataset.kind)
-    parts = prepare.prepare(
-        kind.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns), dataset
-    )
-    encoder = kind.Encoder.fit(parts["train"], dataset.columns)
-    return SimpleNamespace(
-        conf=conf,
-        kind=dataset.kind,
-        columns=dataset.columns,
-        task=plugins.module("tasks", conf.task),
-        encoder=encoder,
-        parts=parts,
-        batch={
-            part: first(encoder.encode(parts[part]), slice(n))
-            for part, n in (("train", 211), ("val", 97))
-        },
-    )
+    kind = plugins.kind(conf.kind)
+    raw = kind.rows.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns)
+    parts = prepare.prepare(raw, dataset)
+    encoder = kind.encoder.Encoder.fit(parts["train"], dataset.columns)
+    train_batch = take(encoder.encode(parts["train"]), TRAIN_ROWS)
+    val_batch = take(encoder.encode(parts["val"]), VAL_ROWS)
+    return Case(conf, dataset.columns, encoder, parts, train_batch, val_batch)
 
 
-def net_of(case: SimpleNamespace, seed: int = 3, **net: Any) -> Any:
+def make_net(case: Case, seed: int = 3, **net: object) -> Any:
     torch.manual_seed(seed)
-    found = saved_model.build(case.conf.family, case.encoder.sizes, {**case.conf.net, **net})
-    if hasattr(found, "initialise"):
-        found.initialise(case.batch["train"])
-    return found
+    made = saved_model.build(case.conf.family, case.encoder.sizes, {**case.conf.net, **net})
+    initialise = plugins.optional(made, "initialise", None)
+    if initialise:
+        initialise(case.train)
+    return made
 
 
 @pytest.fixture
 def net(case) -> Any:
-    return net_of(case)
+    return make_net(case)
 
 
-def weights(net: Any) -> dict[str, Tensor]:
-    return {name: t.clone() for name, t in net.state_dict().items()}
+def copy_state(net: Any) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
 
-def parameters(net: Any) -> dict[str, Tensor]:
-    """What an optimizer moves; running statistics are taken as the loss is computed."""
+def copy_parameters(net: Any) -> dict[str, Tensor]:
+    """What an optimizer changes; computing the loss changes running statistics too."""
     return {name: p.detach().clone() for name, p in net.named_parameters()}
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def equal(state: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    if state.keys() != other.keys():
+        return False
+    return all(torch.equal(tensor, other[name]) for name, tensor in state.items())
 
 
-# --- the net ----------------------------------------------------------------------------------------------------------
+# --- the net ------------------------------------------------------------------------------------
 
 
-def test_batched_equals_one_by_one(case, net):
-    together = saved_model.outputs(net, case.batch["val"])
-    alone = [saved_model.outputs(net, first(case.batch["val"], slice(i, i + 1))) for i in range(13)]
-    assert together
-    for name, whole in together.items():
-        torch.testing.assert_close(
-            torch.cat([one[name] for one in alone]), whole[:13], rtol=1e-5, atol=1e-5
-        )
+def test_predict_gives_the_declared_outputs(case, net):
+    declared = plugins.outputs(type(net), case.conf.net)
+    tensors = saved_model.outputs(net, case.val)
+    assert tuple(tensors) == declared
+    assert set(declared) <= set(type(net).OUTPUTS)
+    assert all(len(tensor) == len(case.val[0]) for tensor in tensors.values())
 
 
-def test_permuted_rows_have_permuted_answers(case, net):
-    order = torch.randperm(len(case.batch["val"][0]))
-    before, after = (
-        saved_model.outputs(net, first(case.batch["val"], rows)) for rows in (slice(None), order)
-    )
-    for name in before:
-        torch.testing.assert_close(after[name], before[name][order], rtol=1e-5, atol=1e-5)
+def test_a_batch_is_predicted_like_its_rows_one_by_one(case, net):
+    together = saved_model.outputs(net, case.val)
+    alone = []
+    for i in range(13):
+        alone.append(saved_model.outputs(net, plugins.take(case.val, slice(i, i + 1))))
+    for name, tensor in together.items():
+        rows = torch.cat([outputs[name] for outputs in alone])
+        torch.testing.assert_close(rows, tensor[:13], rtol=1e-5, atol=1e-5)
 
 
-def test_more_rows_than_are_answered_at_once(case, net, monkeypatch):
-    whole = saved_model.outputs(net, case.batch["val"])
-    monkeypatch.setattr(saved, "ROWS_AT_ONCE", 11)
-    for name, pieces in saved_model.outputs(net, case.batch["val"]).items():
-        torch.testing.assert_close(pieces, whole[name], rtol=1e-5, atol=1e-5)
+def test_permuted_rows_have_permuted_predictions(case, net):
+    order = torch.randperm(len(case.val[0]))
+    outputs = saved_model.outputs(net, case.val)
+    permuted = saved_model.outputs(net, plugins.take(case.val, order))
+    for name, tensor in outputs.items():
+        torch.testing.assert_close(permuted[name], tensor[order], rtol=1e-5, atol=1e-5)
+
+
+def test_more_rows_than_a_chunk_are_predicted_the_same(case, net, monkeypatch):
+    outputs = saved_model.outputs(net, case.val)
+    monkeypatch.setattr(saved_model, "CHUNK_ROWS", 11)
+    for name, tensor in saved_model.outputs(net, case.val).items():
+        torch.testing.assert_close(tensor, outputs[name], rtol=1e-5, atol=1e-5)
 
 
 def test_predict_draws_nothing_and_changes_nothing(case, net):
-    def state() -> tuple[bytes, ...]:
-        return (
-            torch.get_rng_state().numpy().tobytes(),
-            np.random.get_state()[1].tobytes(),
-            repr(random.getstate()),
-        )
+    def random_state() -> tuple[bytes, bytes, str]:
+        numpy_state = np.random.get_state()[1].tobytes()
+        return torch.get_rng_state().numpy().tobytes(), numpy_state, repr(random.getstate())
 
-    before, told = weights(net), state()
-    one, other = (
-        saved_model.outputs(net, case.batch["val"]),
-        saved_model.outputs(net, case.batch["val"]),
-    )
-    assert state() == told
-    assert same(one, other)
-    assert same(weights(net), before)
+    weights, state = copy_state(net), random_state()
+    first, second = saved_model.outputs(net, case.val), saved_model.outputs(net, case.val)
+    assert random_state() == state
+    assert equal(first, second)
+    assert equal(copy_state(net), weights)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 211])
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
-def test_the_loss_is_one_finite_number(case, net, rows, progress):
+def test_the_loss_is_a_finite_scalar(case, net, rows, progress):
     net.progress = progress
-    loss = net.loss(first(case.batch["train"], slice(rows)))
+    loss = net.loss(take(case.train, rows))
     assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad
 
 
-def test_progress_is_a_number_and_no_part_of_what_is_saved(case, net):
+def test_progress_is_a_float_that_is_not_saved(case, net):
     assert isinstance(net.progress, float)
     assert not any("progress" in name for name in net.state_dict())
 
 
-def test_every_parameter_gets_a_gradient(case, net):
-    net.train().loss(case.batch["train"]).backward()
-    missing = [
-        name
-        for name, p in net.named_parameters()
-        if p.numel() and (p.grad is None or not p.grad.any())
-    ]
+def test_every_parameter_has_a_gradient(case, net):
+    net.train().loss(case.train).backward()
+    missing = []
+    for name, parameter in net.named_parameters():
+        if parameter.numel() and (parameter.grad is None or not parameter.grad.any()):
+            missing.append(name)
     assert not missing, f"no gradient for {', '.join(missing)}"
 
 
 def test_the_same_seed_makes_the_same_net(case):
-    assert same(weights(net_of(case)), weights(net_of(case)))
+    assert equal(copy_state(make_net(case)), copy_state(make_net(case)))
 
 
-def test_what_is_saved_is_all_there_is(case, net, tmp_path):
+def test_a_saved_model_is_restored_completely(case, net, tmp_path):
     """State outside the state_dict would show as other answers after reloading."""
-    card = {
-        "family": case.conf.family,
-        "kind": case.kind,
-        "task": case.conf.task,
-        "net": case.conf.net,
-        "columns": case.columns.model_dump(),
-        "calibration": case.task.calibrate(
-            saved_model.outputs(net, case.batch["val"]), case.batch["val"]
-        ),
-    }
-    saved_model.save(tmp_path / "model", card, net, case.encoder)
-    again, now = (
-        saved_model.load(tmp_path / "model"),
-        saved_model.SavedModel(card, net, case.encoder),
-    )
-    question = case.encoder.question(case.parts["val"])
-    pd.testing.assert_frame_equal(again.predict(question), now.predict(question))
-    saved_model.save(tmp_path / "again", card, again.net, again.encoder)
+    saved_model.save(tmp_path / "model", case.card(net), net, case.encoder)
+    loaded = saved_model.load(tmp_path / "model")
+    inputs = case.encoder.inputs(case.parts["val"])
+    pd.testing.assert_frame_equal(loaded.predict(inputs), case.model(net).predict(inputs))
+    saved_model.save(tmp_path / "again", case.card(net), loaded.net, loaded.encoder)
     assert folder_digest(tmp_path / "again") == folder_digest(tmp_path / "model")
 
 
-def test_one_answer_a_row_in_the_form_of_the_baselines(case, net):
-    rows = case.parts["val"]
-    calibration = case.task.calibrate(
-        saved_model.outputs(net, case.batch["val"]), case.batch["val"]
-    )
-    model = saved_model.SavedModel(
-        {"task": case.conf.task, "calibration": calibration}, net, case.encoder
-    )
-    answers, fit = model.answer(rows), next(iter(baselines.of(case.conf.task).values()))
-    theirs = plugins.call(
+def test_answers_have_the_columns_of_the_baselines_and_one_row_per_scored_row(case, net):
+    rows, model = case.parts["val"], case.model(net)
+    fit = next(iter(case.task.baselines(case.conf.kind).values()))
+    baseline = plugins.call(
         fit, case.parts["train"], case.columns, encoder=case.encoder, net=case.conf.net
-    )(rows)
-    assert answers.columns.tolist() == theirs.columns.tolist()
-    assert len(answers) == len(theirs) == len(data.scored(rows)) and not answers.isna().any().any()
-    scores = model.score(model.answer(model.questions(rows)), rows)
-    assert list(scores) == list(case.task.METRICS) and all(map(math.isfinite, scores.values()))
-    sample = case.task.contributions(model.answer(model.questions(rows)), rows, case.encoder)
-    assert sample.score(np.ones(len(sample.groups))) == pytest.approx(next(iter(scores.values())))
+    )
+    answers, baseline_answers = model.answer(rows), baseline(rows)
+    assert answers.columns.tolist() == baseline_answers.columns.tolist()
+    assert len(answers) == len(baseline_answers) == len(scored(rows))
+    assert not answers.isna().any().any()
+
+
+def test_scores_are_finite_and_the_bootstrap_sample_has_the_primary_score(case, net):
+    rows, model = case.parts["val"], case.model(net)
+    answers = model.answer(model.inputs(rows))
+    scores = model.score(answers, rows)
+    assert list(scores) == list(case.task.metrics.METRICS)
+    assert all(math.isfinite(score) for score in scores.values())
+    sample = case.task.metrics.contributions(answers, rows, case.encoder)
+    primary, _ = case.task.primary
+    assert sample.score(np.ones(len(sample.groups))) == pytest.approx(scores[primary])
 
 
 @pytest.mark.slow
-def test_it_overfits_eight_rows(case):
-    """The metric that picks the epoch nears its best on rows known by heart, which no net reaches that cannot learn."""
-    net = net_of(case, **({"dropout": 0.0} if "dropout" in case.conf.net else {}))
-    monitor, steps = case.conf.schedule["monitor"], 300
+def test_the_net_overfits_eight_rows(case):
+    """The monitored metric comes close to its best value, so the net is able to learn."""
+    no_dropout = {"dropout": 0.0} if "dropout" in case.conf.net else {}
+    net, steps = make_net(case, **no_dropout), 300
 
-    def score(rows: Any) -> float:
-        return case.task.watch(saved_model.outputs(net, rows), rows)[monitor]
+    def score(batch: Any) -> float:
+        return case.task.metrics.watch(saved_model.outputs(net, batch), batch)[case.monitor]
 
-    windows = [first(case.batch["train"], slice(i, i + 8)) for i in range(0, 200, 8)]
-    rows = next(
-        rows for rows in windows if math.isfinite(score(rows))
-    )  # all of one class have no auroc, say
-    before, optimizer = score(rows), optimizers.build(case.conf.optimizer, net.parameters())
+    for start in range(0, 200, 8):
+        batch = plugins.take(case.train, slice(start, start + 8))
+        if math.isfinite(score(batch)):  # eight rows of one class have no auroc
+            break
+    before, optimizer = score(batch), optimizers.build(case.conf.optimizer, net.parameters())
     net.train()
     for step in range(steps):
         net.progress = step / steps
         optimizer.zero_grad()
-        net.loss(rows).backward()
+        net.loss(batch).backward()
         optimizer.step()
-    left = (
-        score(rows) / before
-        if case.task.METRICS[monitor] == "down"
-        else (1 - score(rows)) / (1 - before)
-    )
+    if case.monitor_rises:
+        left = (1 - score(batch)) / (1 - before)
+    else:
+        left = score(batch) / before
     assert left < 0.2
 
 
-# --- its training -----------------------------------------------------------------------------------------------------
+# --- its training -------------------------------------------------------------------------------
 
 
 class Interrupted(Exception):
-    """What stands for a kill."""
+    """Raised in place of a kill."""
 
 
 @pytest.fixture(autouse=True)
 def chunks_of_five(monkeypatch) -> None:
-    """16 steps an epoch are four chunks, the last of them not full."""
-    monkeypatch.setattr(train, "CHUNK", 5)
+    """16 steps an epoch are four chunks, the last of them incomplete."""
+    monkeypatch.setattr(learner, "CHUNK", 5)
 
 
-def learner_of(
-    case: SimpleNamespace,
+def make_learner(
+    case: Case,
     seed: int = 3,
-    report: Callable = lambda row: None,
+    report: Callable[[dict[str, float]], None] = lambda row: None,
     lr: float | None = None,
-    **schedule: Any,
-) -> train.Learner:
-    given = {**case.conf.schedule, "max_epochs": 5, "batch_size": 13, "patience": 5, **schedule}
-    net = net_of(case, seed)
-    if lr:  # so small that no weight changes: nor shall what a normalisation counts, which is none
+    **schedule: object,
+) -> learner.Learner:
+    settings = {"max_epochs": 5, "batch_size": 13, "patience": 5}
+    optimizer = case.conf.optimizer
+    net = make_net(case, seed)
+    if lr:
+        # So small that no weight changes. Running statistics of a normalisation must not change
+        # either, so the net stays in evaluation mode.
+        optimizer = {**optimizer, "lr": lr}
         net.eval().train = lambda mode=True: net
-    return train.Learner(
+    return learner.Learner(
         net,
-        case.batch["train"],
-        case.batch["val"],
+        case.train,
+        case.val,
         case.task,
-        {**case.conf.optimizer, **({"lr": lr} if lr else {})},
-        optimizers.Schedule(**given),
+        optimizer,
+        optimizers.Schedule(**{**case.conf.schedule, **settings, **schedule}),
         seed,
         report,
     )
 
 
-def fit(
-    case: SimpleNamespace, learner: train.Learner, folder: Path
-) -> tuple[dict[str, Tensor], int]:
+def fit(case: Case, learning: learner.Learner, folder: Path) -> tuple[dict[str, Tensor], int]:
+    """Train; the state of the best net, and its epoch."""
     train.quieten()
-    direction = case.task.METRICS[learner.schedule.monitor]
-    best, epoch = train.fit(
-        learner, folder, case.conf.trainer, "max" if direction == "up" else "min"
-    )
-    return weights(best), epoch
+    mode = "max" if case.monitor_rises else "min"
+    best, epoch = train.fit(learning, folder, case.conf.trainer, mode)
+    return copy_state(best), epoch
+
+
+def interrupt_after(epoch: int) -> Callable[[dict[str, float]], None]:
+    """A report that interrupts the training at the end of an epoch."""
+
+    def report(row: dict[str, float]) -> None:
+        if row["epoch"] == epoch:
+            raise Interrupted
+
+    return report
 
 
 @pytest.mark.slow
 def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
-    found = {}
-    for name, seed in (("one", 3), ("same", 3), ("other", 5)):
-        learner = learner_of(case, seed, max_epochs=3)
-        _, epoch = fit(case, learner, tmp_path / f"checkpoints {name}")
-        saved_model.save(tmp_path / name, {"epoch": epoch}, learner.kept, case.encoder)
-        found[name] = (tmp_path / name / saved_model.WEIGHTS).read_bytes(), learner.history
-    assert found["one"] == found["same"]
-    assert found["one"][0] != found["other"][0]
+    def train_bytes(seed: int, name: str) -> tuple[bytes, list[dict[str, float]]]:
+        learning = make_learner(case, seed, max_epochs=3)
+        _, epoch = fit(case, learning, tmp_path / f"checkpoints {name}")
+        saved_model.save(tmp_path / name, {"epoch": epoch}, learning.averaged, case.encoder)
+        return (tmp_path / name / saved_model.WEIGHTS).read_bytes(), learning.history
+
+    first = train_bytes(3, "first")
+    assert train_bytes(3, "same seed") == first
+    assert train_bytes(5, "other seed")[0] != first[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "ema"), [("in the third epoch", None), ("at the end of the third epoch", 0.9)]
 )
-def test_an_interrupted_training_ends_as_an_uninterrupted_one(case, tmp_path, ema, where):
-    whole = learner_of(case, ema=ema)
-    expected = fit(case, whole, tmp_path / "whole")
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(case, tmp_path, ema, where):
+    whole = make_learner(case, ema=ema)
+    expected_state, expected_epoch = fit(case, whole, tmp_path / "whole")
 
-    def report(row: dict[str, float]) -> None:
-        if where == "at the end of the third epoch" and row["epoch"] == 3:
-            raise Interrupted
-
-    broken = learner_of(case, report=report, ema=ema)
     if where == "in the third epoch":
-        plain = broken.training_step
+        interrupted = make_learner(case, ema=ema)
+        training_step = interrupted.training_step
 
-        def step(batch: Any, batch_idx: int) -> None:
-            plain(batch, batch_idx)
-            if (broken.current_epoch, batch_idx) == (2, 1):
+        def interrupting_step(batch: Any, batch_idx: int) -> None:
+            training_step(batch, batch_idx)
+            if (interrupted.current_epoch, batch_idx) == (2, 1):
                 raise Interrupted
 
-        broken.training_step = step  # type: ignore[method-assign]
+        interrupted.training_step = interrupting_step  # type: ignore[method-assign]
+    else:
+        interrupted = make_learner(case, report=interrupt_after(3), ema=ema)
     with pytest.raises(Interrupted):
-        fit(case, broken, tmp_path / "broken")
+        fit(case, interrupted, tmp_path / "interrupted")
     epochs: list[float] = []
-    resumed = learner_of(case, report=lambda row: epochs.append(row["epoch"]), ema=ema)
-    found = fit(case, resumed, tmp_path / "broken")
+    resumed = make_learner(case, report=lambda row: epochs.append(row["epoch"]), ema=ema)
+    state, epoch = fit(case, resumed, tmp_path / "interrupted")
     assert epochs == [3, 4, 5]
-    assert same(found[0], expected[0]) and found[1] == expected[1]
+    assert equal(state, expected_state) and epoch == expected_epoch
     assert resumed.history == whole.history
 
 
 @pytest.mark.slow
-def test_no_epoch_is_trained_twice_where_none_was_better(case, tmp_path):
-    """A step that changes no weight: the best epoch is the first, and the last one is where it goes on."""
-
-    def report(row: dict[str, float]) -> None:
-        if row["epoch"] == 4:
-            raise Interrupted
-
+def test_a_resumed_training_repeats_no_epoch_after_the_best(case, tmp_path):
+    """No step changes a weight: the best epoch is the first, and training goes on after the last."""
     with pytest.raises(Interrupted):
-        fit(case, learner_of(case, report=report, lr=1e-30), tmp_path)
+        fit(case, make_learner(case, report=interrupt_after(4), lr=1e-30), tmp_path)
     epochs: list[float] = []
-    _, best = fit(
-        case, learner_of(case, report=lambda row: epochs.append(row["epoch"]), lr=1e-30), tmp_path
-    )
+    resumed = make_learner(case, report=lambda row: epochs.append(row["epoch"]), lr=1e-30)
+    _, best = fit(case, resumed, tmp_path)
     assert (epochs, best) == ([4, 5], 1)
 
 
 @pytest.mark.slow
-def test_a_run_that_had_stopped_early_stays_stopped(case, tmp_path):
-    stopped = learner_of(case, lr=1e-30, patience=2)
-    expected = fit(case, stopped, tmp_path / "x")
-    assert [row["epoch"] for row in stopped.history] == [1, 2, 3] and expected[1] == 1
+def test_a_training_that_had_stopped_early_stays_stopped(case, tmp_path):
+    stopped = make_learner(case, lr=1e-30, patience=2)
+    expected_state, expected_epoch = fit(case, stopped, tmp_path)
+    assert [row["epoch"] for row in stopped.history] == [1, 2, 3] and expected_epoch == 1
 
     def report(row: dict[str, float]) -> None:
-        raise AssertionError("it went on")
+        raise AssertionError("training continued")
 
-    resumed = learner_of(case, report=report, lr=1e-30, patience=2)
-    found = fit(case, resumed, tmp_path / "x")
-    assert same(found[0], expected[0]) and found[1] == 1
+    resumed = make_learner(case, report=report, lr=1e-30, patience=2)
+    state, epoch = fit(case, resumed, tmp_path)
+    assert equal(state, expected_state) and epoch == 1
     assert resumed.history == stopped.history
 
 
-def test_a_loss_that_is_no_number_stops_before_the_weights_change(case, tmp_path):
-    learner = learner_of(case)
-    net, before = learner.net, parameters(learner.net)
-    plain = net.loss
-    net.loss = lambda batch: plain(batch) * math.nan
-    with pytest.raises(
-        SextantError, match=r"the loss is nan in epoch 1; lower optimizer.lr, or set schedule.clip"
-    ):
-        fit(case, learner, tmp_path)
-    assert same(parameters(net), before)
+def test_a_loss_of_nan_stops_training_before_the_weights_change(case, tmp_path):
+    learning = make_learner(case)
+    net, before = learning.net, copy_parameters(learning.net)
+    loss = net.loss
+    net.loss = lambda batch: loss(batch) * math.nan
+    message = r"the loss is nan in epoch 1; lower optimizer.lr, or set schedule.clip"
+    with pytest.raises(SextantError, match=message):
+        fit(case, learning, tmp_path)
+    assert equal(copy_parameters(net), before)
 
 
 @pytest.mark.slow
-def test_the_kept_epoch_is_the_best_on_val(case, tmp_path):
-    learner = learner_of(case)
-    kept, epoch = fit(case, learner, tmp_path)
-    monitor = f"val/{learner.schedule.monitor}"
-    pick = max if case.task.METRICS[learner.schedule.monitor] == "up" else min
-    best = pick(learner.history, key=lambda row: row[monitor])
+def test_the_best_epoch_on_val_is_kept(case, tmp_path):
+    learning = make_learner(case)
+    state, epoch = fit(case, learning, tmp_path)
+    pick = max if case.monitor_rises else min
+    best = pick(learning.history, key=lambda row: row[f"val/{case.monitor}"])
     assert epoch == best["epoch"]
-    net = copy.deepcopy(learner.net)
-    net.load_state_dict(kept)
-    found = case.task.watch(saved_model.outputs(net, case.batch["val"]), case.batch["val"])
-    assert found[learner.schedule.monitor] == pytest.approx(best[monitor], abs=1e-9)
+    net = copy.deepcopy(learning.net)
+    net.load_state_dict(state)
+    scores = case.task.metrics.watch(saved_model.outputs(net, case.val), case.val)
+    assert scores[case.monitor] == pytest.approx(best[f"val/{case.monitor}"], abs=1e-9)

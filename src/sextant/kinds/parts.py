@@ -1,45 +1,69 @@
-"""The four parts of a prepared data set, and which of their rows are scored."""
+"""The four parts of a prepared data set: which rows are scored, and checks of labelled parts."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd  # config.py imports this module, and starts without pandas
 
+# train fits the weights, val makes every choice, gate decides about champions, test is reported.
 PARTS = ("train", "val", "gate", "test")
-CONTEXT = "context"  # marks history rows: model input only, excluded from metrics
+
+# The column that marks history rows: model input only, excluded from metrics.
+CONTEXT = "context"
+
+Label: TypeAlias = bool | int | float | str
 
 
 def scored(part: "pd.DataFrame") -> "pd.DataFrame":
-    """A part without its history rows."""
+    """Return a part without its history rows."""
     if CONTEXT not in part:
         return part
     return part[~part[CONTEXT]]
 
 
 def first_row(mask: Iterable[bool]) -> int:
-    """The number of the first row where `mask` is true, counted from 1."""
+    """Return the number of the first row where `mask` is true, counted from 1."""
     return [bool(value) for value in mask].index(True) + 1
+
+
+def class_labels(rows: "pd.DataFrame", target: str | None) -> list[Label]:
+    """Return the classes in column `target`, sorted; none where there is no target."""
+    if target is None:
+        return []
+    return sorted(rows[target].unique().tolist())
 
 
 def check_labelled_parts(
     parts: "Mapping[str, pd.DataFrame]", key: str | None, target: str | None
 ) -> None:
-    """Raise DataError where a key lies in two parts, or a part has no row or lacks a class."""
-    part_of_key: dict[object, str] = {}
-    for part, rows in parts.items():
-        if rows.empty and target is None:
-            raise DataError(f"part {part} has no row; add rows, or change `split` in the conf")
-        for value in set(rows[key]) if key else ():
-            if part_of_key.setdefault(value, part) != part:
-                raise DataError(
-                    f"key {value} lies in {part_of_key[value]} and in {part}; a key may stand in one"
-                    " part only: remove the duplicate"
-                )
+    """Raise DataError where a key is in two parts, or a part has no row or lacks a class.
+
+    `key` is None where a row has none; such rows are split by their whole content, so equal ones
+    share a part. `target` is None where rows have no label.
+    """
+    if key is not None:
+        _check_keys(parts, key)
     if target is not None:
         _check_classes(parts, target)
+        return
+    for part, rows in parts.items():
+        if rows.empty:
+            raise DataError(f"part {part} has no row; add rows, or change `split` in the conf")
+
+
+def _check_keys(parts: "Mapping[str, pd.DataFrame]", key: str) -> None:
+    part_of_key: dict[object, str] = {}
+    for part, rows in parts.items():
+        for value in rows[key].unique().tolist():
+            first_part = part_of_key.setdefault(value, part)
+            if first_part != part:
+                raise DataError(
+                    f"key {value} is in the parts {first_part} and {part}; expected each key in one"
+                    " part only; remove the duplicate row"
+                )
 
 
 def _check_classes(parts: "Mapping[str, pd.DataFrame]", target: str) -> None:

@@ -1,6 +1,6 @@
 """How rows are assigned to the four parts: the block `split` of conf/dataset/<name>.yaml.
 
-A kind says in its columns.py which of these it takes (`SPLITS`).
+A kind lists in its columns.py which of these it supports (`SPLITS`).
 """
 
 import hashlib
@@ -46,8 +46,8 @@ class HashSplit(Strict):
 class DateSplit(Strict):
     """Rows are assigned by their date (ISO): train ends before `val_from`, and so on.
 
-    `gate_from` = `test_from` leaves the gate part empty, which some published protocols need; prepare
-    refuses it.
+    `gate_from` = `test_from` leaves the gate part empty, which some published protocols need;
+    prepare refuses it.
     """
 
     by: Literal["dates"]
@@ -69,21 +69,25 @@ Split = Annotated[HashSplit | DateSplit, Field(discriminator="by")]
 
 
 def parts_by_hash(keys: Iterable[str], split: HashSplit) -> "np.ndarray":
-    """The index in PARTS of each key.
+    """Return the index in PARTS of each key, shape (keys,).
 
-    It depends on the salt and the key alone, so that a row never changes its part as the data grow.
+    It depends on the salt and the key alone: a row stays in its part as the data set grows, and a
+    larger share of train only moves rows into train.
     """
     import numpy as np  # config.py imports this module, and starts without NumPy
 
     fractions = [_fraction(f"{split.salt}:{key}") for key in keys]
     shares = split.shares.model_dump()
     bounds = np.cumsum([shares[part] for part in PARTS])
+    # The sum of four shares may miss 1 by a rounding error; no key may lie above the last bound.
     return np.searchsorted(bounds / bounds[-1], fractions, side="right")
 
 
 def _fraction(key: str) -> float:
     """A hash of the key as a number in [0, 1), the same on every machine.
 
-    It has 53 bits, as many as a float holds, so that it is never rounded to 1.
+    Python's own `hash` changes with each process. 53 bits, as many as a float holds, are never
+    rounded up to 1.
     """
-    return (int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 11) / 2**53
+    first_bytes = hashlib.sha256(key.encode()).digest()[:8]
+    return (int.from_bytes(first_bytes, "big") >> 11) / 2**53

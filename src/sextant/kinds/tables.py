@@ -2,12 +2,32 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import DataError
+from ..files import RECEIPT
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Return the upstream files in data/raw/<name>/, sorted; raise DataError if it has none."""
+    files = sorted(path for path in folder.glob("*") if path.name != RECEIPT)
+    if not files:
+        raise DataError(f"{folder} has no files; run `make pull`")
+    return files
+
+
+def check_columns(rows: pd.DataFrame, expected: Iterable[str], file_name: str) -> None:
+    """Raise DataError if the table of a file lacks an expected column."""
+    missing = [name for name in expected if name not in rows.columns]
+    if missing:
+        present = ", ".join(map(str, rows.columns))
+        raise DataError(
+            f"{file_name} lacks column {', '.join(missing)}; found {present}; correct the file, or"
+            " change `columns` in the conf to the names in the file"
+        )
 
 
 def read_table(
@@ -17,38 +37,52 @@ def read_table(
     unknown: str | None,
     expected: Sequence[str],
 ) -> pd.DataFrame:
-    """One file of rows, whatever columns it has.
+    """Return the rows of one file, whatever columns it has.
 
     Text is split at `delimiter`; it has a header unless `names` are given. Only the empty cell and
     `unknown` are missing values. `expected` are the columns that messages name.
-    Raises DataError for a file that is missing, empty or no table.
+    Raises DataError for a file that does not exist, is empty, or is not a table.
     """
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         if path.suffix == ".json":
             return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
-        with warnings.catch_warnings():
-            # pandas only warns of rows that are longer than `names`, and cuts them.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                sep=delimiter,
-                header=None if names else "infer",
-                names=names,
-                index_col=False,
-                keep_default_na=False,
-                na_values=["", *([unknown] if unknown else [])],
-                low_memory=False,
-            )
+        return _read_text(path, delimiter, names, unknown)
     except FileNotFoundError:
-        raise DataError(f"{path} is not there; name a file of rows") from None
+        raise DataError(f"{path} does not exist; name a file of rows") from None
     except pd.errors.EmptyDataError:
         raise DataError(
             f"{path.name} is empty; expected a table with {', '.join(expected)}"
         ) from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
-        form = "" if path.suffix in (".parquet", ".json") else f" with delimiter {delimiter!r}"
+        form = f" with delimiter {delimiter!r}"
+        if path.suffix in (".parquet", ".json"):
+            form = ""
         raise DataError(
-            f"{path.name} is no table{form}: {error}; correct it, or name another file"
+            f"{path.name} is not a table{form}: {error}; correct it, or name another file"
         ) from None
+
+
+def _read_text(
+    path: Path, delimiter: str, names: list[str] | None, unknown: str | None
+) -> pd.DataFrame:
+    missing_marks = [""]
+    if unknown:
+        missing_marks.append(unknown)
+    with warnings.catch_warnings():
+        # pandas only warns of rows that are longer than `names`, and cuts them.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            path,
+            sep=delimiter,
+            header=None if names else "infer",
+            names=names,
+            index_col=False,
+            # pandas would also read NA, null and None as missing; they may be values, as Namibia's
+            # country code is.
+            keep_default_na=False,
+            na_values=missing_marks,
+            # In pieces, a column of mixed content would get a type by piece.
+            low_memory=False,
+        )

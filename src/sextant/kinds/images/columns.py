@@ -1,29 +1,33 @@
-"""How pictures lie in their files, and what they are made into."""
+"""The block `columns` of conf/dataset/<name>.yaml for pictures."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ...strict import Strict
 
-if TYPE_CHECKING:
-    pass
-
-
 SPLITS = ("hash",)
+
+# What `table` reports of each picture, for the expectations.
+FACTS = ("width", "height", "channels", "decodable", "bytes", "sha256", "dhash", "lookalike")
 
 
 class Index(Strict):
-    """A CSV beside the pictures: their `path`, and in column `key` what each is known by however it is encoded."""
+    """A CSV beside the pictures, with their `path` and, in the column that `key` names, their key.
+
+    The key identifies a picture however it is encoded, so that two sources of the same pictures
+    split alike.
+    """
 
     file: str
     key: str
 
 
 class Folders(Strict):
-    """Pictures as <folder>/<class>/<file>, loose or in a zip; those in `test` are what the source keeps for testing.
+    """Pictures as <folder>/<class>/<file>, loose or in a zip.
 
-    Without an index a picture is known by the sha256 of its file.
+    `test` are the folders that the source reserves for testing. Without an index the key of a
+    picture is the sha256 of its file.
     """
 
     format: Literal["folders"]
@@ -40,7 +44,7 @@ class Pair(Strict):
 
 
 class Idx(Strict):
-    """IDX files; those in `test` are what the source keeps for testing."""
+    """IDX files; `test` are those that the source reserves for testing."""
 
     format: Literal["idx"]
     train: Annotated[list[Pair], Field(min_length=1)]
@@ -48,18 +52,22 @@ class Idx(Strict):
 
 
 class Columns(Strict):
-    """How the pictures lie in their files, what their class is called, and what they are made into."""
+    """Where the pictures are, and what they are made into.
+
+    files: folders by class, or IDX files.
+    target: the name of the label.
+    channels: 1 (grey) or 3 (RGB).
+    size: side of the prepared square, in pixels.
+    flat: side for a baseline that reads single pixels, in pixels.
+    smallest: a picture with a shorter side is refused, in pixels.
+    """
 
     files: Annotated[Folders | Idx, Field(discriminator="format")]
     target: str
     channels: Literal[1, 3]
-    size: Annotated[int, Field(ge=8, le=1024)]  # pixels of a side
-    flat: Annotated[
-        int, Field(ge=1)
-    ]  # pixels of a side for a baseline that reads pixels one by one
-    smallest: Annotated[
-        int, Field(ge=2)
-    ]  # pixels of the short side below which a picture is refused
+    size: Annotated[int, Field(ge=8, le=1024)]
+    flat: Annotated[int, Field(ge=1)]
+    smallest: Annotated[int, Field(ge=2)]
 
     @property
     def key(self) -> str:
@@ -67,14 +75,5 @@ class Columns(Strict):
 
     @property
     def all(self) -> list[str]:
-        facts = [
-            "width",
-            "height",
-            "channels",
-            "decodable",
-            "bytes",
-            "sha256",
-            "dhash",
-            "lookalike",
-        ]
-        return ["path", self.target, "test", self.key, *facts]
+        """The columns of `table`."""
+        return ["path", self.target, "test", self.key, *FACTS]

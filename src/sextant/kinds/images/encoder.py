@@ -9,48 +9,57 @@ import pandas as pd
 
 from ...errors import DataError
 from ...terminal import progress
+from ..parts import Label, class_labels
+from .columns import Columns
+from .rows import Content, channel_statistics, read_picture, square, to_base64
 
 if TYPE_CHECKING:
     from torch import Tensor
-from .columns import Columns
-from .rows import channel_statistics, read_bytes_of, square, to_base64
 
-# --- from rows to tensors ---------------------------------------------------------------------------------------------
+CHUNK = 256  # pictures that `flat` converts to float32 at once, which bounds the memory
 
 
 class Batch(NamedTuple):
-    """Pictures as tensors: image (rows, channels, size, size) uint8, target (rows) int64."""
+    """Pictures as tensors; the target is -1 where a row has no label."""
 
-    image: "Tensor"
-    target: "Tensor"
+    image: "Tensor"  # (rows, channels, size, size) uint8
+    target: "Tensor"  # (rows) int64, index in `classes`
 
 
 class Encoder:
-    """Pictures to a Batch; what training taught: the classes, mean and spread of each channel in 0..1."""
+    """Pictures to a Batch, by what the training rows taught.
 
-    named_by = "path"  # what the answers to a file of rows are told apart by
+    classes: the labels, sorted.
+    mean, std: of each channel over all training pixels, in 0..1.
+    """
 
-    def __init__(self, columns: Columns, classes: list[Any], mean: list[float], std: list[float]):
-        self.columns, self.classes, self.mean, self.std = columns, classes, mean, std
+    named_by = "path"  # the column that names a row in an answer
+
+    def __init__(self, columns: Columns, classes: list[Label], mean: list[float], std: list[float]):
+        self.columns = columns
+        self.classes = classes
+        self.mean = mean
+        self.std = std
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
         """Learn from the training part alone."""
         mean, std = channel_statistics(rows, columns)
-        return cls(columns, sorted(rows[columns.target].unique().tolist()), mean, std)
+        return cls(columns, class_labels(rows, columns.target), mean, std)
 
-    def state(self) -> dict[str, Any]:
-        """All that was learnt, as JSON."""
+    def state(self) -> dict[str, object]:
+        """Return all that was learnt, as JSON."""
         return {"classes": self.classes, "mean": self.mean, "std": self.std}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], columns: Columns) -> Self:
-        """The inverse of `state`."""
-        return cls(columns, **state)
+        """Return the encoder that gave this `state`."""
+        return cls(columns, state["classes"], state["mean"], state["std"])
 
     @property
-    def sizes(self) -> dict[str, Any]:
-        """What a family's constructor may ask for before its `*`."""
+    def sizes(self) -> dict[str, int | list[float]]:
+        """What a family's constructor may name before its `*`: `channels`, `size` in pixels,
+        `classes`, their number, and `mean` and `std` by channel."""
         return {
             "channels": self.columns.channels,
             "size": self.columns.size,
@@ -60,85 +69,120 @@ class Encoder:
         }
 
     def encode(self, rows: pd.DataFrame) -> Batch:
-        """Rows with `image` to tensors; the target is -1 where it is not there."""
-        import torch  # two seconds, which pull, validate and prepare need not wait for
+        """Return rows with `image` as tensors.
+
+        Images stay uint8, a quarter of the memory of float32; a family scales them by `mean` and
+        `std` on the device.
+        """
+        import torch  # takes two seconds, which pull, validate and prepare need not wait for
 
         images = torch.from_numpy(np.stack(rows["image"].tolist())).permute(0, 3, 1, 2)
         target = np.full(len(rows), -1)
         if self.columns.target in rows:
-            target = pd.Index(self.classes).get_indexer(rows[self.columns.target])
+            target = pd.Index(self.classes).get_indexer(pd.Index(rows[self.columns.target]))
         return Batch(images, torch.from_numpy(target.astype(np.int64)))
 
     def flat(self, rows: pd.DataFrame) -> np.ndarray:
-        """Standardised features for a baseline, (rows, features): the pictures, averaged to a few large pixels."""
+        """Return what a baseline reads, (rows, channels * flat * flat) float64.
+
+        The pictures are averaged to `flat` x `flat` pixels and standardised.
+        """
         import torch
         from torch.nn import functional as F
 
-        images, side = self.encode(rows).image, min(self.columns.flat, self.columns.size)
-        small = torch.cat([F.adaptive_avg_pool2d(piece / 255, side) for piece in images.split(256)])
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return ((small - mean) / std).flatten(1).double().numpy()
+        side = min(self.columns.flat, self.columns.size)
+        images = self.encode(rows).image
+        averaged = [F.adaptive_avg_pool2d(chunk / 255, side) for chunk in images.split(CHUNK)]
+        mean = torch.tensor(self.mean)[:, None, None]
+        std = torch.tensor(self.std)[:, None, None]
+        return ((torch.cat(averaged) - mean) / std).flatten(1).double().numpy()
+
+    # --- input rows ---
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows that are asked with, as `encode` takes them: `image` in base64 or bytes, or else the `path` of a file.
+        """Return input rows as `encode` takes them: `image` as a file in base64 or bytes, or, where
+        there is no `image`, the `path` of a file.
 
-        Raises DataError for a missing or surplus column, and for what is no picture, names its row.
+        Raises DataError for a missing or surplus column, and, naming the row, for what is not a
+        picture.
         """
-        surplus = [str(name) for name in frame if name not in ("image", *self.columns.all)]
-        if surplus or not {"image", "path"} & set(frame):
-            got = f"{'surplus column' if surplus else 'got'} {', '.join(map(str, surplus or frame)) or 'nothing'}"
-            raise DataError(
-                f"{got}; expected `image` (a file in base64) or `path` (of a file); name the columns so"
-            )
+        self._check_names(frame)
         if frame.empty:
             raise DataError("no rows to answer; give at least one")
-        names = [f"row {i}" for i in range(1, len(frame) + 1)]
-        if "path" in frame:
-            names = [f"{name} ({path})" for name, path in zip(names, frame["path"], strict=True)]
-        if "image" in frame:
-            given: list[Any] = [
-                _file(one, name) for one, name in zip(frame["image"], names, strict=True)
-            ]
-        else:
-            given = [
-                read_bytes_of(Path(str(path)), f"row {i}: ")
-                for i, path in enumerate(frame["path"], start=1)
-            ]
-        shown = progress(list(zip(given, names, strict=True)), "decoding", "pictures")
-        images = [square(raw, self.columns, name) for raw, name in shown]
+        images = []
+        for content, name in progress(_contents(frame), "decoding", "pictures"):
+            images.append(square(content, self.columns, name))
         return frame.assign(image=pd.Series(images, index=frame.index))
 
+    def _check_names(self, frame: pd.DataFrame) -> None:
+        expected = (
+            "expected `image` (a file in base64) or `path` (of a file); name the columns like this"
+        )
+        surplus = [str(name) for name in frame if name not in ("image", *self.columns.all)]
+        if surplus:
+            raise DataError(f"surplus column {', '.join(surplus)}; {expected}")
+        if "image" not in frame and "path" not in frame:
+            names = ", ".join(map(str, frame)) or "no column"
+            raise DataError(f"got {names}; {expected}")
+
     def schema(self) -> list[tuple[str, str, bool]]:
-        """Columns that may be asked with: name, MLflow type, whether it must be there."""
+        """Return the input columns: name, MLflow type, and whether it is required."""
         return [("image", "string", True)]
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows as MLflow's interface takes them: `image` in base64."""
+        """Return the rows as MLflow's interface takes them: `image` in base64."""
         return pd.DataFrame({"image": to_base64(rows)})
 
     def example(self) -> pd.DataFrame:
-        """Three plain pictures of the training colours, dark, middling and bright: nobody's."""
-        shades = [
-            np.clip(np.array(self.mean) + step * np.array(self.std), 0, 1) for step in (-1, 0, 1)
-        ]
-        side = (self.columns.size, self.columns.size, 1)
-        images = [np.tile((255 * shade).round().astype(np.uint8), side) for shade in shades]
+        """Return a synthetic input example: three plain pictures.
+
+        One has the mean colour of training, the others are darker and brighter by a standard
+        deviation.
+        """
+        mean = np.array(self.mean)
+        std = np.array(self.std)
+        images = []
+        for shift in (-1, 0, 1):
+            colour = np.clip(mean + shift * std, 0, 1)
+            pixel = (255 * colour).round().astype(np.uint8)
+            images.append(np.tile(pixel, (self.columns.size, self.columns.size, 1)))
         return self.inputs(pd.DataFrame({"image": pd.Series(images)}))
 
 
-def _file(given: Any, name: str) -> bytes | np.ndarray:
-    """A picture that was asked with: a file's bytes in base64 or as they are, or an array as a part holds it."""
-    decoded = (
-        isinstance(given, np.ndarray)
-        and given.dtype == np.uint8
-        and given.shape[2:] in ((), (1,), (3,))
+def _contents(frame: pd.DataFrame) -> list[tuple[Content, str]]:
+    """The content of each input row's picture, and the row's name for messages."""
+    names = [f"row {number}" for number in range(1, len(frame) + 1)]
+    contents: list[Content] = []
+    if "image" not in frame:
+        for path, name in zip(frame["path"], names, strict=True):
+            contents.append(read_picture(Path(str(path)), f"{name}: "))
+    if "path" in frame:
+        names = [f"{name} ({path})" for name, path in zip(names, frame["path"], strict=True)]
+    if "image" in frame:
+        for value, name in zip(frame["image"], names, strict=True):
+            contents.append(_content(value, name))
+    return list(zip(contents, names, strict=True))
+
+
+def _content(value: object, name: str) -> Content:
+    """The file in an input cell (base64, a data URL, or bytes), or the array of a prepared part."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, np.ndarray) and _is_image(value):
+        return value
+    if isinstance(value, str):
+        text = value
+        if text.startswith("data:"):
+            text = text.rpartition(",")[2]
+        try:
+            return base64.b64decode("".join(text.split()), validate=True)
+        except ValueError:
+            pass
+    raise DataError(
+        f"{name}: `image` is not base64; expected a picture's file in base64; correct the row"
     )
-    if isinstance(given, bytes) or (decoded and given.size):
-        return given
-    try:
-        text = given.rpartition(",")[2] if given.startswith("data:") else given
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (AttributeError, ValueError):
-        raise DataError(
-            f"{name}: `image` is no base64; expected a picture's file in base64; correct the row"
-        ) from None
+
+
+def _is_image(array: np.ndarray) -> bool:
+    """Whether an array is a grey or RGB image, uint8 (height, width[, 1 or 3]), with pixels."""
+    return array.dtype == np.uint8 and array.shape[2:] in ((), (1,), (3,)) and array.size > 0

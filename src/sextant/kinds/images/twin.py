@@ -1,11 +1,14 @@
-"""The twin of a picture set: drawn heads whose ears and coat tell the class."""
+"""The twin of a picture set: drawn heads whose ears and striped coat determine the class.
+
+A head's place, size, colours and shade are random, so that no single pixel determines the class.
+"""
 
 import gzip
 import hashlib
 import io
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,16 +17,18 @@ from pydantic import Field
 
 from ...strict import Strict
 from ...terminal import progress
+from .columns import Columns, Folders, Index
 
-if TYPE_CHECKING:
-    pass
-from .columns import Columns, Folders
-
-# --- the twin: drawn heads whose ears and coat tell the class ---------------------------------------------------------
+# --- the block `twin` of conf/dataset/<name>.yaml -----------------------------------------------
 
 
 class Look(Strict):
-    """What a class looks like; the stripes of its coat lean by an angle from the upright, in degrees."""
+    """The look of a class.
+
+    prefix: files are named <prefix>.<number>.jpg.
+    ears: their shape.
+    stripes: angle of the coat's stripes from the upright, in degrees.
+    """
 
     prefix: str
     ears: Literal["pointed", "drooping", "none"]
@@ -31,12 +36,17 @@ class Look(Strict):
 
 
 class Twin(Strict):
-    """The stand-in: heads of any place, size, colour and shade, so that no single pixel knows the class.
+    """The stand-in of a picture set.
 
-    `each` is the number of pictures of every class by folder (by file of pictures where they are IDX files); `copies`
-    makes one picture a copy of another, and a share of `mislabelled` ones looks like another class. Sides are in
-    pixels; `contrast` is the range of how far stripes stand out and `noise` the standard deviation of the grain, as
-    shares of full brightness.
+    archive: the name of the zip; null for IDX files.
+    seed: of all draws.
+    each: the number of pictures of every class, by folder; by file of pictures for IDX files.
+    looks: the look of each class.
+    short_side, long_side: bounds of a picture's sides, in pixels.
+    contrast: range of the stripes' amplitude, as a share of full brightness.
+    noise: standard deviation of the grain, as a share of full brightness.
+    mislabelled: the share of pictures that have the look of another class.
+    copies: by path, the path of the picture that it is a copy of.
     """
 
     archive: str | None
@@ -51,84 +61,146 @@ class Twin(Strict):
     copies: dict[str, str]
 
 
+class File(NamedTuple):
+    """A picture's file: its bytes, and its size in pixels."""
+
+    raw: bytes
+    width: int
+    height: int
+
+
+# --- the files ----------------------------------------------------------------------------------
+
+
 def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
-    """Write the twin to `folder` as upstream does: a zip of JPEG files and its index, or IDX files."""
+    """Write the twin to `folder` in the upstream format: a zip of JPEG files and its index, or IDX
+    files."""
     rng = np.random.default_rng(twin.seed)
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(columns.files, Folders):
-        _write_folders(twin, columns.files, folder, rng)
-    else:
-        for pair in [*columns.files.train, *columns.files.test]:
-            labels = rng.permutation(
-                np.repeat([int(name) for name in twin.looks], twin.each[pair.images])
-            )
-            shown = progress(labels.tolist(), "drawing", "pictures")
-            drawn = [np.asarray(_drawn(twin, str(label), rng).convert("L")) for label in shown]
-            _write_idx(folder / pair.images, np.stack(drawn))
-            _write_idx(folder / pair.labels, labels)
+        files = _jpeg_files(twin, rng)
+        _write_zip(files, folder / str(twin.archive))
+        if columns.files.index:
+            _write_index(files, columns.files.index, folder)
+        return
+    classes = [int(label) for label in twin.looks]
+    for pair in [*columns.files.train, *columns.files.test]:
+        labels = rng.permutation(np.repeat(classes, twin.each[pair.images]))
+        images = []
+        for label in progress(labels.tolist(), "drawing", "pictures"):
+            images.append(np.asarray(_draw(twin, str(label), rng).convert("L")))
+        _write_idx(folder / pair.images, np.stack(images))
+        _write_idx(folder / pair.labels, labels)
 
 
-def _write_folders(twin: Twin, files: Folders, folder: Path, rng: np.random.Generator) -> None:
-    pictures: dict[str, tuple[bytes, int, int]] = {}
-    wanted, first = [], 1
+def _jpeg_files(twin: Twin, rng: np.random.Generator) -> dict[str, File]:
+    """The pictures by path, in the order of the draws; numbers continue from folder to folder."""
+    planned: list[tuple[str, str]] = []
+    first = 1
     for place, number in twin.each.items():
-        wanted += [(place, label, i) for label in twin.looks for i in range(first, first + number)]
+        for label, look in twin.looks.items():
+            for i in range(first, first + number):
+                planned.append((f"{place}/{label}/{look.prefix}.{i}.jpg", label))
         first += number
-    for place, label, i in progress(wanted, "drawing", "pictures"):
-        image, file = _drawn(twin, label, rng), io.BytesIO()
-        image.save(file, "JPEG", quality=90)
-        pictures[f"{place}/{label}/{twin.looks[label].prefix}.{i}.jpg"] = (
-            file.getvalue(),
-            *image.size,
-        )
-    pictures |= {copy: pictures[original] for copy, original in twin.copies.items()}
-    with zipfile.ZipFile(folder / str(twin.archive), "w") as archive:
-        for path, (raw, _, _) in pictures.items():
-            archive.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), raw)
-    if files.index:
-        facts = [
-            (path, hashlib.sha256(raw).hexdigest(), len(raw), width, height, width, height)
-            for path, (raw, width, height) in pictures.items()
-        ]
-        originals = ["original_bytes", "original_width", "original_height"]
-        header = ["path", files.index.key, *originals, "width", "height"]
-        pd.DataFrame(facts, columns=header).to_csv(
-            folder / files.index.file, index=False, lineterminator="\n"
-        )
+    files: dict[str, File] = {}
+    for path, label in progress(planned, "drawing", "pictures"):
+        image = _draw(twin, label, rng)
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=90)
+        files[path] = File(stream.getvalue(), *image.size)
+    for copy, original in twin.copies.items():
+        files[copy] = files[original]
+    return files
+
+
+def _write_zip(files: dict[str, File], path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, file in files.items():
+            # A fixed date, the first that a zip can hold, makes the bytes the same every time.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), file.raw)
+
+
+def _write_index(files: dict[str, File], index: Index, folder: Path) -> None:
+    """Write the index in the columns of the real one, as if each picture were its own original."""
+    lines = []
+    for path, (raw, width, height) in files.items():
+        digest = hashlib.sha256(raw).hexdigest()
+        lines.append((path, digest, len(raw), width, height, width, height))
+    originals = ["original_bytes", "original_width", "original_height"]
+    table = pd.DataFrame(lines, columns=["path", index.key, *originals, "width", "height"])
+    table.to_csv(folder / index.file, index=False, lineterminator="\n")
 
 
 def _write_idx(path: Path, array: np.ndarray) -> None:
-    head = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    raw = head + array.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
+    """Write an array of bytes in the format that rows.py reads."""
+    header = bytes([0, 0, 8, array.ndim])
+    for length in array.shape:
+        header += length.to_bytes(4, "big")
+    raw = header + array.astype(np.uint8).tobytes()
+    if path.suffix == ".gz":
+        raw = gzip.compress(raw, mtime=0)  # without the time, so that the bytes stay the same
+    path.write_bytes(raw)
 
 
-def _drawn(twin: Twin, label: str, rng: np.random.Generator) -> Image.Image:
-    """A striped head with ears before a ground that shades from one colour to another."""
-    others = [name for name in twin.looks if name != label]
-    look = twin.looks[str(rng.choice(others)) if rng.random() < twin.mislabelled else label]
-    short, long = twin.short_side, int(rng.integers(twin.short_side, twin.long_side + 1))
-    height, width = (short, long) if rng.random() < 0.5 else (long, short)
+# --- one picture --------------------------------------------------------------------------------
+# The order of the draws decides the bytes of the files.
+
+
+def _draw(twin: Twin, label: str, rng: np.random.Generator) -> Image.Image:
+    """A striped head with ears before a background that shades from one colour to another."""
+    look = _look(twin, label, rng)
+    short = twin.short_side
+    long = int(rng.integers(twin.short_side, twin.long_side + 1))
+    height, width = long, short
+    if rng.random() < 0.5:
+        height, width = short, long
+    # Coordinates of the head: its middle is at 0, its radius is 1, y goes downwards.
     v, u = np.ogrid[:height, :width]
-    # the head's own axes: its middle at 0, its radius 1, y downwards
     radius = short * rng.uniform(0.24, 0.36)
     y = (v - height / 2 - short * rng.uniform(-0.06, 0.12)) / radius
     x = (u - width / 2 - short * rng.uniform(-0.12, 0.12)) / radius
-    head = x**2 + y**2 < 1
-    if look.ears == "pointed":
-        head = head | ((y < -0.4) & (y > -1.5) & (np.abs(np.abs(x) - 0.62) < (y + 1.5) * 0.38))
-    elif look.ears == "drooping":
-        head = head | (((np.abs(x) - 1.05) / 0.28) ** 2 + ((y - 0.1) / 0.75) ** 2 < 1)
-    lean = np.deg2rad(look.stripes + rng.normal(0, 8))
-    waves = rng.uniform(2.2, 3.6) * 2 * np.pi * (x * np.cos(lean) + y * np.sin(lean)) + rng.uniform(
-        0, 2 * np.pi
-    )
-    coat = (
-        rng.uniform(0.25, 0.75, 3)
-        + rng.uniform(twin.contrast[0], twin.contrast[1]) * np.sin(waves)[..., None]
-    )
-    near, far, turn = rng.uniform(0.1, 0.9, 3), rng.uniform(0.1, 0.9, 3), rng.uniform(0, 2 * np.pi)
-    shade = 1 / (1 + np.exp(-2 * (x * np.cos(turn) + y * np.sin(turn))))[..., None]
-    pixels = np.where(head[..., None], coat, near * shade + far * (1 - shade))
+    is_head = (x**2 + y**2 < 1) | _is_ear(look, x, y)
+    coat = _coat(look, twin.contrast, x, y, rng)
+    background = _background(x, y, rng)
+    pixels = np.where(is_head[..., None], coat, background)
     pixels = pixels + rng.normal(0, twin.noise, (height, width, 1))
     return Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def _look(twin: Twin, label: str, rng: np.random.Generator) -> Look:
+    """The look of the class, or, for a share `mislabelled`, of another class."""
+    other_labels = [name for name in twin.looks if name != label]
+    if rng.random() < twin.mislabelled:
+        label = str(rng.choice(other_labels))
+    return twin.looks[label]
+
+
+def _is_ear(look: Look, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Where the ears are, (height, width): triangles above the head, or ellipses beside it."""
+    if look.ears == "pointed":
+        is_inside = np.abs(np.abs(x) - 0.62) < (y + 1.5) * 0.38
+        return (y < -0.4) & (y > -1.5) & is_inside
+    if look.ears == "drooping":
+        return ((np.abs(x) - 1.05) / 0.28) ** 2 + ((y - 0.1) / 0.75) ** 2 < 1
+    return np.zeros(np.broadcast_shapes(x.shape, y.shape), bool)
+
+
+def _coat(
+    look: Look, contrast: list[float], x: np.ndarray, y: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Stripes as a sine wave around a random colour, (height, width, 3)."""
+    angle = np.deg2rad(look.stripes + rng.normal(0, 8))
+    frequency = rng.uniform(2.2, 3.6) * 2 * np.pi
+    phase = frequency * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 2 * np.pi)
+    colour = rng.uniform(0.25, 0.75, 3)
+    amplitude = rng.uniform(contrast[0], contrast[1])
+    return colour + amplitude * np.sin(phase)[..., None]
+
+
+def _background(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A sigmoid blend of two random colours in a random direction, (height, width, 3)."""
+    near = rng.uniform(0.1, 0.9, 3)
+    far = rng.uniform(0.1, 0.9, 3)
+    direction = rng.uniform(0, 2 * np.pi)
+    blend = 1 / (1 + np.exp(-2 * (x * np.cos(direction) + y * np.sin(direction))))[..., None]
+    return near * blend + far * (1 - blend)

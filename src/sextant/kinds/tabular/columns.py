@@ -1,20 +1,25 @@
-"""What each column of a table is, and how its files are written."""
+"""The block `columns` of conf/dataset/<name>.yaml for a table."""
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from ...strict import Strict
 
-if TYPE_CHECKING:
-    pass
-
-
 SPLITS = ("hash",)
 
 
 class Columns(Strict):
-    """What each column of a table is, and how its files are written; `target` is null where no row has a label."""
+    """The role of each column of a table, and how its files are written.
+
+    names: the columns of a file without a header, in its order; null where the file has one.
+    delimiter: the character between two cells.
+    unknown: the mark of a missing value besides the empty cell; null if there is none.
+    key: identifies a row and decides its part; null: the whole row does.
+    target: the label; null where rows have no label.
+    ignored: neither input nor label.
+    numeric, categorical: the features.
+    """
 
     names: list[str] | None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
@@ -30,23 +35,27 @@ class Columns(Strict):
         for name in self.all:
             if self.all.count(name) > 1:
                 raise ValueError(
-                    f"`{name}` is named twice; a column is key, target, ignored, numeric or categorical"
+                    f"`{name}` is named twice; a column is key, target, ignored, numeric or"
+                    " categorical"
                 )
             if self.names is not None and name not in self.names:
                 raise ValueError(
-                    f"`{name}` is not among `names`; name the columns of the file there, in its order"
+                    f"`{name}` is not among `names`; list all columns of the file in `names`, in"
+                    " its order"
                 )
         return self
 
     @property
     def features(self) -> list[str]:
+        """The columns that a model reads, numeric ones first."""
         return [*self.numeric, *self.categorical]
 
     @property
     def all(self) -> list[str]:
-        return [
-            *filter(None, [self.key]),
-            *self.ignored,
-            *self.features,
-            *filter(None, [self.target]),
-        ]
+        """Every column that has a role."""
+        names = [*self.ignored, *self.features]
+        if self.key is not None:
+            names.insert(0, self.key)
+        if self.target is not None:
+            names.append(self.target)
+        return names

@@ -1,81 +1,92 @@
 """Rows of a table as tensors."""
 
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from ...errors import DataError
+from ..parts import Label, class_labels, first_row
+from .columns import Columns
+from .rows import to_levels, to_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
-from ..parts import first_row
-from .columns import Columns
-from .rows import class_labels, to_levels, to_numbers
 
-UNSEEN = 0  # the code of a category that training did not meet; its embedding stays at zero
+UNSEEN = 0  # the code of a category that training did not have; its embedding stays at zero
+EXAMPLES = 3  # rows of the input example
+NAMED_LEVELS = 8  # levels in a message
 
-
-# --- from rows to tensors ---------------------------------------------------------------------------------------------
+Level: TypeAlias = str | None  # None: a missing category, where training had some
+MlflowType: TypeAlias = Literal["double", "long", "string"]
+DTYPES: dict[str, type] = {"double": np.float64, "long": np.int64, "string": object}
 
 
 class Batch(NamedTuple):
-    """Rows as tensors: numeric (rows, numeric) float32, categories (rows, categorical) int64, target (rows) int64."""
+    """Rows as tensors; the target is -1 where a row has no label."""
 
-    numeric: "Tensor"
-    categories: "Tensor"
-    target: "Tensor"
+    numeric: "Tensor"  # (rows, numeric) float32
+    categories: "Tensor"  # (rows, categorical) int64, codes from 1; 0 is UNSEEN
+    target: "Tensor"  # (rows) int64, index in `classes`
+
+
+class Statistics(NamedTuple):
+    """A numeric column in training, in upstream units, without its missing values."""
+
+    mean: float
+    std: float  # population standard deviation; 1 for a constant column, which is only centred
+    q10: float
+    median: float
+    q90: float
+    low: float
+    high: float
 
 
 class Encoder:
-    """Rows to a Batch by what the training rows taught: mean and spread of numbers, levels of categories, classes.
+    """Rows to a Batch, by what the training rows taught.
 
-    Numbers are standardised; a missing one becomes the median. A missing category is a level of its own where training
-    had one. A level that training did not meet gets the code UNSEEN. `gaps`: the numbers that training saw missing.
+    Numbers are standardised; a missing one becomes the median. A missing category is a level of its
+    own where training had one. A level that training did not have gets the code UNSEEN.
+
+    numbers: the statistics of each numeric column.
+    gaps: the numeric columns that had missing values in training, and may have them in inputs.
+    levels: the levels of each categorical column, sorted, None last; a level's code is its place
+    from 1.
+    classes: the labels, sorted; empty where rows have none.
     """
 
     def __init__(
         self,
         columns: Columns,
-        numbers: dict[str, list[float]],
+        numbers: dict[str, Statistics],
         gaps: list[str],
-        levels: dict[str, list[Any]],
-        classes: list[Any],
+        levels: dict[str, list[Level]],
+        classes: list[Label],
     ):
-        self.columns, self.numbers, self.gaps, self.levels, self.classes = (
-            columns,
-            numbers,
-            gaps,
-            levels,
-            classes,
-        )
+        self.columns = columns
+        self.numbers = numbers
+        self.gaps = gaps
+        self.levels = levels
+        self.classes = classes
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
-        """Learn from the training part alone; raises DataError for a column without any value there."""
-        empty = [name for name in columns.features if rows[name].isna().all()]
-        if empty:
-            raise DataError(
-                f"no training row has a value in `{empty[0]}`; take it out of `columns` in the conf"
-            )
-        numbers = {}
-        for name in columns.numeric:
-            x = rows[name].to_numpy(float)
-            x = x[~np.isnan(x)]
-            of_it = [x.mean(), x.std() or 1.0, *np.quantile(x, (0.1, 0.5, 0.9)), x.min(), x.max()]
-            numbers[name] = [float(each) for each in of_it]
+        """Learn from the training part alone; raises DataError for a feature without any value."""
+        for name in columns.features:
+            if rows[name].isna().all():
+                raise DataError(
+                    f"no training row has a value in `{name}`; remove it from `columns` in the conf"
+                )
+        numbers = {name: _statistics(rows[name]) for name in columns.numeric}
         gaps = [name for name in columns.numeric if rows[name].isna().any()]
-        levels = {
-            name: sorted(set(to_levels(rows[name])), key=lambda v: (v is None, v))
-            for name in columns.categorical
-        }
-        return cls(columns, numbers, gaps, levels, class_labels(rows, columns))
+        levels = {name: _levels(rows[name]) for name in columns.categorical}
+        return cls(columns, numbers, gaps, levels, class_labels(rows, columns.target))
 
-    def state(self) -> dict[str, Any]:
-        """All that was learnt, as JSON."""
+    def state(self) -> dict[str, object]:
+        """Return all that was learnt, as JSON."""
         return {
-            "numbers": self.numbers,
+            "numbers": {name: list(statistics) for name, statistics in self.numbers.items()},
             "gaps": self.gaps,
             "levels": self.levels,
             "classes": self.classes,
@@ -83,137 +94,217 @@ class Encoder:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], columns: Columns) -> Self:
-        """The inverse of `state`."""
-        return cls(columns, **state)
+        """Return the encoder that gave this `state`."""
+        numbers = {name: Statistics(*values) for name, values in state["numbers"].items()}
+        return cls(columns, numbers, state["gaps"], state["levels"], state["classes"])
 
     @property
-    def sizes(self) -> dict[str, Any]:
-        """What a family's constructor may ask for before its `*`."""
+    def sizes(self) -> dict[str, int | list[int]]:
+        """What a family's constructor may name before its `*`: `numeric`, the number of numeric
+        columns; `cardinalities`, the levels per categorical column; `classes`, if rows have labels.
+        """
         cardinalities = [len(self.levels[name]) for name in self.columns.categorical]
-        classes = {"classes": len(self.classes)} if self.classes else {}
-        return {"numeric": len(self.numbers), "cardinalities": cardinalities, **classes}
+        sizes: dict[str, int | list[int]] = {
+            "numeric": len(self.numbers),
+            "cardinalities": cardinalities,
+        }
+        if self.classes:
+            sizes["classes"] = len(self.classes)
+        return sizes
 
     def encode(self, rows: pd.DataFrame) -> Batch:
-        """Rows in upstream columns to tensors; the target is -1 where it is not there."""
+        """Return rows in upstream columns as tensors; no random draw, and row by row."""
+        import torch  # takes two seconds, which pull, validate and prepare need not wait for
+
         numeric = np.empty((len(rows), len(self.numbers)), np.float32)
-        for i, (name, (mean, std, _, median, *_)) in enumerate(self.numbers.items()):
+        for i, (name, statistics) in enumerate(self.numbers.items()):
             x = rows[name].to_numpy(float)
-            numeric[:, i] = (np.where(np.isnan(x), median, x) - mean) / std
+            filled = np.where(np.isnan(x), statistics.median, x)
+            numeric[:, i] = (filled - statistics.mean) / statistics.std
         categories = np.empty((len(rows), len(self.levels)), np.int64)
         for i, (name, levels) in enumerate(self.levels.items()):
             codes = {level: code for code, level in enumerate(levels, start=1)}
             categories[:, i] = [codes.get(level, UNSEEN) for level in to_levels(rows[name])]
         target = np.full(len(rows), -1)
-        if self.columns.target and self.columns.target in rows:
-            target = pd.Index(self.classes).get_indexer(rows[self.columns.target])
-        import torch  # two seconds, which pull, validate and prepare need not wait for
-
+        if self.columns.target is not None and self.columns.target in rows:
+            target = pd.Index(self.classes).get_indexer(pd.Index(rows[self.columns.target]))
         return Batch(
             torch.from_numpy(numeric),
             torch.from_numpy(categories),
             torch.from_numpy(target.astype(np.int64)),
         )
 
+    # --- for baselines and maps, which read numbers alone ---
+
     def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows as numbers alone, in float64: numbers in upstream units, each level of a category as 0 or 1."""
-        found: dict[str, Any] = {}
-        for name, (_, _, _, median, *_) in self.numbers.items():
-            found[name] = rows[name].astype(float).fillna(median)
+        """Return the rows as float64 columns, for distances and linear models.
+
+        Numbers are in upstream units, missing ones are the median; each level of a category is a
+        column `<name>=<level>` of 0 and 1.
+        """
+        wide: dict[str, pd.Series] = {}
+        for name, statistics in self.numbers.items():
+            wide[name] = rows[name].astype(float).fillna(statistics.median)
         for name, levels in self.levels.items():
-            given = to_levels(rows[name])
+            row_levels = to_levels(rows[name])
             for level in levels:
-                found[f"{name}={level}"] = (
-                    given.isna() if level is None else given == level
-                ).astype(float)
-        return pd.DataFrame(found, index=rows.index)
+                if level is None:
+                    is_level = row_levels.isna()
+                else:
+                    is_level = row_levels == level
+                wide[f"{name}={level}"] = is_level.astype(float)
+        return pd.DataFrame(wide, index=rows.index)
 
     @property
     def scale(self) -> dict[str, tuple[float, float]]:
-        """Low end and span of each column of `wide`, by which (x - low) / span makes distances fair: the range that a
-        number had in training; sqrt(2) for a level, so that two categories are as far apart as the ends of a number.
+        """Low end and span of each column of `wide`; (x - low) / span makes distances comparable.
+
+        A number is scaled by its range in training. The span of a level is sqrt(2): two rows of
+        different levels differ in two columns, so they are at distance 1, as the ends of a number.
         """
-        numbers = {
-            name: (low, (high - low) or 1.0) for name, (*_, low, high) in self.numbers.items()
-        }
-        levels = [f"{name}={level}" for name, levels in self.levels.items() for level in levels]
-        return numbers | dict.fromkeys(levels, (0.0, 2**0.5))
+        scale: dict[str, tuple[float, float]] = {}
+        for name, statistics in self.numbers.items():
+            scale[name] = (statistics.low, (statistics.high - statistics.low) or 1.0)
+        for name, levels in self.levels.items():
+            for level in levels:
+                scale[f"{name}={level}"] = (0.0, 2**0.5)
+        return scale
 
     def flat(self, rows: pd.DataFrame) -> np.ndarray:
-        """What a baseline reads, (rows, features): `wide` with its numbers standardised."""
-        found = self.wide(rows)
-        for name, (mean, std, *_) in self.numbers.items():
-            found[name] = (found[name] - mean) / std
-        return found.to_numpy(np.float64)
+        """Return `wide` with standardised numbers, (rows, columns) float64: what a baseline reads."""
+        wide = self.wide(rows)
+        for name, statistics in self.numbers.items():
+            wide[name] = (wide[name] - statistics.mean) / statistics.std
+        return wide.to_numpy(np.float64)
+
+    # --- input rows ---
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows that are asked with, as `encode` takes them; label, key and ignored columns may be left out.
+        """Return input rows as `encode` takes them; label, key and ignored columns may be missing.
 
-        Raises DataError for a missing or surplus column, a number that is none, infinity, NaN where training had none.
-        Warns about a category that training did not meet.
+        Raises DataError for a missing or surplus column, text or infinity in a numeric column, and
+        a missing value where training had none. Warns of a level that training did not have.
         """
-        missing = [name for name in self.columns.features if name not in frame]
-        surplus = [str(name) for name in frame if name not in self.columns.all]
-        if missing or surplus:
-            got = "; ".join(
-                f"{what} column {', '.join(names)}"
-                for what, names in (("missing", missing), ("surplus", surplus))
-                if names
-            )
-            raise DataError(
-                f"{got}; expected {', '.join(self.columns.features)}; name the columns as in training"
-            )
+        self._check_names(frame)
         if frame.empty:
             raise DataError("no rows to answer; give at least one")
         rows = frame.copy()
         for name in self.columns.numeric:
             rows[name] = to_numbers(rows[name], name)
-            if name not in self.gaps and rows[name].isna().any():
+            is_missing = rows[name].isna()
+            if is_missing.any() and name not in self.gaps:
                 raise DataError(
-                    f"row {first_row(rows[name].isna())} has no `{name}`; expected a number; correct the row"
+                    f"row {first_row(is_missing)} has no `{name}`; expected a number; correct the"
+                    " row"
                 )
         for name, levels in self.levels.items():
             rows[name] = to_levels(rows[name])
-            if None in set(rows[name]) and None not in levels:
-                raise DataError(
-                    f"row {first_row(rows[name].isna())} has no `{name}`; expected one of {_some(levels)}"
-                )
-            unseen = sorted(set(rows[name]) - set(levels))
-            if unseen:
-                warnings.warn(
-                    f"`{name}` has {', '.join(unseen)}, which training did not meet", stacklevel=2
-                )
+            _check_levels(rows[name], levels, name)
         return rows
 
+    def _check_names(self, frame: pd.DataFrame) -> None:
+        missing = [name for name in self.columns.features if name not in frame]
+        surplus = [str(name) for name in frame if name not in self.columns.all]
+        faults = []
+        if missing:
+            faults.append(f"missing column {', '.join(missing)}")
+        if surplus:
+            faults.append(f"surplus column {', '.join(surplus)}")
+        if faults:
+            raise DataError(
+                f"{'; '.join(faults)}; expected {', '.join(self.columns.features)};"
+                " name the columns as in training"
+            )
+
     def schema(self) -> list[tuple[str, str, bool]]:
-        """Columns that may be asked with: name, MLflow type, whether it must be there."""
-        numeric = [(name, "double", True) for name in self.columns.numeric]
-        return [*numeric, *((name, _type(levels), True) for name, levels in self.levels.items())]
+        """Return the input columns: name, MLflow type, and whether it is required."""
+        schema: list[tuple[str, str, bool]] = []
+        for name in self.columns.numeric:
+            schema.append((name, "double", True))
+        for name, levels in self.levels.items():
+            schema.append((name, type_of_levels(levels), True))
+        return schema
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows as MLflow's interface takes them: the features alone, in the types of `schema`."""
-        types = {"double": np.float64, "long": np.int64, "string": object}
-        return pd.DataFrame(
-            {name: rows[name].astype(types[kind]) for name, kind, _ in self.schema()}
-        )
+        """Return the rows as MLflow's interface takes them: the columns and types of `schema`."""
+        features = {}
+        for name, mlflow_type, _ in self.schema():
+            features[name] = rows[name].astype(DTYPES[mlflow_type])
+        return pd.DataFrame(features)
 
     def example(self) -> pd.DataFrame:
-        """Three rows made of the training quantiles and levels: nobody's."""
-        rows = {name: [round(q, 4) for q in known[2:5]] for name, known in self.numbers.items()}
-        for name, kind, _ in self.schema()[len(rows) :]:
-            levels = [level for level in self.levels[name] if level is not None] or [""]
-            drawn = [levels[i % len(levels)] for i in range(3)]
-            rows[name] = drawn if kind == "string" else [int(v) for v in drawn]
+        """Return a synthetic input example: quantiles of each number, first levels of each category.
+
+        It is stored with the model, so it must not be made of rows of the data.
+        """
+        rows: dict[str, list[float] | list[int] | list[str]] = {}
+        for name, statistics in self.numbers.items():
+            quantiles = (statistics.q10, statistics.median, statistics.q90)
+            rows[name] = [round(quantile, 4) for quantile in quantiles]
+        for name, levels in self.levels.items():
+            present = [level for level in levels if level is not None] or [""]
+            chosen = [present[i % len(present)] for i in range(EXAMPLES)]
+            rows[name] = chosen
+            if type_of_levels(levels) != "string":
+                rows[name] = [int(level) for level in chosen]
         return self.inputs(pd.DataFrame(rows))
 
 
-def _some(levels: list[Any]) -> str:
-    shown = [str(level) for level in levels[:8]]
-    return ", ".join(shown) + (", …" if len(levels) > len(shown) else "")
+# --- what training teaches of one column --------------------------------------------------------
 
 
-def _type(levels: list[Any]) -> str:
-    """The MLflow type of a category: whole numbers are asked as such, as floats where some are missing."""
-    known = [level for level in levels if level is not None]
-    if all(level.removeprefix("-").isdecimal() and str(int(level)) == level for level in known):
-        return "long" if len(known) == len(levels) else "double"
-    return "string"
+def _statistics(column: pd.Series) -> Statistics:
+    x = column.to_numpy(float)
+    x = x[~np.isnan(x)]
+    values = [x.mean(), x.std() or 1.0, *np.quantile(x, (0.1, 0.5, 0.9)), x.min(), x.max()]
+    return Statistics(*map(float, values))
+
+
+def _levels(column: pd.Series) -> list[Level]:
+    row_levels = to_levels(column)
+    levels: list[Level] = sorted(set(row_levels.dropna()))
+    if row_levels.isna().any():
+        levels.append(None)
+    return levels
+
+
+def _check_levels(column: pd.Series, levels: list[Level], name: str) -> None:
+    """Raise DataError for a missing category where training had none; warn of unseen levels."""
+    is_missing = column.isna()
+    if is_missing.any() and None not in levels:
+        raise DataError(
+            f"row {first_row(is_missing)} has no `{name}`; expected one of {_listed(levels)};"
+            " correct the row"
+        )
+    unseen = sorted(set(column) - set(levels))
+    if unseen:
+        # stacklevel 3: the warning names the caller of `check`.
+        warnings.warn(
+            f"`{name}` has {', '.join(unseen)}, which training did not have", stacklevel=3
+        )
+
+
+def _listed(levels: list[Level]) -> str:
+    text = ", ".join(map(str, levels[:NAMED_LEVELS]))
+    if len(levels) > NAMED_LEVELS:
+        text += ", …"
+    return text
+
+
+def type_of_levels(levels: list[Level]) -> MlflowType:
+    """Return the MLflow type of a category.
+
+    Whole numbers are `long`, as a caller's table has them; `double` where some are missing, since
+    NaN is a float.
+    """
+    present = [level for level in levels if level is not None]
+    if not all(_is_whole(level) for level in present):
+        return "string"
+    if len(present) < len(levels):
+        return "double"
+    return "long"
+
+
+def _is_whole(level: str) -> bool:
+    """Whether a level is a whole number in its usual form: not `01`, whose zero would be lost."""
+    return level.removeprefix("-").isdecimal() and str(int(level)) == level

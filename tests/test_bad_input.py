@@ -257,11 +257,11 @@ def first_line(text: str) -> Callable[[list[str]], None]:
     return lambda rows: rows.__setitem__(0, text)
 
 
-NOT_WHOLE = r"cats_dogs_128.zip is no whole zip \(.+\); pull it again, or make it anew"
+NOT_WHOLE = r"cats_dogs_128.zip is not a complete zip file \(.+\); pull it again, or recreate it"
 CLIMBS = (
-    f"holds '../../{CAT}', a path that climbs out of its folder; pull it again, or make it anew"
+    f"contains '../../{CAT}', a path outside its folder; pull it again, or recreate it"
 )
-NO_BIRDS = "class birds of training_set has no pictures; add some, or take its folder away"
+NO_BIRDS = "class birds of training_set has no pictures; add some, or remove its folder"
 NOT_UTF_8 = r"u.item is not utf-8: byte 0x[c-f][0-9a-f] at [0-9,]+; name its encoding in the conf"
 
 # Of each: the data set, what is done to its files, and how validate, prepare and a model that is asked with the same
@@ -275,8 +275,8 @@ RAW_FAULTS: dict[str, tuple[str, Callable[[Path], Any], str | None, str | None, 
     "picture that does not decode": (
         PETS, members(lambda found: found.update({CAT: found[CAT][:999]})),
         "column='decodable'.*1 of 1,400 rows.*damaged in transfer",
-        f"{CAT} is no picture that decodes .*; replace it, or take it out",
-        rf"row 1 \({CAT}\) is no picture that decodes .*; replace it",
+        f"{CAT} cannot be decoded as a picture .*; replace it, or remove it",
+        rf"row 1 \({CAT}\) cannot be decoded as a picture .*; replace it",
     ),
     "picture 1 pixel wide": (
         PETS, members(lambda found: found.update({CAT: narrow()})),

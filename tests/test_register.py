@@ -681,7 +681,7 @@ _fit = Encoder.fit.__func__
 
 def _wider(cls, rows, columns):
     found = _fit(cls, rows, columns)
-    found.numbers = {name: [learnt[0], 2 * learnt[1], *learnt[2:]] for name, learnt in found.numbers.items()}
+    found.numbers = {name: learnt._replace(std=2 * learnt.std) for name, learnt in found.numbers.items()}
     return found
 
 

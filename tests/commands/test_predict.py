@@ -215,11 +215,11 @@ def test_the_library_refuses_what_the_command_line_refuses(
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("gone.csv", None, "gone.csv is not there; name a file of rows"),
+        ("gone.csv", None, "gone.csv does not exist; name a file of rows"),
         ("empty.csv", b"", "empty.csv is empty; expected a table with"),
-        ("torn.parquet", b"PAR1 and then nothing", "torn.parquet is no table"),
-        ("torn.json", b'[{"Age": 41}, {"Age"', "torn.json is no table"),
-        ("bytes.csv", b"\xff\xfe\x00\x01" * 50, "bytes.csv is no table"),
+        ("torn.parquet", b"PAR1 and then nothing", "torn.parquet is not a table"),
+        ("torn.json", b'[{"Age": 41}, {"Age"', "torn.json is not a table"),
+        ("bytes.csv", b"\xff\xfe\x00\x01" * 50, "bytes.csv is not a table"),
     ],
 )
 def test_files_that_are_no_table_are_refused(
@@ -237,7 +237,7 @@ def test_an_unseen_category_is_answered_with_a_warning(
 ) -> None:
     answers = ask(changed(4, "Geography", "Atlantis")(asked))
     assert (
-        "sextant: warning: `Geography` has Atlantis, which training did not meet\n"
+        "sextant: warning: `Geography` has Atlantis, which training did not have\n"
         in capsys.readouterr().err
     )
     before = ask(asked)

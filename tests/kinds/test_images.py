@@ -151,7 +151,7 @@ def test_both_sources_split_alike(tmp_path):
 def test_a_path_that_climbs_out_is_refused(name, tmp_path):
     with pytest.raises(
         DataError,
-        match=r"pictures.zip holds .*out.png', a path that climbs out of its folder; pull it",
+        match=r"pictures.zip contains .*out.png', a path outside its folder; pull it again",
     ):
         image_rows.read(zipped(tmp_path, herd() | {name: picture(1)}), COLUMNS)
     assert not list(tmp_path.parent.rglob("out.png"))
@@ -163,7 +163,8 @@ def test_a_truncated_zip_is_refused(left, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * left) if isinstance(left, float) else left])
     with pytest.raises(
-        DataError, match=r"pictures.zip is no whole zip \(.+\); pull it again, or make it anew"
+        DataError,
+        match=r"pictures.zip is not a complete zip file \(.+\); pull it again, or recreate it",
     ):
         image_rows.read(tmp_path, COLUMNS)
 
@@ -173,7 +174,7 @@ def test_a_damaged_byte_in_a_zip_is_found(tmp_path):
     whole = bytearray(path.read_bytes())
     whole[whole.index(b"IDAT") + 9] ^= 1
     path.write_bytes(bytes(whole))
-    with pytest.raises(DataError, match="no whole zip .Bad CRC-32"):
+    with pytest.raises(DataError, match="not a complete zip file .Bad CRC-32"):
         image_rows.read(tmp_path, COLUMNS)
 
 
@@ -184,7 +185,7 @@ def test_a_class_without_pictures_is_refused(pack, tmp_path):
     else:
         (loose(tmp_path, herd()) / "learn/birds").mkdir()
     with pytest.raises(
-        DataError, match="class birds of learn has no pictures; add some, or take its folder away"
+        DataError, match="class birds of learn has no pictures; add some, or remove its folder"
     ):
         image_rows.read(tmp_path, COLUMNS)
 
@@ -205,11 +206,14 @@ def test_a_part_without_a_class_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("pictures", "message"),
     [
-        ({}, "holds no picture where its conf says that they lie; `make pull` brings them"),
-        ({"learn/1.png": b""}, "learn/1.png lies outside learn/<class>/, exam/<class>/; move it"),
+        ({}, "has no pictures in the folders of `columns.files`; run `make pull`, or correct"),
+        (
+            {"learn/1.png": b""},
+            "learn/1.png is outside learn/<class>/, exam/<class>/; move it there",
+        ),
         (
             herd() | {"more/cats/1.jpg": b""},
-            "more/cats/1.jpg lies outside learn/<class>/, exam/<class>/; move it",
+            "more/cats/1.jpg is outside learn/<class>/, exam/<class>/; move it there",
         ),
     ],
 )
@@ -220,7 +224,9 @@ def test_pictures_that_lie_elsewhere_are_refused(pictures, message, tmp_path):
 
 def test_the_index_knows_every_picture(tmp_path):
     layout, folder = columns(index=True), loose(tmp_path, herd(7))
-    with pytest.raises(DataError, match="index.csv is not there, the index of the pictures"):
+    with pytest.raises(
+        DataError, match="index.csv, the index of the pictures, does not exist; run `make pull`"
+    ):
         image_rows.read(folder, layout)
     (folder / "index.csv").write_text("path,digest\n")
     with pytest.raises(DataError, match="index.csv lacks column original; found path, digest"):
@@ -245,7 +251,7 @@ def test_a_picture_that_the_index_names_is_there(tmp_path):
         (folder / "index.csv").write_text("\n".join(["path,original", *lines]))
         with pytest.raises(
             DataError,
-            match=f"index.csv names 27 pictures that are not there, first {first}; `make pull`",
+            match=f"index.csv lists 27 pictures that do not exist, first {first}; run `make pull`",
         ):
             image_rows.read(folder, layout)
         assert len(image_rows.read(pack(folder, pictures), layout)) == 41
@@ -296,10 +302,10 @@ def test_the_fingerprint_tells_where_it_grows_brighter():
     assert image_rows._facts(darker)["dhash"] == "ffffffff00000000"
 
 
-@pytest.mark.parametrize("at_once", [1, 29, image_rows.AT_ONCE])
+@pytest.mark.parametrize("at_once", [1, 29, image_rows.PAIRS_AT_ONCE])
 def test_what_looks_alike_differs_in_a_few_bits_at_most(at_once, monkeypatch):
     """Every pair compared by itself, whatever share of them is looked at together."""
-    monkeypatch.setattr(image_rows, "AT_ONCE", at_once)
+    monkeypatch.setattr(image_rows, "PAIRS_AT_ONCE", at_once)
     rng = np.random.default_rng(5)
     own = rng.integers(0, 2**64, 53, np.uint64)
     changed = [own[i] ^ np.uint64((1 << i) - 1) for i in range(7)]  # in i bits
@@ -308,16 +314,16 @@ def test_what_looks_alike_differs_in_a_few_bits_at_most(at_once, monkeypatch):
     for (i, one), (j, other) in itertools.combinations(enumerate(known), 2):
         if (int(one, 16) ^ int(other, 16)).bit_count() <= 3:
             expected[i] = expected[j] = True
-    assert image_rows._lookalike(pd.Series([None, *known, None])).tolist() == [
+    assert image_rows._has_lookalike(pd.Series([None, *known, None])).tolist() == [
         False,
         *expected,
         False,
     ]
     assert sum(expected) == 8
     for nothing in ([], [None], [None, None], known[:1]):
-        assert image_rows._lookalike(pd.Series(nothing, dtype=object)).tolist() == [False] * len(
-            nothing
-        )
+        assert image_rows._has_lookalike(pd.Series(nothing, dtype=object)).tolist() == [
+            False
+        ] * len(nothing)
 
 
 def test_a_picture_that_does_not_decode_looks_like_none(tmp_path):
@@ -391,16 +397,16 @@ def test_every_mode_becomes_the_channels_of_the_conf(mode):
         (picture(1, 17, 4), "learn/cats/1.png is 17 x 4 pixels; expected at least 5"),
         (
             b"",
-            r"learn/cats/1.png is no picture that decodes \(no known format\); replace it, or take it out",
+            r"learn/cats/1.png cannot be decoded as a picture \(unknown format\); replace it, or remove it",
         ),
-        (b"\xff\xd8 not really", r"learn/cats/1.png is no picture that decodes \("),
+        (b"\xff\xd8 not really", r"learn/cats/1.png cannot be decoded as a picture \("),
         (
             picture(1, 29, 23, "JPEG")[:-101],
-            r"learn/cats/1.png is no picture that decodes \(.*truncated",
+            r"learn/cats/1.png cannot be decoded as a picture \(.*truncated",
         ),
         (
             encoded(Image.new("L", (20_000, 10_000))),
-            r"is no picture that decodes \(.*decompression bomb",
+            r"cannot be decoded as a picture \(.*decompression bomb",
         ),
     ],
     ids=["narrow", "low", "empty", "damaged", "truncated", "bomb"],
@@ -434,7 +440,7 @@ def test_one_picture_on_two_sides_is_refused(tmp_path):
     )
     with pytest.raises(
         DataError,
-        match=r"key [0-9a-f]{64} lies in \w+ and in test; a key may stand in one",
+        match=r"key [0-9a-f]{64} is in the parts \w+ and test; expected each key in one part only",
     ):
         image_rows.check_parts(found, COLUMNS)
 
@@ -564,17 +570,17 @@ def test_a_part_may_be_asked_as_a_question():
     [
         (
             {"image": [TEXT, "no base64!"]},
-            r"row 2: `image` is no base64; expected a picture's file in base64; correct",
+            r"row 2: `image` is not base64; expected a picture's file in base64; correct",
         ),
-        ({"image": [TEXT, None]}, "row 2: `image` is no base64"),
-        ({"image": [TEXT, ""]}, r"row 2 is no picture that decodes \(no known format\)"),
+        ({"image": [TEXT, None]}, "row 2: `image` is not base64"),
+        ({"image": [TEXT, ""]}, r"row 2 cannot be decoded as a picture \(unknown format\)"),
         (
             {"image": [TEXT, base64.b64encode(picture(1, 1, 17)).decode()]},
             "row 2 is 1 x 17 pixels; expected at least 5",
         ),
         (
             {"path": ["a", "b"], "image": [TEXT, TEXT[:80]]},
-            r"row 2 \(b\) is no picture that decodes",
+            r"row 2 \(b\) cannot be decoded as a picture",
         ),
         (
             {"path": ["nowhere/it.png"]},
@@ -637,9 +643,9 @@ def test_pictures_are_asked_from_files(form, tmp_path, monkeypatch):
 
 
 def test_a_question_that_is_not_there_says_so(tmp_path):
-    with pytest.raises(DataError, match=r"holds no picture \(.bmp, .+\); name a folder that does"):
+    with pytest.raises(DataError, match=r"has no pictures \(.bmp, .+\); name a folder that has"):
         image_rows.read_rows(tmp_path, COLUMNS)
-    with pytest.raises(DataError, match="nowhere.csv is not there; name a file of rows"):
+    with pytest.raises(DataError, match="nowhere.csv does not exist; name a file of rows"):
         image_rows.read_rows(tmp_path / "nowhere.csv", COLUMNS)
     (tmp_path / "rows.csv").write_text("path\nlost.png\n")
     with pytest.raises(
@@ -720,7 +726,7 @@ def test_idx_pictures_go_the_whole_way(digits, tmp_path):
         (
             "a.gz",
             gzip.compress(idx(np.zeros((3, 5, 7))), mtime=0)[:-9],
-            "a.gz is no whole gzip file",
+            "a.gz is not a complete gzip file",
         ),
         (
             "a.gz",
@@ -730,7 +736,7 @@ def test_idx_pictures_go_the_whole_way(digits, tmp_path):
         (
             "b",
             idx(np.zeros((3, 5, 7)))[:-1],
-            r"b holds 104 bytes; expected 3 x 5 x 7; pull it again",
+            r"b has 104 bytes of pixels or labels; expected 3 x 5 x 7; pull it again",
         ),
         (
             "b",
@@ -740,9 +746,9 @@ def test_idx_pictures_go_the_whole_way(digits, tmp_path):
         (
             "b-labels",
             idx([1, 2]),
-            "b has 21 pictures, b-labels 2 labels; expected as many; are they of one set",
+            "b has 21 pictures, but b-labels has 2 labels; expected one label a picture",
         ),
-        ("b-labels", None, "b-labels is not there; pull it again"),
+        ("b-labels", None, "b-labels does not exist; pull it again"),
     ],
 )
 def test_idx_files_that_are_none_are_refused(file, content, message, digits):
@@ -892,7 +898,7 @@ def test_the_real_pictures_are_as_described():
     for one, other in seven:
         assert (
             int(facts["dhash"][one], 16) ^ int(facts["dhash"][other], 16)
-        ).bit_count() <= image_rows.ALIKE
+        ).bit_count() <= image_rows.MAX_DIFFERENT_BITS
 
 
 @pytest.mark.slow

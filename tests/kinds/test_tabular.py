@@ -23,7 +23,7 @@ from sextant.kinds.parts import PARTS
 from sextant.kinds.splits import HashSplit, Shares
 from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.columns import Columns
-from sextant.kinds.tabular.encoder import UNSEEN, Encoder, _type
+from sextant.kinds.tabular.encoder import UNSEEN, Encoder, type_of_levels
 from sextant.kinds.tabular.twin import Choice, Normal, Twin, Uniform, write_twin
 from sextant.strict import check
 
@@ -215,7 +215,7 @@ def test_the_parts_do_not_depend_on_the_machine():
     [
         (
             lambda parts: parts["val"].update(parts["train"].head(1)),
-            r"key 1\d\d\d lies in train and in val; a key",
+            r"key 1\d\d\d is in the parts train and val; expected each key in one part only",
         ),
         (
             lambda parts: parts.update(gate=parts["gate"].iloc[:0]),
@@ -286,7 +286,7 @@ def test_only_the_empty_cell_and_the_mark_are_missing(tmp_path):
         ("", "table.csv is empty; expected a table with id, note, height"),
         (
             "id;note;height\n1;;2\n",
-            r"table.csv lacks column id, note, .*; found id;note;height; correct the file, or",
+            r"table.csv lacks column id, note, .*; found id;note;height; correct the file, or change",
         ),
         (
             "id,note,height,weight,colour,shoes,klass\n",
@@ -294,13 +294,13 @@ def test_only_the_empty_cell_and_the_mark_are_missing(tmp_path):
         ),
         (
             "id,note,height,weight,colour,shoes,class\n1,,2,3,4,5,6\n1,,2,3,4,5,6,7\n",
-            "is no table with delimiter ','",
+            "is not a table with delimiter ','",
         ),
         (
             'id,note,height,weight,colour,shoes,class\n"1,,2,3,4,5,6\n',
-            "is no table with delimiter ','",
+            "is not a table with delimiter ','",
         ),
-        ("id\xff,note\n", "is no table with delimiter ','.*utf-8"),
+        ("id\xff,note\n", "is not a table with delimiter ','.*utf-8"),
     ],
     ids=["empty", "delimiter", "renamed", "long row", "open quote", "encoding"],
 )
@@ -328,7 +328,7 @@ def test_rows_longer_than_the_names_are_refused_and_not_cut(tmp_path):
 
 def test_a_folder_without_a_file(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(DataError, match=f"{folder} holds no file; `make pull` brings them"):
+        with pytest.raises(DataError, match=f"{folder} has no files; run `make pull`"):
             tabular_rows.read(folder, COLUMNS)
 
 
@@ -347,7 +347,9 @@ def test_letters_and_infinity_in_a_number(word):
 def test_a_row_without_a_label():
     rows = table(13)
     rows.loc[4:6, "class"] = None
-    with pytest.raises(DataError, match="3 rows have no `class`; label them or take them out"):
+    with pytest.raises(
+        DataError, match="3 rows have no `class`; label them, or remove them from the file"
+    ):
         tabular_rows.repair(rows, COLUMNS)
 
 
@@ -367,7 +369,7 @@ def test_repair_leaves_columns_values_and_its_argument_as_they_are():
             "`class` is named twice; a column is key, target, ignored, numeric or",
         ),
         ({"categorical": ["colour", "height"]}, "`height` is named twice"),
-        ({"names": ["id"]}, "`note` is not among `names`; name the columns of the file there"),
+        ({"names": ["id"]}, "`note` is not among `names`; list all columns of the file in `names`"),
         ({"delimiter": ", "}, "`delimiter` is ', '; string should have at most 1 character"),
         ({"colour": []}, "unknown key `colour`"),
     ],
@@ -459,7 +461,8 @@ def test_a_number_without_spread_is_zero():
 @pytest.mark.parametrize("name", COLUMNS.features)
 def test_a_column_without_any_value_teaches_nothing(name):
     with pytest.raises(
-        DataError, match=f"no training row has a value in `{name}`; take it out of `columns`"
+        DataError,
+        match=f"no training row has a value in `{name}`; remove it from `columns` in the conf",
     ):
         Encoder.fit(table().assign(**{name: None}), COLUMNS)
 
@@ -487,7 +490,7 @@ def test_an_unseen_category_has_code_zero_and_a_warning():
     rows = table()
     encoder = Encoder.fit(rows, COLUMNS)
     asked = rows.head(3).assign(colour=["mauve", "red", "puce"])
-    with pytest.warns(UserWarning, match="`colour` has mauve, puce, which training did not meet"):
+    with pytest.warns(UserWarning, match="`colour` has mauve, puce, which training did not have"):
         checked = encoder.check(asked)
     assert (encoder.encode(checked).categories[:, 0] == UNSEEN).tolist() == [
         True,
@@ -591,7 +594,7 @@ def test_no_row_of_the_example_is_a_row_of_training():
     ],
 )
 def test_the_type_in_which_a_category_is_asked(levels, kind):
-    assert _type(levels) == kind
+    assert type_of_levels(levels) == kind
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
@@ -602,7 +605,7 @@ def test_rows_in_every_format_are_the_same_rows(tmp_path, suffix):
         path, **({"orient": "records"} if suffix == "json" else {"index": False})
     )
     pd.testing.assert_frame_equal(tabular_rows.read_rows(path, COLUMNS), rows, check_dtype=False)
-    with pytest.raises(DataError, match=f"none.{suffix} is not there; name a file of rows"):
+    with pytest.raises(DataError, match=f"none.{suffix} does not exist; name a file of rows"):
         tabular_rows.read_rows(tmp_path / f"none.{suffix}", COLUMNS)
 
 
@@ -720,7 +723,7 @@ def test_the_planted_signal_is_one_that_a_straight_line_cannot_follow(twin):
     [
         (
             {"rows": 10**9},
-            "has too few values between low and high for 1,000,000,000 rows; widen them",
+            "has too few values between low and high for 1,000,000,000 rows; widen the range",
         ),
         (
             {
@@ -728,7 +731,7 @@ def test_the_planted_signal_is_one_that_a_straight_line_cannot_follow(twin):
                     {"weight": 1.0, "factors": [{"column": "puppies", "zero": 0.0, "unit": 1.0}]}
                 ]
             },
-            "asks for `puppies",
+            "`signal` depends on `puppies`; the columns drawn are",
         ),
         ({"signal": [{"weight": 1.0, "factors": []}]}, "should have at least 1 item"),
         ({"draws": {"x": {"draw": "puppies"}}}, "does not match any of the expected tags"),
@@ -774,7 +777,7 @@ def test_zeros_ask_for_a_column_drawn_before():
     }
     twin |= {"rate": 0.5, "labels": [0, 1], "signal": []}
     with pytest.raises(
-        UsageError, match="the zeros of `x` ask for `y`; draw that column before it"
+        UsageError, match="the zeros of `x` depend on `y`; draw that column before it"
     ):
         check(Twin, twin, "twin")
     turned = {**twin, "draws": dict(reversed(draws.items()))}

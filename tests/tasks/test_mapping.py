@@ -584,7 +584,7 @@ def test_a_row_that_cannot_be_answered_is_refused_in_one_line():
         model.predict(table(3).head(0))
     with pytest.raises(DataError, match="in `x`; expected a .*number"):
         model.predict(table(3).astype({"x": object}).assign(x="many"))
-    with pytest.warns(UserWarning, match="`colour` has mauve, which training did not meet"):
+    with pytest.warns(UserWarning, match="`colour` has mauve, which training did not have"):
         assert len(model.predict(table(3).assign(colour="mauve"))) == 3
 
 

@@ -171,7 +171,7 @@ class Encoder:
         return scale
 
     def flat(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return `wide` with standardised numbers, (rows, columns) float64: what a baseline reads."""
+        """Return what a baseline reads, (rows, columns) float64: `wide`, numbers standardised."""
         wide = self.wide(rows)
         for name, statistics in self.numbers.items():
             wide[name] = (wide[name] - statistics.mean) / statistics.std
@@ -233,7 +233,7 @@ class Encoder:
         return pd.DataFrame(features)
 
     def example(self) -> pd.DataFrame:
-        """Return a synthetic input example: quantiles of each number, first levels of each category.
+        """Return a synthetic input example: quantiles of numbers, the first levels of categories.
 
         It is stored with the model, so it must not be made of rows of the data.
         """

@@ -194,7 +194,7 @@ def test_an_empty_folder_as_input_is_refused_in_one_line(
     folder.mkdir()
     encoder: Any = SimpleNamespace(columns=conf.columns)
     model = SavedModel({"kind": conf.kind}, torch.nn.Identity(), encoder)
-    message = r"rows\S* (cannot be read \(is a directory\); name a file|holds no picture)"
+    message = r"rows\S* (cannot be read \(is a directory\); name a file|has no pictures)"
     with pytest.raises(DataError, match=message):
         model.read(folder)
 

@@ -1,4 +1,4 @@
-"""Retraining, played: a first training, nothing new, more rows, damaged rows, a source that is gone."""
+"""Retraining: a first training, nothing new, more rows, damaged rows, a source that is gone."""
 
 import json
 import random
@@ -10,16 +10,15 @@ import pytest
 import yaml
 from conftest import Clone, fresh_clone
 
-from sextant import retrain
+from sextant.commands import retrain
 from sextant.errors import DataError, SextantError, UsageError, restore_hint
 
-# --- the pieces -------------------------------------------------------------------------------------------------------
+# --- units --------------------------------------------------------------------------------------
 
 
 def snapshot(judged: dict[str, set[str]], champions: dict[str, str | None]) -> retrain.Snapshot:
-    return retrain.Snapshot(
-        {}, {}, {model: frozenset(found) for model, found in judged.items()}, champions
-    )
+    versions = {model: frozenset(numbers) for model, numbers in judged.items()}
+    return retrain.Snapshot({}, {}, versions, champions)
 
 
 @pytest.mark.parametrize(
@@ -36,48 +35,54 @@ def snapshot(judged: dict[str, set[str]], champions: dict[str, str | None]) -> r
         ),
     ],
 )
-def test_the_verdict_follows_from_what_the_registry_held_before_and_after(
+def test_the_verdict_compares_the_registry_before_and_after(
     before: Any, after: Any, code: int
 ) -> None:
     assert retrain.verdict(snapshot(*before), snapshot(*after)) == code
 
 
 @pytest.mark.parametrize("stage", ["pull@orders", "validate@orders"])
-def test_the_refusal_is_the_last_word_of_a_stage_without_advice_already_followed(
+def test_the_refusal_is_the_last_message_of_a_stage_without_the_advice_to_restore(
     stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_STAGE", stage)
-    advice = restore_hint(DataError("3 rows lie"))
+    advice = restore_hint(DataError("3 rows are wrong"))
     assert "dvc checkout` restores" in advice
-    said = [
+    output = [
         f"Running stage '{stage}'\n",
         "sextant: first\n",
-        f"sextant: 3 rows lie{advice}\n",
+        f"sextant: 3 rows are wrong{advice}\n",
         "ERROR: y\n",
     ]
-    assert retrain.refusal(said) == "3 rows lie"
+    assert retrain.refusal(output) == "3 rows are wrong"
     assert retrain.refusal(["ERROR: y\n"]) == ""
 
 
-STAGE = "import sys; print('sextant: row 7 lies', file=sys.stderr); print('ERROR: failed, exited with {0}'); sys.exit(255)"
+# Like DVC with a stage that fails: a message, the stage's exit code in the output, DVC's own code.
+STAGE = """
+import sys
+print('sextant: row 7 is wrong', file=sys.stderr)
+print('ERROR: failed, exited with {0}')
+sys.exit(255)
+"""
 
 
 @pytest.mark.parametrize("code, error", [(12, DataError), (1, SextantError), (120, SextantError)])
-def test_a_stage_that_refuses_the_data_is_told_from_one_that_fails(
+def test_a_stage_that_refuses_the_data_is_distinguished_from_one_that_fails(
     code: int, error: type[SextantError]
 ) -> None:
-    with pytest.raises(SextantError, match="row 7 lies") as raised:
+    with pytest.raises(SextantError, match="row 7 is wrong") as raised:
         retrain._run([sys.executable, "-c", STAGE.format(code)])
     assert type(raised.value) is error
 
 
-def test_what_fails_leaves_pins_lock_and_reports_as_they_were(workspace: Path) -> None:
+def test_a_failure_leaves_pins_lock_and_reports_as_they_were(workspace: Path) -> None:
     conf = next((workspace / "conf/dataset").glob("*.yaml"))
     report = workspace / "reports/validation" / f"{conf.stem}.json"
     report.parent.mkdir(parents=True)
     report.write_bytes(b"{}\n")
     before = {path: path.read_bytes() for path in (conf, report)}
-    with pytest.raises(KeyboardInterrupt), retrain.unharmed([conf.stem]):
+    with pytest.raises(KeyboardInterrupt), retrain.restored_on_failure([conf.stem]):
         conf.write_bytes(b"kind: other\r\n")
         report.unlink()
         Path("dvc.lock").write_text("stages: {}\n")
@@ -87,24 +92,22 @@ def test_what_fails_leaves_pins_lock_and_reports_as_they_were(workspace: Path) -
     assert not Path("dvc.lock").exists() and not (report.parent / "new.json").exists()
 
 
-def test_what_passes_is_left_as_it_became(workspace: Path) -> None:
+def test_a_success_restores_nothing(workspace: Path) -> None:
     conf = next((workspace / "conf/dataset").glob("*.yaml"))
-    with retrain.unharmed([conf.stem]):
+    with retrain.restored_on_failure([conf.stem]):
         conf.write_bytes(b"kind: other\n")
     assert conf.read_bytes() == b"kind: other\n"
 
 
 def test_twins_have_nothing_new(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(
-        UsageError, match="in params.yaml change the line `source: embedded` to `source: mirror`"
-    ):
+    message = "in params.yaml change the line `source: embedded` to `source: mirror`"
+    with pytest.raises(UsageError, match=message):
         retrain.main([])
-    assert capsys.readouterr().out.startswith(
-        "# Retraining: wrong question\n\nevery data set is a twin"
-    )
+    expected = "# Retraining: wrong question\n\nevery data set is a twin"
+    assert capsys.readouterr().out.startswith(expected)
 
 
-def test_ci_is_told_in_its_own_files(
+def test_in_ci_summary_and_code_go_to_its_files(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
@@ -118,15 +121,14 @@ def test_ci_is_told_in_its_own_files(
 
 
 def test_arguments_are_refused() -> None:
-    with pytest.raises(UsageError, match="what to retrain stands in params.yaml"):
+    with pytest.raises(UsageError, match="params.yaml lists what to retrain"):
         retrain.main(["model=ann"])
 
 
-# --- the play ---------------------------------------------------------------------------------------------------------
+# --- a team, step by step -----------------------------------------------------------------------
 
 ROWS = 701
 CONF = """
-kind: tabular
 about: null
 source: mirror
 sources:
@@ -158,49 +160,51 @@ EXPECTATIONS = """
   min_value: 0
   max_value: 130
   severity: critical
-  why: nobody is older
+  why: no person is older
 """
 PARAMS = """
 seed: 42
 source: embedded
 budget: smoke
-datasets: [orders]
+datasets:
+  orders: tabular
 models:
-  orders: {family: ann, dataset: orders}
+  orders: {family: ann, task: classification, dataset: orders, kind: tabular}
 """
 
 
 def write_orders(folder: Path, rows: int, age: int | None = None) -> None:
-    """Who is rich or likes red buys, with some noise; `age` damages one row."""
-    dice, lines = random.Random(7), ["id,age,income,colour,bought"]
+    """Write `rows` orders: income and the colour red decide, with noise; `age` damages one row."""
+    rng = random.Random(7)
+    lines = ["id,age,income,colour,bought"]
     for number in range(rows):
-        income, colour = dice.randint(0, 1000), dice.choice(["red", "green", "blue"])
-        bought = int(income + 400 * (colour == "red") + dice.gauss(0, 60) > 700)
-        lines.append(f"{number},{dice.randint(18, 90)},{income},{colour},{bought}")
+        income = rng.randint(0, 1000)
+        colour = rng.choice(["red", "green", "blue"])
+        bought = int(income + 400 * (colour == "red") + rng.gauss(0, 60) > 700)
+        lines.append(f"{number},{rng.randint(18, 90)},{income},{colour},{bought}")
     if age is not None:
-        lines[11] = lines[11].replace(f",{lines[11].split(',')[1]},", f",{age},", 1)
+        cells = lines[11].split(",")
+        lines[11] = ",".join([cells[0], str(age), *cells[2:]])
     folder.mkdir(exist_ok=True)
     (folder / "orders.csv").write_text("\n".join(lines) + "\n")
 
 
 class Team:
-    """A clone with one model on a table of its own, a mirror that changes, a remote, and what CI would read."""
+    """A clone with one model on its data set, a mirror that changes, a remote, and CI's files."""
 
-    def __init__(self, place: Path):
-        self.mirror, self.place = place / "mirror", place
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.mirror = place / "mirror"
         write_orders(self.mirror, ROWS)
         (place / "clone").mkdir(parents=True)
         self.clone = fresh_clone(place / "clone")
         self.write("conf/dataset/orders.yaml", CONF)
         self.write("conf/expectations/orders.yaml", EXPECTATIONS)
         model = yaml.safe_load((self.clone.path / "conf/model/ann.yaml").read_text())
-        model["budgets"]["smoke"]["schedule"]["max_epochs"] = (
-            23  # few rows, so that an epoch is short
-        )
-        self.write(
-            "conf/model/orders.yaml",
-            yaml.safe_dump(model | {"gate": {"margin": 0.0, "guards": []}}),
-        )
+        # Few rows make short epochs.
+        model["budgets"]["smoke"]["schedule"]["max_epochs"] = 23
+        model["gate"] = {"margin": 0.0, "guards": []}
+        self.write("conf/model/orders.yaml", yaml.safe_dump(model))
         self.write("params.yaml", PARAMS)
         self.clone.run("dvc", "remote", "add", "-q", "--default", "storage", str(place / "store"))
         self.clone.commit()
@@ -209,7 +213,7 @@ class Team:
         (self.clone.path / file).write_text(text)
 
     def retrain(self, code: int | None, clone: Clone | None = None) -> tuple[int, str, str]:
-        """The exit code, the summary and what was said, in `clone` or in the team's first one."""
+        """The exit code, the summary and standard error, in `clone` or in the team's first one."""
         for name in ("summary.md", "output"):
             (self.place / name).write_text("")
         done = (clone or self.clone).stage(
@@ -224,32 +228,26 @@ class Team:
         return done.returncode, (self.place / "summary.md").read_text(), done.stderr
 
     def champion(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            (self.clone.path / "reports/decisions/orders.json").read_text()
-        )
-        return found
+        """The decision on the last version."""
+        decision: dict[str, Any] = self.clone.read_json("reports/decisions/orders.json")
+        return decision
 
     def clean(self) -> bool:
         """Neither git nor DVC sees a change."""
-        return (
-            self.clone.changed() == []
-            and json.loads(self.clone.run("dvc", "status", "--json").stdout or "{}") == {}
-        )
+        status = self.clone.run("dvc", "status", "--json").stdout
+        return self.clone.changed() == [] and json.loads(status or "{}") == {}
 
 
 @pytest.mark.slow(minutes=3)
 @pytest.mark.timeout(900)
-def test_retraining_played(tmp_path: Path) -> None:
+def test_retraining_step_by_step(tmp_path: Path) -> None:
     team = Team(tmp_path)
 
     # A first training counts as new.
     code, summary, _ = team.retrain(0)
     assert summary.startswith("# Retraining: promoted\n")
-    assert (
-        "orders.csv: bytes not pinned -> " in summary
-        and "first training" in summary
-        and f"{ROWS:,}" in summary
-    )
+    for part in ("orders.csv: bytes not pinned -> ", "first training", f"{ROWS:,}"):
+        assert part in summary
     assert team.champion()["champion"] is True and team.champion()["version"] == "1"
     assert any(path.is_file() for path in (tmp_path / "store").rglob("*")), "nothing was pushed"
     produced = ["dvc.lock", "reports/metrics/orders.json", "reports/validation/orders.json"]
@@ -257,21 +255,18 @@ def test_retraining_played(tmp_path: Path) -> None:
     team.clone.commit("first training")
     assert team.clean()
 
-    # Nothing new runs nothing.
-    code, summary, said = team.retrain(10)
-    assert summary.startswith("# Retraining: nothing new\n") and "Running stage" not in said
+    # Nothing new: no stage runs.
+    code, summary, err = team.retrain(10)
+    assert summary.startswith("# Retraining: nothing new\n") and "Running stage" not in err
     assert team.clean()
 
-    # Damaged rows: all as before, champion and all.
+    # Damaged rows: everything is as before, also the champion.
     before = team.champion()
     write_orders(team.mirror, ROWS + 11, age=400)
-    code, summary, said = team.retrain(12)
-    assert (
-        summary.startswith("# Retraining: bad data\n")
-        and "age" in summary
-        and "as before" in summary
-    )
-    assert said.splitlines()[-1].startswith("sextant: the new data were refused")
+    code, summary, err = team.retrain(12)
+    assert summary.startswith("# Retraining: bad data\n")
+    assert "age" in summary and "as before" in summary
+    assert err.splitlines()[-1].startswith("sextant: the new data were refused")
     assert team.clean() and team.champion() == before
 
     # A source that is gone.
@@ -280,16 +275,14 @@ def test_retraining_played(tmp_path: Path) -> None:
     assert summary.startswith("# Retraining: failure\n") and "orders.csv" in summary
     assert team.clean() and team.champion() == before
 
-    # More rows: the gate decides, and the code says how.
+    # More rows: the gate decides, and the exit code tells how.
     write_orders(team.mirror, ROWS + 201)
     code, summary, _ = team.retrain(None)
     assert code == (0 if team.champion()["champion"] else 11)
     assert summary.startswith(f"# Retraining: {'promoted' if code == 0 else 'not promoted'}\n")
     assert f"{ROWS:,} -> {ROWS + 201:,}" in summary and "(+201)" in summary
-    assert (
-        f"{json.loads((team.clone.path / 'reports/metrics/orders.json').read_text())['test']['accuracy']:.4f}"
-        in summary
-    )
+    metrics = team.clone.read_json("reports/metrics/orders.json")
+    assert f"{metrics['test']['accuracy']:.4f}" in summary
     assert team.champion()["reason"] in summary and team.champion()["version"] == "2"
     assert team.clone.changed() == ["conf/dataset/orders.yaml", *produced]
     team.clone.commit("more rows")

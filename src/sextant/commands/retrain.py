@@ -1,11 +1,15 @@
-"""From new data to a judged model in one command: pin, repro, register, push where a remote is set, and a summary.
+"""From new data to a judged model in one command: pin, repro, register, push, summary.
 
-    .venv/bin/python -m sextant.retrain       (or `make retrain`; make turns every code but 0 into 2)
+    .venv/bin/python -m sextant retrain       (`make retrain` does the same, but make turns every
+                                              exit code other than 0 into 2)
 
-ends with 0 when a model was promoted, 10 when there is nothing new, 11 when nothing was promoted, 12 for bad data,
-1 for a failure, 2 for a wrong question. What fails before the registry is asked leaves everything as it was. The
-summary is Markdown, on standard output or appended to the file that GITHUB_STEP_SUMMARY names; `code` and `outcome`
-are appended to the file that GITHUB_OUTPUT names. All other lines go to standard error.
+Exit codes: 0 a model was promoted, 10 nothing new, 11 nothing was promoted, 12 bad data, 1 failure,
+2 wrong usage. A failure before the registry is reached leaves everything as it was. DVC pushes only
+if a remote is set.
+
+The summary is Markdown, on standard output or appended to the file that GITHUB_STEP_SUMMARY names.
+`code` and `outcome` are appended to the file that GITHUB_OUTPUT names. Everything else goes to
+standard error.
 """
 
 import json
@@ -17,9 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .. import config, files, paths, scoreboard
+from .. import check, config, files, paths, scoreboard
 from ..errors import DataError, SextantError, UsageError, one_line
 from ..tracking import registry, store
 from . import doctor, pin
@@ -33,50 +36,51 @@ OUTCOMES = {
 }
 DATA_STAGES = ("pull", "validate", "prepare")
 LOCK = Path("dvc.lock")
-SMALL = (
-    "reports/validation/*.json",
-    "reports/metrics/*.json",
-    "reports/registry/*.json",
-)  # outputs that DVC keeps no copy of
-NOTHING = (
-    "Every source holds what is pinned, no stage is left to run, and every model has its decision."
-)
+# Outputs with `cache: false` in dvc.yaml: DVC has no copy of them, so that it cannot restore them.
+UNCACHED = ("reports/validation/*.json", "reports/metrics/*.json", "reports/registry/*.json")
+NOTHING_NEW = "All sources are as pinned, no stage has to run, and every model has its decision."
+
+Confs = Mapping[str, config.DatasetConf]  # by data set
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is compared before and after."""
+    """The state that is compared before and after a retraining."""
 
-    metrics: Mapping[str, Mapping[str, Any]]  # by model: reports/metrics/<model>.json
-    rows: Mapping[str, int]  # by data set
-    judged: Mapping[str, frozenset[str]]  # by model: the versions that have a decision
+    metrics: Mapping[str, scoreboard.Metrics]  # by model, where reports/metrics/ has them
+    rows: Mapping[str, int]  # by data set, where reports/validation/ has it
+    judged: Mapping[str, frozenset[str]]  # by model: its versions with a decision
     champions: Mapping[str, str | None]  # by model: a version
 
 
 def retrain() -> tuple[int, str]:
-    """The exit code and the summary; raises UsageError, DataError or SextantError where it ends before the registry."""
+    """Return the exit code and the summary.
+
+    Raises UsageError, DataError or SextantError if it fails before the registry is reached.
+    """
     chosen = config.params()
     confs = {name: config.dataset(name) for name in chosen.datasets}
     real = [conf for conf in confs.values() if conf.chosen_source != "embedded"]
     if not real:
         raise UsageError(
-            f"every data set is a twin, which never has anything new; in {paths.PARAMS} change the line"
-            " `source: embedded` to `source: mirror` (with SEXTANT_MIRROR in the environment) or `source: canonical`"
+            "every data set is a twin, and twins do not change; in"
+            f" {paths.PARAMS} change the line `source: embedded` to `source: mirror` (with"
+            " SEXTANT_MIRROR in the environment) or `source: canonical`"
         )
     remote = doctor.default_remote()
-    if (
-        remote
-        and LOCK.is_file()
-        and not all(Path("models", model).is_dir() for model in chosen.models)
-    ):
-        _dvc("pull", "--allow-missing")
-    with unharmed(chosen.datasets):
-        changes = [change for conf in real for change in pin.pin(conf)]
-        config.check_all()  # after pinning, for a conf without pins is at fault
-        if not changes and _settled(chosen, confs):
-            return 10, f"{NOTHING}\n"
+    trained = all(paths.tracked(model).model.is_dir() for model in chosen.models)
+    if remote and LOCK.is_file() and not trained:
+        _dvc("pull", "--allow-missing")  # a fresh clone, as in CI: the outputs are in the remote
+    with restored_on_failure(chosen.datasets):
+        changes: list[pin.Change] = []
+        for conf in real:
+            changes += pin.pin(conf)
+        check.check_all()  # after pinning, since it refuses a conf without pins
+        if not changes and _is_settled(chosen, confs):
+            return 10, f"{NOTHING_NEW}\n"
         before = _snapshot(chosen, confs)
-        _sextant("repro", *DATA_STAGES)  # of all data sets, before the first hour of training
+        # All data sets first, so that bad data are refused before hours of training.
+        _sextant("repro", *DATA_STAGES)
         _sextant("repro", "evaluate")
     _sextant("repro")
     _sextant("register", "--write")
@@ -87,41 +91,51 @@ def retrain() -> tuple[int, str]:
         try:
             _dvc("push")
         except SextantError as error:
-            return (
-                1,
-                f"{text}\nThe registry is up to date, but `dvc push` failed: {one_line(error)}\n",
-            )
+            failure = f"The registry is up to date, but `dvc push` failed: {one_line(error)}"
+            return 1, f"{text}\n{failure}\n"
     return code, text
 
 
 def verdict(before: Snapshot, after: Snapshot) -> int:
-    """0 when a champion has changed, 11 when the registry judged something new, 10 when it knew everything already."""
-    if any(after.champions[model] != before.champions[model] for model in after.champions):
+    """Return 0 if a champion changed, 11 if the registry judged a new version, else 10."""
+    if after.champions != before.champions:
         return 0
-    return 11 if any(after.judged[model] - before.judged[model] for model in after.judged) else 10
+    for model, versions in after.judged.items():
+        if versions - before.judged[model]:
+            return 11
+    return 10
 
 
-# --- all as it was ----------------------------------------------------------------------------------------------------
+# --- restore after a failure --------------------------------------------------------------------
 
 
 @contextmanager
-def unharmed(datasets: Iterable[str]) -> Iterator[None]:
-    """When the block fails, put pins, dvc.lock and outputs back; checkpoints stay, for the next run to go on from."""
-    confs = [paths.CONF / "dataset" / f"{name}.yaml" for name in datasets]
-    kept = {path: path.read_bytes() for path in (*confs, LOCK, *_small()) if path.is_file()}
+def restored_on_failure(datasets: Iterable[str]) -> Iterator[None]:
+    """Restore pins, dvc.lock and outputs if the block fails.
+
+    Checkpoints stay, so that the next run resumes the training.
+    """
+    confs = [paths.dataset_conf(name) for name in datasets]
+    kept: dict[Path, bytes] = {}
+    for path in (*confs, LOCK, *_uncached_outputs()):
+        if path.is_file():
+            kept[path] = path.read_bytes()
     try:
         yield
-    except BaseException:
+    except BaseException:  # also Ctrl-C
         _restore(kept)
         raise
 
 
-def _small() -> list[Path]:
-    return [path for pattern in SMALL for path in sorted(Path().glob(pattern))]
+def _uncached_outputs() -> list[Path]:
+    outputs: list[Path] = []
+    for pattern in UNCACHED:
+        outputs += sorted(Path().glob(pattern))
+    return outputs
 
 
 def _restore(kept: Mapping[Path, bytes]) -> None:
-    for path in (LOCK, *_small()):
+    for path in (LOCK, *_uncached_outputs()):
         if path not in kept:
             path.unlink(missing_ok=True)
     for path, content in kept.items():
@@ -129,96 +143,96 @@ def _restore(kept: Mapping[Path, bytes]) -> None:
             with files.written_whole(path) as beside:
                 beside.write_bytes(content)
     if LOCK in kept:
-        _run([sys.executable, "-m", "dvc", "checkout", "--force", "--quiet"], must=False)
+        checkout = [sys.executable, "-m", "dvc", "checkout", "--force", "--quiet"]
+        _run(checkout, must_succeed=False)
 
 
-# --- what is there ----------------------------------------------------------------------------------------------------
+# --- the state of pipeline and registry ---------------------------------------------------------
 
 
-def _settled(chosen: config.Params, confs: Mapping[str, config.DatasetConf]) -> bool:
-    """DVC has nothing to run and every model is judged; what was never trained is not settled."""
-    judged = all(
-        _judged(model, confs[line.dataset].chosen_source) for model, line in chosen.models.items()
-    )
-    return judged and _clean()
+def _is_settled(chosen: config.Params, confs: Confs) -> bool:
+    """Return whether DVC has no stage to run and every model is trained and judged."""
+    for model, line in chosen.models.items():
+        if not _is_judged(model, confs[line.dataset].chosen_source):
+            return False
+    return _is_up_to_date()
 
 
-def _clean() -> bool:
-    done = subprocess.run(
+def _is_up_to_date() -> bool:
+    status = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"],
         env=_environment(),
         capture_output=True,
         text=True,
     )
-    return done.returncode == 0 and json.loads(done.stdout or "{}") == {}
+    return status.returncode == 0 and json.loads(status.stdout or "{}") == {}
 
 
-def _judged(model: str, source: str) -> bool:
-    if not Path("models", model).is_dir():
+def _is_judged(model: str, source: str) -> bool:
+    """Return whether the registry has a decision on the model as it is in models/."""
+    folder = paths.tracked(model).model
+    if not folder.is_dir():
         return False
-    name, digest = (
-        registry.registered_name(model, source),
-        files.folder_digest(Path("models", model)),
-    )
+    name = registry.registered_name(model, source)
+    digest = files.folder_digest(folder)
     if store.database():
         return registry.is_judged_here(name, digest)
-    return any(
-        v.decision and v.tags.get("digest") == digest
-        for v in registry.versions(store.client(), name)
-    )
+    for version in registry.versions(store.client(), name):
+        if version.decision and version.tags.get("digest") == digest:
+            return True
+    return False
 
 
-def _snapshot(chosen: config.Params, confs: Mapping[str, config.DatasetConf]) -> Snapshot:
+def _snapshot(chosen: config.Params, confs: Confs) -> Snapshot:
+    rows: dict[str, int] = {}
+    for name in confs:
+        report = paths.validation(name)
+        if report.is_file():
+            rows[name] = files.read_json(report)["rows"]
+    metrics: dict[str, scoreboard.Metrics] = {}
+    judged: dict[str, frozenset[str]] = {}
+    champions: dict[str, str | None] = {}
+    for model, line in chosen.models.items():
+        report = paths.tracked(model).metrics
+        if report.is_file():
+            metrics[model] = files.read_json(report)
+        versions = _versions(model, confs[line.dataset].chosen_source)
+        judged[model] = frozenset(version.version for version in versions if version.decision)
+        champions[model] = None
+        for version in versions:
+            if version.champion:
+                champions[model] = version.version
+    return Snapshot(metrics, rows, judged, champions)
+
+
+def _versions(model: str, source: str) -> list[registry.Version]:
+    """Return the registered versions of a model; none before the first registration."""
     database = store.database()
-    mlflow = store.client() if database is None or database.is_file() else None
-    versions = {
-        model: registry.versions(
-            mlflow, registry.registered_name(model, confs[line.dataset].chosen_source)
-        )
-        if mlflow
-        else []
-        for model, line in chosen.models.items()
-    }
-    validated = {name: _json(Path("reports/validation", f"{name}.json")) for name in confs}
-    return Snapshot(
-        metrics={
-            model: found
-            for model in chosen.models
-            if (found := _json(Path("reports/metrics", f"{model}.json")))
-        },
-        rows={name: found["rows"] for name, found in validated.items() if found},
-        judged={
-            model: frozenset(v.version for v in found if v.decision)
-            for model, found in versions.items()
-        },
-        champions={
-            model: next((v.version for v in found if v.champion), None)
-            for model, found in versions.items()
-        },
-    )
+    if database and not database.is_file():  # `store.client` would create it
+        return []
+    return registry.versions(store.client(), registry.registered_name(model, source))
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+# --- commands -----------------------------------------------------------------------------------
 
 
-# --- commands ---------------------------------------------------------------------------------------------------------
+def _dvc(*arguments: str) -> None:
+    _run([sys.executable, "-m", "dvc", *arguments])
 
 
-def _dvc(*words: str) -> None:
-    _run([sys.executable, "-m", "dvc", *words])
+def _sextant(*arguments: str) -> None:
+    _run([sys.executable, "-m", "sextant", *arguments])
 
 
-def _sextant(module: str, *words: str) -> None:
-    _run([sys.executable, "-m", "sextant", module, *words])
+def _run(command: Sequence[str], must_succeed: bool = True) -> None:
+    """Run a command and copy its output to standard error.
 
-
-def _run(words: Sequence[str], must: bool = True) -> None:
-    """Run a command, its lines on standard error; raises DataError where a stage refused the data, or SextantError."""
-    command = " ".join(["python", *words[1:]])
-    said: list[str] = []
+    If it fails and `must_succeed`, raises DataError where a stage refused the data, else
+    SextantError.
+    """
+    output: list[str] = []
     with subprocess.Popen(
-        words,
+        command,
         env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -228,31 +242,36 @@ def _run(words: Sequence[str], must: bool = True) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stderr.write(line)
-            said.append(line)
-    if process.returncode == 0 or not must:
+            output.append(line)
+    if process.returncode == 0 or not must_succeed:
         return
-    reason = refusal(said)
-    if process.returncode == DataError.code or re.search(
-        rf"exited with {DataError.code}\b", "".join(said)
-    ):
+    shown_command = " ".join(["python", *command[1:]])
+    reason = refusal(output)
+    # DVC ends with a code of its own and prints the one of the stage.
+    refused = re.search(rf"exited with {DataError.code}\b", "".join(output))
+    if process.returncode == DataError.code or refused:
         raise DataError(
-            f"the new data were refused, and everything is as before: {reason or command}"
+            f"the new data were refused, and everything is as before: {reason or shown_command}"
         )
     raise SextantError(
-        f"`{command}` ended with {process.returncode}: {reason or 'see the lines above'}"
+        f"`{shown_command}` ended with {process.returncode}: {reason or 'see the lines above'}"
     )
 
 
-def refusal(said: Sequence[str]) -> str:
-    """The one line of a stage that gave up, without the advice to restore what is restored here."""
-    lines = [
-        line.removeprefix("sextant: ").strip() for line in said if line.startswith("sextant: ")
-    ]
-    return re.split("; `(?:git checkout dvc.lock && )?dvc checkout`", lines[-1])[0] if lines else ""
+def refusal(output: Iterable[str]) -> str:
+    """Return the last message of a stage, "" if there is none.
+
+    The advice to restore outputs is cut off, since they are restored here.
+    """
+    message = ""
+    for line in output:
+        if line.startswith("sextant: "):
+            message = line.removeprefix("sextant: ").strip()
+    return re.split("; `(?:git checkout dvc.lock && )?dvc checkout`", message)[0]
 
 
 def _environment() -> dict[str, str]:
-    """DVC runs `python`, which must be this one, with the code of this folder."""
+    """Return an environment in which DVC's `python` is this one, with the code of this folder."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {
         **os.environ,
@@ -263,98 +282,102 @@ def _environment() -> dict[str, str]:
     }
 
 
-# --- the summary ------------------------------------------------------------------------------------------------------
+# --- the summary --------------------------------------------------------------------------------
 
 
 def summary(
     chosen: config.Params,
-    confs: Mapping[str, config.DatasetConf],
+    confs: Confs,
     changes: Sequence[pin.Change],
     before: Snapshot,
     after: Snapshot,
 ) -> str:
-    """What arrived, the metric before and after, the decisions: Markdown."""
-    arrived = [
-        (
-            name,
-            conf.chosen_source,
-            *_arrived(name, [c for c in changes if c.dataset == name], before, after),
-        )
-        for name, conf in confs.items()
-    ]
+    """Return the new data, the metrics before and after, the decisions and the leaderboard.
+
+    It is Markdown.
+    """
+    data = []
+    for name, conf in confs.items():
+        changed = [str(change) for change in changes if change.dataset == name]
+        rows = _rows_before_and_after(name, before, after)
+        data.append((name, conf.chosen_source, rows, "<br>".join(changed) or "as pinned"))
     decisions = scoreboard.read_decisions(chosen.models)
-    scores = [_scores(model, before, after, decisions.get(model, {})) for model in chosen.models]
-    return "\n".join(
-        [
-            "## What arrived\n",
-            _table(("data set", "source", "rows", "files"), arrived),
-            "## What became of it\n",
-            _table(("model", "metric (test)", "before", "after", "decision", "reason"), scores),
-            "## Leaderboard\n",
-            scoreboard.as_markdown(
-                scoreboard.rows(scoreboard.read_metrics(chosen.models), decisions)
-            ),
-        ]
-    )
+    scores = [_scores(model, before, after, decisions.get(model)) for model in chosen.models]
+    leaderboard = scoreboard.rows(scoreboard.read_metrics(chosen.models), decisions)
+    score_headings = ("model", "metric (test)", "before", "after", "decision", "reason")
+    parts = [
+        "## New data\n",
+        _table(("data set", "source", "rows", "files"), data),
+        "## Models\n",
+        _table(score_headings, scores),
+        "## Leaderboard\n",
+        scoreboard.as_markdown(leaderboard),
+    ]
+    return "\n".join(parts)
 
 
-def _arrived(
-    name: str, changes: Sequence[pin.Change], before: Snapshot, after: Snapshot
-) -> tuple[str, str]:
-    rows = [f"{found.rows[name]:,}" for found in (before, after) if name in found.rows]
-    return " -> ".join(dict.fromkeys(rows)), "<br>".join(map(str, changes)) or "as pinned"
+def _rows_before_and_after(dataset: str, before: Snapshot, after: Snapshot) -> str:
+    """Return `1,000 -> 1,200`, or one number if it did not change."""
+    counts: list[str] = []
+    for snapshot in (before, after):
+        if dataset in snapshot.rows:
+            counts.append(f"{snapshot.rows[dataset]:,}")
+    return " -> ".join(dict.fromkeys(counts))
 
 
 def _scores(
-    model: str, before: Snapshot, after: Snapshot, decision: Mapping[str, Any]
+    model: str, before: Snapshot, after: Snapshot, decision: scoreboard.Decision | None
 ) -> tuple[str, ...]:
-    now, then = after.metrics[model], before.metrics.get(model)
-    metric = now["metric"]
-    old = (
-        f"{then['test'][metric]:.4f}"
-        if then and then["source"] == now["source"]
-        else "first training"
-    )
-    word = (
-        f"{decision.get('decision', 'none')}{scoreboard.CHAMPION * bool(decision.get('champion'))}"
-    )
-    return model, metric, old, f"{now['test'][metric]:.4f}", word, str(decision.get("reason", ""))
+    """Return the row of a model: name, metric, score before and after, decision, reason."""
+    new = after.metrics[model]
+    old = before.metrics.get(model)
+    metric = new["metric"]
+    old_score = "first training"  # also after a change from the twin to real data
+    if old and old["source"] == new["source"]:
+        old_score = f"{old['test'][metric]:.4f}"
+    reason = str(decision["reason"]) if decision else ""
+    new_score = f"{new['test'][metric]:.4f}"
+    return model, metric, old_score, new_score, scoreboard.describe(decision), reason
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
+    text = ""
+    for row in (headings, ["---"] * len(headings), *rows):
+        cells = [cell.replace("|", "\\|") for cell in row]
+        text += f"| {' | '.join(cells)} |\n"
+    return text
 
 
-def _tell(code: int, text: str) -> None:
-    """Hand code and summary to whoever waits for them."""
+def _publish(code: int, text: str) -> None:
+    """Write code and summary to the files of GitHub Actions, or the summary to standard output."""
     outcome = OUTCOMES.get(code, "failure")
     page = f"# Retraining: {outcome}\n\n{text}"
-    if place := os.environ.get("GITHUB_STEP_SUMMARY"):
-        _append(place, page)
+    summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary_file:
+        _append(summary_file, page)
     else:
         print(page, end="", flush=True)
-    if place := os.environ.get("GITHUB_OUTPUT"):
-        _append(place, f"code={code}\noutcome={outcome}\n")
+    output_file = os.environ.get("GITHUB_OUTPUT")
+    if output_file:
+        _append(output_file, f"code={code}\noutcome={outcome}\n")
 
 
-def _append(place: str, text: str) -> None:
-    with open(place, "a", encoding="utf-8") as stream:
+def _append(path: str, text: str) -> None:
+    with open(path, "a", encoding="utf-8") as stream:
         stream.write(text)
 
 
 def main(argv: list[str]) -> int:
-    """`sextant retrain`, without arguments: what to retrain stands in params.yaml."""
+    """`sextant retrain`, without arguments: params.yaml lists what to retrain."""
     if argv:
         raise UsageError(
-            f"`{' '.join(argv)}` is not understood; what to retrain stands in {paths.PARAMS}"
+            f"`{' '.join(argv)}` is not understood; {paths.PARAMS} lists what to retrain"
         )
     try:
         code, text = retrain()
     except Exception as error:
-        _tell(error.code if isinstance(error, SextantError) else 1, f"{one_line(error)}\n")
+        failure = error.code if isinstance(error, SextantError) else 1
+        _publish(failure, f"{one_line(error)}\n")
         raise
-    _tell(code, text)
+    _publish(code, text)
     return code

@@ -88,6 +88,7 @@ class Schedule(Strict):
         if progress < self.warmup:
             rising = progress / self.warmup
             if self.lr == "one_cycle":
+                # 1/25 is the default of PyTorch's OneCycleLR.
                 return 1 - (1 - 1 / 25) * _half_cosine(rising)
             return rising
         if self.lr == "constant":

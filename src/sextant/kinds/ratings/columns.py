@@ -1,20 +1,24 @@
-"""How the files of ratings are written, and what their columns are."""
+"""What conf says of ratings: the names of the columns, the scale, and how the files are written.
 
-from typing import TYPE_CHECKING, Annotated, Self
+The ratings are in one or more files, films (items) with their titles in another, users in a third.
+"""
+
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from ...strict import Strict
 
-if TYPE_CHECKING:
-    pass
-
-
+# By a hash of the pair (user, item). A file may fix the test part in addition (`test_files`).
 SPLITS = ("hash",)
 
 
 class Table(Strict):
-    """How one file is written: `names` are its first columns in their order where it has no header."""
+    """How one file is written.
+
+    `names` are the names of its first columns, in their order, where the file has no header; null
+    where it has one.
+    """
 
     delimiter: Annotated[str, Field(min_length=1)]
     encoding: str
@@ -22,7 +26,12 @@ class Table(Strict):
 
 
 class Columns(Strict):
-    """What the columns are called, what a rating can be, and which files say what."""
+    """The block `columns` of ratings.
+
+    `user`, `item`, `rating` and `title` are names of columns. `values` are all possible ratings
+    in ascending order; a rating of `like` or more is a like. `files` hold the ratings,
+    `test_files` those of the test part, where the source fixes it.
+    """
 
     user: str
     item: str
@@ -39,17 +48,24 @@ class Columns(Strict):
     users_file: str
 
     @model_validator(mode="after")
-    def values_rise_and_some_are_liked(self) -> Self:
-        if (
-            self.values != sorted(set(self.values))
-            or not self.values[0] < self.like <= self.values[-1]
-        ):
+    def like_divides_sorted_values(self) -> Self:
+        is_sorted = self.values == sorted(set(self.values))
+        if not is_sorted or not self.values[0] < self.like <= self.values[-1]:
             raise ValueError(
-                f"`like` {self.like:g} does not divide the rising `values` {self.values}; give both anew"
+                "`values` must be sorted, and `like` above the lowest and at most the highest; got"
+                f" values {self.values} and like {self.like:g}"
             )
         return self
 
     @property
+    def needed(self) -> list[str]:
+        """The columns that a file of ratings must have, and that a caller sends."""
+        return [self.user, self.item, self.rating]
+
+    @property
     def all(self) -> list[str]:
-        given = self.ratings.names or [self.user, self.item, self.rating]
-        return [*given, *([] if self.title in given else [self.title])]
+        """The columns of the table that the expectations check."""
+        names = list(self.ratings.names or self.needed)
+        if self.title not in names:
+            names.append(self.title)
+        return names

@@ -1,65 +1,70 @@
-"""Ratings as tensors, a user a row."""
+"""Ratings as tensors: one row per user, one column per film."""
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ..parts import CONTEXT
+from ..parts import CONTEXT, first_row
+from .columns import Columns
+from .rows import TARGET, catalogue, checked_ratings, users_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-from ..parts import first_row
-from .columns import Columns
-from .rows import TARGET, catalogue, checked, users_of
 
-UNKNOWN_USER = -1
-
-
-# --- from rows to tensors ---------------------------------------------------------------------------------------------
+UNKNOWN_USER = -1  # the position of a user that the catalogue lacks
 
 
 class Batch(NamedTuple):
-    """One row a user. A code is 0 where there is no rating, else 1 for the lowest of `values`, 2 for the next, …
+    """One row per user. A code is 0 for no rating, 1 for the lowest of `values`, 2 for the next, …
 
-    user (users) int64: the place in the catalogue, UNKNOWN_USER for a new one; known (users, items) uint8: the codes
-    that may be looked at; target (users, items) uint8: those asked for. In train both are the same. The scale is the
-    same in each row: values (users, levels) float32, the stars of each code; like (users) float32, from where on a film
-    is liked.
+    user: (users,) int64, position in the catalogue, or UNKNOWN_USER.
+    observed: (users, items) uint8, codes of the known ratings: what the net may read.
+    target: (users, items) uint8, codes of the ratings to predict; in train the same as `observed`.
+    values: (users, levels) float32, the stars of each code; the same in every row.
+    like: (users,) float32, from how many stars on a film is liked; the same in every row.
     """
 
     user: "Tensor"
-    known: "Tensor"
+    observed: "Tensor"
     target: "Tensor"
     values: "Tensor"
     like: "Tensor"
 
     @property
+    def known(self) -> "Tensor":
+        return self.observed
+
+    @property
     def stars(self) -> "Tensor":
-        """(pairs) float32: the stars of the target, where there is one, row by row."""
+        """(pairs,) float32: the stars of all ratings in `target`, user by user."""
         return self.values[0][self.target[self.target > 0].long() - 1]
 
     @property
     def liked(self) -> "Tensor":
-        """(pairs) bool: whether the target was liked, in the order of `stars`."""
+        """(pairs,) bool: which of `stars` are a like."""
         return self.stars >= self.like[0]
 
 
 class Encoder:
-    """Rows to a Batch by the catalogue: which column a film has, and its title."""
+    """Rows to a Batch by the catalogue, which fixes the column of each film."""
 
     def __init__(self, columns: Columns, items: list[int], titles: list[str], users: list[int]):
-        self.columns, self.items, self.titles, self.users = columns, items, titles, users
+        self.columns = columns
+        self.items = items
+        self.titles = titles
+        self.users = users
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
-        """From the catalogue that the training rows carry."""
+        """Take the catalogue that the training rows carry."""
         return cls(columns, **catalogue(rows))
 
     def state(self) -> dict[str, Any]:
-        """All that was learnt, as JSON; no rating is among it."""
+        """The catalogue, as JSON; it contains no ratings."""
         return {"items": self.items, "titles": self.titles, "users": self.users}
 
     @classmethod
@@ -68,66 +73,110 @@ class Encoder:
         return cls(columns, **state)
 
     @property
-    def sizes(self) -> dict[str, Any]:
-        """What a family's constructor may ask for before its `*`."""
-        values, like = self.columns.values, self.columns.like
-        return {"users": len(self.users), "items": len(self.items), "values": values, "like": like}
+    def sizes(self) -> dict[str, int | float | list[float]]:
+        """What a family's constructor may name before its `*`."""
+        return {
+            "users": len(self.users),
+            "items": len(self.items),
+            "values": self.columns.values,
+            "like": self.columns.like,
+        }
 
     def encode(self, rows: pd.DataFrame) -> Batch:
-        """One row for each user, in the order in which they first appear."""
-        import torch  # two seconds, which pull, validate and prepare need not wait for
+        """One row per user, in order of first appearance."""
+        import torch  # takes two seconds, which pull, validate and prepare do not need
 
-        users, at = users_of(rows, self.columns)
-        item = _indexer(self.items, rows[self.columns.item])
-        found = {}
-        for name in (self.columns.rating, TARGET):
-            stars = rows[name].to_numpy(float) if name in rows else np.full(len(rows), np.nan)
-            there = ~np.isnan(stars)
-            codes = np.zeros((len(users), len(self.items)), np.uint8)
-            codes[at[there], item[there]] = np.searchsorted(self.columns.values, stars[there]) + 1
-            found[name] = torch.from_numpy(codes)
-        user = torch.from_numpy(_indexer(self.users, users))
-        values = torch.tensor(self.columns.values, dtype=torch.float32).expand(len(users), -1)
-        like = torch.tensor(self.columns.like, dtype=torch.float32).expand(len(users))
-        return Batch(user, found[self.columns.rating], found[TARGET], values, like)
+        columns = self.columns
+        users, user_rows = users_of(rows, columns)
+        item_columns = _positions(self.items, rows[columns.item])
+        shape = (len(users), len(self.items))
+        observed = self._codes(rows[columns.rating], user_rows, item_columns, shape)
+        if TARGET in rows:
+            target = self._codes(rows[TARGET], user_rows, item_columns, shape)
+        else:
+            target = np.zeros(shape, np.uint8)
+        return Batch(
+            user=torch.from_numpy(_positions(self.users, users)),
+            observed=torch.from_numpy(observed),
+            target=torch.from_numpy(target),
+            values=torch.tensor(columns.values, dtype=torch.float32).expand(len(users), -1),
+            like=torch.tensor(columns.like, dtype=torch.float32).expand(len(users)),
+        )
+
+    def _codes(
+        self,
+        column: pd.Series,
+        user_rows: np.ndarray,
+        item_columns: np.ndarray,
+        shape: tuple[int, int],
+    ) -> np.ndarray:
+        """(users, items) uint8: the code of each rating in the column, 0 where there is none."""
+        stars = column.to_numpy(float)
+        rated = ~np.isnan(stars)
+        codes = np.zeros(shape, np.uint8)
+        levels = np.searchsorted(self.columns.values, stars[rated]) + 1
+        codes[user_rows[rated], item_columns[rated]] = levels
+        return codes
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows that are asked with, as `encode` takes them; other columns of the upstream file may be there.
+        """Input rows as `encode` takes them; other columns of the upstream file are dropped.
 
-        Raises DataError for a missing or surplus column, ids and ratings that are none, a film that training did not
-        know, a pair that is there twice. Warns of a user of whom no rating is given: the answer is then the films'.
+        Raises DataError for a missing or surplus column, no rows, an id or rating that is not
+        one, a pair that occurs twice, and a film that the catalogue lacks. Warns of users without
+        a known rating, which are answered as the average user.
         """
-        columns = self.columns
-        needed = [columns.user, columns.item, columns.rating]
-        missing = [name for name in needed if name not in frame]
-        surplus = [str(name) for name in frame if name not in [*columns.all, TARGET, CONTEXT]]
-        if missing or surplus:
-            got = "; ".join(
-                f"{w} column {', '.join(n)}"
-                for w, n in (("missing", missing), ("surplus", surplus))
-                if n
-            )
-            raise DataError(f"{got}; expected {', '.join(needed)}; name the columns as in training")
+        self._check_columns(frame)
         if frame.empty:
-            raise DataError("no rows to answer; give some ratings of at least one user")
-        rows = checked(frame[needed].reset_index(drop=True), columns, unrated=True)
-        strange = _indexer(self.items, rows[columns.item]) < 0
-        if strange.any():
+            raise DataError("no rows to answer; send some ratings of at least one user")
+        columns = self.columns
+        rows = checked_ratings(
+            frame[columns.needed].reset_index(drop=True), columns, allow_missing=True
+        )
+        unlisted = _positions(self.items, rows[columns.item]) < 0
+        if unlisted.any():
+            item = rows[columns.item][unlisted].iloc[0]
             raise DataError(
-                f"row {first_row(strange)} names {columns.item} {rows[columns.item][strange].iloc[0]}, which training did"
-                f" not know; the {len(self.items):,} known ones go from {min(self.items)} to {max(self.items)}"
+                f"row {first_row(unlisted)} has {columns.item} {item}, which is not one of the"
+                f" {len(self.items):,} in training ({min(self.items)} to {max(self.items)}); remove"
+                " the row"
             )
-        silent = rows.groupby(columns.user)[columns.rating].count() == 0
-        if silent.any():
-            warnings.warn(
-                f"nothing is known of {columns.user} {', '.join(map(str, silent.index[silent][:5]))}"
-                f"{', …' if silent.sum() > 5 else ''}: answered as the average user",
-                stacklevel=2,
-            )
+        self._warn_of_users_without_ratings(rows)
         return rows
 
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        columns = self.columns
+        allowed = [*columns.all, TARGET, CONTEXT]
+        missing = [name for name in columns.needed if name not in frame]
+        surplus = [str(name) for name in frame if name not in allowed]
+        faults = []
+        if missing:
+            faults.append(f"missing column {', '.join(missing)}")
+        if surplus:
+            faults.append(f"surplus column {', '.join(surplus)}")
+        if faults:
+            raise DataError(
+                f"{'; '.join(faults)}; expected {', '.join(columns.needed)}; name the columns as in"
+                " training"
+            )
+
+    def _warn_of_users_without_ratings(self, rows: pd.DataFrame) -> None:
+        ratings = rows.groupby(self.columns.user)[self.columns.rating].count()
+        users = [str(user) for user in ratings.index[ratings == 0]]
+        if not users:
+            return
+        if len(users) > 5:
+            users = [*users[:5], "…"]
+        warnings.warn(
+            f"nothing is known of {self.columns.user} {', '.join(users)}: answered as the average"
+            " user",
+            stacklevel=3,
+        )
+
     def schema(self) -> list[tuple[str, str, bool]]:
-        """Columns that are asked with: a row with a rating is known, a row without one (NaN) asks for that film."""
+        """The input columns: name, MLflow type, whether it is required.
+
+        A row with a rating is known; a row without one (NaN) asks for that film.
+        """
         columns = self.columns
         return [
             (columns.user, "long", True),
@@ -136,22 +185,24 @@ class Encoder:
         ]
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows as MLflow's interface takes them."""
-        types = {"double": np.float64, "long": np.int64}
+        """The rows as MLflow's interface takes them, in the types of `schema`."""
+        columns = self.columns
         return pd.DataFrame(
-            {name: rows[name].astype(types[kind]) for name, kind, _ in self.schema()}
+            {
+                columns.user: rows[columns.user].astype(np.int64),
+                columns.item: rows[columns.item].astype(np.int64),
+                columns.rating: rows[columns.rating].astype(np.float64),
+            }
         )
 
     def example(self) -> pd.DataFrame:
-        """Two users made up, who rated the first films; the second asks for one."""
-        first, second, third = (self.items * 3)[:3]
-        low, *_, high = self.columns.values
+        """A synthetic input example: two users with ratings; the second also asks for a film."""
+        first, second, third = (self.items * 3)[:3]  # also where there are fewer than three films
+        low, high = self.columns.values[0], self.columns.values[-1]
         lines = [(1, first, high), (1, second, low), (2, first, high), (2, third, np.nan)]
-        return self.inputs(
-            pd.DataFrame(lines, columns=[self.columns.user, self.columns.item, self.columns.rating])
-        )
+        return self.inputs(pd.DataFrame(lines, columns=self.columns.needed))
 
 
-def _indexer(known: list[int], ids: Any) -> np.ndarray:
-    """The place of each id among the known ones, -1 for one that is not there."""
-    return pd.Index(known).get_indexer(pd.Index(ids)).astype(np.int64)
+def _positions(listed: list[int], ids: Sequence[int] | np.ndarray | pd.Series) -> np.ndarray:
+    """The position of each id in the list, -1 for one that is not there."""
+    return pd.Index(listed).get_indexer(pd.Index(ids)).astype(np.int64)

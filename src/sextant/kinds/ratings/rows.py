@@ -1,95 +1,132 @@
-"""Ratings as rows: read, checked, split into four parts and written."""
+"""Ratings as rows: read, repaired, split into four parts, and written.
+
+A row with a rating is known to the model; a row without one asks for that film. Parts and input
+rows have the same form: a part other than train holds the known ratings of its users, all from
+train and marked in the column `context`, followed by the rows that are scored, whose stars are in
+`target` and not in the rating.
+
+The catalogue (all films with their titles, all users) belongs to all rows and travels as an
+attribute of the frame. So the sizes of a net follow from the catalogue, not from the rows of a
+part.
+"""
 
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from ...errors import DataError, describe
-from ..parts import CONTEXT, PARTS, scored
-from ..splits import parts_by_hash
-
-if TYPE_CHECKING:
-    pass
-from ..parts import first_row
+from ..parts import CONTEXT, PARTS, first_row, scored
+from ..splits import HashSplit, parts_by_hash
 from .columns import Columns, Table
 
-TARGET, CATALOGUE = "target", "catalogue"
+TARGET = "target"  # the column of the stars to predict
+CATALOGUE = "catalogue"  # the attribute of a frame that holds the Catalogue as JSON
+SEPARATOR = "\x1f"  # the ASCII unit separator, which no text of a file contains
 
 
 class Raw(NamedTuple):
-    """The files as they came: ratings with `test` where the source fixes that part, films, users."""
+    """The raw files as frames. `ratings` has a column `test`, true in rows of `test_files`."""
 
     ratings: pd.DataFrame
     items: pd.DataFrame
     users: pd.DataFrame
 
 
-# --- from raw files to four parts -------------------------------------------------------------------------------------
+class Catalogue(TypedDict):
+    """All films with their titles, and all users, in the order of their files."""
+
+    items: list[int]
+    titles: list[str]
+    users: list[int]
+
+
+# --- read ---------------------------------------------------------------------------------------
 
 
 def read(folder: Path, columns: Columns) -> Raw:
-    """Ratings, films and users of `folder`; raises DataError for a file that is not there, empty or unreadable."""
-    asked = [(file, False) for file in columns.files] + [
-        (file, True) for file in columns.test_files
-    ]
-    pair = [columns.user, columns.item, columns.rating]
-    ratings = [
-        _read(folder / file, columns.ratings, pair).assign(test=test) for file, test in asked
-    ]
+    """Ratings, films and users; raises DataError for a missing, empty or unreadable file."""
+    ratings = []
+    for file in columns.files:
+        rows = _read_file(folder / file, columns.ratings, columns.needed)
+        ratings.append(rows.assign(test=False))
+    for file in columns.test_files:
+        rows = _read_file(folder / file, columns.ratings, columns.needed)
+        ratings.append(rows.assign(test=True))
+    items_needed = [columns.item, columns.title]
     return Raw(
-        pd.concat(ratings, ignore_index=True),
-        _read(folder / columns.items_file, columns.items, [columns.item, columns.title]),
-        _read(folder / columns.users_file, columns.users, [columns.user]),
+        ratings=pd.concat(ratings, ignore_index=True),
+        items=_read_file(folder / columns.items_file, columns.items, items_needed),
+        users=_read_file(folder / columns.users_file, columns.users, [columns.user]),
     )
 
 
-def _read(path: Path, table: Table, needed: list[str]) -> pd.DataFrame:
-    try:
-        text = path.read_bytes().decode(table.encoding)
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there; `make pull` brings it") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path.name} is not {table.encoding}: byte 0x{error.object[error.start]:02x} at {error.start:,};"
-            " name its encoding in the conf (MovieLens writes latin-1)"
-        ) from None
-    if len(table.delimiter) > 1:  # the fast parser takes one character
-        text = text.replace(table.delimiter, "\x1f")
+def _read_file(path: Path, table: Table, needed: list[str]) -> pd.DataFrame:
+    text = _decoded(path, table.encoding)
     if not text.strip():
         raise DataError(f"{path.name} is empty; expected {', '.join(needed)}")
+    rows = _parsed(text, table, path.name)
+    missing = [name for name in needed if name not in rows]
+    if missing:
+        raise DataError(
+            f"{path.name} lacks column {', '.join(missing)}; found"
+            f" {', '.join(map(str, rows.columns))}; correct the file, or use its column names in"
+            " the conf"
+        )
+    return rows
+
+
+def _decoded(path: Path, encoding: str) -> str:
     try:
-        found = pd.read_csv(
+        return path.read_bytes().decode(encoding)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; run `make pull`") from None
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise DataError(
+            f"{path.name} is not {encoding}: byte 0x{byte:02x} at {error.start:,}; set its encoding"
+            " in the conf (MovieLens uses latin-1)"
+        ) from None
+
+
+def _parsed(text: str, table: Table, file: str) -> pd.DataFrame:
+    delimiter = table.delimiter
+    if len(delimiter) > 1:
+        # pandas takes a delimiter of several characters as a regular expression, with a slow
+        # parser.
+        text = text.replace(delimiter, SEPARATOR)
+        delimiter = SEPARATOR
+    # Files without a header are not CSV: a title may begin with a quotation mark, which would
+    # otherwise swallow all lines up to the next one.
+    try:
+        return pd.read_csv(
             io.StringIO(text),
-            sep=table.delimiter if len(table.delimiter) == 1 else "\x1f",
+            sep=delimiter,
             header=None if table.names else "infer",
             names=table.names,
             usecols=range(len(table.names)) if table.names else None,
-            quoting=csv.QUOTE_NONE
-            if table.names
-            else csv.QUOTE_MINIMAL,  # a title may begin with a quotation mark
+            quoting=csv.QUOTE_NONE if table.names else csv.QUOTE_MINIMAL,
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
         )
     except (pd.errors.ParserError, ValueError) as error:
-        said = f"{path.name} is no table with delimiter {table.delimiter!r}: {describe(error)}"
-        raise DataError(f"{said}; correct it, or name another file") from None
-    missing = [name for name in needed if name not in found]
-    if missing:
         raise DataError(
-            f"{path.name} lacks column {', '.join(missing)}; found {', '.join(map(str, found.columns))};"
-            " correct the file, or name the columns in its conf as the file does"
-        )
-    return found
+            f"{file} is not a table with delimiter {table.delimiter!r}: {describe(error)}; correct"
+            " it, or name another file"
+        ) from None
 
 
 def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
-    """Rows to ask with: CSV with a header, Parquet, JSON records, or a file written as upstream writes its ratings."""
+    """Input rows: CSV with a header, Parquet, JSON records, or ratings in the upstream format.
+
+    Raises DataError for a file that is missing or not a table.
+    """
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
@@ -98,142 +135,174 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         if path.suffix == ".csv":
             return pd.read_csv(path)
     except FileNotFoundError:
-        raise DataError(f"{path} is not there; name a file of ratings") from None
+        raise DataError(f"{path} does not exist; name a file of ratings") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:
         raise DataError(
-            f"{path.name} is no table: {describe(error)}; expected {columns.user}, {columns.item}, {columns.rating}"
+            f"{path.name} is not a table: {describe(error)}; expected {', '.join(columns.needed)}"
         ) from None
-    return _read(path, columns.ratings, [columns.user, columns.item, columns.rating])
+    return _read_file(path, columns.ratings, columns.needed)
 
 
 def table(raw: Raw, columns: Columns) -> pd.DataFrame:
-    """What the expectations look at: every rating with the title of its film, empty where the film has none."""
+    """Every rating with the title of its film or none, for the expectations."""
     titles = raw.items.drop_duplicates(columns.item).set_index(columns.item)[columns.title]
-    found: pd.DataFrame = raw.ratings.drop(columns="test")
-    return found.assign(**{columns.title: found[columns.item].map(titles)})[columns.all]
+    rows: pd.DataFrame = raw.ratings.drop(columns="test")
+    rows = rows.assign(**{columns.title: rows[columns.item].map(titles)})
+    return rows[columns.all]
+
+
+# --- repair -------------------------------------------------------------------------------------
 
 
 def repair(raw: Raw, columns: Columns) -> pd.DataFrame:
-    """Ratings as whole ids and stars, with the catalogue as their attribute.
+    """Ratings with integer ids and float64 stars, and with the catalogue as an attribute.
 
-    Raises DataError for an id below 1, a user or film that the other files lack, a film that is twice in them or has no
-    title, a rating that is none of `values`, and a pair rated twice.
+    Raises DataError for an id that is not a positive integer, a film or user that is listed
+    twice, a film without a title, a rating that is not one of `values`, a pair that is rated
+    twice, and a rating of a film or by a user that the catalogue lacks.
     """
-    items, users = (
-        (raw.items, columns.item, columns.items_file),
-        (raw.users, columns.user, columns.users_file),
+    _check_catalogue(raw, columns)
+    rows = checked_ratings(raw.ratings, columns)
+    _check_membership(rows[columns.item], raw.items, columns.items_file)
+    _check_membership(rows[columns.user], raw.users, columns.users_file)
+    lists = Catalogue(
+        items=raw.items[columns.item].astype(int).tolist(),
+        titles=raw.items[columns.title].astype(str).tolist(),
+        users=raw.users[columns.user].astype(int).tolist(),
     )
-    for frame, name, file in (items, users):
-        ids = _ids(frame[name], name, file)
-        if ids.duplicated().any():
-            raise DataError(
-                f"{file} has `{name}` {ids[ids.duplicated()].iloc[0]} twice; each may stand there once"
-            )
-    untitled = raw.items[columns.title].isna() | (
-        raw.items[columns.title].astype(str).str.strip() == ""
-    )
-    if untitled.any():
-        raise DataError(
-            f"{columns.items_file}: {columns.item} {raw.items.loc[untitled, columns.item].iloc[0]} has no"
-            f" `{columns.title}`; give it one (MovieLens itself writes `unknown`)"
-        )
-    rows = checked(raw.ratings, columns)
-    for frame, name, file in (items, users):
-        strange = ~rows[name].isin(frame[name])
-        if strange.any():
-            raise DataError(
-                f"row {first_row(strange)} has `{name}` {rows[name][strange].iloc[0]}, which {file} lacks"
-            )
-    rows.attrs[CATALOGUE] = json.dumps(
-        {
-            "items": raw.items[columns.item].astype(int).tolist(),
-            "titles": raw.items[columns.title].astype(str).tolist(),
-            "users": raw.users[columns.user].astype(int).tolist(),
-        }
-    )
+    rows.attrs[CATALOGUE] = json.dumps(lists)
     return rows
 
 
-def checked(ratings: pd.DataFrame, columns: Columns, unrated: bool = False) -> pd.DataFrame:
-    """Rows whose ids are whole numbers from 1 and whose ratings are among `values` (or missing, where `unrated`)."""
+def _check_catalogue(raw: Raw, columns: Columns) -> None:
+    _check_unique_ids(raw.items[columns.item], columns.items_file)
+    _check_unique_ids(raw.users[columns.user], columns.users_file)
+    titles = raw.items[columns.title]
+    untitled = titles.isna() | (titles.astype(str).str.strip() == "")
+    if untitled.any():
+        item = raw.items.loc[untitled, columns.item].iloc[0]
+        raise DataError(
+            f"{columns.items_file}: {columns.item} {item} has no `{columns.title}`; add one"
+            " (MovieLens writes `unknown`)"
+        )
+
+
+def _check_unique_ids(column: pd.Series, file: str) -> None:
+    ids = _ids(column, file)
+    repeated = ids[ids.duplicated()]
+    if len(repeated):
+        raise DataError(f"{file} lists `{column.name}` {repeated.iloc[0]} twice; keep one line")
+
+
+def _check_membership(ids: pd.Series, listed: pd.DataFrame, file: str) -> None:
+    unlisted = ~ids.isin(listed[ids.name])
+    if unlisted.any():
+        raise DataError(
+            f"row {first_row(unlisted)} has `{ids.name}` {ids[unlisted].iloc[0]}, which {file}"
+            " lacks; add it there, or remove the row"
+        )
+
+
+def checked_ratings(
+    ratings: pd.DataFrame, columns: Columns, allow_missing: bool = False
+) -> pd.DataFrame:
+    """Rows with integer ids and float64 ratings; with `allow_missing`, a rating may be missing.
+
+    Raises DataError for an id that is not a positive integer, a rating that is not one of
+    `values`, and a pair (user, item) that occurs twice.
+    """
     rows = ratings.copy()
     for name in (columns.user, columns.item):
-        rows[name] = _ids(rows[name], name)
-    stars = pd.to_numeric(rows[columns.rating], errors="coerce").astype(float)
-    missing = ratings[columns.rating].isna().to_numpy() | np.array(
-        [value == "" for value in ratings[columns.rating]]
-    )
-    wrong = ~stars.isin(columns.values).to_numpy() & ~(
-        missing if unrated else np.zeros(len(rows), bool)
-    )
-    if wrong.any():
-        known = ", ".join(f"{value:g}" for value in columns.values)
+        rows[name] = _ids(rows[name])
+    rows[columns.rating] = _stars(ratings[columns.rating], columns, allow_missing)
+    repeated = rows.duplicated([columns.user, columns.item]).to_numpy()
+    if repeated.any():
+        user, item = rows.loc[repeated, [columns.user, columns.item]].iloc[0]
         raise DataError(
-            f"row {first_row(wrong)} has `{columns.rating}` {ratings[columns.rating][wrong].iloc[0]};"
-            f" expected one of {known}; correct the row"
-        )
-    rows[columns.rating] = stars
-    twice = rows.duplicated([columns.user, columns.item]).to_numpy()
-    if twice.any():
-        user, item = rows.loc[twice, [columns.user, columns.item]].iloc[0]
-        raise DataError(
-            f"row {first_row(twice)}: {columns.user} {user} and {columns.item} {item} are there twice; keep one row"
+            f"row {first_row(repeated)} repeats {columns.user} {user}, {columns.item} {item}; keep"
+            " one row"
         )
     return rows
 
 
-def _ids(column: pd.Series, name: str, file: str | None = None) -> pd.Series:
-    """Ids as integers; raises DataError for one that is no whole number from 1, or that a float may have rounded."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    wrong = ~((numbers >= 1) & (numbers < 2**53) & (numbers == np.floor(numbers))).to_numpy()
+def _stars(column: pd.Series, columns: Columns, allow_missing: bool) -> pd.Series:
+    stars = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = ~stars.isin(columns.values).to_numpy()
+    if allow_missing:
+        is_empty = np.array([value == "" for value in column], bool)  # as a CSV file has it
+        wrong &= ~(column.isna().to_numpy() | is_empty)
     if wrong.any():
-        where = f"{file} " if file else ""
+        expected = ", ".join(f"{value:g}" for value in columns.values)
         raise DataError(
-            f"{where}row {first_row(wrong)} has `{name}` {column[wrong].iloc[0]};"
-            " ids are whole numbers from 1 and below 2**53; correct it"
+            f"row {first_row(wrong)} has `{columns.rating}` {column[wrong].iloc[0]}; expected one"
+            f" of {expected}; correct the row"
+        )
+    return stars
+
+
+def _ids(column: pd.Series, file: str = "") -> pd.Series:
+    """Ids as int64; raises DataError for one that is not a whole number from 1 to 2**53 - 1.
+
+    Above that a float64, which JSON and some CSV files give, cannot hold every whole number: two
+    ids could become one.
+    """
+    numbers = pd.to_numeric(column, errors="coerce")
+    usable = (numbers >= 1) & (numbers < 2**53) & (numbers == np.floor(numbers))
+    wrong = ~usable.to_numpy()
+    if wrong.any():
+        where = f"{file} row" if file else "row"
+        raise DataError(
+            f"{where} {first_row(wrong)} has `{column.name}` {column[wrong].iloc[0]}; expected a"
+            " whole number from 1 to 2**53 - 1; correct the row"
         )
     return numbers.astype(np.int64)
 
 
-def split(rows: pd.DataFrame, columns: Columns, split: Any) -> dict[str, pd.DataFrame]:
-    """Four parts by a salted hash of the pair (user, item); where the source fixes a test part, that is test.
+# --- parts --------------------------------------------------------------------------------------
 
-    Every part but train carries all that train knows of its users, marked as context.
+
+def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
+    """Four parts by a salted hash of the pair (user, item); rows of `test_files` are the test part.
+
+    Every part but train begins with all ratings that its users have in train, marked as context.
     """
-    keys = rows[columns.user].astype(str) + "\x1f" + rows[columns.item].astype(str)
-    part = np.where(rows["test"], PARTS.index("test"), parts_by_hash(keys, split))
-    own = {name: rows[part == i].drop(columns="test") for i, name in enumerate(PARTS)}
-    train = own["train"].assign(**{TARGET: own["train"][columns.rating], CONTEXT: False})
+    # Joined by a separator, so that user 1, item 23 and user 12, item 3 have different keys.
+    keys = rows[columns.user].astype(str) + SEPARATOR + rows[columns.item].astype(str)
+    part_index = np.where(rows["test"], PARTS.index("test"), parts_by_hash(keys, split))
+    own_rows = {}
+    for index, name in enumerate(PARTS):
+        own_rows[name] = rows[part_index == index].drop(columns="test")
+    train = own_rows["train"]
+    train = train.assign(**{TARGET: train[columns.rating], CONTEXT: False})
     parts = {"train": train.reset_index(drop=True)}
     for name in PARTS[1:]:
-        asked = own[name].assign(
-            **{TARGET: own[name][columns.rating], CONTEXT: False, columns.rating: np.nan}
-        )
-        known = train[train[columns.user].isin(asked[columns.user])].assign(
-            **{TARGET: np.nan, CONTEXT: True}
-        )
-        parts[name] = pd.concat([known, asked], ignore_index=True)
+        to_score = own_rows[name]
+        history = train[train[columns.user].isin(to_score[columns.user])]
+        history = history.assign(**{TARGET: np.nan, CONTEXT: True})
+        hidden = {TARGET: to_score[columns.rating], CONTEXT: False, columns.rating: np.nan}
+        parts[name] = pd.concat([history, to_score.assign(**hidden)], ignore_index=True)
         parts[name].attrs = rows.attrs
     return parts
 
 
-def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError where a pair lies in two parts, or a part has nothing to score or lacks likes or dislikes."""
-    pairs = [columns.user, columns.item]
-    seen = pd.concat([scored(rows)[pairs].assign(part=name) for name, rows in parts.items()])
-    twice = seen[seen.duplicated(pairs, keep=False)]
-    if len(twice):
-        user, item = twice[pairs].iloc[0]
-        places = twice[(twice[pairs] == [user, item]).all(axis=1)]["part"]
+def check_parts(parts: Mapping[str, pd.DataFrame], columns: Columns) -> None:
+    """Raise DataError where a pair lies in two parts, or a part has no likes or no dislikes."""
+    pair = [columns.user, columns.item]
+    pairs = pd.concat([scored(rows)[pair].assign(part=name) for name, rows in parts.items()])
+    repeated = pairs[pairs.duplicated(pair, keep=False)]
+    if len(repeated):
+        user, item = repeated[pair].iloc[0]
+        places = repeated[(repeated[pair] == [user, item]).all(axis=1)]["part"]
         raise DataError(
-            f"{columns.user} {user}, {columns.item} {item} lies in {' and in '.join(places)}; keep one row"
+            f"{columns.user} {user}, {columns.item} {item} lies in {' and in '.join(places)}; keep"
+            " one row"
         )
     for name, rows in parts.items():
         liked = scored(rows)[TARGET] >= columns.like
         if liked.nunique() < 2:
             raise DataError(
-                f"part {name} ({len(liked)} ratings) lacks likes or dislikes;"
-                " bring more rows, or change `split` in the conf"
+                f"part {name} ({len(liked)} ratings) lacks likes or dislikes; add ratings, or"
+                " change `split` in the conf"
             )
 
 
@@ -243,33 +312,49 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 
 def load(path: Path) -> pd.DataFrame:
-    """Read a part written by `write`."""
+    """Read a part that `write` wrote."""
     return pd.read_parquet(path.with_suffix(".parquet"))
 
 
-def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, Any]:
-    """What a reader asks of the training ratings: how many of each, and how many a user gave and a film got."""
-    train = parts["train"]
-    stars = {f"{value:g}": int((train[columns.rating] == value).sum()) for value in columns.values}
-    found: dict[str, Any] = {columns.rating: stars}
-    whole = catalogue(train)
-    for name, there in ((columns.user, whole["users"]), (columns.item, whole["items"])):
-        counts = train[name].value_counts().reindex(there, fill_value=0)
-        found[name] = {
-            "count": len(there),
-            "without": int((counts == 0).sum()),
-            **{f"ratings_{key}": float(getattr(counts, key)()) for key in ("min", "median", "max")},
-        }
-    return {"columns": found}
-
-
-def catalogue(rows: pd.DataFrame) -> dict[str, list[Any]]:
-    """`items` and their `titles`, and `users`, in the order of their files."""
-    found: dict[str, list[Any]] = json.loads(rows.attrs[CATALOGUE])
-    return found
+def catalogue(rows: pd.DataFrame) -> Catalogue:
+    """The catalogue that prepared rows carry."""
+    lists: Catalogue = json.loads(rows.attrs[CATALOGUE])
+    return lists
 
 
 def users_of(rows: pd.DataFrame, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """The users in the order in which they first appear, and of each row the place of its user among them."""
-    at, users = pd.factorize(rows[columns.user])
-    return np.asarray(users), at
+    """The users in order of first appearance, and for each row the position of its user among
+    them.
+    """
+    positions, users = pd.factorize(rows[columns.user])
+    return np.asarray(users), positions
+
+
+# --- profile ------------------------------------------------------------------------------------
+
+
+def profile(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, object]:
+    """Training ratings by stars, and per user and per film."""
+    train = parts["train"]
+    lists = catalogue(train)
+    stars = {}
+    for value in columns.values:
+        stars[f"{value:g}"] = int((train[columns.rating] == value).sum())
+    profiles = {
+        columns.rating: stars,
+        columns.user: _counts(train[columns.user], lists["users"]),
+        columns.item: _counts(train[columns.item], lists["items"]),
+    }
+    return {"columns": profiles}
+
+
+def _counts(ids: pd.Series, listed: list[int]) -> dict[str, float]:
+    """How many ids are listed, how many of them have no rating, and the ratings of each."""
+    ratings = ids.value_counts().reindex(listed, fill_value=0)
+    return {
+        "count": len(listed),
+        "without": int((ratings == 0).sum()),
+        "ratings_min": float(ratings.min()),
+        "ratings_median": float(ratings.median()),
+        "ratings_max": float(ratings.max()),
+    }

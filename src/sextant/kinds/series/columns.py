@@ -1,26 +1,31 @@
-"""What each column of a series is, and how its files are written."""
+"""What conf says of a series: the role of each column, and how the files are written.
 
-from typing import TYPE_CHECKING, Annotated, Self
+A series has one row per trading day, with prices and optionally a volume. The target price of the
+next day is forecast from a window of the most recent days.
+"""
+
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from ...strict import Day, Strict
 
-if TYPE_CHECKING:
-    pass
+# Only by dates: a shuffled split would train on days that come after those it is scored on.
+SPLITS = ("dates",)
 
-
-SPLITS = ("dates",)  # a shuffled split would train on the days after those that it scores
-# What the expectations see besides: days since 1970, days since the row before, Monday = 0. Not `day`, which Great
-# Expectations could not tell from the `Day` of many a file.
+# Columns that `rows.table` adds for the expectations: days since 1970-01-01, days since the
+# previous row, and the weekday (Monday is 0). The first is not called `day`, because Great
+# Expectations ignores case in column names and many files have a column `Day`.
 DERIVED = ("day_number", "gap", "weekday")
-
 
 Positive = Annotated[float, Field(gt=0)]
 
 
 class Unadjusted(Strict):
-    """A price that is not adjusted for a split: before the day `before` it is `factor` times the others."""
+    """A price column that was not adjusted for a stock split.
+
+    Its values before the day `before` are `factor` times what the other price columns imply.
+    """
 
     column: str
     before: Day
@@ -28,11 +33,12 @@ class Unadjusted(Strict):
 
 
 class Columns(Strict):
-    """What each column of a series is, and how its files are written.
+    """The block `columns` of a series.
 
-    `target` is the price that is asked for, `base` the best price known the day before, `prices` are all of them, in
-    `unit`, which the figures name.
-    `high` and `low` bound the others of their day, where the series has such.
+    `target` is the price to forecast and `base` the latest price that is known when the forecast
+    is made; the forecast is a log return over it. `prices` lists all price columns, in `unit`,
+    which the figures name. `high` and `low` bound the other prices of the same day, where the
+    series has them. `window` is the number of days that one forecast needs.
     """
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
@@ -50,21 +56,30 @@ class Columns(Strict):
     window: Annotated[int, Field(ge=8)]
 
     @model_validator(mode="after")
-    def names_are_prices(self) -> Self:
-        split = self.unadjusted.column if self.unadjusted else None
-        for name in (self.target, self.base, self.high, self.low, split):
+    def roles_are_prices(self) -> Self:
+        roles = {"target": self.target, "base": self.base, "high": self.high, "low": self.low}
+        if self.unadjusted:
+            roles["unadjusted.column"] = self.unadjusted.column
+        for role, name in roles.items():
             if name is not None and name not in self.prices:
-                raise ValueError(f"`{name}` is none of `prices`: {', '.join(self.prices)}")
+                raise ValueError(
+                    f"`{role}` is `{name}`; expected one of `prices`: {', '.join(self.prices)}"
+                )
         return self
 
     @property
     def numbers(self) -> list[str]:
-        return [*self.prices, *([self.volume] if self.volume else [])]
+        """The numeric columns: all prices, then the volume."""
+        if self.volume is None:
+            return list(self.prices)
+        return [*self.prices, self.volume]
 
     @property
     def upstream(self) -> list[str]:
+        """The columns that every file must have, and that a caller sends."""
         return [self.date, *self.numbers]
 
     @property
     def all(self) -> list[str]:
+        """The columns of the table that the expectations check."""
         return [*self.upstream, *DERIVED]

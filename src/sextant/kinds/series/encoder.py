@@ -1,4 +1,4 @@
-"""Windows of a series as tensors."""
+"""Series as tensors: windows of standardised log returns."""
 
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -7,22 +7,27 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
+from .columns import Columns
+from .rows import forecast_days, repair, to_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
-from .columns import Columns
-from .rows import known, repair, to_numbers
 
-LIMIT = 8.0  # standard deviations at which a feature is cut, so that one wild day drowns no other
-LONG_GAP = 7  # days without a price that no weekend with a holiday explains
-
-
-# --- from rows to tensors ---------------------------------------------------------------------------------------------
+# Features are clipped at so many standard deviations. Returns have heavy tails, and one extreme day
+# would dominate every window that holds it.
+LIMIT = 8.0
+LONG_GAP = 7  # days without a row; weekends and holidays explain shorter gaps
 
 
 class Batch(NamedTuple):
-    """Windows as tensors: features of each step (days, window - 1, features), the known price that the answer is an
-    increment on (days), and the log of the target's next price over it (days), NaN where nobody knows it yet."""
+    """Windows as tensors, one per forecast.
+
+    window: (days, window - 1, features) float32, standardised features of each step, oldest step
+    first.
+    base: (days,) float32, the base price that the forecast is a log return over.
+    target: (days,) float32, log(next target price / base); NaN where the next day is not in the
+    rows.
+    """
 
     window: "Tensor"
     base: "Tensor"
@@ -30,10 +35,12 @@ class Batch(NamedTuple):
 
 
 class Encoder:
-    """Days to a Batch. The features of a day are its log returns over the base price of the day before, one for each
-    price, and the log change of the volume; standardised by what the training days taught, and cut at LIMIT.
+    """Days to a Batch.
 
-    The window of a day holds that day and those before it. What comes after is in its target alone.
+    The features of a day are the log return of each price over the base price of the previous
+    day, and the log change of the volume. They are standardised by the mean and standard
+    deviation in the training part, and clipped at LIMIT. The window of a forecast ends with the
+    day that the forecast is made after; later days are in its target alone.
     """
 
     def __init__(
@@ -43,27 +50,21 @@ class Encoder:
         typical: dict[str, float],
         weekdays: list[int],
     ):
-        self.columns, self.features, self.typical, self.weekdays = (
-            columns,
-            features,
-            typical,
-            weekdays,
-        )
+        self.columns = columns
+        self.features = features  # mean and standard deviation by feature
+        self.typical = typical  # the median of each numeric column
+        self.weekdays = weekdays  # Monday is 0
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
         """Learn from the training part alone."""
-        returns = _returns(rows, columns)
-        moments = {name: [float(x.mean()), float(x.std()) or 1.0] for name, x in returns.items()}
-        weekdays = sorted(
-            int(day) for day in pd.to_datetime(rows[columns.date]).dt.day_of_week.unique()
-        )
-        return cls(
-            columns,
-            moments,
-            {name: float(rows[name].median()) for name in columns.numbers},
-            weekdays,
-        )
+        features = {}
+        for name, returns in _returns(rows, columns).items():
+            # `or 1.0`: a feature that never changes has no deviation to divide by.
+            features[name] = [float(returns.mean()), float(returns.std()) or 1.0]
+        typical = {name: float(rows[name].median()) for name in columns.numbers}
+        weekdays = pd.to_datetime(rows[columns.date]).dt.day_of_week.unique()
+        return cls(columns, features, typical, sorted(map(int, weekdays)))
 
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON."""
@@ -75,99 +76,125 @@ class Encoder:
         return cls(columns, state["features"], state["typical"], state["weekdays"])
 
     @property
-    def sizes(self) -> dict[str, Any]:
-        """What a family's constructor may ask for before its `*`."""
+    def sizes(self) -> dict[str, int]:
+        """What a family's constructor may name before its `*`."""
         return {"features": len(self.features)}
 
     def encode(self, rows: pd.DataFrame) -> Batch:
-        """A window for each day that `known` lists."""
-        steps = np.stack(
-            [np.clip((x - self.features[name][0]) / self.features[name][1], -LIMIT, LIMIT)
-             for name, x in _returns(rows, self.columns).items()], axis=1, dtype=np.float32,
-        )  # fmt: skip
-        windows = np.lib.stride_tricks.sliding_window_view(steps, self.columns.window - 1, axis=0)
-        import torch  # two seconds, which pull, validate and prepare need not wait for
+        """One window for each row of `forecast_days`."""
+        import torch  # takes two seconds, which pull, validate and prepare do not need
 
-        known = self.known(rows)
-        window = torch.from_numpy(windows[: len(known)].transpose(0, 2, 1).copy())
-        base, following = (
-            torch.tensor(known[name].to_numpy(np.float64)) for name in ("base", "next")
-        )
+        standardised = []
+        for name, returns in _returns(rows, self.columns).items():
+            mean, std = self.features[name]
+            standardised.append(np.clip((returns - mean) / std, -LIMIT, LIMIT))
+        steps = np.stack(standardised, axis=1, dtype=np.float32)  # (rows - 1, features)
+        length = self.columns.window - 1
+        windows = np.lib.stride_tricks.sliding_window_view(steps, length, axis=0)
+
+        forecasts = self.forecast_days(rows)
+        # From (days, features, steps) to (days, steps, features); the view shares memory, hence
+        # the copy.
+        window = torch.from_numpy(windows[: len(forecasts)].transpose(0, 2, 1).copy())
+        base = torch.tensor(forecasts["base"].to_numpy(np.float64))
+        following = torch.tensor(forecasts["next"].to_numpy(np.float64))
         return Batch(window, base.float(), (following / base).log().float())
 
-    def known(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The days that rows can be asked about, each by the last day `after` which it comes, the `base` price of that
-        day, and what the target was `next` and on which `date` (missing where it is yet to come).
+    def forecast_days(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """One row per forecast, as `rows.forecast_days` gives them."""
+        return forecast_days(rows, self.columns)
 
-        Of a part these are the days that are scored; of a question those after every whole window.
-        """
-        return known(rows, self.columns)
+    known = forecast_days
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Days that are asked with, as `encode` takes them.
+        """Input rows as `encode` takes them.
 
-        Raises DataError for a missing or surplus column, for fewer days than a window, and for all that `repair`
-        refuses. Warns about a gap that no weekend explains, and of weekdays that training did not meet.
+        Raises DataError for a missing or surplus column, for fewer days than a window, and for
+        all that `repair` refuses. Warns of a long gap between days, and of weekdays that the
+        training part lacks.
         """
-        columns = self.columns
-        missing = [name for name in columns.upstream if name not in frame]
-        surplus = [str(name) for name in frame if name not in columns.upstream]
-        if missing or surplus:
-            got = "; ".join(
-                f"{what} column {', '.join(names)}"
-                for what, names in (("missing", missing), ("surplus", surplus))
-                if names
-            )
+        self._check_columns(frame)
+        if len(frame) < self.columns.window:
             raise DataError(
-                f"{got}; expected {', '.join(columns.upstream)}; name the columns as in training"
+                f"{len(frame)} days; expected the {self.columns.window} most recent days or more,"
+                " the oldest first"
             )
-        if len(frame) < columns.window:
-            raise DataError(
-                f"{len(frame)} days; expected the {columns.window} most recent days or more, the oldest first"
-            )
-        rows = repair(frame, columns)
-        days = pd.to_datetime(rows[columns.date])
-        gaps = days.diff().dt.days
-        if (gaps > LONG_GAP).any():
-            last = rows[columns.date][gaps > LONG_GAP].iloc[-1]
-            said = f"no rows for {gaps.max():.0f} days, up to {last}; the model takes rows for days in a row"
-            warnings.warn(said, stacklevel=2)
-        strange = rows[columns.date][~days.dt.day_of_week.isin(self.weekdays)]
-        if len(strange):
-            said = f"{len(strange)} rows of a weekday that training did not meet, such as {strange.iloc[0]}"
-            warnings.warn(f"{said}; look at the dates", stacklevel=2)
+        rows = repair(frame, self.columns)
+        self._warn_of_unusual_days(rows[self.columns.date])
         return rows
 
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        expected = self.columns.upstream
+        missing = [name for name in expected if name not in frame]
+        surplus = [str(name) for name in frame if name not in expected]
+        faults = []
+        if missing:
+            faults.append(f"missing column {', '.join(missing)}")
+        if surplus:
+            faults.append(f"surplus column {', '.join(surplus)}")
+        if faults:
+            raise DataError(
+                f"{'; '.join(faults)}; expected {', '.join(expected)}; name the columns as in"
+                " training"
+            )
+
+    def _warn_of_unusual_days(self, days: pd.Series) -> None:
+        dates = pd.to_datetime(days)
+        gaps = dates.diff().dt.days
+        long = gaps > LONG_GAP
+        if long.any():
+            warnings.warn(
+                f"no rows for {gaps.max():.0f} days, up to {days[long].iloc[-1]}; the model takes"
+                " consecutive rows for consecutive trading days",
+                stacklevel=3,
+            )
+        new = days[~dates.dt.day_of_week.isin(self.weekdays)]
+        if len(new):
+            warnings.warn(
+                f"{len(new)} rows fall on a weekday that the training rows lack, such as"
+                f" {new.iloc[0]}; check the dates",
+                stacklevel=3,
+            )
+
     def schema(self) -> list[tuple[str, str, bool]]:
-        """Columns that are asked with: name, MLflow type, whether it must be there."""
-        return [
-            (self.columns.date, "string", True),
-            *((name, "double", True) for name in self.columns.numbers),
-        ]
+        """The input columns: name, MLflow type, whether it is required."""
+        numbers = [(name, "double", True) for name in self.columns.numbers]
+        return [(self.columns.date, "string", True), *numbers]
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows as MLflow's interface takes them, in the types of `schema`."""
+        days = rows[self.columns.date].astype(str).astype(object)
         numbers = {name: to_numbers(rows[name], self.columns) for name in self.columns.numbers}
-        return pd.DataFrame(
-            {self.columns.date: rows[self.columns.date].astype(str).astype(object), **numbers}
-        )
+        return pd.DataFrame({self.columns.date: days, **numbers})
 
     def example(self) -> pd.DataFrame:
-        """Days made of the training medians, which never were: enough for two answers."""
-        days = pd.bdate_range("2000-01-03", periods=self.columns.window + 1).strftime("%Y-%m-%d")
+        """A synthetic input example for two forecasts, made of the medians in the training part.
+
+        A slow wave keeps the returns from being constant; High and Low are widened so that they
+        bound the other prices.
+        """
+        columns = self.columns
+        days = pd.bdate_range("2000-01-03", periods=columns.window + 1).strftime("%Y-%m-%d")
         wave = 1 + 0.01 * np.sin(np.arange(len(days)))
-        prices = [self.typical[name] for name in self.columns.prices]
-        bounds = {self.columns.high: 1.02 * max(prices), self.columns.low: 0.98 * min(prices)}
-        rows = pd.DataFrame({self.columns.date: days})
-        for name in self.columns.numbers:
+        prices = [self.typical[name] for name in columns.prices]
+        bounds = {columns.high: 1.02 * max(prices), columns.low: 0.98 * min(prices)}
+        rows = pd.DataFrame({columns.date: days})
+        for name in columns.numbers:
             rows[name] = (bounds.get(name, self.typical[name]) * wave).round(2)
         return self.inputs(rows)
 
 
 def _returns(rows: pd.DataFrame, columns: Columns) -> dict[str, np.ndarray]:
-    """(rows - 1) values of each feature: of a price over the base price the day before, of the volume over itself."""
+    """The features before standardisation, each an array of (rows - 1,).
+
+    A price gives its log return over the base price of the previous day, the volume its own log
+    change.
+    """
     base = np.log(rows[columns.base].to_numpy(float))
-    found = {name: np.log(rows[name].to_numpy(float))[1:] - base[:-1] for name in columns.prices}
+    returns = {}
+    for name in columns.prices:
+        returns[name] = np.log(rows[name].to_numpy(float))[1:] - base[:-1]
     if columns.volume:
-        found[columns.volume] = np.diff(np.log1p(rows[columns.volume].to_numpy(float)))
-    return found
+        # log1p, because a day without trades has volume 0.
+        returns[columns.volume] = np.diff(np.log1p(rows[columns.volume].to_numpy(float)))
+    return returns

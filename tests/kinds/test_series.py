@@ -1,10 +1,8 @@
-"""Series: a window holds no future; a day's part is a matter of its date; quirks are repaired, the rest is refused."""
+"""Series: a window holds no future days, a day's part depends on its date, bad rows are refused."""
 
 import json
-import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from stock import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
 
 from sextant import config
 from sextant.errors import DataError, UsageError
@@ -23,41 +22,7 @@ from sextant.kinds.series.twin import Twin, write_twin
 from sextant.kinds.splits import DateSplit
 from sextant.strict import check
 
-ROOT = Path(__file__).parents[2]
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read before the tests' environment is cleared of it
-CONFS = {
-    path.stem: yaml.safe_load(path.read_text())
-    for path in sorted((ROOT / "conf/dataset").glob("*.yaml"))
-}
-STOCK = CONFS["google_stock"]
-
-WINDOW = 11
-COLUMNS = Columns(**STOCK["columns"] | {"window": WINDOW})
-ROWS = 97
-SPLIT = DateSplit(by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30")
-
-
-def days(rows: int = ROWS, first: str = "2014-03-03", seed: int = 7) -> pd.DataFrame:
-    """Weekdays from `first` on, in upstream columns, with prices as they come; Close is doubled before the split."""
-    rng = np.random.default_rng(seed)
-    close = 300 * np.exp(np.cumsum(rng.normal(0, 0.01, rows)))
-    opens = close * np.exp(rng.normal(0, 0.01, rows))
-    dates = pd.bdate_range(first, periods=rows)
-    frame = pd.DataFrame(
-        {
-            "Date": [f"{d.month}/{d.day}/{d.year}" for d in dates],
-            "Open": opens.round(2),
-            "High": (np.maximum(opens, close) * 1.01).round(2),
-            "Low": (np.minimum(opens, close) * 0.99).round(2),
-            "Close": close.round(2),
-            "Volume": rng.integers(1_000_000, 9_000_000, rows),
-        }
-    )
-    early = dates < COLUMNS.unadjusted.before
-    frame["Close"] = frame["Close"].mask(
-        early, (frame["Close"] * COLUMNS.unadjusted.factor).round(2)
-    )
-    return frame
+Value = int | float | str
 
 
 @pytest.fixture
@@ -70,11 +35,11 @@ def encoder(rows: pd.DataFrame) -> Encoder:
     return Encoder.fit(rows, COLUMNS)
 
 
-def changed(frame: pd.DataFrame, row: int, **values: Any) -> pd.DataFrame:
+def changed(frame: pd.DataFrame, row: int, **values: Value) -> pd.DataFrame:
     """`frame` with some values of one row changed."""
     frame = frame.copy()
     for name, value in values.items():
-        if not isinstance(value, int | float):
+        if isinstance(value, str):
             frame[name] = frame[name].astype(object)
         elif isinstance(value, float):
             frame[name] = frame[name].astype(float)
@@ -82,138 +47,166 @@ def changed(frame: pd.DataFrame, row: int, **values: Any) -> pd.DataFrame:
     return frame
 
 
-# --- windows ----------------------------------------------------------------------------------------------------------
+# --- windows ------------------------------------------------------------------------------------
 
 
-def test_a_window_is_what_the_definition_says(rows: pd.DataFrame, encoder: Encoder) -> None:
-    """Every feature of every step of every window, computed one by one."""
+def test_a_window_matches_its_definition(rows: pd.DataFrame, encoder: Encoder) -> None:
+    """Every feature of every step of some windows, computed one by one."""
     batch = encoder.encode(rows)
     assert batch.window.shape == (ROWS - WINDOW + 1, WINDOW - 1, 5)
     for i in (0, 1, 41, ROWS - WINDOW):
         for step in range(WINDOW - 1):
-            day, before = rows.iloc[i + step + 1], rows.iloc[i + step]
-            raw = [np.log(day[name] / before["Close"]) for name in ("Open", "High", "Low", "Close")]
-            raw.append(np.log((1 + day["Volume"]) / (1 + before["Volume"])))
-            moments = encoder.features.values()
-            expected = [(x - mean) / std for x, (mean, std) in zip(raw, moments, strict=True)]
+            day = rows.iloc[i + step + 1]
+            previous = rows.iloc[i + step]
+            expected = []
+            for name, (mean, std) in encoder.features.items():
+                if name == "Volume":
+                    value = np.log((1 + day[name]) / (1 + previous[name]))
+                else:
+                    value = np.log(day[name] / previous["Close"])
+                expected.append((value - mean) / std)
             assert batch.window[i, step].tolist() == pytest.approx(expected, abs=1e-4)
         assert batch.base[i] == pytest.approx(rows["Close"].iloc[i + WINDOW - 1])
+
+
+def test_features_are_the_prices_and_the_volume(encoder: Encoder) -> None:
+    assert list(encoder.features) == ["Open", "High", "Low", "Close", "Volume"]
 
 
 def test_the_target_is_the_next_open_over_the_last_close(
     rows: pd.DataFrame, encoder: Encoder
 ) -> None:
     target = encoder.encode(rows).target
-    assert target[0].item() == pytest.approx(
-        np.log(rows["Open"][WINDOW] / rows["Close"][WINDOW - 1]), abs=1e-6
-    )
-    assert (
-        not target[:-1].isnan().any() and target[-1].isnan()
-    )  # the day after the last one is yet to come
+    expected = np.log(rows["Open"][WINDOW] / rows["Close"][WINDOW - 1])
+    assert target[0].item() == pytest.approx(expected, abs=1e-6)
+    assert not target[:-1].isnan().any()
+    assert target[-1].isnan()  # the day after the last one is not known
 
 
 @pytest.mark.parametrize("name", COLUMNS.numbers)
 @pytest.mark.parametrize("row", [WINDOW, 53, ROWS - 1])
-def test_a_window_holds_no_future(
+def test_a_window_holds_no_future_days(
     rows: pd.DataFrame, encoder: Encoder, name: str, row: int
 ) -> None:
-    """A changed day changes no window that ends before it, nor its base; it is the target of the last of these."""
-    before, after = encoder.encode(rows), encoder.encode(changed(rows, row, **{name: 777.0}))
-    end = row - WINDOW + 1  # the first window that holds the row
-    assert before.window[:end].equal(after.window[:end]) and before.base[:end].equal(
-        after.base[:end]
-    )
-    assert before.target[: end - 1].equal(after.target[: end - 1])
-    assert not before.window[end].equal(after.window[end])
+    """A changed day changes no window that ends before it, and the target of the last of these
+    only.
+    """
+    before = encoder.encode(rows)
+    after = encoder.encode(changed(rows, row, **{name: 777.0}))
+    first = row - WINDOW + 1  # the first window that holds the row
+    assert before.window[:first].equal(after.window[:first])
+    assert before.base[:first].equal(after.base[:first])
+    assert before.target[: first - 1].equal(after.target[: first - 1])
+    assert not before.window[first].equal(after.window[first])
 
 
-def test_a_question_and_the_part_of_the_same_days_have_the_same_windows(
-    encoder: Encoder,
-) -> None:
+def test_a_part_and_input_rows_of_the_same_days_have_the_same_windows(encoder: Encoder) -> None:
     part = series.split(series.repair(days(), COLUMNS), COLUMNS, SPLIT)["gate"]
     of_part = encoder.encode(part)
     of_inputs = encoder.encode(encoder.check(part[COLUMNS.upstream]))
-    assert len(of_inputs.base) == len(of_part.base) + 1 == len(scored(part)) + 1
+    assert len(of_part.base) == len(scored(part))
+    assert len(of_inputs.base) == len(of_part.base) + 1  # and the day after the last
     assert of_inputs.window[:-1].equal(of_part.window)
     assert of_inputs.target[:-1].equal(of_part.target)
-    assert encoder.known(part)["date"].tolist() == part["Date"][~part["context"]].tolist()
+    assert encoder.forecast_days(part)["date"].tolist() == scored(part)["Date"].tolist()
 
 
-def test_one_wild_day_is_cut(rows: pd.DataFrame, encoder: Encoder) -> None:
+def test_an_extreme_value_is_clipped(rows: pd.DataFrame, encoder: Encoder) -> None:
     assert encoder.encode(changed(rows, 53, Volume=0.0)).window.abs().max() == LIMIT
 
 
-def test_what_was_learnt_travels_as_json(rows: pd.DataFrame, encoder: Encoder) -> None:
-    again = Encoder.from_state(json.loads(json.dumps(encoder.state())), COLUMNS)
-    for ours, theirs in zip(encoder.encode(rows)[:2], again.encode(rows)[:2], strict=True):
-        assert ours.equal(theirs)
+def test_the_state_is_json_and_restores_the_encoder(rows: pd.DataFrame, encoder: Encoder) -> None:
+    state = json.loads(json.dumps(encoder.state()))
+    batch = encoder.encode(rows)
+    restored = Encoder.from_state(state, COLUMNS).encode(rows)
+    assert restored.window.equal(batch.window)
+    assert restored.base.equal(batch.base)
 
 
-def test_the_example_is_a_question_for_two_answers(encoder: Encoder) -> None:
+def test_the_example_gives_two_forecasts(encoder: Encoder) -> None:
     example = encoder.example()
     assert [name for name, _, _ in encoder.schema()] == list(example.columns) == COLUMNS.upstream
     assert len(encoder.encode(encoder.check(example)).base) == 2
 
 
-# --- the split --------------------------------------------------------------------------------------------------------
+# --- the split ----------------------------------------------------------------------------------
 
 
-def test_each_day_is_scored_in_one_part_after_a_window_of_context(rows: pd.DataFrame) -> None:
+def test_each_day_is_scored_in_one_part_after_a_window_of_history(rows: pd.DataFrame) -> None:
     parts = series.split(rows, COLUMNS, SPLIT)
-    own = {name: part["Date"][~part["context"]] for name, part in parts.items()}
     assert list(parts) == list(PARTS)
-    assert [day for part in own.values() for day in part] == rows["Date"][WINDOW:].tolist()
-    bounds = ["", SPLIT.val_from, SPLIT.gate_from, SPLIT.test_from, "9"]
-    for (name, part), low, high in zip(parts.items(), bounds, bounds[1:], strict=False):
-        context = part["context"].to_numpy()
-        assert context[:WINDOW].all() and not context[WINDOW:].any(), name
-        assert own[name].between(low, high, inclusive="left").all()
-        first = rows.index[rows["Date"] == own[name].iloc[0]][0]
+    scored_days = [day for part in parts.values() for day in scored(part)["Date"]]
+    assert scored_days == rows["Date"][WINDOW:].tolist()
+    starts = {
+        "train": "",
+        "val": SPLIT.val_from,
+        "gate": SPLIT.gate_from,
+        "test": SPLIT.test_from,
+    }
+    ends = [*list(starts.values())[1:], "9"]
+    for (name, part), start, end in zip(parts.items(), starts.values(), ends, strict=True):
+        is_history = part["context"].to_numpy()
+        assert is_history[:WINDOW].all(), name
+        assert not is_history[WINDOW:].any(), name
+        part_days = scored(part)["Date"]
+        assert part_days.between(start, end, inclusive="left").all()
+        first = rows.index[rows["Date"] == part_days.iloc[0]][0]
         assert part["Date"][:WINDOW].tolist() == rows["Date"][first - WINDOW : first].tolist()
     series.check_parts(parts, COLUMNS)
 
 
-def test_no_day_changes_sides_as_the_series_grows() -> None:
-    grown = series.split(series.repair(days(ROWS + 31), COLUMNS), COLUMNS, SPLIT)
-    for name, part in series.split(
-        series.repair(days(ROWS + 31), COLUMNS).head(ROWS), COLUMNS, SPLIT
-    ).items():
-        pd.testing.assert_frame_equal(part, grown[name].head(len(part)))
-        assert name == "test" or len(part) == len(grown[name])
+def test_the_part_of_a_day_never_changes_as_the_series_grows() -> None:
+    longer = series.repair(days(ROWS + 31), COLUMNS)
+    parts_of_longer = series.split(longer, COLUMNS, SPLIT)
+    for name, part in series.split(longer.head(ROWS), COLUMNS, SPLIT).items():
+        pd.testing.assert_frame_equal(part, parts_of_longer[name].head(len(part)))
+        assert name == "test" or len(part) == len(parts_of_longer[name])
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"val_from": "2014-03-10"},
-            r"part train has 0 days to score after 5 days of context; expected 1 or more after",
+            "part train has 0 days to score after 5 days of history; expected 1 or more after 11",
         ),
-        ({"test_from": "2014-06-16"}, r"part gate has 0 days to score after 11 days of context"),
-        ({"test_from": "2020-01-01"}, r"part test has 0 days to score"),
+        (
+            {"test_from": "2014-06-16"},
+            "part gate has 0 days to score after 11 days of history",
+        ),
+        (
+            {"test_from": "2020-01-01"},
+            "part test has 0 days to score",
+        ),
     ],
 )
 def test_a_part_without_days_is_refused(
-    rows: pd.DataFrame, change: dict[str, str], said: str
+    rows: pd.DataFrame, change: dict[str, str], message: str
 ) -> None:
     split = DateSplit(**SPLIT.model_dump() | change)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         series.check_parts(series.split(rows, COLUMNS, split), COLUMNS)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"gate_from": "2014-05-01"},
-            "val, gate and test begin on 2014-06-02, 2014-05-01, 2014-06-30; expected them in ascending",
+            "val, gate and test begin on 2014-06-02, 2014-05-01, 2014-06-30; expected them in",
         ),
-        ({"val_from": "2014-02-30"}, r"`val_from` is '2014-02-30'; .*day.*range"),
-        ({"val_from": "June"}, "`val_from` is 'June'; .*isoformat"),
+        (
+            {"val_from": "2014-02-30"},
+            "`val_from` is '2014-02-30'; .*day.*range",
+        ),
+        (
+            {"val_from": "June"},
+            "`val_from` is 'June'; .*isoformat",
+        ),
     ],
 )
-def test_dates_out_of_order_in_the_conf_are_refused(change: dict[str, str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_dates_out_of_order_in_the_conf_are_refused(change: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         check(DateSplit, SPLIT.model_dump() | change, "split")
 
 
@@ -221,32 +214,29 @@ def test_a_series_is_not_split_by_hash(workspace: Path) -> None:
     path = workspace / "conf/dataset/google_stock.yaml"
     shares = {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.2}
     path.write_text(yaml.safe_dump(STOCK | {"split": {"by": "hash", "salt": 0, "shares": shares}}))
-    with pytest.raises(
-        UsageError,
-        match="google_stock.yaml split: `by` is hash; data of kind series are split by dates",
-    ):
+    message = "google_stock.yaml split: `by` is hash; data of kind series are split by dates"
+    with pytest.raises(UsageError, match=message):
         config.dataset("google_stock")
 
 
-def test_a_part_is_written_and_read_again(rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_part_is_read_as_it_was_written(rows: pd.DataFrame, tmp_path: Path) -> None:
     part = series.split(rows, COLUMNS, SPLIT)["val"]
     series.write(part, tmp_path / "val")
     pd.testing.assert_frame_equal(series.load(tmp_path / "val"), part)
 
 
-def test_the_profile_says_what_was_repaired_and_is_json(rows: pd.DataFrame) -> None:
-    found = json.loads(
-        json.dumps(series.profile(series.split(rows, COLUMNS, SPLIT), COLUMNS), allow_nan=False)
-    )
-    assert found["repairs"] == [
-        "`Close` of 18 days before 2014-03-27 was not adjusted for the split: divided by 2.002, an approximation"
+def test_the_profile_is_json_and_lists_the_repairs(rows: pd.DataFrame) -> None:
+    parts = series.split(rows, COLUMNS, SPLIT)
+    profile = json.loads(json.dumps(series.profile(parts, COLUMNS), allow_nan=False))
+    assert profile["repairs"] == [
+        "`Close` of 18 days before 2014-03-27 was not adjusted for the split: divided by 2.002,"
+        " an approximation"
     ]
-    assert (
-        found["days"]["val"] == ["2014-06-02", "2014-06-13"] and found["columns"]["Open"]["min"] > 0
-    )
+    assert profile["days"]["val"] == ["2014-06-02", "2014-06-13"]
+    assert profile["columns"]["Open"]["min"] > 0
 
 
-# --- reading and repairing --------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------
 
 UPSTREAM = (
     "Date,Open,High,Low,Close,Volume\r\n"
@@ -256,170 +246,170 @@ UPSTREAM = (
 LATER = 'Date,Open,High,Low,Close,Volume\r\n3/28/2014,559.66,564.88,557.14,558.46,"41,200"'
 
 
-def test_quoted_thousands_and_files_in_the_order_of_their_days(tmp_path: Path) -> None:
+def test_files_are_read_in_the_order_of_their_days(tmp_path: Path) -> None:
     (tmp_path / "z.csv").write_bytes(UPSTREAM.encode())
     (tmp_path / "a.csv").write_bytes(LATER.encode())
     (tmp_path / "source.json").write_text("{}")
     raw = series.read(tmp_path, COLUMNS)
     assert raw["Date"].tolist() == ["3/26/2014", "3/27/2014", "3/28/2014"]
-    assert raw["Close"].tolist() == [1128.87, 556.93, 558.46] and raw["Volume"].tolist() == [
-        5179200,
-        13100,
-        41200,
-    ]
-    seen = series.table(raw, COLUMNS)
-    assert set(seen.columns) == set(COLUMNS.all)
-    assert seen["day_number"].tolist() == [16155, 16156, 16157] and seen["gap"].tolist()[1:] == [
-        1,
-        1,
-    ]
-    assert seen["weekday"].tolist() == [2, 3, 4]
+    assert raw["Close"].tolist() == [1128.87, 556.93, 558.46]
+    assert raw["Volume"].tolist() == [5179200, 13100, 41200]
+    table = series.table(raw, COLUMNS)
+    assert set(table.columns) == set(COLUMNS.all)
+    assert table["day_number"].tolist() == [16155, 16156, 16157]
+    assert table["gap"].tolist()[1:] == [1, 1]
+    assert table["weekday"].tolist() == [2, 3, 4]
 
 
-def test_a_date_column_may_be_called_day_whatever_is_derived_from_it() -> None:
+def test_a_date_column_may_be_called_day() -> None:
+    """No derived column has the same name without case, by which Great Expectations finds
+    columns.
+    """
     columns = COLUMNS.model_copy(update={"date": "Day"})
-    seen = series.table(days().rename(columns={"Date": "Day"}), columns)
-    assert set(seen.columns) == set(columns.all) and len({name.lower() for name in seen}) == len(
-        seen.columns
-    )
+    table = series.table(days().rename(columns={"Date": "Day"}), columns)
+    assert set(table.columns) == set(columns.all)
+    assert len({name.lower() for name in table}) == len(table.columns)
 
 
 @pytest.mark.parametrize("number", ["563,64", "1,12", "11,1288", "1,128.8,7", ",563"])
-def test_a_comma_that_parts_no_thousands_is_not_dropped_in_a_file(
-    tmp_path: Path, number: str
-) -> None:
+def test_a_comma_that_separates_no_thousands_is_not_dropped(tmp_path: Path, number: str) -> None:
     """The column stays text, which the expectations refuse, and so does `repair`."""
     (tmp_path / "t.csv").write_text(UPSTREAM.replace("563.64", f'"{number}"'))
     raw = series.read(tmp_path, COLUMNS)
     assert raw["Low"].tolist() == [number, "551.41"]
-    assert [raw[name].dtype.kind for name in ("Open", "High", "Close", "Volume")] == [
-        "f",
-        "f",
-        "f",
-        "i",
-    ]
-    with pytest.raises(
-        DataError, match=f"row 1 has '{number}' in `Low`; expected a number with a decimal point"
-    ):
+    dtypes = [raw[name].dtype.kind for name in ("Open", "High", "Close", "Volume")]
+    assert dtypes == ["f", "f", "f", "i"]
+    message = f"row 1 has '{number}' in `Low`; expected a number with a decimal point"
+    with pytest.raises(DataError, match=message):
         series.repair(raw, COLUMNS)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 2), st.sampled_from([",", "'", " "]))
-def test_a_number_is_read_as_it_was_written_with_any_mark(
-    whole: int, digits: int, mark: str
+def test_a_number_is_read_with_any_thousands_separator(
+    digits: int, decimals: int, separator: str
 ) -> None:
-    columns = COLUMNS.model_copy(update={"thousands": mark})
-    number = whole / 10**digits
-    text = f"{number:,.{digits}f}".replace(",", mark)
+    columns = COLUMNS.model_copy(update={"thousands": separator})
+    number = digits / 10**decimals
+    text = f"{number:,.{decimals}f}".replace(",", separator)
     assert series.to_numbers(pd.Series([text]), columns).tolist() == [number]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "t.csv is empty; expected a table with Date, Open"),
+        (
+            "",
+            "t.csv is empty; expected a table with Date, Open",
+        ),
         (
             UPSTREAM.replace("Close", "close"),
             "t.csv lacks column Close; found Date, Open, High, Low, close, Volume",
         ),
         (
             UPSTREAM.replace('"', ""),
-            "t.csv has rows of more fields than its header; a number with a thousands mark",
+            "t.csv has rows with more fields than its header; put numbers with a thousands",
         ),
-        (UPSTREAM.replace(",", ";"), "t.csv lacks column Date"),
+        (
+            UPSTREAM.replace(",", ";"),
+            "t.csv lacks column Date",
+        ),
     ],
 )
-def test_a_file_that_is_no_series_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_no_series_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         series.read(tmp_path, COLUMNS)
 
 
-def test_a_folder_without_files_and_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no file; `make pull` brings them"):
+def test_an_empty_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no file; run `make pull`"):
         series.read(tmp_path, COLUMNS)
-    with pytest.raises(DataError, match="is not there; name a file of days"):
+    with pytest.raises(DataError, match="no.csv does not exist; name a file of days"):
         series.read_rows(tmp_path / "no.csv", COLUMNS)
+
+
+# --- repair -------------------------------------------------------------------------------------
 
 
 def test_the_close_before_the_split_is_divided_and_marked_once(rows: pd.DataFrame) -> None:
     raw = days()
     early = rows["Date"] < "2014-03-27"
-    assert early.sum() == 18 and rows["repaired"].equals(early)
+    assert early.sum() == 18
+    assert rows["repaired"].equals(early)
     assert np.allclose(rows["Close"][early], raw["Close"][early] / 2.002, atol=0.006)
     assert rows["Close"][~early].equals(raw["Close"][~early])
-    again = series.repair(rows, COLUMNS)
-    assert again["Close"].equals(rows["Close"]) and not again["repaired"].any()
+    repaired_twice = series.repair(rows, COLUMNS)
+    assert repaired_twice["Close"].equals(rows["Close"])
+    assert not repaired_twice["repaired"].any()
 
 
-def test_a_series_without_a_split_is_left_alone() -> None:
+def test_without_unadjusted_in_the_conf_no_price_is_divided() -> None:
     columns = COLUMNS.model_copy(update={"unadjusted": None})
     later = days(first="2015-03-02")
     rows = series.repair(later, columns)
-    assert rows["Close"].equals(later["Close"]) and not rows["repaired"].any()
+    assert rows["Close"].equals(later["Close"])
+    assert not rows["repaired"].any()
     with pytest.raises(DataError, match="row 1 has 600.6 in `Close`, above its `High`"):
         series.repair(days(), columns)
 
 
-REFUSED = [
+REFUSED: list[tuple[dict[str, Value], str]] = [
     (
         {"Date": "4/2/2014"},
-        r"row 30 has '2014-04-02' in `Date` after a later day; expected the oldest day first",
+        "row 30 has '2014-04-02' in `Date` after a later day; expected the oldest day first",
     ),
     (
         {"Date": "4/10/2014"},
-        r"row 30 has '2014-04-10' in `Date` for a second time; expected each day once",
+        "row 30 has '2014-04-10' in `Date` for a second time; expected each day once",
     ),
-    ({"Date": "11.4.2014"}, r"row 30 has '11.4.2014' in `Date`; expected a day as %m/%d/%Y"),
-    ({"Date": "2/30/2014"}, r"row 30 has '2/30/2014' in `Date`; expected a day"),
-    ({"Open": -1.0}, r"row 30 has -1.0 in `Open`; expected a price above 0"),
-    ({"Close": 0.0}, r"row 30 has 0.0 in `Close`; expected a price above 0"),
-    ({"Volume": -1.0}, r"row 30 has -1.0 in `Volume`; expected a volume of 0 or more"),
-    ({"High": 1.0}, r"row 30 has 1.0 in `High`, below its `Low`"),
-    ({"Open": 777.0}, r"row 30 has 777.0 in `Open`, above its `High`"),
-    ({"Close": 1.0}, r"row 30 has 1.0 in `Close`, below its `Low`"),
-    ({"Open": float("nan")}, r"row 30 has nan in `Open`; expected a number"),
-    ({"Low": float("inf")}, r"row 30 has inf in `Low`; expected a number"),
-    ({"Open": "cheap"}, r"row 30 has 'cheap' in `Open`; expected a number"),
-    ({"Open": "767,25"}, r"row 30 has '767,25' in `Open`; expected a number with a decimal point"),
-    ({"Volume": "1,2345,678"}, r"row 30 has '1,2345,678' in `Volume`; expected a number"),
-    ({"Volume": "1234,567"}, r"row 30 has '1234,567' in `Volume`; expected a number"),
-    ({"Close": "1,128.8,7"}, r"row 30 has '1,128.8,7' in `Close`; expected a number"),
+    ({"Date": "11.4.2014"}, "row 30 has '11.4.2014' in `Date`; expected a day as %m/%d/%Y"),
+    ({"Date": "2/30/2014"}, "row 30 has '2/30/2014' in `Date`; expected a day"),
+    ({"Open": -1.0}, "row 30 has -1.0 in `Open`; expected a price above 0"),
+    ({"Close": 0.0}, "row 30 has 0.0 in `Close`; expected a price above 0"),
+    ({"Volume": -1.0}, "row 30 has -1.0 in `Volume`; expected a volume of 0 or more"),
+    ({"High": 1.0}, "row 30 has 1.0 in `High`, below its `Low`"),
+    ({"Open": 777.0}, "row 30 has 777.0 in `Open`, above its `High`"),
+    ({"Close": 1.0}, "row 30 has 1.0 in `Close`, below its `Low`"),
+    ({"Open": float("nan")}, "row 30 has nan in `Open`; expected a number"),
+    ({"Low": float("inf")}, "row 30 has inf in `Low`; expected a number"),
+    ({"Open": "cheap"}, "row 30 has 'cheap' in `Open`; expected a number"),
+    ({"Open": "767,25"}, "row 30 has '767,25' in `Open`; expected a number with a decimal point"),
+    ({"Volume": "1,2345,678"}, "row 30 has '1,2345,678' in `Volume`; expected a number"),
+    ({"Volume": "1234,567"}, "row 30 has '1234,567' in `Volume`; expected a number"),
+    ({"Close": "1,128.8,7"}, "row 30 has '1,128.8,7' in `Close`; expected a number"),
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), REFUSED)
-def test_a_row_that_cannot_be_is_refused_in_the_file_and_in_a_question(
-    encoder: Encoder, change: dict[str, Any], said: str
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_an_impossible_row_is_refused_in_a_file_and_in_input_rows(
+    encoder: Encoder, change: dict[str, Value], message: str
 ) -> None:
     bad = changed(days(), 29, **change)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         series.repair(bad, COLUMNS)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         encoder.check(bad)
 
 
-# --- questions --------------------------------------------------------------------------------------------------------
+# --- input rows ---------------------------------------------------------------------------------
 
 
 def test_too_few_days_are_refused(encoder: Encoder) -> None:
     assert len(encoder.check(days(WINDOW))) == WINDOW
-    with pytest.raises(
-        DataError, match="10 days; expected the 11 most recent days or more, the oldest first"
-    ):
+    message = "10 days; expected the 11 most recent days or more, the oldest first"
+    with pytest.raises(DataError, match=message):
         encoder.check(days(WINDOW - 1))
     with pytest.raises(DataError, match="0 days; expected the 11 most recent"):
         encoder.check(days().head(0))
 
 
-def test_other_columns_are_refused(encoder: Encoder) -> None:
-    with pytest.raises(
-        DataError, match="missing column Volume; surplus column volume; expected Date, Open"
-    ):
+def test_missing_and_surplus_columns_are_refused(encoder: Encoder) -> None:
+    message = "missing column Volume; surplus column volume; expected Date, Open"
+    with pytest.raises(DataError, match=message):
         encoder.check(days().rename(columns={"Volume": "volume"}))
 
 
-def test_a_long_gap_is_warned_about(encoder: Encoder) -> None:
+def test_a_long_gap_gives_a_warning(encoder: Encoder) -> None:
     with pytest.warns(UserWarning, match="no rows for 10 days, up to 2014-04-10"):
         encoder.check(days().drop(range(21, 28)))
     with warnings.catch_warnings():
@@ -428,58 +418,54 @@ def test_a_long_gap_is_warned_about(encoder: Encoder) -> None:
 
 
 @pytest.mark.parametrize(("beyond", "refused"), [(0.01, False), (0.04, True)])
-def test_a_price_may_lie_a_rounding_beyond_its_bounds_and_no_more(
+def test_a_price_may_exceed_its_bounds_by_rounding_only(
     encoder: Encoder, beyond: float, refused: bool
 ) -> None:
-    row = 11  # before the split: the Close that is looked at is the repaired one
-    close = round((days()["High"][row] + beyond) * COLUMNS.unadjusted.factor, 2)
-    asked = changed(days(), row, Close=close)
-    if not refused:
-        assert encoder.check(asked)["Close"][row] == pytest.approx(
-            days()["High"][row] + beyond, abs=0.006
-        )
-    else:
+    row = 11  # before the split, so the repaired Close is compared
+    price = days()["High"][row] + beyond
+    frame = changed(days(), row, Close=round(price * COLUMNS.unadjusted.factor, 2))
+    if refused:
         with pytest.raises(DataError, match=r"row 12 has [0-9.]+ in `Close`, above its `High`"):
-            encoder.check(asked)
+            encoder.check(frame)
+    else:
+        assert encoder.check(frame)["Close"][row] == pytest.approx(price, abs=0.006)
 
 
-def test_a_row_of_a_weekend_is_warned_about_where_training_had_none(
-    encoder: Encoder,
-) -> None:
-    friday = int(
-        np.flatnonzero(pd.to_datetime(days()["Date"], format="%m/%d/%Y").dt.day_of_week == 4)[3]
-    )
+def test_a_weekday_that_training_lacks_gives_a_warning(encoder: Encoder) -> None:
     assert encoder.weekdays == [0, 1, 2, 3, 4]
-    day = pd.Timestamp(days()["Date"][friday]) + pd.Timedelta(days=1)
-    asked = changed(days(), friday, Date=f"{day:%m/%d/%Y}")
-    with pytest.warns(
-        UserWarning, match=f"1 rows of a weekday that training did not meet, such as {day:%Y-%m-%d}"
-    ):
-        checked = encoder.check(asked)
+    dates = pd.to_datetime(days()["Date"], format="%m/%d/%Y")
+    friday = int(np.flatnonzero(dates.dt.day_of_week == 4)[3])
+    saturday = dates[friday] + pd.Timedelta(days=1)
+    frame = changed(days(), friday, Date=f"{saturday:%m/%d/%Y}")
+    message = f"rows on a weekday that the training rows lack: 1, such as {saturday:%Y-%m-%d}"
+    with pytest.warns(UserWarning, match=message):
+        rows = encoder.check(frame)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Encoder.fit(checked, COLUMNS).check(asked)
+        Encoder.fit(rows, COLUMNS).check(frame)
 
 
-def test_text_numbers_and_days_mean_the_same_however_they_are_written(
-    encoder: Encoder,
-) -> None:
-    frame, rows = days(), encoder.check(days())
-    text = frame.assign(**{name: [f"{x:,}" for x in frame[name]] for name in COLUMNS.numbers})
+def test_text_numbers_and_dates_are_read_in_every_form(encoder: Encoder) -> None:
+    frame = days()
+    rows = encoder.check(frame)
+    text = frame.copy()
+    for name in COLUMNS.numbers:
+        text[name] = [f"{value:,}" for value in frame[name]]
     pd.testing.assert_frame_equal(encoder.check(text), rows)
     stamps = pd.to_datetime(rows["Date"])
-    for dates in (
+    forms = [
         rows["Date"],
         stamps,
         stamps.astype(object),
         stamps.dt.date,
         stamps + pd.Timedelta(hours=16),
-    ):
+    ]
+    for dates in forms:
         pd.testing.assert_frame_equal(encoder.check(frame.assign(Date=dates)), rows)
     pd.testing.assert_frame_equal(encoder.check(encoder.inputs(text)), rows)
 
 
-def test_questions_are_read_from_csv_json_and_parquet(encoder: Encoder, tmp_path: Path) -> None:
+def test_input_rows_are_read_from_csv_json_and_parquet(encoder: Encoder, tmp_path: Path) -> None:
     rows = encoder.check(days())
     days().to_csv(tmp_path / "q.csv", index=False)
     days().to_json(tmp_path / "q.json", orient="records")
@@ -488,58 +474,74 @@ def test_questions_are_read_from_csv_json_and_parquet(encoder: Encoder, tmp_path
         pd.testing.assert_frame_equal(encoder.check(series.read_rows(path, COLUMNS)), rows)
 
 
-@pytest.mark.parametrize("place", ["target", "base", "high", "low"])
-def test_a_name_that_is_no_price_is_refused(place: str) -> None:
-    with pytest.raises(UsageError, match="`Opne` is none of `prices`: Open, High, Low, Close"):
-        check(Columns, STOCK["columns"] | {place: "Opne"}, "columns")
+# --- conf ---------------------------------------------------------------------------------------
 
 
-def test_a_series_of_one_price_and_nothing_else_will_do() -> None:
-    """A target that is its own base: the increment over the last value."""
-    alone = {"target": "Open", "base": "Open", "prices": ["Open"], "high": None, "low": None}
-    columns = Columns(
-        **STOCK["columns"] | alone | {"volume": None, "unadjusted": None, "window": WINDOW}
-    )
-    rows = series.repair(days()[["Date", "Open"]], columns)
+@pytest.mark.parametrize("role", ["target", "base", "high", "low"])
+def test_a_role_that_names_no_price_is_refused(role: str) -> None:
+    message = f"`{role}` is `Opne`; expected one of `prices`: Open, High, Low, Close"
+    with pytest.raises(UsageError, match=message):
+        check(Columns, STOCK["columns"] | {role: "Opne"}, "columns")
+
+
+def test_an_unadjusted_column_that_is_no_price_is_refused() -> None:
+    unadjusted = STOCK["columns"]["unadjusted"] | {"column": "Volume"}
+    message = "`unadjusted.column` is `Volume`; expected one of `prices`: Open"
+    with pytest.raises(UsageError, match=message):
+        check(Columns, STOCK["columns"] | {"unadjusted": unadjusted}, "columns")
+
+
+def test_a_series_may_have_a_single_price_column() -> None:
+    """The target is then its own base, and the forecast a log return over its last value."""
+    single = {"target": "Open", "base": "Open", "prices": ["Open"], "high": None, "low": None}
+    single |= {"volume": None, "unadjusted": None, "window": WINDOW}
+    columns = Columns(**STOCK["columns"] | single)
+    frame = days()[["Date", "Open"]]
+    rows = series.repair(frame, columns)
     encoder = Encoder.fit(rows, columns)
-    batch = encoder.encode(encoder.check(days()[["Date", "Open"]]))
+    batch = encoder.encode(encoder.check(frame))
     assert batch.window.shape[2] == encoder.sizes["features"] == 1
     assert len(encoder.encode(encoder.check(encoder.example())).base) == 2
-    assert batch.target[0].item() == pytest.approx(
-        np.log(rows["Open"][WINDOW] / rows["Open"][WINDOW - 1]), abs=1e-6
-    )
+    expected = np.log(rows["Open"][WINDOW] / rows["Open"][WINDOW - 1])
+    assert batch.target[0].item() == pytest.approx(expected, abs=1e-6)
+
+
+FILES, ERAS = STOCK["twin"]["files"], STOCK["twin"]["eras"]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"first": "2012-01-02"},
-            "`first` is 2012-01-02; expected it between the first of `eras` .2012-01-03. and",
-        ),
-        ({"first": "2016-12-31"}, "`first` is 2016-12-31; .* first of `files` .2016-12-30."),
-        (
-            {"files": STOCK["twin"]["files"][::-1]},
-            "`files` lie at 2017-01-31, 2016-12-30; expected the oldest first",
+            r"`first` is 2012-01-02; expected a day from 2012-01-03 \(the first of `eras`\)",
         ),
         (
-            {"eras": STOCK["twin"]["eras"][::-1]},
-            "`eras` lie at 2014-04-03, .*; expected the oldest first, each day once",
+            {"first": "2016-12-31"},
+            r"`first` is 2016-12-31; .* to 2016-12-30 \(the end of the first of `files`\)",
         ),
         (
-            {"files": STOCK["twin"]["files"][:1] * 2},
-            "`files` lie at 2016-12-30, 2016-12-30; expected",
+            {"files": FILES[::-1]},
+            "days of `files` are 2017-01-31, 2016-12-30; expected the oldest first, each day once",
+        ),
+        (
+            {"eras": ERAS[::-1]},
+            "days of `eras` are 2014-04-03, .*; expected the oldest first, each day once",
+        ),
+        (
+            {"files": FILES[:1] * 2},
+            "days of `files` are 2016-12-30, 2016-12-30; expected",
         ),
     ],
 )
-def test_a_twin_whose_days_do_not_follow_each_other_is_refused(
-    change: dict[str, Any], said: str
+def test_a_twin_whose_days_do_not_ascend_is_refused(
+    change: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         check(Twin, STOCK["twin"] | change, "twin")
 
 
-# --- the twins, and the real files ------------------------------------------------------------------------------------
+# --- the twin and the real files ----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -549,41 +551,37 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def quirks(folder: Path) -> dict[str, Any]:
-    """What the real files are known for."""
+def quirks(folder: Path) -> dict[str, object]:
+    """The peculiarities of the real files, as the files in `folder` have them."""
     columns = Columns(**STOCK["columns"])
     raw = series.table(series.read(folder, columns), columns)
     rows = series.repair(raw, columns)
     parts = series.split(rows, columns, DateSplit(**STOCK["split"]))
-    ratio = raw["Close"] / raw["Open"]
+    train = series.read_rows(folder / "Google_Stock_Price_Train.csv", columns)
+    test = series.read_rows(folder / "Google_Stock_Price_Test.csv", columns)
+    ratio = (raw["Close"] / raw["Open"])[raw["day_number"] < 16156]
+    outside = (rows["Close"] > rows["High"] + 0.011) | (rows["Close"] < rows["Low"] - 0.011)
+    paths = sorted(folder.glob("*.csv"))
+    lines = [line for path in paths for line in path.read_text().splitlines()[1:]]
     return {
-        "rows": [
-            len(series.read_rows(folder / f"Google_Stock_Price_{name}.csv", columns))
-            for name in ("Train", "Test")
-        ],
-        "own": {name: len(scored(part)) for name, part in parts.items()},
+        "rows": [len(train), len(test)],
+        "scored": {name: len(scored(part)) for name, part in parts.items()},
         "days": raw["Date"].tolist(),
         "longest gap": raw["gap"].max(),
         "close above high": int((raw["Close"] > raw["High"]).sum()),
-        "close by open before the split": round(float(ratio[raw["day_number"] < 16156].mean()), 2),
+        "close by open before the split": round(float(ratio.mean()), 2),
         "repaired": int(rows["repaired"].sum()),
-        "close outside after repair": int(
-            ((rows["Close"] > rows["High"] + 0.011) | (rows["Close"] < rows["Low"] - 0.011)).sum()
-        ),
+        "close outside after repair": int(outside.sum()),
         "volume below 100,000": int((raw["Volume"] < 100_000).sum()),
-        "line ends": [path.read_bytes().count(b"\r\n") for path in sorted(folder.glob("*.csv"))],
-        "last byte": {path.read_bytes()[-1:] for path in folder.glob("*.csv")},
-        "quoted": all(
-            '"' in line
-            for path in folder.glob("*.csv")
-            for line in path.read_text().splitlines()[1:]
-        ),
+        "line ends": [path.read_bytes().count(b"\r\n") for path in paths],
+        "last byte": {path.read_bytes()[-1:] for path in paths},
+        "quoted": all('"' in line for line in lines),
     }
 
 
 QUIRKS = {
     "rows": [1258, 20],
-    "own": {"train": 966, "val": 125, "gate": 127, "test": 20},
+    "scored": {"train": 966, "val": 125, "gate": 127, "test": 20},
     "longest gap": 5,
     "close above high": 560,
     "close by open before the split": 2.0,
@@ -597,32 +595,32 @@ QUIRKS = {
 
 
 def test_the_twin_has_the_quirks_of_the_real_files(twin: Path) -> None:
-    found = quirks(twin)
-    assert {name: found[name] for name in QUIRKS} == QUIRKS
+    of_twin = quirks(twin)
+    assert {name: of_twin[name] for name in QUIRKS} == QUIRKS
 
 
-def test_the_twin_is_the_same_bytes_each_time(twin: Path, tmp_path: Path) -> None:
+def test_the_twin_has_the_same_bytes_each_time(twin: Path, tmp_path: Path) -> None:
     write_twin(Twin(**STOCK["twin"]), Columns(**STOCK["columns"]), tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [file["file"] for file in reversed(STOCK["twin"]["files"])]
-    assert all((tmp_path / name).read_bytes() == (twin / name).read_bytes() for name in names)
+    assert names == [file["file"] for file in reversed(FILES)]
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (twin / name).read_bytes()
 
 
-def test_the_close_in_thousands_is_quoted_in_the_twin(twin: Path) -> None:
+def test_the_twin_quotes_a_close_in_thousands(twin: Path) -> None:
     lines = (twin / "Google_Stock_Price_Train.csv").read_text().splitlines()
     assert sum(line.count('"') == 4 for line in lines) > 20
 
 
 @pytest.mark.skipif(MIRROR is None, reason="needs the real files under SEXTANT_MIRROR")
-def test_the_real_files_have_their_quirks_and_the_twin_their_days(
+def test_the_real_files_have_these_quirks_and_the_days_of_the_twin(
     twin: Path, tmp_path: Path
 ) -> None:
     for entry in STOCK["sources"]["mirror"]:
         (tmp_path / entry["file"]).symlink_to(Path(str(MIRROR)) / entry["path"])
-    found = quirks(tmp_path)
-    assert {name: found[name] for name in QUIRKS} == QUIRKS
-    assert found["days"] == quirks(twin)["days"]
+    of_files = quirks(tmp_path)
+    assert {name: of_files[name] for name in QUIRKS} == QUIRKS
+    assert of_files["days"] == quirks(twin)["days"]
     lines = (tmp_path / "Google_Stock_Price_Train.csv").read_text().splitlines()
-    assert (
-        sum(line.count('"') == 4 for line in lines) == 109
-    )  # Close in thousands, quoted as the volume is
+    # Close in thousands is quoted, as the volume is.
+    assert sum(line.count('"') == 4 for line in lines) == 109

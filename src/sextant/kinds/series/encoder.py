@@ -151,8 +151,8 @@ class Encoder:
         new = days[~dates.dt.day_of_week.isin(self.weekdays)]
         if len(new):
             warnings.warn(
-                f"{len(new)} rows fall on a weekday that the training rows lack, such as"
-                f" {new.iloc[0]}; check the dates",
+                f"rows on a weekday that the training rows lack: {len(new)}, such as {new.iloc[0]};"
+                " check the dates",
                 stacklevel=3,
             )
 

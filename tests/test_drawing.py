@@ -99,7 +99,8 @@ def test_every_row_is_counted_in_the_bins():
     heights = [bar.get_height() for bar in below.containers[0]]
     assert sum(heights) == 193 and len(heights) == 10
     said = [
-        re.search(r"^(.*) came true: model ([\d.]+) of (\d+) rows", words) for words in told(above)
+        re.search(r"^(.*); observed share: model ([\d.]+) of (\d+) rows", words)
+        for words in told(above)
     ]
     assert [int(words[3]) for words in said] == [n for n in heights if n] and told(below) == told(
         above
@@ -121,15 +122,20 @@ def test_the_roc_says_its_values_under_the_pointer(classes):
 
 def test_of_two_classes_the_threshold_is_said_and_is_a_point_of_the_roc():
     found, _ = drawn(["no", "yes"])
-    (point,) = [line for line in found["roc"].axes[0].lines if line.get_label().endswith("0.5 on")]
+    (point,) = [
+        line for line in found["roc"].axes[0].lines if line.get_label().endswith("threshold 0.5")
+    ]
     counts = np.reshape(
         [int(text.get_text().split()[0]) for text in found["confusion"].axes[0].texts], (2, 2)
     )
     false, true = counts[:, 1] / counts.sum(axis=1)
     assert [*point.get_xdata(), *point.get_ydata()] == pytest.approx([false, true])
-    assert "; <kind> = yes is predicted from probability 0.5 on. " in found["confusion"].get_label()
+    assert (
+        "; <kind> = yes is predicted from a probability of 0.5 on. "
+        in found["confusion"].get_label()
+    )
     three = drawn(["ant", "bee", "cow"])[0]["confusion"].get_label()
-    assert "; the <kind> of the highest probability is predicted. " in three
+    assert "; the most probable <kind> is predicted. " in three
 
 
 def test_no_title_is_wider_than_its_figure():

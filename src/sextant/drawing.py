@@ -1,4 +1,11 @@
-"""The style in which all figures are drawn."""
+"""The style of all figures, their tooltips, and their SVG files, which are the same on every run.
+
+A figure brings its own words: its title is the suptitle, and its caption is the label of the
+figure. Both are written into the SVG, so that the report page needs no list of figures.
+
+Text and axes are drawn in INK, which `save` writes as `currentColor`: a page that includes the SVG
+sets the colour, and elsewhere it is a grey that is legible on white and on black.
+"""
 
 import base64
 import functools
@@ -7,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
@@ -21,19 +28,16 @@ from PIL import Image
 
 from .files import written_whole
 
-INK = "#757575"  # 4.6 : 1 on white and on black
-COLORS = (
-    "#2f7fd1",
-    "#c96a12",
-    "#2e9160",
-    "#9a63c9",
-    "#cf4a63",
-    "#14919b",
-    "#8f8218",
-)  # each over 3 : 1 on both
+if TYPE_CHECKING:
+    from matplotlib.transforms import Transform
+    from numpy.typing import ArrayLike
+
+INK = "#757575"  # contrast 4.6 : 1 on white and on black
+# Each has a contrast above 3 : 1 on white and on black, what WCAG asks of graphics.
+COLORS = ("#2f7fd1", "#c96a12", "#2e9160", "#9a63c9", "#cf4a63", "#14919b", "#8f8218")
 DASHES = ("-", ":", "--", "-.")
-WIDTH = 4.6  # inches: the letters keep their size in one column of a phone
-STYLE: dict[Any, Any] = {
+WIDTH = 4.6  # inches; in one column of a phone the text is then still at its full size
+STYLE: dict[Any, Any] = {  # Matplotlib types the keys as a list of literals
     "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
     "figure.titlesize": 11,
@@ -56,117 +60,153 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 9,
     "lines.linewidth": 1.6,
     "svg.fonttype": "none",
+    # Matplotlib makes the ids of an SVG from this salt, or else from random numbers.
     "svg.hashsalt": "sextant",
 }
 
-TOLD = "told:"  # how the id of a place begins that says something under the pointer
-Draw = TypeVar("Draw", bound=Callable[..., Any])
+# The id of an artist with a tooltip is this prefix and the text; `save` turns it into a <title>.
+TOOLTIP = "told:"
+TOLD = TOOLTIP
+JPEG_QUALITY = 85
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Table:
-    """What is read and not seen: a title, one sentence of what it shows, and the rows as they are to be read."""
+    """A table of the report: its title, its caption, and its rows in reading order."""
 
     title: str
-    says: str
+    caption: str
     rows: pd.DataFrame
 
+    @property
+    def says(self) -> str:
+        return self.caption
+
     def record(self) -> dict[str, Any]:
-        """As JSON has it: `title`, `says`, `columns`, `data`, row by row; null stands for what is not known."""
+        """The table as JSON: `title`, `says` (the caption), `columns` and `data`, row by row.
+
+        A missing value is null.
+        """
         cells = self.rows.astype(object).where(self.rows.notna(), None)
-        data = [
-            [x.item() if isinstance(x, np.generic) else x for x in row] for row in cells.to_numpy()
-        ]
-        return {
-            "title": self.title,
-            "says": self.says,
-            "columns": list(map(str, self.rows.columns)),
-            "data": data,
-        }
+        data = []
+        for row in cells.to_numpy():
+            data.append([cell.item() if isinstance(cell, np.generic) else cell for cell in row])
+        columns = [str(name) for name in self.rows.columns]
+        return {"title": self.title, "says": self.caption, "columns": columns, "data": data}
 
 
-def in_style(draw: Draw) -> Draw:
-    """Let `draw` work in the house style."""
+# --- style --------------------------------------------------------------------------------------
+
+
+def in_style(draw: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function to draw with STYLE, without changing Matplotlib's settings elsewhere."""
 
     @functools.wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> Any:
+    def styled(*args: P.args, **kwargs: P.kwargs) -> T:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
-    return styled  # type: ignore[return-value]
+    return styled
 
 
 def canvas(title: str, height: float = 3.9) -> Figure:
-    """An empty figure, `height` inches high, with its title."""
+    """An empty figure with its title, `height` inches high."""
     figure = Figure(figsize=(WIDTH, height))
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
 
 def line(index: int) -> dict[str, Any]:
-    """How the line of the model (0) and of each of its baselines (1, 2, …) looks, the same in every figure."""
-    dash = DASHES[min(index, len(DASHES) - 1)]
+    """The style of the line of the model (0) and of each baseline (1, 2, …), in every figure."""
     return {
         "color": COLORS[index % len(COLORS)],
-        "linestyle": dash,
+        "linestyle": DASHES[min(index, len(DASHES) - 1)],
         "linewidth": 1.4 if index else 2.2,
     }
 
 
-def short(text: str, letters: int) -> str:
-    """The beginning of a text that is longer than there is room for."""
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+def short(text: str, length: int) -> str:
+    """`text`, cut to `length` characters with an ellipsis where it is longer."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def tell(
-    axes: Axes, x: tuple[float, float], y: tuple[float, float], words: str, transform: Any = None
+# --- tooltips -----------------------------------------------------------------------------------
+
+
+def tooltip(
+    axes: Axes,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    text: str,
+    transform: "Transform | None" = None,
 ) -> None:
-    """Let the rectangle between two x and two y say `words` under the pointer; it is not seen."""
-    look: dict[str, Any] = {
-        "transform": transform or axes.transData,
-        "alpha": 0,
-        "zorder": 9,
-        "clip_on": False,
-    }
-    place = Polygon([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])], closed=True, **look)
-    place.set_gid(TOLD + words)
-    axes.add_artist(place)
+    """Give the rectangle between two x and two y a tooltip; the rectangle itself is invisible."""
+    corners = [(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])]
+    area = Polygon(
+        corners,
+        closed=True,
+        transform=transform or axes.transData,
+        alpha=0,
+        zorder=9,
+        clip_on=False,
+    )
+    area.set_gid(TOOLTIP + text)
+    axes.add_artist(area)
 
 
-def tell_along(
-    axes: Axes, x: Any, columns: Mapping[str, Any], name: str, form: str = ".4f"
+def tooltips(
+    axes: Axes,
+    x: "Sequence[object] | np.ndarray | pd.Series",
+    lines: "Mapping[str, ArrayLike]",
+    name: str,
+    form: str = ".4f",
 ) -> None:
-    """Let the strip around each x say `name`, x and what the lines have there: "epoch 3: train/loss 0.1234, …"."""
-    labels, at = [str(value) for value in x], np.asarray(axes.convert_xunits(list(x)), np.float64)
+    """Give the strip around each x a tooltip with the values of all lines at it.
+
+    It reads "epoch 3: train/loss 0.1234, val/loss 0.2345" where `name` is "epoch"; `form` is the
+    format of the values. The strips meet in the middle between two x.
+    """
+    at = np.asarray(axes.convert_xunits(list(x)), np.float64)
     edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
     span = float(at[-1] - at[0]) or 1.0
-    edges[0], edges[-1] = edges[0] - span / 40, edges[-1] + span / 40
-    for i, label in enumerate(labels):
-        values = ", ".join(f"{key} {np.asarray(of)[i]:{form}}" for key, of in columns.items())
-        tell(
-            axes,
-            (edges[i], edges[i + 1]),
-            (0, 1),
-            f"{name} {label}: {values}",
-            axes.get_xaxis_transform(),
-        )
+    edges[0] -= span / 40
+    edges[-1] += span / 40
+    columns = {key: np.asarray(values) for key, values in lines.items()}
+    for i, value in enumerate(x):
+        texts = [f"{key} {column[i]:{form}}" for key, column in columns.items()]
+        text = f"{name} {value}: {', '.join(texts)}"
+        tooltip(axes, (edges[i], edges[i + 1]), (0, 1), text, axes.get_xaxis_transform())
+
+
+tell, tell_along = tooltip, tooltips
+
+
+# --- the learning curve -------------------------------------------------------------------------
 
 
 @in_style
 def learning_curve(curves: pd.DataFrame) -> Figure:
-    """Loss on train and val, and each metric on val, by epoch: `epoch`, `train/loss`, `val/loss`, `val/<metric>`, …"""
+    """Loss on train and val, and each metric on val, by epoch.
+
+    `curves` has the columns `epoch`, `train/loss`, `val/loss` and `val/<metric>`.
+    """
     losses = ["train/loss", "val/loss"]
-    metrics = [
-        name for name in map(str, curves.columns) if name.startswith("val/") and name not in losses
-    ]
-    bands = (len(metrics) + 1) // 2
+    metrics = []
+    for name in map(str, curves.columns):
+        if name.startswith("val/") and name not in losses:
+            metrics.append(name)
+    bands = (len(metrics) + 1) // 2  # two metrics side by side in each
     figure = canvas("Learning curve", height=2.7 + 1.5 * bands)
     grid = figure.add_gridspec(1 + bands, 2, height_ratios=[1.5, *[1] * bands])
     _by_epoch(figure.add_subplot(grid[0, :]), curves, losses, "loss")
     for i, name in enumerate(metrics):
         _by_epoch(figure.add_subplot(grid[1 + i // 2, i % 2]), curves, [name], name)
     lowest = int(curves["val/loss"].to_numpy().argmin())
-    epoch, loss = curves["epoch"].iloc[lowest], curves["val/loss"].iloc[lowest]
+    epoch = curves["epoch"].iloc[lowest]
+    loss = curves["val/loss"].iloc[lowest]
     figure.set_label(f"{len(curves)} epochs; val/loss is lowest, {loss:.4f}, at epoch {epoch}.")
     return figure
 
@@ -177,52 +217,62 @@ def _by_epoch(axes: Axes, curves: pd.DataFrame, names: Sequence[str], label: str
         axes.plot(
             curves["epoch"], curves[name], color=color, marker="o", markersize=2.5, label=name
         )
-    axes.set(xlabel="epoch", ylabel=label if len(label) < 17 else label.replace("_", "_\n", 1))
-    tell_along(axes, curves["epoch"], {name: curves[name] for name in names}, "epoch")
+    if len(label) >= 17:  # too long beside a narrow axis
+        label = label.replace("_", "_\n", 1)
+    axes.set(xlabel="epoch", ylabel=label)
+    tooltips(axes, curves["epoch"], {name: curves[name] for name in names}, "epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if len(names) > 1:
         axes.legend()
 
 
+# --- SVG ----------------------------------------------------------------------------------------
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write an SVG whose bytes depend on the figure alone."""
-    title, says = figure.get_suptitle(), str(figure.get_label())
-    metadata = {"Title": title, "Description": says, "Date": None, "Creator": None}
+    metadata = {
+        "Title": figure.get_suptitle(),
+        "Description": str(figure.get_label()),
+        "Date": None,
+        "Creator": None,
+    }
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        _settle(figure)
+        _fix_ticks(figure)
         figure.savefig(text, format="svg", metadata=metadata)
-    # What is told is told wherever it lies, under letters and lines as well: these are none of the pointer's.
-    drawn = text.getvalue().replace(INK, "currentColor")
-    drawn = drawn.replace("<svg ", f'<svg color="{INK}" pointer-events="none" ', 1)
-    drawn = re.sub(r"data:image/png;base64,\s*([^\"]+)", _lighter, drawn)
-    drawn = re.sub(
-        f'<g id="{TOLD}([^"]*)">', r'<g class="told" pointer-events="all"><title>\1</title>', drawn
-    )
+    svg = text.getvalue().replace(INK, "currentColor")
+    # Only the areas with a tooltip take the pointer, so that text or a line above one does not hide
+    # it.
+    svg = svg.replace("<svg ", f'<svg color="{INK}" pointer-events="none" ', 1)
+    svg = re.sub(r"data:image/png;base64,\s*([^\"]+)", _as_jpeg, svg)
+    title = r'<g class="told" pointer-events="all"><title>\1</title>'
+    svg = re.sub(f'<g id="{TOOLTIP}([^"]*)">', title, svg)
     with written_whole(path) as beside:
-        beside.write_text(drawn, encoding="utf-8")
+        beside.write_text(svg, encoding="utf-8")
 
 
-def _settle(figure: Figure) -> None:
-    """Lay the figure out, and let every axis keep the number of ticks that it has then.
+def _fix_ticks(figure: Figure) -> None:
+    """Lay the figure out, and keep the number of ticks of every axis as it is then.
 
-    Else a wider margin may lead to fewer ticks with shorter labels, these to a narrower margin, and that to ticks whose
-    labels push the axis' name over the edge.
+    Otherwise layout and ticks can alternate: a wider margin leaves fewer ticks with shorter labels,
+    for which the margin becomes narrower, for which the ticks become more and their labels longer,
+    and these push the name of the axis over the edge.
     """
     figure.draw_without_rendering()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             locator = axis.get_major_locator()
             if isinstance(locator, AutoLocator):
-                locator.set_params(
-                    nbins=min(max(axis.get_tick_space(), 1), 9)
-                )  # as `auto` would have it
+                # Within 1 and 9, as AutoLocator itself limits them.
+                locator.set_params(nbins=min(max(axis.get_tick_space(), 1), 9))
 
 
-def _lighter(png: re.Match[str]) -> str:
-    """A picture as JPEG, an eighth of the bytes; one that lets something shine through stays as it is."""
-    image, jpeg = Image.open(io.BytesIO(base64.b64decode(png[1]))), io.BytesIO()
+def _as_jpeg(png: re.Match[str]) -> str:
+    """An opaque PNG as a JPEG, an eighth of the bytes; one with transparency stays as it is."""
+    image = Image.open(io.BytesIO(base64.b64decode(png[1])))
     if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         return png[0]
-    image.convert("RGB").save(jpeg, "JPEG", quality=85)
+    jpeg = io.BytesIO()
+    image.convert("RGB").save(jpeg, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()

@@ -1,217 +1,259 @@
-"""Figures of predicted probabilities: ROC, calibration, confusion; for every task that answers with one."""
+"""Figures of predicted probabilities: ROC curve, calibration and confusion matrix.
 
-from collections.abc import Mapping
-from typing import Any
+They are shared by the tasks whose answers are class probabilities, in the columns of
+classification's answers: `prediction`, `probability`, and `probability_<class>` of more than two
+classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .drawing import COLORS, INK, canvas, line, tell, tell_along
+from .drawing import COLORS, INK, canvas, line, tooltip, tooltips
 from .intervals import wilson
 
-BINS = np.linspace(0, 1, 11)
-RATES = np.round(
-    np.linspace(0, 1, 41), 3
-)  # false positive rates at which the curves say their values
-HALF = 0.5  # the probability from which the last of two classes is predicted
-LETTERED = 12  # classes up to which a number still fits into its cell
+if TYPE_CHECKING:
+    from .tasks.classification.metrics import Label
+
+BINS = np.linspace(0, 1, 11)  # edges of the bins of predicted probability
+RATES = np.round(np.linspace(0, 1, 41), 3)  # false positive rates that have a tooltip
+THRESHOLD = 0.5  # of two classes, the probability from which the last one is predicted
+MAX_NUMBERED = 12  # with more classes, a number no longer fits into its cell
+
+Answers = Mapping[str, pd.DataFrame]  # by name, the model's first
+Scores = Mapping[str, Mapping[str, float]]  # metrics by name of the answers
 
 
 def classifier_figures(
-    everyone: Mapping[str, pd.DataFrame],
-    scores: Mapping[str, Mapping[str, float]],
-    truth: pd.Series,
-    classes: list[Any],
+    answers: Answers, scores: Scores, truth: pd.Series, classes: "Sequence[Label]"
 ) -> dict[str, Figure]:
-    """ROC, calibration and confusion of answers by name, the model's first.
+    """ROC curve, calibration and confusion matrix of the answers by name, the model's first.
 
-    `scores` holds `auroc` and `brier` of each, `truth` the label of each row.
+    `scores` has `auroc` and `brier` of each; `truth` is the label of each row, and its name is that
+    of the target.
     """
-    target = str(truth.name)
     return {
-        "roc": roc(everyone, scores, truth, classes, target),
-        "calibration": calibration(everyone, scores, truth, classes, target),
-        "confusion": confusion(everyone["model"], truth, classes, target),
+        "roc": roc(answers, scores, truth, classes),
+        "calibration": calibration(answers, scores, truth, classes),
+        "confusion": confusion(answers["model"], truth, classes),
     }
 
 
-def roc(
-    everyone: Mapping[str, pd.DataFrame],
-    scores: Mapping[str, Any],
-    truth: pd.Series,
-    classes: list[Any],
-    target: str,
-) -> Figure:
-    """True against false positive rate; of more than two classes each against the rest, and their mean in bold."""
-    figure = canvas("ROC: how well it ranks")
+# --- ROC ----------------------------------------------------------------------------------------
+
+
+def roc(answers: Answers, scores: Scores, truth: pd.Series, classes: "Sequence[Label]") -> Figure:
+    """True positive rate against false positive rate.
+
+    Of more than two classes, each against the rest in a thin line, and their mean in a thick one.
+    """
+    figure = canvas("ROC curve")
     axes = figure.add_subplot()
     if len(classes) > 2:
-        for i, label in enumerate(classes):
-            rates = _rates(truth == label, everyone["model"][f"probability_{label}"])
-            thin: dict[str, Any] = {
-                "color": COLORS[i % len(COLORS)],
-                "linewidth": 0.8,
-                "alpha": 0.6,
-            }
-            axes.plot(*rates, **thin, label=f"{label} against the rest")
-    for i, (name, given) in enumerate(everyone.items()):
-        axes.plot(
-            *_mean_rates(given, truth, classes),
-            **line(i),
-            label=f"{name}, AUC {scores[name]['auroc']:.4f}",
-        )
+        _one_against_rest(axes, answers["model"], truth, classes)
+    tooltip_rates = {}
+    for i, (name, table) in enumerate(answers.items()):
+        false_positive, true_positive = _mean_rates(table, truth, classes)
+        label = f"{name}, AUC {scores[name]['auroc']:.4f}"
+        axes.plot(false_positive, true_positive, **line(i), label=label)
+        tooltip_rates[name] = np.interp(RATES, false_positive, true_positive)
     if len(classes) == 2:
-        positive, found = (
-            labels.to_numpy() == classes[-1] for labels in (truth, everyone["model"]["prediction"])
-        )
-        at_half = found[~positive].mean(), found[positive].mean()
-        axes.plot(
-            *at_half, "o", color=COLORS[0], markersize=7, label=f"model, from probability {HALF} on"
-        )
+        _threshold_point(axes, answers["model"], truth, classes)
     axes.set(xlabel="false positive rate (fraction)", ylabel="true positive rate (fraction)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right")
-    at_each = {
-        name: np.interp(RATES, *_mean_rates(given, truth, classes))
-        for name, given in everyone.items()
-    }
-    tell_along(axes, RATES, at_each, "false positive rate", ".3f")
-    asked = (
-        f"{target} = {classes[-1]}"
-        if len(classes) == 2
-        else f"each class of {target} in turn, and their mean"
-    )
-    figure.set_label(
-        f"{_each(scores, 'auroc', 'AUC')}, on {len(truth):,} rows; positive is {asked}."
-    )
+    tooltips(axes, RATES, tooltip_rates, "false positive rate", ".3f")
+    legend = f"thin lines: each class of {truth.name} against the rest; thick lines: their mean"
+    if len(classes) == 2:
+        legend = f"positive: {truth.name} = {classes[-1]}"
+    figure.set_label(f"AUC on {len(truth):,} rows: {_listed(scores, 'auroc')}; {legend}.")
     return figure
 
 
-def _rates(positive: pd.Series, probability: pd.Series) -> tuple[Any, Any]:
-    """(false positive rate, true positive rate) at every threshold."""
+def _one_against_rest(
+    axes: Axes, answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]"
+) -> None:
+    for i, label in enumerate(classes):
+        rates = _rates(truth == label, answers[f"probability_{label}"])
+        color = COLORS[i % len(COLORS)]
+        axes.plot(*rates, color=color, linewidth=0.8, alpha=0.6, label=f"{label} against the rest")
+
+
+def _threshold_point(
+    axes: Axes, answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]"
+) -> None:
+    """Mark the point of the curve at THRESHOLD, where the predictions are made."""
+    positive = truth.to_numpy() == classes[-1]
+    predicted = answers["prediction"].to_numpy() == classes[-1]
+    axes.plot(
+        predicted[~positive].mean(),
+        predicted[positive].mean(),
+        "o",
+        color=COLORS[0],
+        markersize=7,
+        label=f"model at threshold {THRESHOLD}",
+    )
+
+
+def _rates(positive: pd.Series, probability: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The false and the true positive rate at every threshold."""
     from sklearn.metrics import roc_curve
 
-    return roc_curve(positive.to_numpy(), probability.to_numpy())[:2]
+    false_positive, true_positive, _ = roc_curve(positive.to_numpy(), probability.to_numpy())
+    return false_positive, true_positive
 
 
-def _mean_rates(given: pd.DataFrame, truth: pd.Series, classes: list[Any]) -> tuple[Any, Any]:
+def _mean_rates(
+    answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rates of two classes; of more, the mean true positive rate over one against the rest."""
     if len(classes) == 2:
-        return _rates(truth == classes[-1], given["probability"])
-    at = np.linspace(0, 1, 201)
-    each = [
-        np.interp(at, *_rates(truth == label, given[f"probability_{label}"])) for label in classes
-    ]
-    return at, np.mean(each, axis=0)
+        return _rates(truth == classes[-1], answers["probability"])
+    grid = np.linspace(0, 1, 201)
+    true_positive = []
+    for label in classes:
+        rates = _rates(truth == label, answers[f"probability_{label}"])
+        true_positive.append(np.interp(grid, *rates))
+    return grid, np.mean(true_positive, axis=0)
+
+
+# --- calibration --------------------------------------------------------------------------------
 
 
 def calibration(
-    everyone: Mapping[str, pd.DataFrame],
-    scores: Mapping[str, Any],
-    truth: pd.Series,
-    classes: list[Any],
-    target: str,
+    answers: Answers, scores: Scores, truth: pd.Series, classes: "Sequence[Label]"
 ) -> Figure:
-    """Observed share against predicted probability in ten bins, and how many rows of the model's lie in each."""
-    figure = canvas("Calibration: whether its probabilities hold", height=5.0)
+    """Observed share against predicted probability in ten bins; below, the model's rows per bin."""
+    figure = canvas("Calibration of the probabilities", height=5.0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    told: dict[int, list[str]] = {}
     above.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
-    for i, (name, given) in enumerate(everyone.items()):
-        happened = (
-            truth == classes[-1] if len(classes) == 2 else truth.to_numpy() == given["prediction"]
-        )
-        counts, predicted, observed = _reliability(
-            given["probability"].to_numpy(float), np.asarray(happened, float)
-        )
+    tooltip_lines: dict[int, list[str]] = {}  # by number of the bin
+    for i, (name, table) in enumerate(answers.items()):
+        probability, happened = _events(table, truth, classes)
+        counts, predicted, observed = _reliability(probability, happened)
         label = f"{name}, Brier {scores[name]['brier']:.4f}"
         above.plot(predicted, observed, **line(i), marker="o", markersize=4, label=label)
         for place, share in zip(np.flatnonzero(counts).tolist(), observed, strict=True):
-            told.setdefault(place, []).append(f"{name} {share:.3f} of {counts[place]:,} rows")
-        if i == 0:
-            above.vlines(
-                predicted,
-                *wilson(observed, counts[counts > 0]),
-                color=COLORS[0],
-                linewidth=1,
-                alpha=0.7,
-            )
-            below.bar(
-                BINS[:-1], counts, width=np.diff(BINS), align="edge", color=COLORS[0], alpha=0.6
-            )
-    for place, said in told.items():
+            text = f"{name} {share:.3f} of {counts[place]:,} rows"
+            tooltip_lines.setdefault(place, []).append(text)
+        if name == "model":
+            low, high = wilson(observed, counts[counts > 0])
+            above.vlines(predicted, low, high, color=COLORS[0], linewidth=1, alpha=0.7)
+            width = np.diff(BINS)
+            below.bar(BINS[:-1], counts, width=width, align="edge", color=COLORS[0], alpha=0.6)
+    for place, texts in tooltip_lines.items():
         low, high = BINS[place : place + 2]
-        words = f"probability {low:.1f} to {high:.1f} came true: {', '.join(said)}"
+        text = f"probability {low:.1f} to {high:.1f}; observed share: {', '.join(texts)}"
         for axes in (above, below):
-            tell(axes, (low, high), (0, 1), words, axes.get_xaxis_transform())
-    two = len(classes) == 2
-    below.set(
-        xlabel=f"probability given to {f'{target} = {classes[-1]}' if two else 'the predicted class'} (fraction)"
-    )
-    below.set(ylabel="rows (count)")
-    above.set(ylabel="share where it was so (fraction)", ylim=(-0.02, 1.02), xlim=(-0.01, 1.01))
-    above.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2
-    )  # inside, some curve always runs under it
+            tooltip(axes, (low, high), (0, 1), text, axes.get_xaxis_transform())
+    event = "the predicted class"
+    if len(classes) == 2:
+        event = f"{truth.name} = {classes[-1]}"
+    below.set(xlabel=f"predicted probability of {event} (fraction)", ylabel="rows (count)")
+    above.set(ylabel="observed share (fraction)", ylim=(-0.02, 1.02), xlim=(-0.01, 1.01))
+    # Above the axes: inside, one of the curves always runs under it.
+    above.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     figure.set_label(
-        f"{_each(scores, 'brier', 'Brier')}; on the diagonal a probability is the share that comes true."
-        " Bars through the model's points: 95 % intervals."
+        f"Brier score: {_listed(scores, 'brier')}. On the diagonal, the observed share equals the"
+        " predicted probability. Vertical lines: 95 % intervals of the model's shares."
     )
     return figure
 
 
-def _reliability(probability: Any, happened: Any) -> tuple[Any, Any, Any]:
-    """Rows per bin, and of the bins that have any: mean probability, share where it happened."""
-    bins = np.clip(np.digitize(probability, BINS) - 1, 0, len(BINS) - 2)
-    counts, predicted, observed = (
-        np.bincount(bins, w, len(BINS) - 1) for w in (None, probability, happened)
-    )
-    some = counts > 0
-    return counts, predicted[some] / counts[some], observed[some] / counts[some]
+def _events(
+    answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probability of each row's event, and whether it happened, as 0 or 1.
+
+    The event is the last of two classes, and the predicted one of more.
+    """
+    happened = truth.to_numpy() == answers["prediction"].to_numpy()
+    if len(classes) == 2:
+        happened = truth.to_numpy() == classes[-1]
+    return answers["probability"].to_numpy(float), np.asarray(happened, float)
 
 
-def confusion(answers: pd.DataFrame, truth: pd.Series, classes: list[Any], target: str) -> Figure:
-    """Rows counted by true and by predicted class; the tint and the percentage are shares of the true class."""
-    found = pd.crosstab(truth.to_numpy(), answers["prediction"].to_numpy())
-    counts = found.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
+def _reliability(
+    probability: np.ndarray, happened: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows per bin; and of the bins with rows, the mean probability and the observed share."""
+    n = len(BINS) - 1
+    bins = np.clip(np.digitize(probability, BINS) - 1, 0, n - 1)
+    counts = np.bincount(bins, minlength=n)
+    filled = counts > 0
+    predicted = np.bincount(bins, probability, n)[filled] / counts[filled]
+    observed = np.bincount(bins, happened, n)[filled] / counts[filled]
+    return counts, predicted, observed
+
+
+# --- confusion ----------------------------------------------------------------------------------
+
+
+def confusion(answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]") -> Figure:
+    """Rows by true and predicted class; the tint and the percentage are of the true class."""
+    table = pd.crosstab(truth.to_numpy(), answers["prediction"].to_numpy())
+    labels = list(classes)
+    counts = table.reindex(index=labels, columns=labels, fill_value=0).to_numpy()
     shares = counts / counts.sum(axis=1, keepdims=True)
-    figure = canvas("Confusion: what it mixes up")
+    figure = canvas("Confusion matrix")
     axes = figure.add_subplot()
     axes.grid(False)
-    for i, j in np.ndindex(shares.shape):
-        if len(classes) <= LETTERED:
-            text = f"{counts[i, j]:,}\n{shares[i, j]:.1%}"
-            axes.text(j, i, text, ha="center", va="center", fontsize=11 if len(classes) < 5 else 7)
-        if counts[i, j]:
-            # A tint of at most 0.3, so that the ink stays readable on it in light and in dark.
-            tint = 0.3 * shares[i, j]
-            axes.add_patch(
-                Rectangle((j - 0.5, i - 0.5), 1, 1, color=COLORS[0], alpha=tint, linewidth=0)
-            )
-            words = f"{counts[i, j]:,} of {counts[i].sum():,} ({shares[i, j]:.1%})"
-            words = f"true {classes[i]}, predicted {classes[j]}: {words}"
-            tell(axes, (j - 0.5, j + 0.5), (i - 0.5, i + 0.5), words)
-    if len(classes) <= LETTERED:
+    for row, column in np.ndindex(shares.shape):
+        count, share = counts[row, column], shares[row, column]
+        if len(classes) <= MAX_NUMBERED:
+            size = 11 if len(classes) < 5 else 7
+            text = f"{count:,}\n{share:.1%}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=size)
+        if count:
+            _tint(axes, row, column, share)
+            text = f"{count:,} of {counts[row].sum():,} ({share:.1%})"
+            text = f"true {classes[row]}, predicted {classes[column]}: {text}"
+            tooltip(axes, (column - 0.5, column + 0.5), (row - 0.5, row + 0.5), text)
+    if len(classes) <= MAX_NUMBERED:
         axes.set_xticks(range(len(classes)), map(str, classes))
         axes.set_yticks(range(len(classes)), map(str, classes))
     axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5))
-    axes.set(xlabel=f"predicted {target}", ylabel=f"true {target}")
-    hits = ", ".join(f"{shares[i, i]:.1%} of {label}" for i, label in enumerate(classes[:LETTERED]))
-    two = f"{target} = {classes[-1]} is predicted from probability {HALF} on"
-    rule = two if len(classes) == 2 else f"the {target} of the highest probability is predicted"
-    figure.set_label(f"Counts, and shares of each true class; {rule}. Found: {hits}.")
+    axes.set(xlabel=f"predicted {truth.name}", ylabel=f"true {truth.name}")
+    rule = f"the most probable {truth.name} is predicted"
+    if len(classes) == 2:
+        rule = f"{truth.name} = {classes[-1]} is predicted from a probability of {THRESHOLD} on"
+    recalls = [f"{shares[i, i]:.1%} of {label}" for i, label in enumerate(classes[:MAX_NUMBERED])]
+    figure.set_label(
+        f"Rows, and their share of the true class; {rule}. Recall: {', '.join(recalls)}."
+    )
     return figure
 
 
-def given_probability(answers: pd.DataFrame, labels: pd.Series, classes: list[Any]) -> np.ndarray:
-    """The probability that was given to each row's label."""
+def _tint(axes: Axes, row: int, column: int, share: float) -> None:
+    # At most 0.3, so that the text stays readable on it on a white and on a black page.
+    alpha = 0.3 * share
+    corner = (column - 0.5, row - 0.5)
+    axes.add_patch(Rectangle(corner, 1, 1, color=COLORS[0], alpha=alpha, linewidth=0))
+
+
+# --- shared -------------------------------------------------------------------------------------
+
+
+def label_probability(
+    answers: pd.DataFrame, labels: pd.Series, classes: "Sequence[Label]"
+) -> np.ndarray:
+    """The probability that each row's answer gives to its entry of `labels`, (rows,) in float64."""
     if len(classes) == 2:
         last = answers["probability"].to_numpy(np.float64)
         return np.where(labels.to_numpy() == classes[-1], last, 1 - last)
-    each = answers[[f"probability_{label}" for label in classes]].to_numpy(np.float64)
-    return each[np.arange(len(labels)), pd.Index(classes).get_indexer(labels)]
+    columns = [f"probability_{label}" for label in classes]
+    probs = answers[columns].to_numpy(np.float64)
+    return probs[np.arange(len(labels)), pd.Index(classes).get_indexer(pd.Index(labels))]
 
 
-def _each(scores: Mapping[str, Any], metric: str, word: str) -> str:
-    return f"{word}: " + ", ".join(f"{name} {found[metric]:.4f}" for name, found in scores.items())
+def _listed(scores: Scores, metric: str) -> str:
+    """One metric of all answers in words: "model 0.8612, majority 0.5000"."""
+    return ", ".join(f"{name} {metrics[metric]:.4f}" for name, metrics in scores.items())
+
+
+HALF = THRESHOLD

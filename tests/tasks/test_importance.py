@@ -93,7 +93,7 @@ def test_the_same_rows_give_the_same_and_are_left_as_they_were(logistic):
 
 @pytest.mark.parametrize("columns", [1, 4, 101])
 def test_it_asks_no_more_than_it_may(columns):
-    """Whatever the table: ASKED answers in a repeat, or LEAST rows of each column."""
+    """Whatever the table: ANSWERS_PER_REPEAT answers in a repeat, or LEAST_ROWS rows of each column."""
     asked: list[int] = []
     rows = pd.DataFrame(
         np.zeros((9001, columns)), columns=[f"c{i}" for i in range(columns)]
@@ -105,8 +105,8 @@ def test_it_asks_no_more_than_it_may(columns):
 
     importance(answer, rows, list(rows)[:-1], error, repeats=1)
     assert len(asked) == columns + 1 and len(set(asked)) == 1
-    assert asked[0] >= figures.LEAST and sum(asked[1:]) <= max(
-        figures.ASKED, columns * figures.LEAST
+    assert asked[0] >= figures.LEAST_ROWS and sum(asked[1:]) <= max(
+        figures.ANSWERS_PER_REPEAT, columns * figures.LEAST_ROWS
     )
 
 
@@ -126,7 +126,7 @@ def test_the_figure_has_a_bar_a_column_with_its_spread_and_says_them():
     many = figures.importance_figure(pd.DataFrame([range(23)]), "log loss")
     assert (
         len(many.axes[0].containers[0]) == 20
-        and "The 20 of 23 columns that matter most." in many.get_label()
+        and "Only the 20 most important of 23 columns are drawn." in many.get_label()
     )
 
 
@@ -152,7 +152,8 @@ def test_the_surest_mistakes_are_those_and_in_that_order(mistakes):
     wrong = answers["prediction"] != rows["left"]
     assert found.rows["probability"].tolist() == sure[wrong].nlargest(10).round(3).tolist()
     assert (found.rows["true left"] != found.rows["predicted"]).all()
-    assert found.says.startswith(f"{wrong.sum()} of 997 test rows are mistaken; these are the 10 ")
+    assert found.caption.startswith(f"{wrong.sum()} of 997 test rows are predicted wrongly. ")
+    assert "These are the 10 with the highest probability" in found.caption
     ages = rows.loc[sure[wrong].nlargest(10).index, "age"]
     assert found.rows["age"].tolist() == pytest.approx(ages.tolist(), abs=0.006)
 

@@ -89,7 +89,7 @@ def test_the_worst_pictures_are_those_whose_truth_was_least_likely(classes, size
     assert [int(image[0, 0, 0]) for _, image in seen][:3] == [50, 30, 0] and len(seen) == 12
     assert seen[0][0] == f"5\n{classes[5 % len(classes)]}: 10.0%"
     assert {max(image.shape) for _, image in seen} == {SIDE} and seen[0][1].shape[2] == 3
-    assert str(found.get_label()).startswith("2 of 17 are mistaken")
+    assert str(found.get_label()).startswith("2 of 17 pictures are predicted wrongly.")
 
 
 @pytest.mark.parametrize("classes", [[0, 1], CLASSES], ids=len)
@@ -99,7 +99,7 @@ def test_grad_cam_is_of_the_surest_of_each_class_and_of_the_worst_mistakes(class
     assert plain == [16, 15, 14, 13, 5, 3, 0, 1] and len(seen) == 16
     assert seen[8][0] == f"{classes[5 % len(classes)]}: 10.0%"
     taken = answers(classes)["prediction"][5]
-    assert seen[9][0] == f"as {taken}" and taken != classes[5 % len(classes)]
+    assert seen[9][0] == f"for {taken}" and taken != classes[5 % len(classes)]
 
 
 def test_a_class_that_is_surer_does_not_fill_all_places():
@@ -134,7 +134,10 @@ def test_what_is_tinted_is_where_the_evidence_lies():
 def test_the_contact_sheet_shows_training_pictures_and_ways_to_meet_them():
     rows = pictures(CLASSES)
     model, state = net(CLASSES, rows), torch.get_rng_state()
-    first, again = (shown(figures.augmentation(model, rows, "kind")) for _ in range(2))
+    first, again = (
+        shown(figures.augmentation(model.net.augment, model.encoder, rows, "kind"))
+        for _ in range(2)
+    )
     assert torch.equal(state, torch.get_rng_state())
     assert len(first) == 24 and [words for words, _ in first[::6]] == ["ant", "bee", "cow", "ant"]
     assert [int(image[0, 0, 0]) for _, image in first[::6]] == [0, 10, 20, 30]

@@ -1,11 +1,6 @@
-"""Baselines of classification: the majority class, and logistic regression on the encoder's flat features.
+"""Baselines of classification: the majority class, and logistic regression on flat features."""
 
-Each is `fit(train, columns) -> answer`, and `answer(rows)` gives what a model of this task gives, in the rows' order. A
-baseline that names `encoder` gets the one that was fitted on the same rows.
-"""
-
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,11 +8,17 @@ from sklearn.linear_model import LogisticRegression
 
 from .metrics import as_answers
 
-Answer = Callable[[pd.DataFrame], pd.DataFrame]
+if TYPE_CHECKING:
+    from ... import contracts
+    from .metrics import Labelled, TargetColumn
 
 
-def majority(train: pd.DataFrame, columns: Any) -> Answer:
-    """Always the most frequent class of `train` (of equals, the first in sorted order), with the shares of `train`."""
+def majority(train: pd.DataFrame, columns: "TargetColumn") -> "contracts.Answer":
+    """Predict the most frequent class of `train` for every row.
+
+    The probabilities are the shares of the classes in `train`. Of equally frequent classes, the
+    first in sorted order is predicted.
+    """
     shares = train[columns.target].value_counts(normalize=True).sort_index()
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
@@ -27,8 +28,16 @@ def majority(train: pd.DataFrame, columns: Any) -> Answer:
     return answer
 
 
-def logistic_regression(train: pd.DataFrame, columns: Any, encoder: Any) -> Answer:
-    """Logistic regression (L2, C = 1), fitted by L-BFGS until it stands still."""
+def logistic_regression(
+    train: pd.DataFrame, columns: "TargetColumn", encoder: "Labelled"
+) -> "contracts.Answer":
+    """Fit logistic regression with an L2 penalty, C = 1, by L-BFGS.
+
+    C is scikit-learn's default and is not tuned, so that the baseline needs no part to choose it
+    on.
+    """
+    # L-BFGS stops when it has converged, far below 10,000 iterations; the default of 100 is too few
+    # for wide tables, and scikit-learn would warn.
     model = LogisticRegression(max_iter=10_000)
     model.fit(encoder.flat(train), train[columns.target].to_numpy())
 
@@ -39,7 +48,7 @@ def logistic_regression(train: pd.DataFrame, columns: Any, encoder: Any) -> Answ
     return answer
 
 
-BASELINES: dict[str, Callable[..., Answer]] = {
+BASELINES: "dict[str, contracts.Fit]" = {
     "majority": majority,
     "logistic_regression": logistic_regression,
 }

@@ -1,280 +1,387 @@
-"""Figures of classification: how well it ranks, whether its probabilities hold, what it mixes up.
+"""Figures of classification: ROC curve, calibration, confusion matrix, and more by kind of data.
 
-For a table also the importance of its columns and the surest mistakes as rows; for pictures the pictures.
+Of a table also the permutation importance of its columns and the most confident mistakes as rows.
+Of pictures also the worst predictions and, where the net offers them, Grad-CAM maps and its
+augmentation.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
 from ... import plugins
-from ...drawing import COLORS, INK, Table, canvas, in_style, short, tell
-from ...probability_figures import classifier_figures, given_probability
-from .metrics import score
+from ...drawing import COLORS, INK, Table, canvas, in_style, short, tooltip
+from ...probability_figures import classifier_figures, label_probability
+from .metrics import SMALLEST, scores
 
-MISTAKES, TELLING = 10, 6  # rows and columns of the table of mistakes
+if TYPE_CHECKING:
+    from ... import contracts
+    from ...saved_model import SavedModel
+    from .metrics import Label, Labelled, TargetColumn
+
+MISTAKES = 10  # rows of the table of mistakes
+MISTAKE_COLUMNS = 6  # feature columns of it, the most important ones
+
+# (answers, rows) -> the loss of each row, (rows,).
+Loss: TypeAlias = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
+# Members that a net of pictures may offer.
+# `grad_cam(batch)`: the evidence for each class, (rows, classes, height, width).
+GradCAM: TypeAlias = Callable[[object], Tensor]
+# `augment(images)`: the images as training would see them, (rows, channels, height, width) in 0..1.
+Augment: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @in_style
 def figures(
     answers: pd.DataFrame,
     rows: pd.DataFrame,
-    columns: Any,
+    columns: "TargetColumn",
     baselines: Mapping[str, pd.DataFrame],
-    model: Any = None,
-    train: Any = None,
+    model: "SavedModel | None" = None,
+    train: pd.DataFrame | None = None,
 ) -> dict[str, Figure | Table]:
-    """Figures and tables by name; `answers` and those of each baseline are to the same `rows`, in the same order.
+    """Return figures and tables by name, in reading order.
 
-    Those that ask the model again need `model`, and what it was trained on as `train`.
+    `answers` and those of each baseline are the answers to `rows`, in the same order. Without
+    `model`, the figures that need it are left out; `train` is what it was trained on.
     """
     truth = rows[columns.target]
     classes = sorted(truth.unique().tolist())
-    everyone = {"model": answers, **baselines}
-    asked = SimpleNamespace(columns=columns, classes=classes)  # what `score` reads of an encoder
-    scores = {name: score(given, rows, asked) for name, given in everyone.items()}
-    found: dict[str, Figure | Table] = {}
-    found |= classifier_figures(everyone, scores, truth, classes)
-    own = given_probability(answers, truth, classes)
+    answers_by_name = {"model": answers, **baselines}
+    scores_by_name = {}
+    for name, table in answers_by_name.items():
+        scores_by_name[name] = scores(table, truth, classes)
+    drawn: dict[str, Figure | Table] = {}
+    drawn |= classifier_figures(answers_by_name, scores_by_name, truth, classes)
+    truth_probs = label_probability(answers, truth, classes)
     if "image" in rows:
-        found["worst"] = worst(rows, answers, own, columns.target)
-    features = plugins.optional(columns, "features", None)
-    if features and model is not None:
-        rises = importance(model.answer, rows, columns.features, _log_loss(columns.target, classes))
-        found["importance"] = importance_figure(rises, "log loss")
-        found |= _mistakes(answers, rows, truth, classes, list(map(str, rises))[:TELLING])
-    if model is not None and plugins.optional(model.net, "grad_cam", None):
-        found["grad_cam"] = grad_cam(model, rows, answers, own, columns.target)
-    if model is not None and plugins.optional(model.net, "augment", None):
-        found["augmentation"] = augmentation(model, train, columns.target)
-    return found
+        drawn["worst"] = worst(rows, answers, truth_probs, columns.target)
+    if model is None:
+        return drawn
+    features: list[str] = plugins.optional(columns, "features", [])
+    if features:
+        rises = importance(model.answer, rows, features, _log_loss(columns.target, classes))
+        drawn["importance"] = importance_figure(rises, "log loss")
+        important = [str(name) for name in rises][:MISTAKE_COLUMNS]
+        drawn |= _mistakes(answers, rows, truth, classes, important)
+    maps_of: GradCAM | None = plugins.optional(model.net, "grad_cam", None)
+    if maps_of:
+        drawn["grad_cam"] = grad_cam(
+            maps_of, model.encoder, rows, answers, truth_probs, columns.target
+        )
+    augment: Augment | None = plugins.optional(model.net, "augment", None)
+    if augment and train is not None:
+        drawn["augmentation"] = augmentation(augment, model.encoder, train, columns.target)
+    return drawn
+
+
+def _log_loss(target: str, classes: "Sequence[Label]") -> Loss:
+    """The log loss of each row, as a function of answers and rows."""
+
+    def loss(answers: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+        probs = label_probability(answers, rows[target], classes)
+        return -np.log(np.clip(probs, SMALLEST, 1))
+
+    return loss
+
+
+# --- the most confident mistakes of a table -----------------------------------------------------
 
 
 def _mistakes(
     answers: pd.DataFrame,
     rows: pd.DataFrame,
     truth: pd.Series,
-    classes: list[Any],
-    telling: Sequence[str],
+    classes: "Sequence[Label]",
+    important: Sequence[str],
 ) -> dict[str, Table]:
-    """The rows that were answered wrongly with most certainty, where any were, in the columns that tell most."""
-    prediction = answers["prediction"]
-    wrong = np.flatnonzero(prediction.to_numpy() != truth.to_numpy())
+    """The wrong predictions of the highest probability, with the `important` columns.
+
+    Empty where no prediction is wrong.
+    """
+    predictions = answers["prediction"]
+    wrong = np.flatnonzero(predictions.to_numpy() != truth.to_numpy())
     if not len(wrong):
         return {}
-    sure = pd.Series(given_probability(answers, prediction, classes))
-    surest = wrong[np.argsort(-sure.to_numpy()[wrong], kind="stable")][:MISTAKES]
-    found = pd.DataFrame(
-        {
-            f"true {truth.name}": truth.iloc[surest].to_numpy(),
-            "predicted": prediction.iloc[surest].to_numpy(),
-            "probability": sure.iloc[surest].round(3).to_numpy(),
-            **{name: _legible(rows[name]).iloc[surest].to_numpy() for name in telling},
-        }
+    probs = pd.Series(label_probability(answers, predictions, classes))
+    # Stable, so that rows of the same probability stay in the order of the file.
+    surest = wrong[np.argsort(-probs.to_numpy()[wrong], kind="stable")][:MISTAKES]
+    table: dict[str, Any] = {
+        f"true {truth.name}": truth.iloc[surest].to_numpy(),
+        "predicted": predictions.iloc[surest].to_numpy(),
+        "probability": probs.iloc[surest].round(3).to_numpy(),
+    }
+    for name in important:
+        table[name] = _legible(rows[name]).iloc[surest].to_numpy()
+    caption = (
+        f"{len(wrong):,} of {len(rows):,} test rows are predicted wrongly. These are the"
+        f" {len(surest)} with the highest probability of the wrong class, with the"
+        f" {len(important)} most important columns."
     )
-    says = (
-        f"{len(wrong):,} of {len(rows):,} test rows are mistaken; these are the {len(found)} whose wrong class was"
-        f" given most probability, in the {len(telling)} columns that tell the model most."
-    )
-    return {"mistakes": Table("The surest mistakes", says, found)}
-
-
-def _log_loss(target: str, classes: list[Any]) -> "Loss":
-    """What each row adds to the log loss."""
-    return lambda answers, rows: (
-        -np.log(np.clip(given_probability(answers, rows[target], classes), 1e-15, 1))
-    )
+    return {"mistakes": Table("Most confident mistakes", caption, pd.DataFrame(table))}
 
 
 def _legible(values: pd.Series) -> pd.Series:
-    """Numbers to three digits of how far they spread, whole ones where that leaves no fraction."""
+    """Round floats to three significant digits of their standard deviation.
+
+    They become integers where no fraction is left of them.
+    """
     if not pd.api.types.is_float_dtype(values):
         return values
+    digits = 3
     spread = float(values.std())
-    digits = max(0, 2 - math.floor(math.log10(spread))) if spread > 0 else 3
-    return values.round(digits) if digits else values.round().astype("Int64")
+    if spread > 0:
+        digits = max(0, 2 - math.floor(math.log10(spread)))
+    if digits == 0:
+        return values.round().astype("Int64")
+    return values.round(digits)
 
 
-# --- permutation importance ---
+# --- permutation importance ---------------------------------------------------------------------
 
 REPEATS = 5
-ASKED, LEAST = (
-    4000,
-    50,
-)  # answers in a repeat over all columns, and rows at least: a third of a second for the ann
-BARS = 20  # columns shown
-
-Answer = Callable[[pd.DataFrame], pd.DataFrame]
-Loss = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
+# Rows that are answered in one repeat, over all columns, and at least of each column. With 4000 the
+# figure of a table costs a third of a second of an ann.
+ANSWERS_PER_REPEAT = 4000
+LEAST_ROWS = 50
+MAX_BARS = 20  # columns shown
 
 
 def importance(
-    answer: Answer, rows: pd.DataFrame, columns: Sequence[str], loss: Loss, repeats: int = REPEATS
+    answer: "contracts.Answer",
+    rows: pd.DataFrame,
+    columns: Sequence[str],
+    loss: Loss,
+    repeats: int = REPEATS,
 ) -> pd.DataFrame:
-    """By how much the mean `loss(answers, rows)` rises when a column is shuffled: (repeats, columns), most first.
+    """Return the rise of the mean `loss` when a column is shuffled, the largest first.
 
-    Each repeat draws its own rows, so that the spread over repeats is also that of the rows. `loss` gives one value a
-    row.
+    The table is (repeats, columns). `loss(answers, rows)` gives one value per row. Each repeat
+    draws rows of its own, so that the range over repeats also shows the influence of the rows.
+    Columns that carry the same information hide each other: the other one still carries it when one
+    is shuffled. Source: Breiman, "Random Forests", Machine Learning 45, 2001; for any model,
+    Fisher, Rudin and Dominici, JMLR 20, 2019.
     """
-    n = min(len(rows), max(LEAST, ASKED // len(columns)))
-    found = []
+    n = min(len(rows), max(LEAST_ROWS, ANSWERS_PER_REPEAT // len(columns)))
+    rises = []
     for repeat in range(repeats):
         rng = np.random.default_rng(repeat)
         drawn = rows.sample(n, random_state=rng).reset_index(drop=True)
-        shuffled = [
-            drawn.assign(**{name: rng.permutation(drawn[name].to_numpy())}) for name in columns
-        ]
-        as_it_is, *others = (float(loss(answer(each), each).mean()) for each in (drawn, *shuffled))
-        found.append(np.subtract(others, as_it_is))
-    rises = pd.DataFrame(found, columns=list(columns))
-    return rises[rises.mean().sort_values(ascending=False, kind="stable").index]
+        permuted = {name: rng.permutation(drawn[name].to_numpy()) for name in columns}
+        base = float(loss(answer(drawn), drawn).mean())
+        losses = []
+        for name, values in permuted.items():
+            shuffled = drawn.assign(**{name: values})
+            losses.append(float(loss(answer(shuffled), shuffled).mean()))
+        rises.append(np.subtract(losses, base))
+    table = pd.DataFrame(rises, columns=list(columns))
+    return table[table.mean().sort_values(ascending=False, kind="stable").index]
 
 
 def importance_figure(rises: pd.DataFrame, metric: str) -> Figure:
-    """What `importance` found, a bar a column."""
-    shown = rises.iloc[:, :BARS]
-    names, at = list(map(str, shown)), np.arange(shown.shape[1])
-    mean, low, high = (getattr(shown, name)().to_numpy() for name in ("mean", "min", "max"))
-    drawn = canvas("Importance: what it cannot do without", height=1.3 + 0.24 * len(at))
-    axes = drawn.add_subplot()
+    """Draw what `importance` returns, one bar per column."""
+    bars = rises.iloc[:, :MAX_BARS]
+    names = [str(name) for name in bars]
+    at = np.arange(len(names))
+    mean = bars.mean().to_numpy()
+    low = bars.min().to_numpy()
+    high = bars.max().to_numpy()
+    figure = canvas("Permutation importance of the columns", height=1.3 + 0.24 * len(names))
+    axes = figure.add_subplot()
     axes.barh(at, mean, color=COLORS[0], alpha=0.6)
     axes.hlines(at, low, high, color=INK, linewidth=1.4)
     axes.set_yticks(at, [short(name, 24) for name in names])
     axes.set(
-        xlabel=f"rise of {metric} when the column is shuffled",
+        xlabel=f"rise of {metric} when shuffled",
         ylabel="column",
-        ylim=(len(at) - 0.4, -0.6),
+        ylim=(len(names) - 0.4, -0.6),
     )
     axes.grid(False, axis="y")
     for i, name in enumerate(names):
-        words = f"{name}: {metric} {mean[i]:+.4f}; {len(shown)} repeats from {low[i]:+.4f} to {high[i]:+.4f}"
-        tell(axes, (0, 1), (i - 0.5, i + 0.5), words, axes.get_yaxis_transform())
-    left_out = f" The {len(at)} of {rises.shape[1]} columns that matter most." * (
-        len(at) < rises.shape[1]
+        spread = f"{len(bars)} repeats from {low[i]:+.4f} to {high[i]:+.4f}"
+        text = f"{name}: {metric} {mean[i]:+.4f}; {spread}"
+        tooltip(axes, (0, 1), (i - 0.5, i + 0.5), text, axes.get_yaxis_transform())
+    largest = [f"{name} {rise:.4f}" for name, rise in zip(names[:3], mean[:3], strict=True)]
+    caption = (
+        f"Rise of {metric} when one column of the test rows is shuffled; largest:"
+        f" {', '.join(largest)}. Bars: mean of {len(bars)} repeats; lines: their range."
     )
-    first = ", ".join(f"{name} {rise:.4f}" for name, rise in zip(names[:3], mean, strict=False))
-    drawn.set_label(
-        f"Rise of {metric} when one column of test rows is shuffled; most: {first}."
-        f" Bars: mean of {len(shown)} repeats, lines: least to most of them.{left_out}"
-    )
-    return drawn
+    if len(names) < rises.shape[1]:
+        caption += f" Only the {len(names)} most important of {rises.shape[1]} columns are drawn."
+    figure.set_label(caption)
+    return figure
 
 
-# --- pictures ---
+# --- pictures -----------------------------------------------------------------------------------
 
-SIDE = 128  # pixels of a side as shown, whatever the net reads: sharp on a fine screen, and small in a page
-WORST = 3, 4  # rows and columns of pictures
-LOOKED = 4  # mistakes, and as many right answers, of which is shown where the net looks
-SEEN = 4, 5  # training pictures, and how often each is augmented
+# Pixels of the longer side, whatever the net reads: sharp on a screen of high resolution, and small
+# in a page.
+SIDE = 128
+WORST = (3, 4)  # rows and columns of the sheet of worst predictions
+GRAD_CAM = 4  # right answers, and as many mistakes
+AUGMENTED = 4  # training pictures
+AUGMENTATIONS = 5  # of each
 SEED = 0
 
 
-def worst(rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndarray, target: str) -> Figure:
-    """The pictures whose true class was given the least probability, each with that class and probability."""
-    chosen = np.argsort(own, kind="stable")[: np.prod(WORST)]
-    names = [f"{_word(PurePosixPath(path).stem)}\n" for path in rows.get("path", [])]
-    told = [
-        (names[i] if names else "") + f"{_word(rows[target].iloc[i])}: {own[i]:.1%}" for i in chosen
-    ]
+def worst(
+    rows: pd.DataFrame, answers: pd.DataFrame, truth_probs: np.ndarray, target: str
+) -> Figure:
+    """Draw the pictures whose true class got the least probability, with both.
+
+    `truth_probs`, (rows,), is the probability of each row's true class.
+    """
+    chosen = np.argsort(truth_probs, kind="stable")[: np.prod(WORST)]
+    titles = []
+    for i in chosen:
+        title = f"{_title_word(rows[target].iloc[i])}: {truth_probs[i]:.1%}"
+        if "path" in rows:
+            title = f"{_title_word(PurePosixPath(rows['path'].iloc[i]).stem)}\n{title}"
+        titles.append(title)
     wrong = answers["prediction"].to_numpy() != rows[target].to_numpy()
-    figure = _sheet(
-        "Worst mistakes: the truth thought unlikely", 4.7, WORST, _images(rows, chosen), told
-    )
+    images = _images(rows, chosen)
+    figure = _sheet("Worst predictions: true class least likely", 4.7, WORST, images, titles)
     figure.set_label(
-        f"{int(wrong.sum())} of {len(rows)} are mistaken. Of each of the {len(chosen)} worst: its file, what it shows"
-        f" ({target}), and the probability that this was given."
+        f"{int(wrong.sum())} of {len(rows)} pictures are predicted wrongly. Above each of the"
+        f" {len(chosen)} worst: its file, its true class ({target}) and the predicted probability"
+        " of that class."
     )
     return figure
 
 
 def grad_cam(
-    model: Any, rows: pd.DataFrame, answers: pd.DataFrame, own: np.ndarray, target: str
+    maps_of: GradCAM,
+    encoder: "contracts.Encoder",
+    rows: pd.DataFrame,
+    answers: pd.DataFrame,
+    truth_probs: np.ndarray,
+    target: str,
 ) -> Figure:
-    """Beside each of eight pictures where the evidence for the class is that it was taken for."""
-    truth, order = rows[target], np.argsort(own, kind="stable")
-    # The surest of each class in turn: a class that is easier must not fill all places.
-    place = pd.Series(-own).groupby(truth.to_numpy()).rank(method="first").to_numpy()
-    chosen = [*np.lexsort((-own, place))[:LOOKED], *order[:LOOKED]]
-    taken = answers["prediction"].iloc[chosen].tolist()
-    maps = model.net.grad_cam(model.encoder.encode(rows.iloc[chosen]))
-    maps = maps[np.arange(len(chosen)), pd.Index(model.encoder.classes).get_indexer(taken)]
-    heat = F.interpolate(maps[:, None].float(), SIDE, mode="bicubic").clamp(min=0)[:, 0].numpy()
-    pictures, told = [], []
-    for image, i, label, one in zip(_images(rows, chosen), chosen, taken, heat, strict=True):
-        pictures += [image, _heated(image, (one - one.min()) / (np.ptp(one) or 1.0))]
-        told += [f"{_word(truth.iloc[i])}: {own[i]:.1%}", f"as {_word(label)}"]
-    figure = _sheet("Grad-CAM: where it looks", 5.4, (LOOKED, 4), pictures, told)
+    """Draw eight pictures, each beside the map of the evidence for its predicted class.
+
+    Four are the most confident right answers, four the worst mistakes.
+    """
+    truth = rows[target]
+    # The most confident of each class in turn: otherwise an easy class would fill all four places.
+    rank = pd.Series(-truth_probs).groupby(truth.to_numpy()).rank(method="first").to_numpy()
+    right = np.lexsort((-truth_probs, rank))[:GRAD_CAM]
+    mistaken = np.argsort(truth_probs, kind="stable")[:GRAD_CAM]
+    chosen = np.concatenate([right, mistaken])
+    predictions = answers["prediction"].iloc[chosen].tolist()
+    heat = _heat_maps(maps_of, encoder, rows.iloc[chosen], predictions)
+    pictures = []
+    titles = []
+    for image, i, label, evidence in zip(
+        _images(rows, chosen), chosen, predictions, heat, strict=True
+    ):
+        # A map without any evidence has no range to divide by.
+        scaled = (evidence - evidence.min()) / (np.ptp(evidence) or 1.0)
+        pictures += [image, _heated(image, scaled)]
+        titles.append(f"{_title_word(truth.iloc[i])}: {truth_probs[i]:.1%}")
+        titles.append(f"for {_title_word(label)}")
+    figure = _sheet(
+        "Grad-CAM: evidence for the predicted class", 5.4, (GRAD_CAM, 4), pictures, titles
+    )
     figure.set_label(
-        f"Above the surest answers of each class, below the worst mistakes: what each picture shows ({target}) and the"
-        " probability that this was given; beside it what it was taken for, the deeper the orange the more for that."
+        "Upper half: the most confident right answers of each class; lower half: the worst"
+        f" mistakes. Above each picture: its true class ({target}) and the predicted probability"
+        " of that class. Beside it: the evidence for the predicted class, stronger where the"
+        " orange is deeper."
     )
     return figure
 
 
-def augmentation(model: Any, train: pd.DataFrame, target: str) -> Figure:
-    """A few training pictures, each as it is and as training may meet it."""
-    pictures, times = SEEN
-    chosen = np.argsort(train.groupby(target).cumcount().to_numpy(), kind="stable")[
-        :pictures
-    ]  # a class after another
-    x = model.encoder.encode(train.iloc[chosen]).image.float() / 255
+def _heat_maps(
+    maps_of: GradCAM, encoder: "contracts.Encoder", rows: pd.DataFrame, labels: "Sequence[Label]"
+) -> np.ndarray:
+    """The evidence for the label of each row, at least 0, (rows, SIDE, SIDE)."""
+    maps = maps_of(encoder.encode(rows))
+    classes = pd.Index(cast("Labelled", encoder).classes)
+    maps = maps[np.arange(len(rows)), classes.get_indexer(pd.Index(labels))]
+    scaled = F.interpolate(maps[:, None].float(), SIDE, mode="bicubic")
+    return scaled.clamp(min=0)[:, 0].numpy()
+
+
+def augmentation(
+    augment: Augment, encoder: "contracts.Encoder", train: pd.DataFrame, target: str
+) -> Figure:
+    """Draw a few training pictures, each as it is and augmented as in training."""
+    # By the number of each row within its class, so that the classes take turns.
+    order = np.argsort(train.groupby(target).cumcount().to_numpy(), kind="stable")
+    chosen = order[:AUGMENTED]
+    images = encoder.encode(train.iloc[chosen]).image.float() / 255
+    # A fixed seed, so that the figure is the same on every run; the generator of the process is
+    # restored.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(SEED)
-        seen = model.net.augment(x.repeat_interleave(times, 0))
-    both = torch.cat([x[:, None], seen.view(len(x), times, *x.shape[1:])], 1).flatten(0, 1)
-    images = [_shown(image) for image in (255 * both).round().byte().permute(0, 2, 3, 1).numpy()]
-    told = [
-        _word(train[target].iloc[i]) if k == 0 else "" for i in chosen for k in range(times + 1)
-    ]
-    figure = _sheet("Augmentation: what training sees", 3.7, (pictures, times + 1), images, told)
+        augmented = augment(images.repeat_interleave(AUGMENTATIONS, 0))
+    augmented = augmented.view(len(images), AUGMENTATIONS, *images.shape[1:])
+    sheet = torch.cat([images[:, None], augmented], 1).flatten(0, 1)
+    pixels = (255 * sheet).round().byte().permute(0, 2, 3, 1).numpy()
+    titles = []
+    for i in chosen:
+        titles += [_title_word(train[target].iloc[i]), *[""] * AUGMENTATIONS]
+    figure = _sheet(
+        "Augmentation of training pictures",
+        3.7,
+        (AUGMENTED, AUGMENTATIONS + 1),
+        [_resized(image) for image in pixels],
+        titles,
+    )
     figure.set_label(
-        f"Left {len(x)} training pictures, beside each {times} of the ways in which training may meet it."
+        f"Left: {len(images)} training pictures. Beside each: {AUGMENTATIONS} random augmentations"
+        " of it, as in training."
     )
     return figure
 
 
 def _sheet(
-    title: str, height: float, shape: tuple[int, int], images: list[np.ndarray], told: list[str]
+    title: str,
+    height: float,
+    shape: tuple[int, int],
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
 ) -> Figure:
+    """A sheet of pictures with titles, row by row; places without a picture stay empty."""
     figure = canvas(title, height)
-    every = figure.subplots(*shape, squeeze=False).ravel()
-    for axes in every:
+    places = figure.subplots(*shape, squeeze=False).ravel()
+    for axes in places:
         axes.set_axis_off()
-    for axes, image, words in zip(every, images, told, strict=False):
+    for axes, image, text in zip(places, images, titles, strict=False):
         axes.imshow(image, interpolation="none", clip_on=False)
-        axes.set_title(words, fontsize=8, pad=3)
+        axes.set_title(text, fontsize=8, pad=3)
     return figure
 
 
-def _word(name: Any) -> str:
-    return short(str(name), 12)  # what fits above a picture
+def _title_word(name: object) -> str:
+    return short(str(name), 12)  # no more fits above a picture
 
 
-def _images(rows: pd.DataFrame, chosen: Any) -> list[np.ndarray]:
-    return [_shown(rows["image"].iloc[i]) for i in chosen]
+def _images(rows: pd.DataFrame, chosen: np.ndarray) -> list[np.ndarray]:
+    return [_resized(rows["image"].iloc[i]) for i in chosen]
 
 
-def _shown(image: np.ndarray) -> np.ndarray:
-    """A picture as the page shows it: uint8, its longer side SIDE pixels, in colours whatever its channels."""
+def _resized(image: np.ndarray) -> np.ndarray:
+    """A picture in uint8, (height, width, channels), as RGB whose longer side is SIDE pixels."""
     height, width, channels = image.shape
     scale = SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     picture = Image.fromarray(image[..., 0] if channels == 1 else image).convert("RGB")
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
 
 
 def _heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The picture in grey, tinted where `heat`, (SIDE, SIDE) of 0..1, is high."""
-    color = np.array([int(COLORS[1][i : i + 2], 16) for i in (1, 3, 5)])
+    """The picture in grey, tinted in orange where `heat`, (SIDE, SIDE) in 0..1, is high."""
+    orange = np.array([int(COLORS[1][i : i + 2], 16) for i in (1, 3, 5)])
     grey = image.mean(2, keepdims=True)
     tint = 0.75 * heat[..., None]
-    return ((1 - tint) * grey + tint * color).round().astype(np.uint8)
+    return ((1 - tint) * grey + tint * orange).round().astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Which class? The answers are calibrated probabilities, and the class that has most."""
+"""Metrics of classification: predict one of several classes, with calibrated probabilities."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -10,96 +10,146 @@ from torch import Tensor
 from ... import intervals
 
 METRICS = {"accuracy": "up", "auroc": "up", "log_loss": "down", "brier": "down"}
-OUTPUTS = ("logits",)
+OUTPUTS = ("logits",)  # (rows, classes)
+
+NEWTON_STEPS = 50  # an upper bound; a handful are enough unless the start is far away
+# Probabilities are clipped to this in the log loss. Without it, one mistake of probability 1 makes
+# it infinite, which JSON cannot hold.
+SMALLEST = 1e-15
+
+Label: TypeAlias = bool | int | float | str
 
 
-def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """The temperature that val likes best: min over T of the summed cross entropy of logits / T, plus (1/T - 1)^2 / 2.
+class TargetColumn(Protocol):
+    """What classification reads of `columns`."""
 
-    `logits` is (rows, classes), the batch's `target` (rows).
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. The second term weighs as little as one row;
-    without it a val whose rows are all right would like T = 0, and one wrong row later would cost without bound.
-    The sum is strictly convex in 1/T, for Newton's method inside 0.05..20.
+    @property
+    def target(self) -> str:
+        """The name of the column of labels."""
+
+
+class Labelled(Protocol):
+    """What classification reads of an encoder."""
+
+    @property
+    def columns(self) -> TargetColumn: ...
+
+    @property
+    def classes(self) -> Sequence[Label]:
+        """The labels, sorted; a net's class i is the label at i."""
+
+    def flat(self, rows: pd.DataFrame) -> np.ndarray:
+        """Standardised features, (rows, features) in float64, for the baselines."""
+
+
+class Targets(Protocol):
+    """What classification reads of a batch."""
+
+    @property
+    def target(self) -> Tensor:
+        """The class numbers, (rows,) in int64."""
+
+
+def calibrate(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]:
+    """Fit the temperature T of softmax(logits / T) on val.
+
+    T minimises the summed cross entropy of logits / T, plus (1/T - 1)^2 / 2. Source: Guo et al.,
+    "On Calibration of Modern Neural Networks", ICML 2017, without the second term. That one weighs
+    as little as one row. Without it, a val part that is predicted without a mistake would give T =
+    0, and a single wrong row later would have an unbounded loss.
     """
     logits = outputs["logits"].double()
-    own = logits.gather(1, batch.target[:, None])[:, 0]
-    beta = 1.0
-    for _ in range(50):
-        probs = (beta * logits).softmax(1)
+    target_logits = logits.gather(1, batch.target[:, None])[:, 0]
+    # The objective is strictly convex in 1/T, so Newton's method finds its only minimum.
+    inverse = 1.0
+    for _ in range(NEWTON_STEPS):
+        probs = (inverse * logits).softmax(1)
         mean = (probs * logits).sum(1)
-        slope = (mean - own).sum() + (beta - 1)
-        curve = ((probs * logits**2).sum(1) - mean**2).sum() + 1
-        step = float(slope / curve)
-        beta = min(max(beta - step, 0.05), 20.0)
+        gradient = (mean - target_logits).sum() + (inverse - 1)
+        curvature = ((probs * logits**2).sum(1) - mean**2).sum() + 1
+        step = float(gradient / curvature)
+        inverse = min(max(inverse - step, 0.05), 20.0)
         if abs(step) < 1e-10:
             break
-    return {"temperature": round(1 / beta, 9)}
+    # Nine digits survive JSON, and hide the last ones, which differ between processors.
+    return {"temperature": round(1 / inverse, 9)}
 
 
 def probabilities(outputs: Mapping[str, Tensor], calibration: Mapping[str, float]) -> np.ndarray:
-    """(rows, classes) in float64: softmax of logits / temperature."""
-    return (outputs["logits"].double() / calibration.get("temperature", 1.0)).softmax(1).numpy()
+    """Return softmax(logits / temperature), (rows, classes) in float64."""
+    # Without calibration, as in `watch`, the temperature is 1.
+    temperature = calibration.get("temperature", 1.0)
+    return (outputs["logits"].double() / temperature).softmax(1).numpy()
 
 
 def answers(
     outputs: Mapping[str, Tensor],
     rows: pd.DataFrame,
-    encoder: Any,
+    encoder: Labelled,
     calibration: Mapping[str, float],
 ) -> pd.DataFrame:
-    """One row an answer: `prediction`, and `probability` of the last of two classes, of the predicted one of more."""
+    """Return one answer per row; see `as_answers` for the columns."""
     return as_answers(probabilities(outputs, calibration), encoder.classes)
 
 
-def as_answers(probs: np.ndarray, classes: list[Any]) -> pd.DataFrame:
-    """Answers from (rows, classes) probabilities, ours or a baseline's."""
-    best = probs.argmax(1)
-    found = {"prediction": pd.Series(pd.Index(classes).take(best))}
-    if len(classes) == 2:
-        return pd.DataFrame(found | {"probability": probs[:, 1]})
-    each = {f"probability_{label}": probs[:, i] for i, label in enumerate(classes)}
-    return pd.DataFrame(found | {"probability": probs.max(1)} | each)
+def as_answers(probs: np.ndarray, classes: Sequence[Label]) -> pd.DataFrame:
+    """Return the answers that `probs`, (rows, classes), stand for; baselines use it as well.
 
-
-def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, float]:
-    """The metrics of the task on labelled `rows`, in float64.
-
-    auroc: one class against the rest, averaged over classes; brier: mean squared error of the probabilities, for two
-    classes of the last one's alone.
+    `prediction` is the most probable class. Of two classes, `probability` is that of the last one.
+    Of more, it is that of the predicted one, and each class has a column `probability_<class>`.
     """
-    return _score(answers, rows[encoder.columns.target], encoder.classes)
-
-
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
-    """What accuracy is made of: whether each row is right."""
-    return intervals.mean(
-        answers["prediction"].to_numpy() == rows[encoder.columns.target].to_numpy()
-    )
-
-
-def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """The metrics on val during training, uncalibrated; classes are their numbers."""
-    classes = list(range(outputs["logits"].shape[1]))
-    return _score(
-        as_answers(probabilities(outputs, {}), classes), pd.Series(batch.target.numpy()), classes
-    )
-
-
-def _score(answers: pd.DataFrame, truth: pd.Series, classes: list[Any]) -> dict[str, float]:
-    from sklearn.metrics import roc_auc_score
-
-    target = pd.Index(classes).get_indexer(truth)
+    columns: dict[str, pd.Series | np.ndarray] = {
+        "prediction": pd.Series(pd.Index(classes).take(probs.argmax(1)))
+    }
     if len(classes) == 2:
-        p = answers["probability"].to_numpy(np.float64)
-        probs, auroc = np.column_stack([1 - p, p]), roc_auc_score(target, p)
+        columns["probability"] = probs[:, 1]
+    else:
+        columns["probability"] = probs.max(1)
+        for i, label in enumerate(classes):
+            columns[f"probability_{label}"] = probs[:, i]
+    return pd.DataFrame(columns)
+
+
+def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Labelled) -> dict[str, float]:
+    """Return the metrics of the answers to labelled `rows`; see `scores`."""
+    return scores(answers, rows[encoder.columns.target], encoder.classes)
+
+
+def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Labelled) -> intervals.Sample:
+    """Return the Sample of accuracy: whether each row is predicted correctly."""
+    correct = answers["prediction"].to_numpy() == rows[encoder.columns.target].to_numpy()
+    return intervals.mean(correct)
+
+
+def watch(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]:
+    """Return the metrics on val during training, uncalibrated; the labels are class numbers."""
+    classes = list(range(outputs["logits"].shape[1]))
+    targets = pd.Series(batch.target.numpy())
+    return scores(as_answers(probabilities(outputs, {}), classes), targets, classes)
+
+
+def scores(answers: pd.DataFrame, truth: pd.Series, classes: Sequence[Label]) -> dict[str, float]:
+    """Return the metrics of answers, in float64; `truth` is the label of each row.
+
+    `auroc` is the mean over the classes of one against the rest. `brier` is the mean squared error
+    of the probabilities, summed over classes; of two classes, that of the last one alone.
+    """
+    from sklearn.metrics import roc_auc_score  # a second to import, which predict does not need
+
+    target = pd.Index(classes).get_indexer(pd.Index(truth))
+    two = len(classes) == 2
+    if two:
+        last = answers["probability"].to_numpy(np.float64)
+        probs = np.column_stack([1 - last, last])
+        auroc = roc_auc_score(target, last)
     else:
         probs = answers[[f"probability_{label}" for label in classes]].to_numpy(np.float64)
         auroc = roc_auc_score(target, probs, multi_class="ovr", labels=range(len(classes)))
-    own = np.clip(probs[np.arange(len(target)), target], 1e-15, 1)
+    target_probs = np.clip(probs[np.arange(len(target)), target], SMALLEST, 1)
     squared = (probs - np.eye(len(classes))[target]) ** 2
     return {
         "accuracy": float((answers["prediction"].to_numpy() == truth.to_numpy()).mean()),
         "auroc": float(auroc),
-        "log_loss": float(-np.log(own).mean()),
-        "brier": float(squared[:, 1].mean() if len(classes) == 2 else squared.sum(1).mean()),
+        "log_loss": float(-np.log(target_probs).mean()),
+        "brier": float(squared[:, 1].mean() if two else squared.sum(1).mean()),
     }

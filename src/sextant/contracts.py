@@ -1,13 +1,13 @@
 """What a kind, a family and a task must hold, and what they may hold besides.
 
-Types only: every module imports this under TYPE_CHECKING, and no stage depends on it, so that a further
-optional member makes nothing stale. The defaults of optional members stand in plugins.py; mypy holds
-each plugin to its Protocol at the end of this file.
+Types only: every module imports this under TYPE_CHECKING, and no stage depends on it, so that a
+further optional member makes nothing stale. The defaults of optional members stand in plugins.py;
+mypy holds each plugin to its Protocol at the end of this file.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from .drawing import Table
 from .intervals import Sample
-from .kinds.splits import Split
 from .strict import Strict
 
 C = TypeVar("C", contravariant=True)  # the Columns of a kind
@@ -47,8 +46,9 @@ class Columns(Protocol):
 class Batch(Protocol):
     """Rows as tensors: a NamedTuple whose tensors share their first axis, which training shuffles.
 
-    A batch that is sparse, or ragged, defines `take(index)`, the rows at an index tensor or slice, and
-    `steps()`, which yields the batch of each step from tensors of shape (steps, batch_size, ...).
+    A batch that is sparse, or ragged, defines `take(index)`, the rows at an index tensor or slice,
+    and `steps()`, which yields the batch of each step from tensors of shape (steps, batch_size,
+    ...).
     """
 
     def __iter__(self) -> Iterator[Tensor]: ...
@@ -57,9 +57,9 @@ class Batch(Protocol):
 class Encoder(Protocol):
     """Rows to a Batch, by what the training rows taught.
 
-    Tasks may read more of it: classification reads `classes` and `flat`, mapping `scale` and `wide`,
-    recommendation `items` and `titles`.
-    Optional: `named_by`, the column that names a row in an answer, where rows are files.
+    Tasks may read more of it: classification reads `classes` and `flat`, mapping `scale` and
+    `wide`, recommendation `items` and `titles`. Optional: `named_by`, the column that names a row
+    in an answer, where rows are files.
     """
 
     columns: Any
@@ -100,15 +100,20 @@ class EncoderClass(Protocol):
 class KindColumns(Protocol):
     """kinds/<kind>/columns.py: what conf says of the data."""
 
-    SPLITS: tuple[str, ...]  # which `split.by` the kind takes: hash, dates, ...
-    Columns: type[Strict]
+    @property
+    def SPLITS(self) -> tuple[str, ...]:
+        """Which `split.by` the kind takes: hash, dates, ..."""
+
+    @property
+    def Columns(self) -> type[Strict]:
+        """The block `columns`."""
 
 
 class KindRows(Protocol[C, R]):
     """kinds/<kind>/rows.py: how rows are read, repaired, split and written.
 
-    Optional: `write_inputs(rows, path)`, which writes the rows that a champion is asked to answer, where
-    that is not what `write` writes.
+    Optional: `write_inputs(rows, path)`, which writes the rows that a champion is asked to answer,
+    where that is not what `write` writes.
     """
 
     def read(self, folder: Path, columns: C) -> R:
@@ -120,7 +125,7 @@ class KindRows(Protocol[C, R]):
     def repair(self, raw: R, columns: C) -> pd.DataFrame:
         """Rows in upstream columns, never scaled; raises DataError for what cannot be repaired."""
 
-    def split(self, rows: pd.DataFrame, columns: C, split: Split) -> Parts:
+    def split(self, rows: pd.DataFrame, columns: C, split: Any) -> Parts:
         """The four parts; history rows (model input only, excluded from metrics) are marked in the
         column `context`."""
 
@@ -143,7 +148,9 @@ class KindRows(Protocol[C, R]):
 class KindTwin(Protocol[C, W]):
     """kinds/<kind>/twin.py: the generator of the embedded stand-in of a data set."""
 
-    Twin: type[Strict]
+    @property
+    def Twin(self) -> type[Strict]:
+        """The block `twin`."""
 
     def write_twin(self, twin: W, columns: C, folder: Path) -> None:
         """Write the twin to `folder`, in the upstream file format."""
@@ -152,8 +159,13 @@ class KindTwin(Protocol[C, W]):
 class KindEncoder(Protocol):
     """kinds/<kind>/encoder.py: rows as tensors."""
 
-    Batch: type[tuple[Any, ...]]
-    Encoder: EncoderClass
+    @property
+    def Batch(self) -> type[tuple[Any, ...]]:
+        """The tensors of some rows."""
+
+    @property
+    def Encoder(self) -> EncoderClass:
+        """Rows to a Batch."""
 
 
 # --- a family of nets: families/<family>.py -----------------------------------------------------
@@ -162,11 +174,11 @@ class KindEncoder(Protocol):
 class Family(Protocol):
     """A plain nn.Module: `__init__(self, <sizes by name>, *, <what conf sets>)`.
 
-    Optional: `initialise(train)`, called once with the training batch (bins, base rates, a codebook);
-    `param_groups()`, the parameters in groups, as optimizers take them; `check(net, optimizer, schedule)`,
-    static, which raises UsageError for arguments that are each right and together are not;
-    `outputs(net)`, static, the names that `predict` gives where they depend on the arguments.
-    Figures may need further members: a task's figures.py names them in a Protocol.
+    Optional: `initialise(train)`, called once with the training batch (bins, base rates, a
+    codebook); `param_groups()`, the parameters in groups, as optimizers take them; `check(net,
+    optimizer, schedule)`, static, which raises UsageError for arguments that are each right and
+    together are not; `outputs(net)`, static, the names that `predict` gives where they depend on
+    the arguments. Figures may need further members: a task's figures.py names them in a Protocol.
     """
 
     OUTPUTS: ClassVar[tuple[str, ...]]  # the names of the tensors that `predict` gives
@@ -187,24 +199,30 @@ class Family(Protocol):
 class TaskMetrics(Protocol):
     """tasks/<task>/metrics.py: the question, and how good an answer is.
 
-    Optional: `OPTIONS`, what a caller may set, with defaults (a whole number, a fraction, a word or a
-    flag); `WATCHED`, the metrics that `watch` gives, where that is not all; `PUBLIC_COLUMNS`, the columns
-    that a caller sees, where `answers` has more; `inputs(rows, encoder)`, the rows that have to be answered in order
-    to score `rows`; `guard_rows(parts)`, the rows that the gate's guards read, where that is not the gate part; `verdict(answers, rows,
-    encoder)`, what the metrics come to, in a sentence.
-    A task that generates (text, scenarios, next frames) names `net` among the arguments of `answers`, and
-    draws with the seed of its options.
+    Optional: `OPTIONS`, what a caller may set, with defaults (a whole number, a fraction, a word or
+    a flag); `WATCHED`, the metrics that `watch` gives, where that is not all; `PUBLIC_COLUMNS`, the
+    columns that a caller sees, where `answers` has more; `inputs(rows, encoder)`, the rows that
+    have to be answered in order to score `rows`; `guard_rows(parts)`, the rows that the gate's
+    guards read, where that is not the gate part; `verdict(answers, rows, encoder)`, what the
+    metrics come to, in a sentence. A task that generates (text, scenarios, next frames) names `net`
+    among the arguments of `answers`, and draws with the seed of its options.
     """
 
-    METRICS: Mapping[str, str | float]  # up, down or a target value; the gate reads the first
-    OUTPUTS: tuple[str, ...]  # what it needs of a net's `predict`
+    @property
+    def METRICS(self) -> Mapping[str, str | float]:
+        """By name `up`, `down` or a value to come near to; the gate reads the first."""
+
+    @property
+    def OUTPUTS(self) -> tuple[str, ...]:
+        """What the task needs of a net's `predict`."""
 
     def calibrate(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
         """What val teaches besides the weights."""
 
     @property
     def answers(self) -> Callable[..., pd.DataFrame]:
-        """(outputs, rows, encoder, calibration, **options) -> one row per answer, in the rows' order.
+        """(outputs, rows, encoder, calibration, **options) -> one row per answer, in the rows'
+        order.
 
         Quantiles and densities on a grid are columns, one per level or grid point.
         """
@@ -222,15 +240,17 @@ class TaskMetrics(Protocol):
 class TaskBaselines(Protocol):
     """tasks/<task>/baselines.py: what a model is compared with, fitted on the same rows.
 
-    A baseline is `fit(train, columns) -> answer`; it gets `encoder`, `net` (the net's arguments) and `val` where its signature
-    names them. Keyword-only arguments besides these may be set in a model's conf, as
-    `baselines: [knn, {small_cnn: {max_epochs: 5}}]`: a baseline that is a net is trained by a plain torch loop, within
-    such a bound.
-    Optional: `FURTHER`, baselines that stand beside a model only where its conf names them; `KINDS`, by
-    name the kinds that a baseline fits, where that is not all.
+    A baseline is `fit(train, columns) -> answer`; it gets `encoder`, `net` (the net's arguments)
+    and `val` where its signature names them. Keyword-only arguments besides these may be set in a
+    model's conf, as `baselines: [knn, {small_cnn: {max_epochs: 5}}]`: a baseline that is a net is
+    trained by a plain torch loop, within such a bound. Optional: `FURTHER`, baselines that stand
+    beside a model only where its conf names them; `KINDS`, by name the kinds that a baseline fits,
+    where that is not all.
     """
 
-    BASELINES: Mapping[str, Fit]  # of every model of the task, the trivial one first
+    @property
+    def BASELINES(self) -> Mapping[str, Fit]:
+        """Those of every model of the task, the trivial one first."""
 
 
 class TaskFigures(Protocol):
@@ -240,8 +260,88 @@ class TaskFigures(Protocol):
     """
 
     @property
-    def figures(self) -> Callable[..., dict[str, Figure | Table]]:
+    def figures(self) -> Callable[..., Mapping[str, Figure | Table]]:
         """(answers, rows, columns, baselines) -> figures and tables by name, in reading order.
 
         `model`, `train` and `val` are given where its signature names them.
         """
+
+
+# --- every plugin, held to its Protocol by mypy -------------------------------------------------
+
+if TYPE_CHECKING:
+    from .families import ann, cnn, rbm, rnn, sae, som
+    from .kinds.images import columns as images_columns
+    from .kinds.images import encoder as images_encoder
+    from .kinds.images import rows as images_rows
+    from .kinds.images import twin as images_twin
+    from .kinds.ratings import columns as ratings_columns
+    from .kinds.ratings import encoder as ratings_encoder
+    from .kinds.ratings import rows as ratings_rows
+    from .kinds.ratings import twin as ratings_twin
+    from .kinds.series import columns as series_columns
+    from .kinds.series import encoder as series_encoder
+    from .kinds.series import rows as series_rows
+    from .kinds.series import twin as series_twin
+    from .kinds.tabular import columns as tabular_columns
+    from .kinds.tabular import encoder as tabular_encoder
+    from .kinds.tabular import rows as tabular_rows
+    from .kinds.tabular import twin as tabular_twin
+    from .tasks.classification import baselines as classification_baselines
+    from .tasks.classification import figures as classification_figures
+    from .tasks.classification import metrics as classification_metrics
+    from .tasks.forecasting import baselines as forecasting_baselines
+    from .tasks.forecasting import figures as forecasting_figures
+    from .tasks.forecasting import metrics as forecasting_metrics
+    from .tasks.likes import baselines as likes_baselines
+    from .tasks.likes import figures as likes_figures
+    from .tasks.likes import metrics as likes_metrics
+    from .tasks.mapping import baselines as mapping_baselines
+    from .tasks.mapping import figures as mapping_figures
+    from .tasks.mapping import metrics as mapping_metrics
+    from .tasks.stars import baselines as stars_baselines
+    from .tasks.stars import figures as stars_figures
+    from .tasks.stars import metrics as stars_metrics
+
+    _columns: list[KindColumns] = [
+        images_columns,
+        ratings_columns,
+        series_columns,
+        tabular_columns,
+    ]
+    _images: KindRows[images_columns.Columns, pd.DataFrame] = images_rows
+    _ratings: KindRows[ratings_columns.Columns, ratings_rows.Raw] = ratings_rows
+    _series: KindRows[series_columns.Columns, pd.DataFrame] = series_rows
+    _tabular: KindRows[tabular_columns.Columns, pd.DataFrame] = tabular_rows
+    _images_twin: KindTwin[images_columns.Columns, images_twin.Twin] = images_twin
+    _ratings_twin: KindTwin[ratings_columns.Columns, ratings_twin.Twin] = ratings_twin
+    _series_twin: KindTwin[series_columns.Columns, series_twin.Twin] = series_twin
+    _tabular_twin: KindTwin[tabular_columns.Columns, tabular_twin.Twin] = tabular_twin
+    _encoders: list[KindEncoder] = [
+        images_encoder,
+        ratings_encoder,
+        series_encoder,
+        tabular_encoder,
+    ]
+    _families: list[type[Family]] = [ann.ANN, cnn.CNN, rbm.RBM, rnn.RNN, sae.SAE, som.SOM]
+    _metrics: list[TaskMetrics] = [
+        classification_metrics,
+        forecasting_metrics,
+        likes_metrics,
+        mapping_metrics,
+        stars_metrics,
+    ]
+    _baselines: list[TaskBaselines] = [
+        classification_baselines,
+        forecasting_baselines,
+        likes_baselines,
+        mapping_baselines,
+        stars_baselines,
+    ]
+    _figures: list[TaskFigures] = [
+        classification_figures,
+        forecasting_figures,
+        likes_figures,
+        mapping_figures,
+        stars_figures,
+    ]

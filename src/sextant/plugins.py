@@ -192,12 +192,12 @@ class Task:
         Raises UsageError for one that the task does not have or that does not fit the kind.
         """
         module = cast("contracts.TaskBaselines", load("tasks", self.name, "baselines"))
-        kinds = optional(module, "KINDS", {})
+        kinds: dict[str, tuple[str, ...]] = optional(module, "KINDS", {})
         chosen: dict[str, contracts.Fit] = {}
         for name, fit in module.BASELINES.items():
             if kind in kinds.get(name, (kind,)):
                 chosen[name] = fit
-        available = optional(module, "FURTHER", {})
+        available: dict[str, contracts.Fit] = optional(module, "FURTHER", {})
         for entry in further:
             name, settings = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
             chosen[name] = self._further(available, kinds, name, kind, settings)

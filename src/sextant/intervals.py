@@ -6,7 +6,7 @@ the ratings of one user, or the days of one week. Source: Efron and Tibshirani, 
 the Bootstrap", 1993, chapter 13 (percentile intervals).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -139,7 +139,7 @@ def _draws(groups: np.ndarray) -> Iterator[np.ndarray]:
         yield np.bincount(drawn, minlength=count)[groups].astype(np.float64)
 
 
-def middle(scores: ArrayLike) -> tuple[float, float]:
+def middle(scores: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Return the ends of the middle 95 % of `scores`, (draws,); NaN is left out."""
     low, high = np.nanquantile(scores, (0.025, 0.975))
     return float(low), float(high)

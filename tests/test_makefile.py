@@ -101,7 +101,7 @@ def test_a_name_that_a_target_does_not_take_is_refused(
     assert done.returncode == 2 and done.stdout == ""
     assert (
         len(done.stderr.splitlines()) == 1
-        and f"{name} is not taken here. Usage: {usage}." in done.stderr
+        and f"{name} is not an argument here. Usage: {usage}." in done.stderr
     )
     assert not (bare / ".venv").exists()
 

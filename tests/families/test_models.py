@@ -396,7 +396,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(case, tmp_path, 
 
 @pytest.mark.slow
 def test_a_resumed_training_repeats_no_epoch_after_the_best(case, tmp_path):
-    """No step changes a weight: the best epoch is the first, and training goes on after the last."""
+    """No step changes a weight: the best epoch is the first, and training goes on at the last."""
     with pytest.raises(Interrupted):
         fit(case, make_learner(case, report=interrupt_after(4), lr=1e-30), tmp_path)
     epochs: list[float] = []

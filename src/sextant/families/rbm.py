@@ -12,13 +12,14 @@ from ..kinds.ratings.encoder import Batch
 from . import blocks
 
 HIDDEN_OFFSET = 0.5  # lambda: the mean of a hidden unit before training
-PRIOR_RATINGS = 5  # by which the base rates of a film are shrunk to those of all films
+PRIOR_RATINGS = 5  # at the overall base rates, which are added to those of each film
 
 
 class Pairs(NamedTuple):
     """The visible units of a batch: (user, film) pairs with a rating, sorted by user.
 
-    `row` and `item` (pairs) index user and film; `ratings` (users) counts the ratings of each user.
+    `row` and `item` (pairs) index user and film; `ratings` (users) counts the ratings of each
+    user.
     """
 
     row: Tensor
@@ -27,7 +28,7 @@ class Pairs(NamedTuple):
 
 
 class RBM(nn.Module):
-    """A bipartite graph of visible units v (films) and hidden units h (tastes).
+    """A bipartite graph: visible units v are films, hidden units h tastes, with no edge in a layer.
 
     As an energy-based model: with offsets mu and lambda (centring) and the films i that a user has
     rated,
@@ -51,8 +52,8 @@ class RBM(nn.Module):
 
     A missing rating is no unit: each user has an RBM of the films that they rated, and all share
     their weights (Salakhutdinov, Mnih and Hinton, ICML 2007, section 2), in the data and in the
-    chain. D is the evidence in the fact that a film was rated at all, whatever the rating (section
-    4 there; `conditional`). Users rate 20 films or 700, so the input of the hidden units is scaled
+    chain. D_i is the effect of film i having been rated at all, whatever the rating (section 4
+    there; `conditional`). Users rate 20 films or 700, so the input of the hidden units is scaled
     by s = sqrt(m / (n + m)) for n ratings, m = `shrinkage`. While the hidden units are nearly
     linear, what is inferred of a user is then shrunk by n / (n + m), as in a bias model, and the
     units do not saturate.
@@ -97,9 +98,8 @@ class RBM(nn.Module):
         self.clamped = clamped
         self.shrinkage = shrinkage
         self.values = list(values)
-        self.liked_from = sum(
-            value < like for value in values
-        )  # the index of the first liked value
+        disliked = [value for value in values if value < like]
+        self.liked_from = len(disliked)  # the index of the lowest liked value
         levels = 1 if self.binary else len(values)
         scales = {
             "bernoulli": torch.ones(1, 1),
@@ -109,8 +109,9 @@ class RBM(nn.Module):
         scale = scales[units]
         features = scale.shape[1]
         self.register_buffer("scale", scale)  # phi, (levels, features)
-        self.register_buffer("offset", torch.full((items, levels), 1 / max(levels, 2)))  # mu
-        persistent = users if chain == "pcd" else 0
+        uniform = 1 / max(levels, 2)  # until `initialise` sets base rates
+        self.register_buffer("offset", torch.full((items, levels), uniform))  # mu
+        persistent = users if chain == "pcd" else 0  # cd keeps no chains
         self.register_buffer("chains", torch.zeros(persistent, hidden, dtype=torch.uint8))
         self.visible_bias = nn.Parameter(torch.zeros(items, levels))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))

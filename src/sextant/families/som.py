@@ -17,7 +17,7 @@ from . import blocks
 Size = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
 
-MIN_WEIGHT = 1e-30  # a weaker pull counts as none: float32 has too few digits left to divide by it
+MIN_WEIGHT = 1e-30  # a weaker pull counts as none: float32 cannot divide by it accurately
 SPREAD_RATE = 0.05  # online: the share of a unit's spread that one row renews
 MIN_SPREAD = 0.01  # the least spread of a feature, as a share of its range in training
 
@@ -63,7 +63,7 @@ class _Pull(torch.autograd.Function):
 
 
 class SOM(nn.Module):
-    """Kohonen's map: `rows` x `cols` units on a grid, each with a prototype W_j among the rows.
+    """Kohonen's map: `rows` x `cols` units on a grid, each with a prototype W_j in feature space.
 
     The best matching unit (bmu) of a row x is the one whose prototype is nearest to x. The loss is
     0.5 sum_j sum_i h_ij |x_i - W_j|^2 / n_j, where h_ij is the neighborhood of row i's bmu at unit

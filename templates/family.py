@@ -12,9 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..kinds.template.encoder import (
-    Batch,
-)  # todo: the kind; no other family, blocks.py for shared layers
+# todo: the batch of your kind. A family imports no other family; shared layers are in blocks.py.
+from ..kinds.template.encoder import Batch
 
 
 class Template(nn.Module):
@@ -32,9 +31,8 @@ class Template(nn.Module):
         self,
         features: int,  # todo: sizes by name; the encoder of the kind gives them
         *,
-        init: Annotated[
-            float, Field(gt=0)
-        ],  # todo: what conf/model/<model>.yaml sets, with its range
+        # todo: what `net` of conf/model/<model>.yaml sets, each with its range
+        init: Annotated[float, Field(gt=0)],
     ):
         super().__init__()
         self.linear = nn.Linear(features, 1)

@@ -71,7 +71,7 @@ def _collected(runs: list[dict[str, Any]], conf: config.DatasetConf) -> pd.DataF
     def note(who: str, seed: int, answers: pd.DataFrame, part: pd.DataFrame, encoder: Any) -> None:
         table = dict(zip(SHOWN, forecasting.aligned(answers, part, encoder), strict=True))
         found.append(
-            pd.DataFrame({"who": who, "seed": seed, "day": encoder.known(part)["date"], **table})
+            pd.DataFrame({"who": who, "seed": seed, "day": encoder.forecast_days(part)["date"], **table})
         )
 
     trainings = [(parts, seed) for parts in runs for seed in SEEDS]

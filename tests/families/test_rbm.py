@@ -207,8 +207,8 @@ def test_the_gradient_of_the_loss_is_contrastive_divergence(units, k):
     """dL/dW = (chain's - data's) mean of s (v - mu) phi (sigmoid(a) - 1/2); likewise for biases."""
     net = make_net(units, k=k).train()
     batch = batches.of_ratings(TWO_USERS)
-    pairs = net.pairs(batch.known)
-    data = net.visible_states(batch.known, pairs).double()
+    pairs = net.pairs(batch.observed)
+    data = net.visible_states(batch.observed, pairs).double()
     torch.manual_seed(11)
     net.loss(batch).backward()
     torch.manual_seed(11)
@@ -238,8 +238,8 @@ def test_the_gradient_of_the_loss_is_contrastive_divergence(units, k):
 def test_the_gradient_is_that_of_the_difference_of_free_energies(units):
     net = make_net(units).train()
     batch = batches.of_ratings(ONE_USER)
-    pairs = net.pairs(batch.known)
-    data = net.visible_states(batch.known, pairs).double()
+    pairs = net.pairs(batch.observed)
+    data = net.visible_states(batch.observed, pairs).double()
     torch.manual_seed(11)
     net.loss(batch).backward()
     torch.manual_seed(11)
@@ -293,9 +293,9 @@ def test_a_persistent_chain_continues_where_it_was_in_training_only():
     assert net.chains.shape == (USERS, HIDDEN) and start[:2].any() and not start[2:].any()
     torch.manual_seed(2)
     net.loss(batch)
-    pairs = net.pairs(batch.known)
+    pairs = net.pairs(batch.observed)
     torch.manual_seed(2)
-    v, free = net.visible_states(batch.known, pairs), torch.ones(7, dtype=torch.bool)
+    v, free = net.visible_states(batch.observed, pairs), torch.ones(7, dtype=torch.bool)
     _, h, _ = net.gibbs(v, start[:2].double(), pairs, free, 1)
     assert torch.equal(net.chains[:2].double(), h)
     after = net.chains.clone()
@@ -321,11 +321,11 @@ def test_training_raises_the_likelihood_of_the_data(units):
     def mean_log_likelihood() -> float:
         with torch.no_grad():
             states = all_visible_states(net, 4).float()
-            pairs = net.pairs(batch.known)
+            pairs = net.pairs(batch.observed)
             first = Pairs(pairs.row[:4], pairs.item[:4], pairs.ratings[:1])
             log_masses = -net.free_energy(states.flatten(0, 1), repeat(first, len(states)))
             log_z = log_masses.logsumexp(0)
-            return float((-net.free_energy_of(batch.known)).mean() - log_z)
+            return float((-net.free_energy_of(batch.observed)).mean() - log_z)
 
     before = mean_log_likelihood()
     optimizer = torch.optim.SGD(net.parameters(), lr=2.0)
@@ -359,8 +359,8 @@ def test_initialise_takes_shrunk_base_rates():
 def test_a_prediction_is_the_conditional_given_the_mean_of_h(units):
     net = make_net(units).eval()
     batch = batches.of_ratings(ONE_USER)
-    pairs = net.pairs(batch.known)
-    v = net.visible_states(batch.known, pairs).double()
+    pairs = net.pairs(batch.observed)
+    v = net.visible_states(batch.observed, pairs).double()
     h = net.hidden_logits(v, pairs).sigmoid()
     prediction, logits = net.predict(batch), net.visible_logits(h, pairs)[0]
     if units == "bernoulli":

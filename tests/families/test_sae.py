@@ -68,7 +68,7 @@ def make_net(**net: object) -> SAE:
 
 def known_stars(net: SAE, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """The known stars and their mask, (users, items)."""
-    return net.values[batch.known.long()], (batch.known > 0).float()
+    return net.values[batch.observed.long()], (batch.observed > 0).float()
 
 
 # --- biases -------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_a_layer_between_equal_sizes_is_residual():
 def test_in_mode_item_a_new_user_gets_the_biases_alone():
     net = make_net(mode="item").eval()
     batch = make_batch()
-    assert net.stack.encoders[0].in_features == USERS and torch.equal(net.ratings, batch.known)
+    assert net.stack.encoders[0].in_features == USERS and torch.equal(net.ratings, batch.observed)
     new = net.predict(make_batch(users=[-1] * 5))["stars"]
     torch.testing.assert_close(new, net.biases(*known_stars(net, batch)))
     assert (net.predict(batch)["stars"] - new).abs().min() > 0

@@ -96,7 +96,7 @@ def test_answers_are_scored_by_their_day_and_one_too_many_is_not(
 
 
 def test_an_answer_that_is_missing_is_no_score(rows: pd.DataFrame, encoder: Encoder) -> None:
-    lost = encoder.known(rows)["after"][3]
+    lost = encoder.forecast_days(rows)["after"][3]
     with pytest.raises(
         DataError,
         match=f"1 of {ROWS - WINDOW} days have no answer, the first the one after {lost};",
@@ -175,7 +175,7 @@ def test_on_val_itself_nine_of_ten_lie_inside(rows: pd.DataFrame, encoder: Encod
 
 
 def test_an_answer_in_prices(rows: pd.DataFrame, encoder: Encoder) -> None:
-    n = len(encoder.known(rows))
+    n = len(encoder.forecast_days(rows))
     found = outputs(torch.full((n,), 0.02), torch.full((n,), 0.01))
     last = forecasting.answers(found, rows, encoder, {"weight": 0.5, "width": 2.0}).iloc[-1]
     close = rows["Close"].iloc[-1]
@@ -243,7 +243,7 @@ def test_the_verdict_says_whether_there_is_skill(
     rows: pd.DataFrame, encoder: Encoder, days_known: int, said: str
 ) -> None:
     """A forecast that knows half the way from the base price to what came, of so many days."""
-    known = encoder.known(rows)
+    known = encoder.forecast_days(rows)
     step = (known["next"] - known["base"]).fillna(0.0).where(known.index < days_known, 0.0)
     value = (known["base"] + step / 2).to_numpy()
     answers = forecasting.as_answers(known["after"], value, value - 1000, value + 1000, COLUMNS)

@@ -451,7 +451,7 @@ class Constant(nn.Module):
     """A net without the members that some figures read."""
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        constant = torch.full(batch.known.shape, 3.0)
+        constant = torch.full(batch.observed.shape, 3.0)
         return {"stars": constant, "log_odds": constant}
 
 

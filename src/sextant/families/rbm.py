@@ -135,8 +135,8 @@ class RBM(nn.Module):
     @torch.no_grad()
     def initialise(self, train: Batch) -> None:
         """Set offsets and visible biases to each film's base rates, shrunk to the overall ones."""
-        pairs = self.pairs(train.known)
-        v = self.visible_states(train.known, pairs)
+        pairs = self.pairs(train.observed)
+        v = self.visible_states(train.observed, pairs)
         total = torch.zeros_like(self.offset).index_add_(0, pairs.item, v)
         count = torch.bincount(pairs.item, minlength=len(total))[:, None]
         overall = (v.sum(0) + 1) / (len(v) + max(v.shape[1], 2))
@@ -227,7 +227,7 @@ class RBM(nn.Module):
         the true ones. The chain starts from the data (with `pcd`, in training, from where it was),
         and its last step takes the mean of v, which is less noisy.
         """
-        codes = torch.where(batch.target > 0, batch.target, batch.known)
+        codes = torch.where(batch.target > 0, batch.target, batch.observed)
         pairs = self.pairs(codes)
         v = self.visible_states(codes, pairs)
         free = batch.target[pairs.row, pairs.item] > 0
@@ -255,8 +255,8 @@ class RBM(nn.Module):
 
         Both are given the mean of h given the known ratings. Bernoulli units have no stars.
         """
-        pairs = self.pairs(batch.known)
-        v = self.visible_states(batch.known, pairs)
+        pairs = self.pairs(batch.observed)
+        v = self.visible_states(batch.observed, pairs)
         h = self.hidden_logits(v, pairs).sigmoid()
         logits = self.visible_logits(h, pairs)
         if self.binary:

@@ -192,8 +192,8 @@ class SAE(nn.Module):
     @torch.no_grad()
     def initialise(self, train: Batch) -> None:
         """Set mu, and b_i and b_u in turn, each to the shrunk mean of what the other leaves."""
-        mask = (train.known > 0).double()
-        stars = self.values.double()[train.known.long()]
+        mask = (train.observed > 0).double()
+        stars = self.values.double()[train.observed.long()]
         mean = stars.sum() / mask.sum()
         residual = (stars - mean) * mask
         items, users = mask.sum(0), mask.sum(1, keepdim=True)
@@ -204,7 +204,7 @@ class SAE(nn.Module):
         self.mean.copy_(mean)
         self.item_bias.copy_(b_i)
         if self.mode == "item":
-            self.ratings[train.user] = train.known
+            self.ratings[train.user] = train.observed
 
     def biases(self, stars: Tensor, mask: Tensor) -> Tensor:
         """mu + b_i + b_u, (users, items), with b_u inferred from ratings where the mask is 1."""
@@ -251,9 +251,9 @@ class SAE(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean squared error over the target; in training ratings in the input weigh `visible`."""
-        stars = self.values[batch.known.long()]
+        stars = self.values[batch.observed.long()]
         target = self.values[batch.target.long()]
-        mask = (batch.known > 0).float()
+        mask = (batch.observed > 0).float()
         weight = (batch.target > 0).float()
         if self.training:
             mask = mask * self._draw_kept(mask)
@@ -268,8 +268,8 @@ class SAE(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`stars` (users, items), not clipped to the scale."""
-        stars = self.values[batch.known.long()]
-        return {"stars": self(stars, (batch.known > 0).float(), batch.user)}
+        stars = self.values[batch.observed.long()]
+        return {"stars": self(stars, (batch.observed > 0).float(), batch.user)}
 
     @torch.no_grad()
     def units(self) -> Tensor:

@@ -35,10 +35,6 @@ class Batch(NamedTuple):
     like: "Tensor"
 
     @property
-    def known(self) -> "Tensor":
-        return self.observed
-
-    @property
     def stars(self) -> "Tensor":
         """(pairs,) float32: the stars of all ratings in `target`, user by user."""
         return self.values[0][self.target[self.target > 0].long() - 1]

@@ -104,8 +104,6 @@ class Encoder:
         """One row per forecast, as `rows.forecast_days` gives them."""
         return forecast_days(rows, self.columns)
 
-    known = forecast_days
-
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Input rows as `encode` takes them.
 

@@ -304,9 +304,6 @@ def forecast_days(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     return forecasts.reset_index(drop=True)
 
 
-known = forecast_days
-
-
 # --- profile ------------------------------------------------------------------------------------
 
 

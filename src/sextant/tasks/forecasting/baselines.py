@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...kinds.series.rows import known
+from ...kinds.series.rows import forecast_days
 from .metrics import COVERAGE, as_answers
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
@@ -19,7 +19,7 @@ LAGS = 5
 
 def previous_close(train: pd.DataFrame, columns: Any) -> Answer:
     """The best price known: the base price of the day before (Close). What a forecast without skill comes to."""
-    return _bounded(lambda rows: known(rows, columns)["base"].to_numpy(), train, columns)
+    return _bounded(lambda rows: forecast_days(rows, columns)["base"].to_numpy(), train, columns)
 
 
 def previous_open(train: pd.DataFrame, columns: Any) -> Answer:
@@ -58,20 +58,24 @@ def _lagged(rows: pd.DataFrame, columns: Any) -> tuple[np.ndarray, np.ndarray]:
 def _at_known(rows: pd.DataFrame, columns: Any, values: np.ndarray) -> np.ndarray:
     """Those of `values`, one a row, at the days that are asked about."""
     first = columns.window - 1
-    return values[first : first + len(known(rows, columns))]
+    return values[first : first + len(forecast_days(rows, columns))]
 
 
 def _bounded(
     value: Callable[[pd.DataFrame], np.ndarray], train: pd.DataFrame, columns: Any
 ) -> Answer:
-    came = known(train, columns)["next"].to_numpy()
+    came = forecast_days(train, columns)["next"].to_numpy()
     tail = (1 - COVERAGE) / 2
     low, high = np.nanquantile(np.log(came / value(train)), (tail, 1 - tail))
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         found = value(rows)
         return as_answers(
-            known(rows, columns)["after"], found, found * np.exp(low), found * np.exp(high), columns
+            forecast_days(rows, columns)["after"],
+            found,
+            found * np.exp(low),
+            found * np.exp(high),
+            columns,
         )
 
     return answer

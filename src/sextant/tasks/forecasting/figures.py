@@ -70,7 +70,7 @@ def figures(
 
 
 def _part(name: str, rows: pd.DataFrame, answers: Mapping[str, pd.DataFrame], encoder: Any) -> Part:
-    days = pd.to_datetime(encoder.known(rows).dropna(subset="next")["date"])
+    days = pd.to_datetime(encoder.forecast_days(rows).dropna(subset="next")["date"])
     given = {who: aligned(found, rows, encoder) for who, found in answers.items()}
     return Part(name, days, verdict(answers["model"], rows, encoder), given)
 

@@ -56,7 +56,7 @@ def answers(
     calibration: Mapping[str, float],
 ) -> pd.DataFrame:
     """One answer a window: the last day that it knows, `after` which the value comes, the value and its bounds."""
-    known = encoder.known(rows)
+    known = encoder.forecast_days(rows)
     location, scale = _arrays(outputs["location"], outputs["scale"])
     value, lower, upper = _values(location, scale, known["base"].to_numpy(), calibration)
     return as_answers(known["after"], value, lower, upper, encoder.columns)
@@ -149,7 +149,7 @@ def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
 def aligned(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> tuple[np.ndarray, ...]:
     """Truth, known price, value and both bounds, of the days of `rows` that have come; the answer after the last has
     nothing to be held to. Raises DataError for a day without answer."""
-    known = encoder.known(rows).dropna(subset="next")
+    known = encoder.forecast_days(rows).dropna(subset="next")
     lost = known["after"][~known["after"].isin(answers["after"])]
     if len(lost):
         raise DataError(

@@ -139,9 +139,9 @@ def free_energy_gains(net: EnergyNet, batch: "Batch") -> tuple[Tensor, Tensor]:
     left out.
     """
     counts = (batch.target > 0).sum(1)
-    usable = (counts > 0) & (counts < (batch.known > 0).sum(1))
+    usable = (counts > 0) & (counts < (batch.observed > 0).sum(1))
     counts = counts[usable]
-    train_codes, val_codes = batch.known[usable], batch.target[usable]
+    train_codes, val_codes = batch.observed[usable], batch.target[usable]
     generator = torch.Generator().manual_seed(0)
     draws = torch.rand(train_codes.shape, generator=generator).masked_fill(train_codes == 0, -1.0)
     draw_ranks = draws.argsort(1, descending=True).argsort(1)
@@ -252,7 +252,7 @@ def _inferred(
     """The calibrated probability that each film is liked, by exact inference and by sampling."""
     encoder = cast("Encoder", model.encoder)
     calibration = model.card["calibration"]
-    codes = encoder.encode(history).known[0]
+    codes = encoder.encode(history).observed[0]
     places = torch.from_numpy(item_index(items, encoder))
     log_odds = {
         "exact": net.exact_log_odds(codes, places),

@@ -85,7 +85,7 @@ def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
     """The metrics on val after an epoch."""
     scores = output(outputs, "stars").double().numpy()
     is_request = batch.target > 0
-    unrated = ((batch.known == 0) | is_request).numpy()
+    unrated = ((batch.observed == 0) | is_request).numpy()
     user, item = np.nonzero(is_request.numpy())
     rank = np.zeros(len(user), int)
     users, starts = np.unique(user, return_index=True)

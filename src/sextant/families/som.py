@@ -100,7 +100,7 @@ class SOM(nn.Module):
     rows: int
     cols: int
     grid: str
-    codebook: nn.Parameter  # (units, features), unit = row * cols + col
+    codebook: Tensor  # (units, features), the parameter; unit = row * cols + col
     low: Tensor  # (numeric), the least of each number in training
     span: Tensor  # (numeric), its range
     spread: Tensor  # (units, features), the mean square of the rows around each prototype

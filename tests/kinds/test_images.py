@@ -1,15 +1,12 @@
-"""Pictures: found in folders, zips and IDX files, decoded to squares, split, encoded, asked with."""
+"""Pictures: read from folders, zips and IDX files, decoded, split, encoded, given as input."""
 
 import base64
 import gzip
 import hashlib
 import io
 import itertools
-import os
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,190 +14,168 @@ import pytest
 import torch
 import twins
 import yaml
+from builders import (
+    MIRROR,
+    hash_split,
+    picture_columns,
+    picture_file,
+    random_picture,
+    random_pictures,
+    write_files,
+    write_zip,
+)
+from conftest import ROOT
 from PIL import Image
 
 from sextant import plugins
-from sextant.errors import DataError
+from sextant.errors import DataError, UsageError
 from sextant.kinds.images import rows as image_rows
 from sextant.kinds.images.columns import Columns
 from sextant.kinds.images.encoder import Encoder
-from sextant.kinds.images.twin import Twin, write_twin
-from sextant.kinds.splits import HashSplit, Shares
+from sextant.kinds.images.twin import Look, Twin, write_twin
+from sextant.kinds.splits import HashSplit
+from sextant.strict import check
 
-ROOT = Path(__file__).parents[2]
-MIRROR = os.environ.get(
-    "SEXTANT_MIRROR"
-)  # read here: conftest.py hides the environment from the tests
-SPLIT = HashSplit(by="hash", salt=0, shares=Shares(train=0.8, val=0.1, gate=0.1, test=0.0))
-RED, GREEN, BLUE = (200, 10, 20), (30, 180, 40), (50, 60, 220)
+COLUMNS = picture_columns()
+SPLIT = hash_split(train=0.8, val=0.1, gate=0.1, test=0.0)
 
 
-def columns(index: bool = False, **change: Any) -> Columns:
-    files = {
-        "format": "folders", "train": ["learn"], "test": ["exam"],
-        "index": {"file": "index.csv", "key": "original"} if index else None,
-    }  # fmt: skip
-    return Columns(
-        **{"files": files, "target": "animal", "channels": 3, "size": 11, "flat": 3, "smallest": 5}
-        | change
-    )
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
-COLUMNS = columns()
+def stacked(images: Sequence[np.ndarray] | pd.Series) -> np.ndarray:
+    return np.stack(list(images))
 
 
-def encoded(image: Image.Image, form: str = "PNG", **how: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **how)
-    return file.getvalue()
+def split_folder(folder: Path, columns: Columns = COLUMNS) -> dict[str, pd.DataFrame]:
+    """The four parts of the pictures in a folder."""
+    rows = image_rows.repair(image_rows.read(folder, columns), columns)
+    return image_rows.split(rows, columns, SPLIT)
 
 
-def picture(seed: int, width: int = 17, height: int = 13, form: str = "PNG") -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return encoded(Image.fromarray(pixels), form)
-
-
-def herd(rows: int = 41) -> dict[str, bytes]:
-    """Pictures by path: cats and dogs to learn from and for an exam."""
-    places = [("exam" if i % 5 == 0 else "learn", "cats" if i % 2 else "dogs") for i in range(rows)]
-    return {f"{place}/{label}/{i}.png": picture(i) for i, (place, label) in enumerate(places)}
-
-
-def zipped(folder: Path, pictures: dict[str, bytes], name: str = "pictures.zip") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(folder / name, "w") as archive:
-        for path, raw in pictures.items():
-            archive.writestr(path, raw)
-    return folder
-
-
-def loose(folder: Path, pictures: dict[str, bytes]) -> Path:
-    for path, raw in pictures.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(raw)
-    return folder
-
-
-def parts(folder: Path, layout: Columns = COLUMNS) -> dict[str, pd.DataFrame]:
-    return image_rows.split(
-        image_rows.repair(image_rows.read(folder, layout), layout), layout, SPLIT
-    )
-
-
-def sides(folder: Path, layout: Columns) -> dict[str, str]:
+def part_by_path(folder: Path, columns: Columns = COLUMNS) -> dict[str, str]:
     """The part of each picture by its path."""
-    return {path: part for part, rows in parts(folder, layout).items() for path in rows["path"]}
+    parts = {}
+    for part, rows in split_folder(folder, columns).items():
+        parts |= dict.fromkeys(rows["path"], part)
+    return parts
 
 
-# --- where the pictures lie -------------------------------------------------------------------------------------------
+def write_index(folder: Path, pictures: Mapping[str, bytes]) -> None:
+    """Write index.csv, in which the key of a picture is its sha256."""
+    lines = ["path,original"]
+    for path, raw in pictures.items():
+        lines.append(f"{path},{sha256(raw)}")
+    (folder / "index.csv").write_text("\n".join(lines))
 
 
-def test_loose_or_zipped_the_pictures_are_the_same(tmp_path):
-    one = image_rows.read(zipped(tmp_path / "zip", herd()), COLUMNS)
-    other = image_rows.read(loose(tmp_path / "loose", herd()), COLUMNS)
-    pd.testing.assert_frame_equal(one, other)
-    assert one["path"].tolist() == sorted(herd()) and one["raw"].tolist() == [
-        herd()[path] for path in sorted(herd())
-    ]
-    assert one["animal"].tolist() == [path.split("/")[1] for path in one["path"]]
-    assert one["test"].tolist() == [path.startswith("exam/") for path in one["path"]]
+# --- folders, zips and the index ----------------------------------------------------------------
 
 
-def test_hidden_files_are_no_pictures(tmp_path):
-    litter = [
+def test_loose_and_zipped_pictures_give_the_same_rows(tmp_path):
+    pictures = random_pictures()
+    zipped = image_rows.read(write_zip(tmp_path / "zip", pictures), COLUMNS)
+    loose = image_rows.read(write_files(tmp_path / "loose", pictures), COLUMNS)
+    pd.testing.assert_frame_equal(zipped, loose)
+    assert zipped["path"].tolist() == sorted(pictures)
+    assert zipped["raw"].tolist() == [pictures[path] for path in sorted(pictures)]
+    assert zipped["animal"].tolist() == [path.split("/")[1] for path in zipped["path"]]
+    assert zipped["test"].tolist() == [path.startswith("exam/") for path in zipped["path"]]
+
+
+def test_hidden_files_are_ignored(tmp_path):
+    hidden = [
         "__MACOSX/learn/cats/._1.png",
         "learn/cats/.DS_Store",
         "learn/dogs/_DS_Store",
         "learn/dogs/Thumbs.db",
         "LICENSE",
     ]
-    folder = zipped(tmp_path, herd() | dict.fromkeys(litter, b"litter"))
+    pictures = random_pictures()
+    folder = write_zip(tmp_path, pictures | dict.fromkeys(hidden, b"not a picture"))
     (folder / "source.json").write_text("{}")
-    assert image_rows.read(folder, COLUMNS)["path"].tolist() == sorted(herd())
+    assert image_rows.read(folder, COLUMNS)["path"].tolist() == sorted(pictures)
 
 
-def test_classes_may_lie_at_the_top(tmp_path):
-    layout = columns(files={"format": "folders", "train": ["."], "test": [], "index": None})
-    rows = image_rows.read(
-        loose(tmp_path, {"cats/1.png": picture(1), "dogs/2.png": picture(2)}), layout
-    )
-    assert rows["animal"].tolist() == ["cats", "dogs"] and not rows["test"].any()
+def test_the_folders_of_the_classes_may_be_at_the_top(tmp_path):
+    files = {"format": "folders", "train": ["."], "test": [], "index": None}
+    pictures = {"cats/1.png": random_picture(1), "dogs/2.png": random_picture(2)}
+    rows = image_rows.read(write_files(tmp_path, pictures), picture_columns(files=files))
+    assert rows["animal"].tolist() == ["cats", "dogs"]
+    assert not rows["test"].any()
 
 
-def test_both_sources_split_alike(tmp_path):
-    """The originals one by one, and a zip of them made smaller: other bytes, the same keys, the same parts."""
-    originals = herd(211)
-    keys = [f"{path},{hashlib.sha256(raw).hexdigest()}" for path, raw in originals.items()]
-    layout, index = columns(index=True), "\n".join(["path,original", *keys])
-    smaller = {
-        path: encoded(Image.open(io.BytesIO(raw)).resize((13, 9)), "JPEG")
-        for path, raw in originals.items()
-    }
-    for folder in (loose(tmp_path / "originals", originals), zipped(tmp_path / "mirror", smaller)):
-        (folder / "index.csv").write_text(index)
-    one, other = (sides(tmp_path / name, layout) for name in ("originals", "mirror"))
-    assert (
-        one == other == sides(loose(tmp_path / "plain", originals), COLUMNS)
-    )  # a key is the original's own digest
-    assert len(set(one.values())) == 4
+def test_two_sources_with_one_index_split_alike(tmp_path):
+    """The originals as files, and a zip of smaller copies: other bytes, same keys, same parts."""
+    columns = picture_columns(index=True)
+    originals = random_pictures(211)
+    smaller = {}
+    for path, raw in originals.items():
+        smaller[path] = picture_file(Image.open(io.BytesIO(raw)).resize((13, 9)), "JPEG")
+    write_index(write_files(tmp_path / "originals", originals), originals)
+    write_index(write_zip(tmp_path / "mirror", smaller), originals)
+    parts = part_by_path(tmp_path / "originals", columns)
+    assert part_by_path(tmp_path / "mirror", columns) == parts
+    assert len(set(parts.values())) == 4
+    # Without an index the key of a picture is its own digest.
+    assert part_by_path(write_files(tmp_path / "plain", originals)) == parts
 
 
 @pytest.mark.parametrize(
     "name", ["../out.png", "learn/../../out.png", "/learn/cats/out.png", "learn\\..\\..\\out.png"]
 )
-def test_a_path_that_climbs_out_is_refused(name, tmp_path):
-    with pytest.raises(
-        DataError,
-        match=r"pictures.zip contains .*out.png', a path outside its folder; pull it again",
-    ):
-        image_rows.read(zipped(tmp_path, herd() | {name: picture(1)}), COLUMNS)
+def test_a_zip_with_a_path_outside_its_folder_is_refused(name, tmp_path):
+    write_zip(tmp_path, random_pictures() | {name: random_picture(1)})
+    message = r"pictures.zip contains .*out.png', a path outside its folder; pull it again"
+    with pytest.raises(DataError, match=message):
+        image_rows.read(tmp_path, COLUMNS)
     assert not list(tmp_path.parent.rglob("out.png"))
 
 
-@pytest.mark.parametrize("left", [0, 100, 0.5, 0.9, -7])
-def test_a_truncated_zip_is_refused(left, tmp_path):
-    path = zipped(tmp_path, herd()) / "pictures.zip"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * left) if isinstance(left, float) else left])
-    with pytest.raises(
-        DataError,
-        match=r"pictures.zip is not a complete zip file \(.+\); pull it again, or recreate it",
-    ):
+@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.9, -7])
+def test_a_truncated_zip_is_refused(kept, tmp_path):
+    """`kept` bytes, or a share of them."""
+    path = write_zip(tmp_path, random_pictures()) / "pictures.zip"
+    complete = path.read_bytes()
+    if isinstance(kept, float):
+        kept = int(len(complete) * kept)
+    path.write_bytes(complete[:kept])
+    message = r"pictures.zip is not a complete zip file \(.+\); pull it again, or recreate it"
+    with pytest.raises(DataError, match=message):
         image_rows.read(tmp_path, COLUMNS)
 
 
-def test_a_damaged_byte_in_a_zip_is_found(tmp_path):
-    path = zipped(tmp_path, herd()) / "pictures.zip"
-    whole = bytearray(path.read_bytes())
-    whole[whole.index(b"IDAT") + 9] ^= 1
-    path.write_bytes(bytes(whole))
-    with pytest.raises(DataError, match="not a complete zip file .Bad CRC-32"):
+def test_a_damaged_byte_in_a_zip_is_detected(tmp_path):
+    path = write_zip(tmp_path, random_pictures()) / "pictures.zip"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 9] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="is not a complete zip file .Bad CRC-32"):
         image_rows.read(tmp_path, COLUMNS)
 
 
-@pytest.mark.parametrize("pack", [zipped, loose])
-def test_a_class_without_pictures_is_refused(pack, tmp_path):
-    if pack is zipped:
-        zipped(tmp_path, herd() | {"learn/birds/": b""})
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "files"])
+def test_a_class_without_pictures_is_refused(zipped, tmp_path):
+    if zipped:
+        write_zip(tmp_path, random_pictures() | {"learn/birds/": b""})
     else:
-        (loose(tmp_path, herd()) / "learn/birds").mkdir()
-    with pytest.raises(
-        DataError, match="class birds of learn has no pictures; add some, or remove its folder"
-    ):
+        write_files(tmp_path, random_pictures())
+        (tmp_path / "learn/birds").mkdir()
+    message = "class birds of learn has no pictures; add some, or remove its folder"
+    with pytest.raises(DataError, match=message):
         image_rows.read(tmp_path, COLUMNS)
 
 
 def test_a_part_without_a_class_is_refused(tmp_path):
-    found = parts(
-        loose(
-            tmp_path,
-            {path: raw for path, raw in herd(211).items() if not path.startswith("exam/cats")},
-        )
-    )
-    with pytest.raises(
-        DataError, match=r"part test \(22 rows\) has no row of class cats of `animal`"
-    ):
-        image_rows.check_parts(found, COLUMNS)
+    pictures = random_pictures(211)
+    for path in list(pictures):
+        if path.startswith("exam/cats"):
+            del pictures[path]
+    parts = split_folder(write_files(tmp_path, pictures))
+    message = r"part test \(22 rows\) has no row of class cats of `animal`"
+    with pytest.raises(DataError, match=message):
+        image_rows.check_parts(parts, COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -212,356 +187,341 @@ def test_a_part_without_a_class_is_refused(tmp_path):
             "learn/1.png is outside learn/<class>/, exam/<class>/; move it there",
         ),
         (
-            herd() | {"more/cats/1.jpg": b""},
+            random_pictures() | {"more/cats/1.jpg": b""},
             "more/cats/1.jpg is outside learn/<class>/, exam/<class>/; move it there",
         ),
     ],
+    ids=["none", "no class", "other folder"],
 )
-def test_pictures_that_lie_elsewhere_are_refused(pictures, message, tmp_path):
+def test_pictures_in_other_places_are_refused(pictures, message, tmp_path):
     with pytest.raises(DataError, match=message):
-        image_rows.read(loose(tmp_path, pictures), COLUMNS)
+        image_rows.read(write_files(tmp_path, pictures), COLUMNS)
 
 
-def test_the_index_knows_every_picture(tmp_path):
-    layout, folder = columns(index=True), loose(tmp_path, herd(7))
-    with pytest.raises(
-        DataError, match="index.csv, the index of the pictures, does not exist; run `make pull`"
-    ):
-        image_rows.read(folder, layout)
-    (folder / "index.csv").write_text("path,digest\n")
+def test_an_index_without_a_column_is_refused(tmp_path):
+    columns = picture_columns(index=True)
+    write_files(tmp_path, random_pictures(7))
+    message = "index.csv, the index of the pictures, does not exist; run `make pull`"
+    with pytest.raises(DataError, match=message):
+        image_rows.read(tmp_path, columns)
+    (tmp_path / "index.csv").write_text("path,digest\n")
     with pytest.raises(DataError, match="index.csv lacks column original; found path, digest"):
-        image_rows.read(folder, layout)
-    (folder / "index.csv").write_text("path,original\nlearn/cats/1.png,abc\nlearn/dogs/2.png,\n")
-    raw = image_rows.read(folder, layout)
-    assert image_rows.table(raw, layout)["key"].notna().sum() == 1
-    with pytest.raises(
-        DataError, match="6 pictures, first exam/cats/5.png, are not in the index; add them"
-    ):
-        image_rows.repair(raw, layout)
+        image_rows.read(tmp_path, columns)
 
 
-def test_a_picture_that_the_index_names_is_there(tmp_path):
-    """So that a set that lost most of its pictures, evenly, is not taken for a small one."""
-    layout, pictures = columns(index=True), herd(41)
-    lines = [f"{path},{hashlib.sha256(raw).hexdigest()}" for path, raw in pictures.items()]
-    for i, pack in enumerate((loose, zipped)):
-        left = dict(list(pictures.items())[::3])
-        first = min(set(pictures) - set(left))
-        folder = pack(tmp_path / str(i), left)
-        (folder / "index.csv").write_text("\n".join(["path,original", *lines]))
-        with pytest.raises(
-            DataError,
-            match=f"index.csv lists 27 pictures that do not exist, first {first}; run `make pull`",
-        ):
-            image_rows.read(folder, layout)
-        assert len(image_rows.read(pack(folder, pictures), layout)) == 41
+def test_pictures_without_a_key_in_the_index_are_refused(tmp_path):
+    columns = picture_columns(index=True)
+    write_files(tmp_path, random_pictures(7))
+    # The key of the second picture is empty, the other five are not listed.
+    (tmp_path / "index.csv").write_text("path,original\nlearn/cats/1.png,abc\nlearn/dogs/2.png,\n")
+    raw = image_rows.read(tmp_path, columns)
+    assert image_rows.table(raw, columns)["key"].notna().sum() == 1
+    message = "6 pictures, first exam/cats/5.png, are not in the index; add them"
+    with pytest.raises(DataError, match=message):
+        image_rows.repair(raw, columns)
 
 
-# --- what is known of a picture ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("write", [write_files, write_zip])
+def test_pictures_of_the_index_that_do_not_exist_are_refused(write, tmp_path):
+    """A set that lost most of its pictures, evenly, is not taken for a small one."""
+    columns = picture_columns(index=True)
+    pictures = random_pictures(41)
+    remaining = dict(list(pictures.items())[::3])
+    first_missing = min(set(pictures) - set(remaining))
+    write_index(write(tmp_path, remaining), pictures)
+    message = f"index.csv lists 27 pictures that do not exist, first {first_missing}; run `make"
+    with pytest.raises(DataError, match=message):
+        image_rows.read(tmp_path, columns)
+    assert len(image_rows.read(write(tmp_path, pictures), columns)) == 41
+
+
+# --- the facts that the expectations look at ----------------------------------------------------
 
 
 def test_the_facts_of_each_picture(tmp_path):
-    grey = encoded(Image.fromarray(np.arange(7 * 19, dtype=np.uint8).reshape(7, 19)))
-    jpeg = picture(3, 29, 23, "JPEG")
+    grey = picture_file(Image.fromarray(np.arange(7 * 19, dtype=np.uint8).reshape(7, 19)))
+    jpeg = random_picture(3, 29, 23, "JPEG")
     pictures = {
         "exam/cats/1.png": grey,
         "learn/cats/2.jpg": jpeg,
         "learn/cats/3.jpg": jpeg,
         "learn/dogs/4.jpg": jpeg[:-99],
     }
-    table = image_rows.table(image_rows.read(loose(tmp_path, pictures), COLUMNS), COLUMNS)
+    table = image_rows.table(image_rows.read(write_files(tmp_path, pictures), COLUMNS), COLUMNS)
     assert list(table) == COLUMNS.all
-    assert table["width"].tolist()[:3] == [19, 29, 29] and table["height"].tolist()[:3] == [
-        7,
-        23,
-        23,
-    ]
-    assert table["channels"].tolist()[:3] == [1, 3, 3] and table["decodable"].tolist() == [
-        True,
-        True,
-        True,
-        False,
-    ]
+    assert table["width"].tolist()[:3] == [19, 29, 29]
+    assert table["height"].tolist()[:3] == [7, 23, 23]
+    assert table["channels"].tolist()[:3] == [1, 3, 3]
+    assert table["decodable"].tolist() == [True, True, True, False]
     assert table["bytes"].tolist() == [len(raw) for raw in pictures.values()]
-    assert (
-        table["sha256"].tolist()
-        == table["key"].tolist()
-        == [hashlib.sha256(raw).hexdigest() for raw in pictures.values()]
-    )
+    assert table["sha256"].tolist() == [sha256(raw) for raw in pictures.values()]
+    assert table["key"].tolist() == table["sha256"].tolist()
     assert table[["width", "height", "channels", "dhash"]].iloc[3].isna().all()
 
 
-def test_the_fingerprint_tells_where_it_grows_brighter():
-    """Greys rise from left to right in the upper half and fall in the lower: 32 bits set, 32 not."""
+def dhash(image: Image.Image) -> str:
+    rows = pd.DataFrame({"path": ["learn/cats/1.png"], "raw": [picture_file(image)]})
+    return image_rows.table(rows.assign(animal="cats", test=False, key="k"), COLUMNS)["dhash"][0]
+
+
+def test_the_fingerprint_marks_where_a_picture_gets_brighter_to_the_right():
+    """Greys rise from left to right in the upper half and fall in the lower: 32 bits are set."""
     ramp = np.tile(np.linspace(0, 255, 72).round().astype(np.uint8), (64, 1))
-    image = np.concatenate([ramp[:32], 255 - ramp[32:]])
-    assert image_rows._facts(encoded(Image.fromarray(image)))["dhash"] == "ffffffff00000000"
-    darker = encoded(
-        Image.fromarray((image / 2).round().astype(np.uint8)).resize((144, 128)), "PNG"
-    )
-    assert image_rows._facts(darker)["dhash"] == "ffffffff00000000"
+    pixels = np.concatenate([ramp[:32], 255 - ramp[32:]])
+    assert dhash(Image.fromarray(pixels)) == "ffffffff00000000"
+    darker = Image.fromarray((pixels / 2).round().astype(np.uint8))
+    assert dhash(darker.resize((144, 128))) == "ffffffff00000000"
 
 
-@pytest.mark.parametrize("at_once", [1, 29, image_rows.PAIRS_AT_ONCE])
-def test_what_looks_alike_differs_in_a_few_bits_at_most(at_once, monkeypatch):
-    """Every pair compared by itself, whatever share of them is looked at together."""
-    monkeypatch.setattr(image_rows, "PAIRS_AT_ONCE", at_once)
-    rng = np.random.default_rng(5)
-    own = rng.integers(0, 2**64, 53, np.uint64)
-    changed = [own[i] ^ np.uint64((1 << i) - 1) for i in range(7)]  # in i bits
-    known = [f"{one:016x}" for one in [*own, *changed]]
-    expected = [False] * len(known)
-    for (i, one), (j, other) in itertools.combinations(enumerate(known), 2):
-        if (int(one, 16) ^ int(other, 16)).bit_count() <= 3:
+@pytest.mark.parametrize("pairs_at_once", [1, 29, image_rows.PAIRS_AT_ONCE])
+def test_lookalikes_differ_in_3_bits_at_most(pairs_at_once, monkeypatch):
+    """The same as comparing each pair by itself, in chunks of any size."""
+    monkeypatch.setattr(image_rows, "PAIRS_AT_ONCE", pairs_at_once)
+    fingerprints = np.random.default_rng(5).integers(0, 2**64, 53, np.uint64).tolist()
+    for bits in range(7):  # copies of the first seven, changed in so many bits
+        fingerprints.append(fingerprints[bits] ^ ((1 << bits) - 1))
+    expected = [False] * len(fingerprints)
+    for i, j in itertools.combinations(range(len(fingerprints)), 2):
+        if (fingerprints[i] ^ fingerprints[j]).bit_count() <= 3:
             expected[i] = expected[j] = True
-    assert image_rows._has_lookalike(pd.Series([None, *known, None])).tolist() == [
-        False,
-        *expected,
-        False,
-    ]
     assert sum(expected) == 8
-    for nothing in ([], [None], [None, None], known[:1]):
-        assert image_rows._has_lookalike(pd.Series(nothing, dtype=object)).tolist() == [
-            False
-        ] * len(nothing)
+    digits = [f"{fingerprint:016x}" for fingerprint in fingerprints]
+    has_lookalike = image_rows._has_lookalike(pd.Series([None, *digits, None]))
+    assert has_lookalike.tolist() == [False, *expected, False]
+    for few in ([], [None], [None, None], digits[:1]):
+        has_lookalike = image_rows._has_lookalike(pd.Series(few, dtype=object))
+        assert has_lookalike.tolist() == [False] * len(few)
 
 
-def test_a_picture_that_does_not_decode_looks_like_none(tmp_path):
-    jpeg = picture(3, 29, 23, "JPEG")
-    pictures = {"learn/cats/1.jpg": jpeg, "learn/cats/2.png": encoded(Image.open(io.BytesIO(jpeg)))}
-    broken = {
+def test_a_picture_that_does_not_decode_has_no_lookalike(tmp_path):
+    jpeg = random_picture(3, 29, 23, "JPEG")
+    pictures = {
+        "learn/cats/1.jpg": jpeg,
+        "learn/cats/2.png": picture_file(Image.open(io.BytesIO(jpeg))),
         "learn/dogs/3.jpg": jpeg[:-99],
         "learn/dogs/4.jpg": jpeg[:-99],
-        "learn/dogs/5.png": picture(5),
+        "learn/dogs/5.png": random_picture(5),
     }
-    table = image_rows.table(image_rows.read(loose(tmp_path, pictures | broken), COLUMNS), COLUMNS)
-    assert (
-        table["lookalike"].tolist() == [True, True, False, False, False]
-        and table["lookalike"].dtype == bool
-    )
+    table = image_rows.table(image_rows.read(write_files(tmp_path, pictures), COLUMNS), COLUMNS)
+    assert table["lookalike"].tolist() == [True, True, False, False, False]
+    assert table["lookalike"].dtype == bool
+
+
+# --- decoding to squares ------------------------------------------------------------------------
+
+RED = (200, 10, 20)
+GREEN = (30, 180, 40)
+BLUE = (50, 60, 220)
 
 
 @pytest.mark.parametrize("tall", [False, True])
-def test_the_aspect_is_kept_the_same_in_training_and_in_answers(tall, tmp_path):
-    """Three squares side by side or stacked: what is left is the middle one, not a squeezed all."""
+def test_the_aspect_ratio_is_kept_in_training_and_in_answers(tall, tmp_path):
+    """Of three squares, side by side or stacked, the middle one is kept; nothing is squeezed."""
     blocks = [np.full((23, 23, 3), colour, np.uint8) for colour in (RED, GREEN, BLUE)]
-    image = Image.fromarray(np.concatenate(blocks, 0 if tall else 1))
-    raw = image_rows.read(loose(tmp_path, {"learn/cats/1.png": encoded(image)}), COLUMNS)
-    trained = image_rows.repair(raw, COLUMNS)["image"].iloc[0]
-    asked = Encoder(COLUMNS, ["cats"], [0.5] * 3, [0.5] * 3).check(
-        pd.DataFrame({"image": [raw["raw"].iloc[0]]})
-    )
-    assert trained.shape == (11, 11, 3) and trained.dtype == np.uint8
-    assert np.array_equal(trained, asked["image"].iloc[0])
-    assert (
-        np.abs(trained[1:-1, 1:-1].astype(int) - GREEN).max() <= 4
-    )  # but for what the scaling mixes at the rim
+    image = Image.fromarray(np.concatenate(blocks, axis=0 if tall else 1))
+    raw = image_rows.read(write_files(tmp_path, {"learn/cats/1.png": picture_file(image)}), COLUMNS)
+    prepared = image_rows.repair(raw, COLUMNS)["image"].iloc[0]
+    encoder = Encoder(COLUMNS, ["cats"], [0.5] * 3, [0.5] * 3)
+    inputs = encoder.check(pd.DataFrame({"image": raw["raw"]}))
+    assert prepared.shape == (11, 11, 3)
+    assert prepared.dtype == np.uint8
+    assert np.array_equal(prepared, inputs["image"].iloc[0])
+    # At the edges the interpolation mixes in the neighbours.
+    assert np.abs(prepared[1:-1, 1:-1].astype(int) - GREEN).max() <= 4
 
 
-def test_a_round_thing_stays_round():
+def test_a_disc_stays_round():
     v, u = np.ogrid[:60, :97]
     disc = ((v - 29.5) ** 2 + (u - 48) ** 2 < 20**2).astype(np.uint8) * 255
-    square = (
-        image_rows.square(encoded(Image.fromarray(disc)), columns(size=30), "disc")[..., 0] > 127
-    )
-    assert square.any(0).sum() == square.any(1).sum() == 20
+    raw = picture_file(Image.fromarray(disc))
+    square = image_rows.square(raw, picture_columns(size=30), "disc")
+    is_disc = square[..., 0] > 127
+    assert is_disc.any(0).sum() == is_disc.any(1).sum() == 20
 
 
-def test_a_picture_is_turned_upright():
+def test_a_picture_is_turned_upright_by_its_exif_orientation():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (11, 11, 3), np.uint8))
-    orientation = Image.Exif()
-    orientation[0x0112] = 6  # to be turned by 90 degrees clockwise
-    turned = image_rows.square(encoded(image, "PNG", exif=orientation), COLUMNS, "it")
-    assert np.array_equal(turned, np.rot90(np.asarray(image), -1))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    square = image_rows.square(picture_file(image, "PNG", exif=exif), COLUMNS, "picture")
+    assert np.array_equal(square, np.rot90(np.asarray(image), -1))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
-def test_every_mode_becomes_the_channels_of_the_conf(mode):
-    form = "TIFF" if mode == "CMYK" else "PNG"
-    grey = Image.fromarray(np.random.default_rng(1).integers(0, 256, (13, 13), np.uint8))
-    raw = encoded(
-        grey.convert("RGB").convert(mode) if mode in ("P", "CMYK", "RGBA") else grey.convert(mode),
-        form,
-    )
-    assert image_rows.square(raw, COLUMNS, "it").shape == (11, 11, 3)
-    assert image_rows.square(raw, columns(channels=1), "it").shape == (11, 11, 1)
+def test_every_mode_is_converted_to_the_channels_of_the_conf(mode):
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (13, 13), np.uint8))
+    if mode in ("P", "CMYK", "RGBA"):
+        image = image.convert("RGB")  # Pillow converts to these from RGB only
+    raw = picture_file(image.convert(mode), "TIFF" if mode == "CMYK" else "PNG")
+    assert image_rows.square(raw, COLUMNS, "picture").shape == (11, 11, 3)
+    assert image_rows.square(raw, picture_columns(channels=1), "picture").shape == (11, 11, 1)
 
 
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
         (
-            picture(1, 1, 17),
+            random_picture(1, 1, 17),
             "learn/cats/1.png is 1 x 17 pixels; expected at least 5 on the short side; replace it",
         ),
-        (picture(1, 17, 4), "learn/cats/1.png is 17 x 4 pixels; expected at least 5"),
+        (random_picture(1, 17, 4), "learn/cats/1.png is 17 x 4 pixels; expected at least 5"),
         (
             b"",
-            r"learn/cats/1.png cannot be decoded as a picture \(unknown format\); replace it, or remove it",
+            r"learn/cats/1.png cannot be decoded as a picture \(unknown format\); replace it, or",
         ),
-        (b"\xff\xd8 not really", r"learn/cats/1.png cannot be decoded as a picture \("),
+        (b"\xff\xd8 not a JPEG", r"learn/cats/1.png cannot be decoded as a picture \("),
         (
-            picture(1, 29, 23, "JPEG")[:-101],
+            random_picture(1, 29, 23, "JPEG")[:-101],
             r"learn/cats/1.png cannot be decoded as a picture \(.*truncated",
         ),
         (
-            encoded(Image.new("L", (20_000, 10_000))),
+            picture_file(Image.new("L", (20_000, 10_000))),
             r"cannot be decoded as a picture \(.*decompression bomb",
         ),
     ],
     ids=["narrow", "low", "empty", "damaged", "truncated", "bomb"],
 )
-def test_a_picture_that_shows_nothing_is_refused(raw, message, tmp_path):
-    rows = image_rows.read(loose(tmp_path, herd() | {"learn/cats/1.png": raw}), COLUMNS)
+def test_a_picture_that_cannot_be_used_is_refused_in_one_line(raw, message, tmp_path):
+    pictures = random_pictures() | {"learn/cats/1.png": raw}
+    rows = image_rows.read(write_files(tmp_path, pictures), COLUMNS)
     with pytest.raises(DataError, match=message) as caught:
         image_rows.repair(rows, COLUMNS)
     assert "\n" not in str(caught.value)
 
 
-# --- parts ------------------------------------------------------------------------------------------------------------
+# --- parts --------------------------------------------------------------------------------------
 
 
-def test_the_sources_test_part_is_the_test_part_and_the_rest_goes_by_key(tmp_path):
-    found = parts(loose(tmp_path / "some", herd(211)))
-    image_rows.check_parts(found, COLUMNS)
-    assert set(found["test"]["path"]) == {path for path in herd(211) if path.startswith("exam/")}
-    assert 0.7 < len(found["train"]) / (211 - len(found["test"])) < 0.9
-    assert [name for name, rows in found.items() if "raw" in rows] == ["gate"]
-    some, more = (
-        sides(tmp_path / "some", COLUMNS),
-        sides(loose(tmp_path / "more", herd(307)), COLUMNS),
-    )
-    assert all(more[path] == part for path, part in some.items())
+def test_test_is_what_the_source_reserves_and_the_rest_is_split_by_key(tmp_path):
+    parts = split_folder(write_files(tmp_path / "some", random_pictures(211)))
+    image_rows.check_parts(parts, COLUMNS)
+    reserved = {path for path in random_pictures(211) if path.startswith("exam/")}
+    assert set(parts["test"]["path"]) == reserved
+    assert 0.7 < len(parts["train"]) / (211 - len(reserved)) < 0.9
+    assert [part for part, rows in parts.items() if "raw" in rows] == ["gate"]
+    some = part_by_path(tmp_path / "some")
+    more = part_by_path(write_files(tmp_path / "more", random_pictures(307)))
+    assert some.items() <= more.items()
 
 
-def test_one_picture_on_two_sides_is_refused(tmp_path):
-    found = parts(
-        loose(tmp_path, herd(211) | {"exam/cats/copy.png": herd(211)["learn/cats/1.png"]})
-    )
-    with pytest.raises(
-        DataError,
-        match=r"key [0-9a-f]{64} is in the parts \w+ and test; expected each key in one part only",
-    ):
-        image_rows.check_parts(found, COLUMNS)
+def test_a_picture_in_two_parts_is_refused(tmp_path):
+    pictures = random_pictures(211)
+    pictures["exam/cats/copy.png"] = pictures["learn/cats/1.png"]
+    parts = split_folder(write_files(tmp_path, pictures))
+    message = r"key [0-9a-f]{64} is in the parts \w+ and test; expected each key in one part only"
+    with pytest.raises(DataError, match=message):
+        image_rows.check_parts(parts, COLUMNS)
 
 
-def test_a_part_comes_back_as_it_was_written(tmp_path):
-    found = parts(loose(tmp_path / "raw", herd(97)))
-    for name, rows in found.items():
-        for place in ("one", "two"):
-            (tmp_path / place).mkdir(exist_ok=True)
-            image_rows.write(rows, tmp_path / place / name)
-        back = image_rows.load(tmp_path / "one" / name)
+def test_a_part_is_loaded_as_it_was_written(tmp_path):
+    parts = split_folder(write_files(tmp_path / "raw", random_pictures(97)))
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    for part, rows in parts.items():
+        image_rows.write(rows, tmp_path / "first" / part)
+        image_rows.write(rows, tmp_path / "second" / part)
+        loaded = image_rows.load(tmp_path / "first" / part)
         pd.testing.assert_frame_equal(
-            back.drop(columns="image"), rows.drop(columns="image"), check_dtype=False
+            loaded.drop(columns="image"), rows.drop(columns="image"), check_dtype=False
         )
-        assert np.array_equal(np.stack(back["image"].tolist()), np.stack(rows["image"].tolist()))
-        assert isinstance(np.load(tmp_path / "one" / f"{name}.npy", mmap_mode="r"), np.memmap)
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+        assert np.array_equal(stacked(loaded["image"]), stacked(rows["image"]))
+        assert isinstance(np.load(tmp_path / f"first/{part}.npy", mmap_mode="r"), np.memmap)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
-def test_the_gate_asks_with_the_files_themselves(tmp_path):
-    """So that a champion of another size answers what it would have been asked with."""
-    found = parts(loose(tmp_path, herd(97)))
-    image_rows.write(found["gate"], tmp_path / "gate")
-    image_rows.write_inputs(image_rows.load(tmp_path / "gate"), tmp_path / "asked.parquet")
-    asked = pd.read_parquet(tmp_path / "asked.parquet")
-    assert list(asked) == ["image"] and len(asked) > 3
-    assert [base64.b64decode(text) for text in asked["image"]] == [
-        herd(97)[path] for path in found["gate"]["path"]
-    ]
-    encoder = Encoder.fit(found["train"], COLUMNS)
-    answered = np.stack(encoder.check(asked)["image"].tolist())
-    assert np.array_equal(answered, np.stack(found["gate"]["image"].tolist()))
+def test_the_inputs_of_the_gate_are_the_files_themselves(tmp_path):
+    """A champion that was trained on squares of another size scales them from the original."""
+    pictures = random_pictures(97)
+    parts = split_folder(write_files(tmp_path, pictures))
+    gate = parts["gate"]
+    image_rows.write(gate, tmp_path / "gate")
+    image_rows.write_inputs(image_rows.load(tmp_path / "gate"), tmp_path / "inputs.parquet")
+    inputs = pd.read_parquet(tmp_path / "inputs.parquet")
+    assert list(inputs) == ["image"]
+    assert len(inputs) > 3
+    files = [base64.b64decode(text) for text in inputs["image"]]
+    assert files == [pictures[path] for path in gate["path"]]
+    encoder = Encoder.fit(parts["train"], COLUMNS)
+    assert np.array_equal(stacked(encoder.check(inputs)["image"]), stacked(gate["image"]))
 
 
-# --- tensors ----------------------------------------------------------------------------------------------------------
+# --- tensors ------------------------------------------------------------------------------------
 
 
-def frame(shades: Iterable[int], side: int = 11) -> pd.DataFrame:
-    """Rows of plain pictures, red of the shade, green of twice and blue of none."""
-    plain = [np.full((side, side, 3), (shade, 2 * shade, 0), np.uint8) for shade in shades]
-    labels = ["cats" if i % 2 else "dogs" for i in range(len(plain))]
-    return pd.DataFrame(
-        {"path": map(str, range(len(plain))), "animal": labels, "image": pd.Series(plain)}
-    )
+def plain_pictures(shades: Sequence[int]) -> pd.DataFrame:
+    """Rows of plain pictures of 11 pixels: red of the shade, green of twice the shade, no blue."""
+    images = [np.full((11, 11, 3), (shade, 2 * shade, 0), np.uint8) for shade in shades]
+    labels = ["cats" if i % 2 else "dogs" for i in range(len(images))]
+    paths = [str(i) for i in range(len(images))]
+    return pd.DataFrame({"path": paths, "animal": labels, "image": pd.Series(images)})
 
 
-def test_mean_and_spread_by_hand():
-    encoder = Encoder.fit(frame([51, 102]), COLUMNS)
-    assert (
-        encoder.mean == [0.3, 0.6, 0.0]
-        and encoder.std == [0.1, 0.2, 1.0]
-        and encoder.classes == ["cats", "dogs"]
-    )
-    again = Encoder.from_state(encoder.state(), COLUMNS)
-    assert again.state() == encoder.state() and again.sizes == encoder.sizes
+def test_mean_and_standard_deviation_worked_by_hand():
+    encoder = Encoder.fit(plain_pictures([51, 102]), COLUMNS)
+    assert encoder.mean == [0.3, 0.6, 0.0]
+    assert encoder.std == [0.1, 0.2, 1.0]
+    assert encoder.classes == ["cats", "dogs"]
+    restored = Encoder.from_state(encoder.state(), COLUMNS)
+    assert restored.state() == encoder.state()
+    assert restored.sizes == encoder.sizes
     assert encoder.sizes == {
-        "channels": 3,
-        "size": 11,
-        "classes": 2,
-        "mean": encoder.mean,
-        "std": encoder.std,
-    }
+        "channels": 3, "size": 11, "classes": 2, "mean": encoder.mean, "std": encoder.std,
+    }  # fmt: skip
 
 
-def test_a_batch_holds_the_bytes(tmp_path):
-    rows = parts(loose(tmp_path, herd(97)))["train"]
+def test_a_batch_has_the_pixels_as_bytes(tmp_path):
+    rows = split_folder(write_files(tmp_path, random_pictures(97)))["train"]
     encoder = Encoder.fit(rows, COLUMNS)
     batch = encoder.encode(rows)
-    assert batch.image.shape == (len(rows), 3, 11, 11) and batch.image.dtype == torch.uint8
+    assert batch.image.shape == (len(rows), 3, 11, 11)
+    assert batch.image.dtype == torch.uint8
     assert np.array_equal(batch.image[5].permute(1, 2, 0).numpy(), rows["image"].iloc[5])
     assert [encoder.classes[i] for i in batch.target] == rows["animal"].tolist()
     assert encoder.encode(rows.drop(columns="animal")).target.tolist() == [-1] * len(rows)
 
 
 def test_flat_features_are_standardised_averages():
-    """A picture of 11 pixels in 3 squares a side; of plain ones each is the shade, less the mean, by the spread."""
-    rows = frame([51, 102, 153])
-    encoder = Encoder.fit(frame([51, 102]), COLUMNS)
-    flat = encoder.flat(rows)
-    assert flat.shape == (3, 27) and flat.dtype == np.float64
-    assert np.allclose(flat[:, :9], [[-1], [1], [3]], atol=1e-5) and np.allclose(
-        flat[:, 18:], 0, atol=1e-6
-    )
+    """A plain picture of 11 pixels as 3 x 3 averages, each of which is the standardised shade."""
+    encoder = Encoder.fit(plain_pictures([51, 102]), COLUMNS)
+    flat = encoder.flat(plain_pictures([51, 102, 153]))
+    assert flat.shape == (3, 27)
+    assert flat.dtype == np.float64
+    assert np.allclose(flat[:, :9], [[-1], [1], [3]], atol=1e-5)
+    assert np.allclose(flat[:, 18:], 0, atol=1e-6)
 
 
-# --- what is asked with -----------------------------------------------------------------------------------------------
+# --- input rows ---------------------------------------------------------------------------------
 
 ENCODER = Encoder(COLUMNS, ["cats", "dogs"], [0.5] * 3, [0.25] * 3)
-FILE = picture(7)
-TEXT = base64.b64encode(FILE).decode()
-SQUARE = image_rows.square(FILE, COLUMNS, "it")
+FILE = random_picture(7)
+BASE64 = base64.b64encode(FILE).decode()
+BASE64_LINES = "\n".join(BASE64[i : i + 76] for i in range(0, len(BASE64), 76))
+SQUARE = image_rows.square(FILE, COLUMNS, "picture")
 
 
 @pytest.mark.parametrize(
-    "image",
-    [
-        TEXT,
-        FILE,
-        f"data:image/png;base64,{TEXT}",
-        "\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76)),
-    ],
+    "value",
+    [BASE64, FILE, f"data:image/png;base64,{BASE64}", BASE64_LINES],
+    ids=["base64", "bytes", "data URL", "lines"],
 )
-def test_a_picture_may_be_asked_as(image):
-    (found,) = ENCODER.check(pd.DataFrame({"image": [image]}))["image"]
-    assert np.array_equal(found, SQUARE)
+def test_the_forms_in_which_a_picture_may_be_given(value):
+    inputs = ENCODER.check(pd.DataFrame({"image": [value]}))
+    assert np.array_equal(inputs["image"].iloc[0], SQUARE)
 
 
-def test_a_picture_may_be_asked_by_its_path(tmp_path):
-    (tmp_path / "it.png").write_bytes(FILE)
-    (found,) = ENCODER.check(pd.DataFrame({"path": [f"{tmp_path}/it.png"]}))["image"]
-    assert np.array_equal(found, SQUARE)
+def test_a_picture_may_be_given_by_its_path(tmp_path):
+    (tmp_path / "picture.png").write_bytes(FILE)
+    inputs = ENCODER.check(pd.DataFrame({"path": [f"{tmp_path}/picture.png"]}))
+    assert np.array_equal(inputs["image"].iloc[0], SQUARE)
 
 
-def test_a_part_may_be_asked_as_a_question():
-    rows = frame([10, 90])
-    question = ENCODER.inputs(rows)
-    assert list(question) == ["image"] == [name for name, _, _ in ENCODER.schema()]
-    assert np.array_equal(
-        np.stack(ENCODER.check(question)["image"].tolist()), np.stack(rows["image"].tolist())
-    )
+def test_prepared_rows_and_the_example_are_valid_inputs():
+    rows = plain_pictures([10, 90])
+    inputs = ENCODER.inputs(rows)
+    assert list(inputs) == ["image"] == [name for name, _, _ in ENCODER.schema()]
+    assert np.array_equal(stacked(ENCODER.check(inputs)["image"]), stacked(rows["image"]))
+    assert np.array_equal(stacked(ENCODER.check(rows)["image"]), stacked(rows["image"]))
     assert len(ENCODER.check(ENCODER.example())) == 3
 
 
@@ -569,155 +529,174 @@ def test_a_part_may_be_asked_as_a_question():
     ("rows", "message"),
     [
         (
-            {"image": [TEXT, "no base64!"]},
-            r"row 2: `image` is not base64; expected a picture's file in base64; correct",
+            {"image": [BASE64, "not base64!"]},
+            "row 2: `image` is not base64; expected a picture's file in base64; correct the row",
         ),
-        ({"image": [TEXT, None]}, "row 2: `image` is not base64"),
-        ({"image": [TEXT, ""]}, r"row 2 cannot be decoded as a picture \(unknown format\)"),
+        ({"image": [BASE64, None]}, "row 2: `image` is not base64"),
+        ({"image": [BASE64, SQUARE.astype(float)]}, "row 2: `image` is not base64"),
         (
-            {"image": [TEXT, base64.b64encode(picture(1, 1, 17)).decode()]},
+            {"image": [BASE64, ""]},
+            r"row 2 cannot be decoded as a picture \(unknown format\); replace it",
+        ),
+        (
+            {"image": [BASE64, base64.b64encode(random_picture(1, 1, 17)).decode()]},
             "row 2 is 1 x 17 pixels; expected at least 5",
         ),
         (
-            {"path": ["a", "b"], "image": [TEXT, TEXT[:80]]},
+            {"path": ["a", "b"], "image": [BASE64, BASE64[:80]]},
             r"row 2 \(b\) cannot be decoded as a picture",
         ),
         (
-            {"path": ["nowhere/it.png"]},
-            r"row 1: nowhere/it.png cannot be read \(No such file or directory\); name a picture",
+            {"path": ["nowhere/1.png"]},
+            r"row 1: nowhere/1.png cannot be read \(No such file or directory\); name a picture",
         ),
-        ({"image": [TEXT], "mood": ["good"]}, "surplus column mood; expected `image`"),
+        ({"image": [BASE64], "mood": ["good"]}, "surplus column mood; expected `image`"),
         (
             {"animal": ["cats"]},
             r"got animal; expected `image` \(a file in base64\) or `path` \(of a file\)",
         ),
+        ({}, "got no column; expected `image`"),
         ({"image": []}, "no rows to answer; give at least one"),
     ],
 )
-def test_a_question_that_cannot_be_answered_says_why(rows, message):
+def test_input_rows_that_cannot_be_answered_are_refused(rows, message):
     with pytest.raises(DataError, match=message):
         ENCODER.check(pd.DataFrame(rows))
 
 
-def csv(folder: Path) -> Path:
+def a_folder(folder: Path) -> Path:
+    return folder / "some"
+
+
+def a_zip(folder: Path) -> Path:
+    pictures = {"a.png": random_picture(1), "b.png": random_picture(2)}
+    return write_zip(folder, pictures) / "pictures.zip"
+
+
+def a_picture(folder: Path) -> Path:
+    return folder / "some/b.png"
+
+
+def a_csv_of_paths(folder: Path) -> Path:
     (folder / "rows.csv").write_text("path\nsome/b.png\nsome/a.png\n")
     return folder / "rows.csv"
 
 
-def records(folder: Path) -> Path:
-    names = ("some/b.png", "some/a.png")
-    texts = [
-        {"path": name, "image": base64.b64encode((folder / name).read_bytes()).decode()}
-        for name in names
-    ]
-    (folder / "rows.json").write_text(yaml.safe_dump(texts, default_flow_style=True, width=10**9))
-    pd.DataFrame(texts).to_json(folder / "rows.json", orient="records")
+def json_records(folder: Path) -> Path:
+    names = ["some/b.png", "some/a.png"]
+    texts = [base64.b64encode((folder / name).read_bytes()).decode() for name in names]
+    rows = pd.DataFrame({"path": names, "image": texts})
+    rows.to_json(folder / "rows.json", orient="records")
     return folder / "rows.json"
 
 
-QUESTIONS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
-    "folder": (lambda folder: folder / "some", ["a.png", "b.png"]),
-    "zip": (
-        lambda folder: zipped(folder, {"a.png": picture(1), "b.png": picture(2)}) / "pictures.zip",
-        ["a.png", "b.png"],
-    ),
-    "picture": (lambda folder: folder / "some/b.png", ["b.png"]),
-    "csv": (csv, ["some/b.png", "some/a.png"]),
-    "json": (records, ["some/b.png", "some/a.png"]),
-}
-
-
-@pytest.mark.parametrize("form", QUESTIONS)
-def test_pictures_are_asked_from_files(form, tmp_path, monkeypatch):
-    make, names = QUESTIONS[form]
-    loose(
-        tmp_path,
-        {"some/a.png": picture(1), "some/b.png": picture(2), "some/note.txt": b"no picture"},
-    )
-    rows = image_rows.read_rows(make(tmp_path), COLUMNS)
+@pytest.mark.parametrize(
+    ("write", "names"),
+    [
+        (a_folder, ["a.png", "b.png"]),
+        (a_zip, ["a.png", "b.png"]),
+        (a_picture, ["b.png"]),
+        (a_csv_of_paths, ["some/b.png", "some/a.png"]),
+        (json_records, ["some/b.png", "some/a.png"]),
+    ],
+)
+def test_input_rows_are_read_from_files(write, names, tmp_path):
+    by_name = {"a.png": random_picture(1), "b.png": random_picture(2)}
+    write_files(tmp_path / "some", by_name | {"note.txt": b"not a picture"})
+    rows = image_rows.read_rows(write(tmp_path), COLUMNS)
     assert rows[Encoder.named_by].tolist() == names
-    expected = [
-        image_rows.square(picture(1 if "a.png" in name else 2), COLUMNS, name) for name in names
-    ]
-    assert np.array_equal(np.stack(ENCODER.check(rows)["image"].tolist()), np.stack(expected))
+    expected = []
+    for name in names:
+        raw = by_name[Path(name).name]
+        expected.append(image_rows.square(raw, COLUMNS, name))
+    assert np.array_equal(stacked(ENCODER.check(rows)["image"]), stacked(expected))
 
 
-def test_a_question_that_is_not_there_says_so(tmp_path):
-    with pytest.raises(DataError, match=r"has no pictures \(.bmp, .+\); name a folder that has"):
+def test_input_files_that_do_not_exist_are_refused(tmp_path):
+    message = r"has no pictures \(.bmp, .+\); name a folder that has some"
+    with pytest.raises(DataError, match=message):
         image_rows.read_rows(tmp_path, COLUMNS)
     with pytest.raises(DataError, match="nowhere.csv does not exist; name a file of rows"):
         image_rows.read_rows(tmp_path / "nowhere.csv", COLUMNS)
     (tmp_path / "rows.csv").write_text("path\nlost.png\n")
-    with pytest.raises(
-        DataError, match=r"row 1: .*lost.png cannot be read \(No such file or directory\)"
-    ):
+    message = r"row 1: .*lost.png cannot be read \(No such file or directory\)"
+    with pytest.raises(DataError, match=message):
         image_rows.read_rows(tmp_path / "rows.csv", COLUMNS)
 
 
-# --- IDX --------------------------------------------------------------------------------------------------------------
+# --- IDX files ----------------------------------------------------------------------------------
 
-PAIRS = {
-    "train": [{"images": "a.gz", "labels": "a-labels.gz"}],
-    "test": [{"images": "b", "labels": "b-labels"}],
-}
-DIGITS = columns(files={"format": "idx", **PAIRS}, target="digit", channels=1)
-LOOKS = {
-    str(i): {"prefix": "", "ears": ears, "stripes": 30.0 * i}
-    for i, ears in enumerate(("none", "pointed", "drooping"))
-}
+DIGITS = picture_columns(
+    files={
+        "format": "idx",
+        "train": [{"images": "a.gz", "labels": "a-labels.gz"}],
+        "test": [{"images": "b", "labels": "b-labels"}],
+    },
+    target="digit",
+    channels=1,
+)
 DIGITS_TWIN = Twin(
-    archive=None, seed=3, each={"a.gz": 23, "b": 7}, looks=LOOKS, short_side=11, long_side=11, contrast=[0.1, 0.3],
-    noise=0.1, mislabelled=0.0, copies={},
-)  # fmt: skip
+    archive=None,
+    seed=3,
+    each={"a.gz": 23, "b": 7},
+    looks={
+        "0": Look(prefix="", ears="none", stripes=0.0),
+        "1": Look(prefix="", ears="pointed", stripes=30.0),
+        "2": Look(prefix="", ears="drooping", stripes=60.0),
+    },
+    short_side=11,
+    long_side=11,
+    contrast=[0.1, 0.3],
+    noise=0.1,
+    mislabelled=0.0,
+    copies={},
+)
 
 
-def idx(array: Any) -> bytes:
-    array = np.asarray(array, np.uint8)
-    return (
-        bytes([0, 0, 8, array.ndim])
-        + b"".join(n.to_bytes(4, "big") for n in array.shape)
-        + array.tobytes()
-    )
+def idx_file(values: object) -> bytes:
+    """An IDX file of bytes."""
+    array = np.asarray(values, np.uint8)
+    header = bytes([0, 0, 8, array.ndim])
+    for length in array.shape:
+        header += length.to_bytes(4, "big")
+    return header + array.tobytes()
 
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
+    """A folder with the IDX files of DIGITS."""
     write_twin(DIGITS_TWIN, DIGITS, tmp_path)
     return tmp_path
 
 
-def test_idx_files_are_read_as_they_are_written_by_hand(digits):
+def test_idx_files_written_by_hand_are_read(digits):
     pixels = np.arange(2 * 5 * 7, dtype=np.uint8).reshape(2, 5, 7)
-    (digits / "b").write_bytes(
-        bytes.fromhex("00000803 00000002 00000005 00000007") + pixels.tobytes()
-    )
+    header = bytes.fromhex("00000803 00000002 00000005 00000007")
+    (digits / "b").write_bytes(header + pixels.tobytes())
     (digits / "b-labels").write_bytes(bytes.fromhex("00000801 00000002 02 00"))
     rows = image_rows.read(digits, DIGITS).query("test")
-    assert rows["digit"].tolist() == [2, 0] and rows["path"].tolist() == ["b/0", "b/1"]
-    assert all(np.array_equal(raw, own) for raw, own in zip(rows["raw"], pixels, strict=True))
+    assert rows["digit"].tolist() == [2, 0]
+    assert rows["path"].tolist() == ["b/0", "b/1"]
+    assert np.array_equal(stacked(rows["raw"]), pixels)
 
 
-def test_idx_pictures_go_the_whole_way(digits, tmp_path):
+def test_idx_pictures_are_prepared_encoded_and_given_as_input(digits, tmp_path):
     raw = image_rows.read(digits, DIGITS)
-    assert (
-        raw["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30} and raw["test"].sum() == 21
-    )
+    assert raw["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30}
+    assert raw["test"].sum() == 21
     facts = image_rows.table(raw, DIGITS)
-    assert (
-        (facts["width"] == 11).all() and (facts["channels"] == 1).all() and facts["decodable"].all()
-    )
-    found = image_rows.split(image_rows.repair(raw, DIGITS), DIGITS, SPLIT)
-    image_rows.write(found["gate"], tmp_path / "gate")
+    assert (facts["width"] == 11).all()
+    assert (facts["channels"] == 1).all()
+    assert facts["decodable"].all()
+    parts = image_rows.split(image_rows.repair(raw, DIGITS), DIGITS, SPLIT)
+    image_rows.write(parts["gate"], tmp_path / "gate")
     gate = image_rows.load(tmp_path / "gate")
-    encoder = Encoder.fit(found["train"], DIGITS)
-    assert encoder.encode(gate).image.shape == (len(gate), 1, 11, 11) and encoder.classes == [
-        0,
-        1,
-        2,
-    ]
-    image_rows.write_inputs(gate, tmp_path / "asked.parquet")
-    asked = encoder.check(pd.read_parquet(tmp_path / "asked.parquet"))
-    assert np.array_equal(np.stack(asked["image"].tolist()), np.stack(gate["image"].tolist()))
+    encoder = Encoder.fit(parts["train"], DIGITS)
+    assert encoder.encode(gate).image.shape == (len(gate), 1, 11, 11)
+    assert encoder.classes == [0, 1, 2]
+    image_rows.write_inputs(gate, tmp_path / "inputs.parquet")
+    inputs = encoder.check(pd.read_parquet(tmp_path / "inputs.parquet"))
+    assert np.array_equal(stacked(inputs["image"]), stacked(gate["image"]))
 
 
 @pytest.mark.parametrize(
@@ -725,33 +704,33 @@ def test_idx_pictures_go_the_whole_way(digits, tmp_path):
     [
         (
             "a.gz",
-            gzip.compress(idx(np.zeros((3, 5, 7))), mtime=0)[:-9],
-            "a.gz is not a complete gzip file",
+            gzip.compress(idx_file(np.zeros((3, 5, 7))), mtime=0)[:-9],
+            r"a.gz is not a complete gzip file \(.+\); pull it again, or correct",
         ),
         (
             "a.gz",
             b"",
-            "a.gz begins with nothing; expected an IDX file of bytes, 00000803 or 00000804; pull it again",
+            "a.gz begins with nothing; expected an IDX file of bytes, 00000803 or 00000804; pull",
         ),
         (
             "b",
-            idx(np.zeros((3, 5, 7)))[:-1],
-            r"b has 104 bytes of pixels or labels; expected 3 x 5 x 7; pull it again",
+            idx_file(np.zeros((3, 5, 7)))[:-1],
+            "b has 104 bytes of pixels or labels; expected 3 x 5 x 7; pull it again",
         ),
         (
             "b",
-            idx([1, 2]),
+            idx_file([1, 2]),
             "b begins with 00000801; expected an IDX file of bytes, 00000803 or 00000804",
         ),
         (
             "b-labels",
-            idx([1, 2]),
+            idx_file([1, 2]),
             "b has 21 pictures, but b-labels has 2 labels; expected one label a picture",
         ),
         ("b-labels", None, "b-labels does not exist; pull it again"),
     ],
 )
-def test_idx_files_that_are_none_are_refused(file, content, message, digits):
+def test_damaged_idx_files_are_refused(file, content, message, digits):
     (digits / file).unlink()
     if content is not None:
         (digits / file).write_bytes(content)
@@ -759,11 +738,11 @@ def test_idx_files_that_are_none_are_refused(file, content, message, digits):
         image_rows.read(digits, DIGITS)
 
 
-# --- the set in conf/, its twin, and the real one ---------------------------------------------------------------------
+# --- cats_dogs: its twin, its index, and the real pictures --------------------------------------
 
 CONF = yaml.safe_load((ROOT / "conf/dataset/cats_dogs.yaml").read_text(encoding="utf-8"))
 SUITE = yaml.safe_load((ROOT / "conf/expectations/cats_dogs.yaml").read_text(encoding="utf-8"))
-PETS = Columns(**CONF["columns"])
+PETS = Columns.model_validate(CONF["columns"])
 
 
 @pytest.fixture(scope="module")
@@ -773,96 +752,106 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
     facts = image_rows.table(twin, PETS)
-    counts = facts.groupby(["test", "animal"]).size().to_dict()
-    assert counts == {
-        (False, "cats"): 600,
-        (False, "dogs"): 600,
-        (True, "cats"): 100,
-        (True, "dogs"): 100,
-    }
-    assert (facts[["width", "height"]].min(axis=1) == 128).all() and facts["channels"].eq(3).all()
+    assert facts.groupby(["test", "animal"]).size().to_dict() == {
+        (False, "cats"): 600, (False, "dogs"): 600, (True, "cats"): 100, (True, "dogs"): 100,
+    }  # fmt: skip
+    assert (facts[["width", "height"]].min(axis=1) == 128).all()
+    assert facts["channels"].eq(3).all()
     assert facts[facts["sha256"].duplicated(keep=False)]["path"].tolist() == [
         "training_set/dogs/dog.202.jpg", "training_set/dogs/dog.308.jpg",
     ]  # fmt: skip
     assert facts["key"].equals(facts["sha256"])
 
 
-def test_the_twin_goes_through_the_kinds_own_road(twin):
-    found = image_rows.split(image_rows.repair(twin, PETS), PETS, HashSplit(**CONF["split"]))
-    image_rows.check_parts(found, PETS)
-    sizes = {name: len(rows) for name, rows in found.items()}
-    assert sum(sizes.values()) == 1400 and sizes["test"] == 200 and 900 < sizes["train"] < 1020
-    profile = image_rows.profile(found, PETS)
-    assert (
-        profile["classes"] == ["cats", "dogs"]
-        and sum(profile["columns"]["animal"].values()) == sizes["train"]
-    )
+def test_the_twin_gives_usable_parts(twin):
+    split = HashSplit.model_validate(CONF["split"])
+    parts = image_rows.split(image_rows.repair(twin, PETS), PETS, split)
+    image_rows.check_parts(parts, PETS)
+    sizes = {part: len(rows) for part, rows in parts.items()}
+    assert sum(sizes.values()) == 1400
+    assert sizes["test"] == 200
+    assert 900 < sizes["train"] < 1020
+    profile = image_rows.profile(parts, PETS)
+    assert profile["classes"] == ["cats", "dogs"]
+    assert sum(profile["columns"]["animal"].values()) == sizes["train"]
 
 
 @pytest.mark.slow
-def test_the_suite_warns_of_a_picture_that_is_there_twice_and_of_nothing_else(twin):
+def test_the_suite_warns_of_the_duplicate_picture_and_of_nothing_else(twin):
     from sextant import validate
 
-    found = validate.validate(image_rows.table(twin, PETS), SUITE)
-    failed = [
-        (result["kwargs"]["column"], result["severity"])
-        for result in found
-        if not result["success"]
-    ]
+    failed = []
+    for result in validate.validate(image_rows.table(twin, PETS), SUITE):
+        if not result["success"]:
+            failed.append((result["kwargs"]["column"], result["severity"]))
     assert failed == [("sha256", "warning"), ("lookalike", "warning")]
 
 
+def set_in_row_3(column: str, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda facts: facts.assign(**{column: facts[column].where(facts.index != 3, value)})
+
+
 DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "far too few": lambda rows: rows.head(500),
-    "one class": lambda rows: rows[rows["animal"] == "cats"],
-    "a third class": lambda rows: rows.assign(
-        animal=rows["animal"].where(rows.index != 3, "birds")
+    "far too few": lambda facts: facts.head(500),
+    "one class": lambda facts: facts[facts["animal"] == "cats"],
+    "a third class": set_in_row_3("animal", "birds"),
+    "a class without test pictures": lambda facts: facts[
+        ~facts["test"] | (facts["animal"] == "cats")
+    ],
+    "wrong labels": lambda facts: facts.assign(
+        animal=facts["animal"].where(facts.index % 3 == 0, "cats")
     ),
-    "a class untested": lambda rows: rows[~rows["test"] | (rows["animal"] == "cats")],
-    "one class for another": lambda rows: rows.assign(
-        animal=rows["animal"].where(rows.index % 3 == 0, "cats")
-    ),
-    "not decodable": lambda rows: rows.assign(decodable=rows.index != 3),
-    "one pixel wide": lambda rows: rows.assign(width=rows["width"].where(rows.index != 3, 1)),
-    "one pixel high": lambda rows: rows.assign(height=rows["height"].where(rows.index != 3, 1)),
-    "unknown to the index": lambda rows: rows.assign(key=rows["key"].where(rows.index != 3, None)),
-    "a path twice": lambda rows: rows.assign(
-        path=rows["path"].where(rows.index != 3, rows["path"].iloc[4])
-    ),
+    "not decodable": set_in_row_3("decodable", False),
+    "one pixel wide": set_in_row_3("width", 1),
+    "one pixel high": set_in_row_3("height", 1),
+    "not in the index": set_in_row_3("key", None),
+    "duplicate path": lambda facts: set_in_row_3("path", facts["path"].iloc[4])(facts),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_each_damage_stops_the_run(damage, twin):
+def test_the_suite_refuses_damaged_pictures(damage, twin):
     from sextant import validate
 
     facts = image_rows.table(twin, PETS)
-    found = validate.validate(DAMAGES[damage](facts), SUITE)
-    assert any(result["severity"] == "critical" and not result["success"] for result in found)
+    results = validate.validate(DAMAGES[damage](facts), SUITE)
+    severities = [result["severity"] for result in results if not result["success"]]
+    assert "critical" in severities
 
 
-def test_pixels_by_themselves_do_not_tell_the_twins_classes(twin):
-    found = image_rows.split(image_rows.repair(twin, PETS), PETS, SPLIT)
+def test_single_pixels_do_not_determine_the_twins_classes(twin):
+    parts = image_rows.split(image_rows.repair(twin, PETS), PETS, SPLIT)
+    encoder = Encoder.fit(parts["train"], PETS)
     fit = plugins.task("classification").baselines("images")["logistic_regression"]
-    answers = fit(found["train"], PETS, Encoder.fit(found["train"], PETS))(found["test"])
-    assert (answers["prediction"] == found["test"]["animal"]).mean() < 0.65
+    answers = fit(parts["train"], PETS, encoder)(parts["test"])
+    assert (answers["prediction"] == parts["test"]["animal"]).mean() < 0.65
 
 
-def test_the_committed_index_is_the_mirrors():
-    """Both sources know the same 10,000 pictures by the same keys."""
+def test_the_committed_index_is_that_of_the_mirror():
+    """Both sources identify the same 10,000 pictures by the same keys."""
     index = pd.read_csv(ROOT / "facts/cats_dogs_index.csv")
     assert len(index) == index["path"].nunique() == 10_000
-    assert (
-        index["path"].str.fullmatch(r"(training_set|test_set)/(cats/cat|dogs/dog)\.\d+\.jpg").all()
-    )
-    twice = index[index["original_sha256"].duplicated(keep=False)]["path"].tolist()
-    assert twice == ["training_set/dogs/dog.2027.jpg", "training_set/dogs/dog.3082.jpg"]
+    pattern = r"(training_set|test_set)/(cats/cat|dogs/dog)\.\d+\.jpg"
+    assert index["path"].str.fullmatch(pattern).all()
+    duplicates = index[index["original_sha256"].duplicated(keep=False)]["path"].tolist()
+    assert duplicates == ["training_set/dogs/dog.2027.jpg", "training_set/dogs/dog.3082.jpg"]
     if MIRROR:
-        there = pd.read_csv(Path(MIRROR, "cats_dogs/cats_dogs_index.csv"))
-        pd.testing.assert_frame_equal(index, there[list(index)])
-        short = there[["original_width", "original_height"]].min(axis=1)
-        assert short.min() == 33 and (short < 64).sum() == 16 and (short < 128).sum() == 198
+        mirrored = pd.read_csv(Path(MIRROR, "cats_dogs/cats_dogs_index.csv"))
+        pd.testing.assert_frame_equal(index, mirrored[list(index)])
+        short_side = mirrored[["original_width", "original_height"]].min(axis=1)
+        assert short_side.min() == 33
+        assert (short_side < 64).sum() == 16
+        assert (short_side < 128).sum() == 198
+
+
+def groups_of_equal(facts: pd.DataFrame, column: str) -> list[list[str]]:
+    """The names of the pictures that share a value."""
+    duplicates = facts[facts[column].duplicated(keep=False)]
+    groups = []
+    for _, rows in duplicates.groupby(column):
+        groups.append(sorted(Path(path).stem for path in rows["path"]))
+    return sorted(groups)
 
 
 @pytest.mark.slow
@@ -870,67 +859,48 @@ def test_the_committed_index_is_the_mirrors():
 def test_the_real_pictures_are_as_described():
     raw = image_rows.read(Path(str(MIRROR), "cats_dogs"), PETS)
     facts = image_rows.table(raw, PETS)
-    counts = facts.groupby(["test", "animal"]).size().tolist()
-    assert (
-        counts == [4000, 4000, 1000, 1000]
-        and facts["decodable"].all()
-        and (facts["channels"] == 3).all()
-    )
-    assert (facts[["width", "height"]].min(axis=1) == 128).all() and facts[
-        ["width", "height"]
-    ].max().max() == 756
-
-    def pairs(column: str) -> list[list[str]]:
-        twice = facts[facts[column].duplicated(keep=False)]
-        return sorted(
-            sorted(Path(path).stem for path in group["path"]) for _, group in twice.groupby(column)
-        )
-
-    assert pairs("sha256") == pairs("key") == [["dog.2027", "dog.3082"]]
-    seven = [
-        ("cat.2565", "cat.3565"), ("cat.2580", "cat.4726"), ("cat.3411", "cat.4435"), ("cat.4126", "cat.4575"),
-        ("dog.2027", "dog.3082"), ("dog.74", "dog.180"), ("dog.980", "dog.1273"),
+    assert facts.groupby(["test", "animal"]).size().tolist() == [4000, 4000, 1000, 1000]
+    assert facts["decodable"].all()
+    assert (facts["channels"] == 3).all()
+    assert (facts[["width", "height"]].min(axis=1) == 128).all()
+    assert facts[["width", "height"]].max().max() == 756
+    assert groups_of_equal(facts, "sha256") == [["dog.2027", "dog.3082"]]
+    assert groups_of_equal(facts, "key") == [["dog.2027", "dog.3082"]]
+    lookalikes = [
+        ("cat.2565", "cat.3565"), ("cat.2580", "cat.4726"), ("cat.3411", "cat.4435"),
+        ("cat.4126", "cat.4575"), ("dog.2027", "dog.3082"), ("dog.74", "dog.180"),
+        ("dog.980", "dog.1273"),
     ]  # fmt: skip
     facts.index = pd.Index([Path(path).stem for path in facts["path"]])
-    assert sorted(facts.index[facts["lookalike"]]) == sorted(
-        name for pair in seven for name in pair
-    )
-    for one, other in seven:
-        assert (
-            int(facts["dhash"][one], 16) ^ int(facts["dhash"][other], 16)
-        ).bit_count() <= image_rows.MAX_DIFFERENT_BITS
+    assert sorted(facts.index[facts["lookalike"]]) == sorted(itertools.chain(*lookalikes))
+    for first, second in lookalikes:
+        different_bits = int(facts["dhash"][first], 16) ^ int(facts["dhash"][second], 16)
+        assert different_bits.bit_count() <= image_rows.MAX_DIFFERENT_BITS
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(MIRROR is None, reason="needs the real digits under SEXTANT_MIRROR")
 def test_the_real_digits_are_as_described():
-    names = [
-        ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-        ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-    ]
-    train, test = ([{"images": one, "labels": other}] for one, other in names)
-    layout = columns(
-        files={"format": "idx", "train": train, "test": test}, target="digit", channels=1, size=28
-    )
-    rows = image_rows.repair(image_rows.read(Path(str(MIRROR), "mnist"), layout), layout)
-    own = rows[~rows["test"]]
-    counts = own["digit"].value_counts().sort_index().tolist()
-    assert (
-        counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-        and rows["test"].sum() == 10_000
-    )
-    encoder = Encoder.fit(own, layout)
-    assert encoder.mean == [pytest.approx(0.1307, abs=5e-5)] and encoder.std == [
-        pytest.approx(0.3081, abs=5e-5)
-    ]
-    image_rows.check_parts(image_rows.split(rows, layout, SPLIT), layout)
+    files = {
+        "format": "idx",
+        "train": [{"images": "train-images-idx3-ubyte.gz", "labels": "train-labels-idx1-ubyte.gz"}],
+        "test": [{"images": "t10k-images-idx3-ubyte.gz", "labels": "t10k-labels-idx1-ubyte.gz"}],
+    }
+    columns = picture_columns(files=files, target="digit", channels=1, size=28)
+    rows = image_rows.repair(image_rows.read(Path(str(MIRROR), "mnist"), columns), columns)
+    train = rows[~rows["test"]]
+    assert train["digit"].value_counts().sort_index().tolist() == [
+        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
+    ]  # fmt: skip
+    assert rows["test"].sum() == 10_000
+    encoder = Encoder.fit(train, columns)
+    assert encoder.mean == [pytest.approx(0.1307, abs=5e-5)]
+    assert encoder.std == [pytest.approx(0.3081, abs=5e-5)]
+    image_rows.check_parts(image_rows.split(rows, columns, SPLIT), columns)
 
 
-@pytest.mark.parametrize("fault", ["files", "target"])
-def test_a_conf_without_a_key_is_refused(fault):
-    from sextant import strict
-    from sextant.errors import UsageError
-
-    block = {key: value for key, value in CONF["columns"].items() if key != fault}
-    with pytest.raises(UsageError, match=f"conf: key `{fault}` is missing; add it"):
-        strict.check(Columns, block, "conf")
+@pytest.mark.parametrize("missing", ["files", "target"])
+def test_a_conf_without_a_key_is_refused(missing):
+    block = {key: value for key, value in CONF["columns"].items() if key != missing}
+    with pytest.raises(UsageError, match=f"conf: key `{missing}` is missing; add it"):
+        check(Columns, block, "conf")

@@ -1,4 +1,4 @@
-"""The twins of the data sets that params.yaml lists, each made once for all tests and workers."""
+"""The twins of the data sets that params.yaml lists, each written once for all workers."""
 
 from pathlib import Path
 
@@ -8,24 +8,24 @@ from conftest import ROOT, made_once
 
 from sextant import config, plugins
 
-LISTED: list[str] = yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]
+LISTED: list[str] = list(yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"])
 
 
 def conf_of(name: str, *overrides: str) -> config.DatasetConf:
-    """The conf of a data set that has a twin; skips the test for one that has none."""
+    """The conf of a data set that has a twin; the test is skipped for one that has none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        found = config.dataset(name, overrides)
-    if found.twin is None:
+        conf = config.dataset(name, overrides)
+    if conf.twin is None:
         pytest.skip(f"{name} has no twin")
-    return found
+    return conf
 
 
 def raw(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the files of a twin. Not to be changed."""
+    """The folder with the files of a twin; tests share it and must not change it."""
     conf = conf_of(name)
 
-    def make(path: Path) -> None:
-        plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, path)
+    def write(folder: Path) -> None:
+        plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, folder)
 
-    return made_once(f"twin of {name}", tmp_path_factory, make).path
+    return made_once(f"twin of {name}", tmp_path_factory, write).path

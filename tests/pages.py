@@ -112,16 +112,15 @@ def write_confs(section: str, root: Path) -> list[str]:
 
 
 def add_lines(root: Path, lines: Mapping[str, Mapping[str, str | Mapping[str, str]]]) -> None:
-    """Add entries to `datasets` and `models` of params.yaml, in place of the same names."""
+    """Append entries to `datasets` and `models` of params.yaml, in place of the same names."""
     path = root / "params.yaml"
     content = path.read_text()
     for key, entries in lines.items():
         match = re.search(rf"^{key}:.*\n((?:  .*\n)*)", content, re.MULTILINE)
         assert match, f"params.yaml has no block `{key}`"
-        block = "".join(f"  {name}: {_flow(value)}\n" for name, value in entries.items())
-        for line in match[1].splitlines():
-            if line.split(":")[0].strip() not in entries:
-                block += f"{line}\n"
+        kept = [line for line in match[1].splitlines() if line.split(":")[0].strip() not in entries]
+        added = [f"  {name}: {_flow(value)}" for name, value in entries.items()]
+        block = "".join(f"{line}\n" for line in [*kept, *added])
         content = content[: match.start(1)] + block + content[match.end(1) :]
     path.write_text(content)
 

@@ -56,7 +56,8 @@ class Encoder:
         features = (rows[self.columns.features].to_numpy(np.float64) - self.mean) / self.std
         target = np.zeros(len(rows))
         if self.columns.target in rows:
-            target = rows[self.columns.target].to_numpy(np.float64)
+            # A copy, because pandas gives a read-only view and torch warns of those.
+            target = rows[self.columns.target].to_numpy(np.float64, copy=True)
         return Batch(torch.from_numpy(features).float(), torch.from_numpy(target).float())
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,277 +1,392 @@
-"""A map to look at: where its hills are, where the rows lie, what each feature looks like on it, what does not fit in.
+"""Figures of a map: U-matrix, hits, labels, component planes, and a table of outliers.
 
-The tints go from nothing (the least) to full (the most), each over its own range, which stands with the figure. Under
-the pointer each unit says how many training rows are its own, of which label, and where it is unlike the average row.
+The tint of a unit goes from none (the least value) to full (the largest), over a range that the
+figure states. The tooltip of a unit names its training rows, their most frequent label, and the
+features in which it differs most from the average row.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, RegularPolygon
+from torch import Tensor
 
 from ...drawing import COLORS, INK, TOLD, Table, canvas, in_style
-from .metrics import nearest, scaled
+from .metrics import Columns, Encoder, scaled, upstream
 
-ACROSS = 4  # component planes side by side
-CELLS = 4000  # of all planes together, which bounds the page's weight: of more columns, those that vary most are shown
-TYPICAL = 4  # columns that a unit names
-FURTHEST = 3  # columns that an outlier names
-LISTED = 10  # outliers
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ...saved_model import SavedModel
+
+PLANES_ACROSS = 4  # component planes side by side
+# Cells of all component planes together, which bounds the size of the page. Where a table has more
+# features, those that vary most are drawn.
+CELLS = 4000
+LETTERED_SIDE = 15  # units along a side of a map up to which a number fits into a cell
+TYPICAL = 4  # features in the tooltip of a unit
+DEVIATIONS = 3  # features named in a row of the outlier table
+OUTLIERS = 10  # rows of the outlier table
+LEGEND_LABELS = 12
+# One unit may have several outliers. They lie around its center, a golden angle apart, so that each
+# can be seen.
+GOLDEN_ANGLE = 2.4
+AROUND = 0.3  # distance from the center, of 1 between two units
+
+
+class Net(Protocol):
+    """What the figures read of a net; `make check` compares it with the family.
+
+    Units are numbered row by row: unit = row * cols + col.
+    """
+
+    rows: int
+    cols: int
+    grid: str  # rectangular or hexagonal
+    codebook: Tensor  # (units, features), the prototypes in the encoder's scale
+
+    def spreads(self, units: Tensor) -> Tensor:
+        """The mean square of the training rows around some prototypes, (units, features)."""
+
+    def places(self) -> Tensor:
+        """Where the units lie in a drawing of the map, (units, 2) as y and x, 1 apart in a row."""
+
+    def u_matrix(self) -> Tensor:
+        """Mean distance of each prototype to those of adjacent units, (rows, cols)."""
 
 
 @in_style
 def figures(
     answers: pd.DataFrame,
     rows: pd.DataFrame,
-    columns: Any,
+    columns: Columns,
     baselines: Mapping[str, pd.DataFrame],
-    model: Any,
+    model: "SavedModel",
     train: pd.DataFrame,
 ) -> dict[str, Figure | Table]:
-    """Figures and tables by name; `answers` begins with those to `rows`, the test part, and `model` has drawn the map.
+    """Figures and tables by name; `answers` are those to `inputs(rows)` of the test part.
 
-    Hits and labels are of the training rows, of which there are enough for all units; outliers are test rows.
+    Hits and labels are those of the training rows, because test has too few rows for all units.
     """
-    net, own, known = model.net, answers.iloc[: len(rows)], model.answer(train)
-    labels = _labelled(net, known, train[columns.target]) if columns.target else None
-    typical = list(_typical(net, known, labels, train, model.encoder))
-    found: dict[str, Figure | Table] = {
-        "u_matrix": _u_matrix(net, own, typical),
-        "hits": _hits(net, known, typical),
-        "components": _components(net, model.encoder),
+    net = cast(Net, model.net)
+    encoder = cast(Encoder, model.encoder)
+    test_answers = answers.iloc[: len(rows)].reset_index(drop=True)
+    train_answers = model.answer(train)
+    labels = None
+    if columns.target:
+        labels = _label_counts(net, train_answers, train[columns.target])
+    tooltips = _unit_tooltips(net, train_answers, labels, train, encoder)
+    drawn: dict[str, Figure | Table] = {
+        "u_matrix": _u_matrix(net, test_answers, tooltips),
+        "hits": _hits(net, train_answers, tooltips),
+        "components": _components(net, encoder),
     }
     if labels is not None:
-        found["labels"] = _labels(net, labels, typical)
-    found["outliers"] = _outliers(model, own.reset_index(drop=True), rows, columns)
-    return found
+        drawn["labels"] = _labels(net, labels, tooltips)
+    drawn["outliers"] = _outliers(model, test_answers, rows, columns)
+    return drawn
 
 
-def _outliers(model: Any, own: pd.DataFrame, rows: pd.DataFrame, columns: Any) -> Table:
-    """The test rows that are most unlike the rest, and in what."""
-    worst = own.sort_values("outlier_score", ascending=False, kind="stable").index[:LISTED]
-    asked, found = rows.iloc[worst], own.loc[worst]
-    shown = {columns.key: asked[columns.key].tolist()} if columns.key else {}
-    shown |= {name: found[name].tolist() for name in ("row", "col")}
-    shown["outlier_score"] = found["outlier_score"].round(3).tolist()
-    shown["outlier"] = np.where(found["outlier"], "yes", "no").tolist()
-    shown["furthest from its unit"] = list(_furthest(model, asked, found))
-    says = (
-        f"The {len(worst)} of {len(own):,} test rows with the highest outlier score; an outlier is above"
-        f" {model.card['calibration']['threshold']:.3f}, as one val row in twenty is: unlike the others, nothing more."
-        " Named are the columns that make most of the score: the furthest from what stands at the row's unit, measured"
-        " by the spread of the training rows there."
+# --- the outliers -------------------------------------------------------------------------------
+
+
+def _outliers(
+    model: "SavedModel", answers: pd.DataFrame, rows: pd.DataFrame, columns: Columns
+) -> Table:
+    """The test rows with the highest outlier scores, and the features in which they deviate."""
+    order = answers.sort_values("outlier_score", ascending=False, kind="stable").index[:OUTLIERS]
+    top_rows, top_answers = rows.iloc[order], answers.loc[order]
+    cells = {}
+    if columns.key:
+        cells[columns.key] = top_rows[columns.key].tolist()
+    cells["row"] = top_answers["row"].tolist()
+    cells["col"] = top_answers["col"].tolist()
+    cells["outlier_score"] = top_answers["outlier_score"].round(3).tolist()
+    cells["outlier"] = np.where(top_answers["outlier"], "yes", "no").tolist()
+    cells["furthest from its unit"] = _deviations(model, top_rows, top_answers)
+    threshold = model.card["calibration"]["threshold"]
+    return Table(
+        "Rows with the highest outlier scores",
+        f"The {len(order)} of {len(answers):,} test rows with the highest scores. A row is an"
+        f" outlier above {threshold:.3f}, which one val row in twenty exceeds:"
+        " it is unlike the others, nothing more. The last column names the features that contribute"
+        " most to the score: those furthest from the unit's value, relative to the spread of the"
+        " training rows there.",
+        pd.DataFrame(cells),
     )
-    return Table("The rows most unlike the rest", says, pd.DataFrame(shown))
 
 
-def _furthest(model: Any, rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
-    """Of each row the columns that make most of its outlier score, beside what stands at its unit."""
-    net, unit = model.net, _unit(model.net, found)
-    x, at = scaled(rows, model.encoder), net.codebook.detach().double().numpy()[unit]
-    unlike = (x - at) ** 2 / net.spreads(torch.tensor(unit)).double().numpy()
-    for row, prototype, apart in zip(x, at, unlike, strict=True):
-        yield _beside(
-            "unit", row, prototype, model.encoder, np.argsort(-apart, kind="stable")[:FURTHEST]
-        )
+def _deviations(model: "SavedModel", rows: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
+    """The features of each row that contribute most to its score, with the values of its unit."""
+    net = cast(Net, model.net)
+    encoder = cast(Encoder, model.encoder)
+    units = _units(net, answers)
+    x = scaled(rows, encoder)
+    prototypes = _codebook(net)[units]
+    contributions = (x - prototypes) ** 2 / net.spreads(torch.tensor(units)).double().numpy()
+    texts = []
+    for features, prototype, contribution in zip(x, prototypes, contributions, strict=True):
+        order = np.argsort(-contribution, kind="stable")[:DEVIATIONS]
+        texts.append(_compared(features, "unit", prototype, encoder, order))
+    return texts
 
 
-def _typical(
-    net: Any, known: pd.DataFrame, labels: pd.DataFrame | None, train: pd.DataFrame, encoder: Any
-) -> Iterator[str]:
-    """What each unit says: its training rows and their label, and where it is unlike the average row."""
-    average = scaled(train, encoder).mean(0)
-    codebook = net.codebook.detach().double().numpy()
-    for unit, (prototype, hits) in enumerate(zip(codebook, _counts(net, known), strict=True)):
-        words = f"{hits} training row{'s' if hits != 1 else ''}"
-        if labels is not None and hits:
-            words += f", {labels.iloc[unit].max()} of them {labels.columns.name} = {labels.iloc[unit].idxmax()}"
-        order = np.argsort(-abs(prototype - average), kind="stable")[:TYPICAL]
-        yield f"{words}; typical here {_beside('average', prototype, average, encoder, order)}"
+# --- figures ------------------------------------------------------------------------------------
 
 
-def _beside(what: str, x: Any, other: Any, encoder: Any, order: Any) -> str:
-    """Some features of x in upstream units, each beside another's: "A2 63.0 (unit 31.4), ..."; both in `encoder`'s
-    scale, (features)."""
-    names, spans = list(encoder.scale), [span for _, span in encoder.scale.values()]
-    values, others = nearest(np.stack([x, other]), encoder).to_numpy()
-    pairs = ((names[k], *(_written(each[k], spans[k]) for each in (values, others))) for k in order)
-    return ", ".join(f"{name} {value} ({what} {beside})" for name, value, beside in pairs)
-
-
-def _u_matrix(net: Any, own: pd.DataFrame, typical: Sequence[str]) -> Figure:
-    """The mean distance of each unit to those next to it, and the test rows that are outliers, each at its unit."""
+def _u_matrix(net: Net, answers: pd.DataFrame, tooltips: Sequence[str]) -> Figure:
+    """Mean distance of each unit to the adjacent ones, and the outliers among the test rows."""
     heights = net.u_matrix().numpy().ravel()
-    figure = canvas("U-matrix: hills part the groups", height=4.6)
+    figure = canvas("U-matrix: ridges separate groups of rows", height=4.6)
     axes = figure.add_subplot()
-    strange = own[own["outlier"]]
-    outliers = _counts(net, strange)
-    words = [
-        f"{height:.2f} from the units next to it, outliers of test: {count}; {unit}"
-        for height, count, unit in zip(heights, outliers, typical, strict=True)
-    ]
-    _tinted(axes, net, _shares(heights), words)
-    y, x = net.places().numpy()[_unit(net, strange)].T
-    # One unit may have several: they lie around its centre, by the golden angle, so that each can be seen.
-    turn = 2.4 * strange.groupby(["row", "col"]).cumcount().to_numpy()
-    away = 0.3 * (turn > 0)
+    outliers = answers[answers["outlier"]]
+    outlier_counts = _counts(net, outliers)
+    texts = []
+    for height, count, tooltip in zip(heights, outlier_counts, tooltips, strict=True):
+        texts.append(f"{height:.2f} from adjacent units, test outliers {count}; {tooltip}")
+    _draw_units(axes, net, _tints(heights), texts)
+    y, x = net.places().numpy()[_units(net, outliers)].T
+    number = outliers.groupby(["row", "col"]).cumcount().to_numpy()
+    angle = GOLDEN_ANGLE * number
+    distance = AROUND * (number > 0)
     axes.scatter(
-        x + away * np.cos(turn),
-        y + away * np.sin(turn),
+        x + distance * np.cos(angle),
+        y + distance * np.sin(angle),
         marker="x",
         s=34,
         linewidths=1.8,
         color=COLORS[1],
     )
     figure.set_label(
-        f"Mean distance to the units next to it, from {heights.min():.2f} (faint) to {heights.max():.2f} (strong); 1 is"
-        f" the whole range of one column. Crosses: the {len(strange)} of {len(own)} test rows that are outliers."
+        f"Mean distance to the adjacent units, from {heights.min():.2f} (faint) to"
+        f" {heights.max():.2f} (strong); 1 is the whole range of one feature. Crosses: the"
+        f" {len(outliers)} of {len(answers)} test rows that are outliers."
     )
     return figure
 
 
-def _hits(net: Any, known: pd.DataFrame, typical: Sequence[str]) -> Figure:
-    """How many training rows each unit is the best one of."""
-    counts = _counts(net, known)
-    figure = canvas("Hits: where the rows lie", height=4.6)
+def _hits(net: Net, answers: pd.DataFrame, tooltips: Sequence[str]) -> Figure:
+    """The number of training rows of each unit."""
+    counts = _counts(net, answers)
+    figure = canvas("Hits: training rows of each unit", height=4.6)
     axes = figure.add_subplot()
-    _tinted(
-        axes, net, 0.3 * counts / counts.max(), typical
-    )  # at most 0.3, so that the ink stays readable on it
-    if max(net.rows, net.cols) <= 15:
+    # A tint of at most 0.3, so that the numbers stay readable on it.
+    _draw_units(axes, net, 0.3 * counts / counts.max(), tooltips)
+    if max(net.rows, net.cols) <= LETTERED_SIDE:
         for (y, x), count in zip(net.places().numpy(), counts, strict=True):
             axes.text(x, y, str(count) if count else "", ha="center", va="center", fontsize=8)
+    empty = int((counts == 0).sum())
     figure.set_label(
-        f"{len(known):,} training rows by their best unit; {int((counts == 0).sum())} of {len(counts)} units have none,"
-        f" the fullest has {counts.max()}. Point at a unit: it names its typical row."
+        f"{len(answers):,} training rows by their best matching unit; {empty} of {len(counts)}"
+        f" units have none, the fullest has {counts.max()}. The tooltip of a unit names its typical"
+        " values."
     )
     return figure
 
 
-def _labels(net: Any, counts: pd.DataFrame, typical: Sequence[str]) -> Figure:
-    """The label of most training rows at each unit, the stronger the more of them have it; no model has read it."""
+def _labels(net: Net, counts: pd.DataFrame, tooltips: Sequence[str]) -> Figure:
+    """The most frequent label of each unit, with a stronger tint the more of its rows have it."""
     shares = counts.div(counts.sum(axis=1), axis=0).fillna(0.0).to_numpy()
+    majority = shares.max(1)
     target = counts.columns.name
-    figure = canvas("Labels: what the map was not told", height=4.6)
+    figure = canvas("Labels: the most frequent of each unit", height=4.6)
     axes = figure.add_subplot()
     colors = [COLORS[i % len(COLORS)] for i in range(shares.shape[1])]
-    _tinted(axes, net, shares.max(1) ** 2, typical, [colors[i] for i in shares.argmax(1)])
-    keys = [
-        Patch(color=color, label=f"{target} = {label}")
-        for color, label in zip(colors, counts, strict=True)
-    ]
-    figure.legend(handles=keys[:12], loc="outside lower center", ncols=3)
-    pure = float(shares.max(1)[counts.sum(axis=1).to_numpy() > 0].mean())
+    unit_colors = [colors[i] for i in shares.argmax(1)]
+    _draw_units(axes, net, majority**2, tooltips, unit_colors)
+    patches = []
+    for color, label in zip(colors, counts, strict=True):
+        patches.append(Patch(color=color, label=f"{target} = {label}"))
+    figure.legend(handles=patches[:LEGEND_LABELS], loc="outside lower center", ncols=3)
+    has_rows = counts.sum(axis=1).to_numpy() > 0
+    purity = float(majority[has_rows].mean())
     figure.set_label(
-        f"{target} of most training rows at each unit, the stronger the purer; on average {pure:.0%} of a unit's rows."
-        f" {target} is no feature: the map was drawn without it."
+        f"The most frequent {target} among the training rows of each unit, on average {purity:.0%}"
+        f" of them; the tint is stronger where it is more. {target} is not a feature: the map was"
+        " trained without it."
     )
     return figure
 
 
-def _components(net: Any, encoder: Any) -> Figure:
-    """One plane a feature: what stands at each unit, in upstream units."""
-    codebook = nearest(net.codebook.detach().double().numpy(), encoder)
-    codebook.columns = list(encoder.scale)
-    spans = np.array([span for _, span in encoder.scale.values()])
-    most = max(ACROSS, CELLS // len(codebook))
-    varied = (codebook.std(ddof=0) / spans).sort_values(ascending=False, kind="stable").index[:most]
-    shown = codebook[[name for name in codebook if name in set(varied)]]
-    lines = -(-shown.shape[1] // ACROSS)
+def _components(net: Net, encoder: Encoder) -> Figure:
+    """A plane for each feature: the value of each unit's prototype, in upstream units."""
+    codebook = upstream(_codebook(net), encoder)
+    codebook.columns = pd.Index(encoder.scale)
+    names = _most_varied(codebook, encoder)
+    lines = math.ceil(len(names) / PLANES_ACROSS)
     figure = canvas("Component planes: each feature on the map", height=0.8 + 1.4 * lines)
-    every = figure.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, name in zip(every, shown, strict=False):
-        values, span = shown[name].to_numpy(), encoder.scale[name][1]
-        _tinted(
-            axes,
-            net,
-            _shares(values),
-            [f"{name} {_written(value, span)}" for value in values],
-            outline=0,
-        )
+    grid = figure.subplots(lines, PLANES_ACROSS, sharex=True, sharey=True, squeeze=False)
+    panels = grid.ravel()
+    for axes, name in zip(panels, names, strict=False):
+        values = codebook[name].to_numpy()
+        _, span = encoder.scale[name]
+        texts = [f"{name} {_formatted(value, span)}" for value in values]
+        _draw_units(axes, net, _tints(values), texts, outline=0)
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
         axes.set_title(f"{name}\n{_range(values)}", fontsize=8)
-    for axes in every[shown.shape[1] :]:
+    for axes in panels[len(names) :]:
         axes.remove()
     figure.supxlabel("column of the map", fontsize=9)
     figure.supylabel("row of the map", fontsize=9)
-    left_out = f" The {len(shown.columns)} of {codebook.shape[1]} that vary most." * (
-        len(shown.columns) < len(spans)
+    caption = (
+        "The value of each feature at each unit, from its minimum (faint) to its maximum (strong)."
     )
-    figure.set_label(
-        f"What stands at each unit, from the least (faint) to the most (strong) of each feature.{left_out}"
-    )
+    if len(names) < len(encoder.scale):
+        caption += f" The {len(names)} of {len(encoder.scale)} features that vary most."
+    figure.set_label(caption)
     return figure
 
 
-def _tinted(
-    axes: Axes,
-    net: Any,
-    tints: Any,
-    words: Sequence[str],
+def _most_varied(codebook: pd.DataFrame, encoder: Encoder) -> list[str]:
+    """The features to draw, in their order: as many as CELLS allows, those that vary most."""
+    count = max(PLANES_ACROSS, CELLS // len(codebook))
+    spans = np.array([span for _, span in encoder.scale.values()])
+    variation = (codebook.std(ddof=0) / spans).sort_values(ascending=False, kind="stable")
+    chosen = set(variation.index[:count])
+    return [name for name in encoder.scale if name in chosen]
+
+
+def _draw_units(
+    axes: "Axes",
+    net: Net,
+    tints: np.ndarray,
+    tooltips: Sequence[str],
     colors: Sequence[str] | None = None,
     outline: float = 0.4,
 ) -> None:
-    """One cell a unit, `tints` of 0..1 strong, which says its place and its words; row 0 is above, as in a table."""
-    corners, turned = (6, 0.0) if net.grid == "hexagonal" else (4, np.pi / 4)
-    radius = 3**-0.5 if net.grid == "hexagonal" else 2**-0.5
-    at = net.places().numpy()
-    for unit, ((y, x), tint, said) in enumerate(zip(at, tints, words, strict=True)):
+    """A cell for each unit, with a tint of 0 to 1 and a tooltip; row 0 is on top, as in a table."""
+    corners, orientation, radius = 4, np.pi / 4, 2**-0.5
+    if net.grid == "hexagonal":
+        corners, orientation, radius = 6, 0.0, 3**-0.5
+    places = net.places().numpy()
+    for unit, ((y, x), tint, tooltip) in enumerate(zip(places, tints, tooltips, strict=True)):
         color = colors[unit] if colors else COLORS[0]
-        look = {"facecolor": (color, tint), "edgecolor": (INK, 0.2), "linewidth": outline}
-        cell = RegularPolygon((x, y), corners, radius=radius, orientation=turned, **look)
-        cell.set_gid(f"{TOLD}row {unit // net.cols}, column {unit % net.cols}: {said}")
+        cell = RegularPolygon(
+            (x, y),
+            corners,
+            radius=radius,
+            orientation=orientation,
+            facecolor=(color, tint),
+            edgecolor=(INK, 0.2),
+            linewidth=outline,
+        )
+        cell.set_gid(f"{TOLD}row {unit // net.cols}, column {unit % net.cols}: {tooltip}")
         cell.set_in_layout(False)
         axes.add_patch(cell)
     axes.grid(False)
     axes.set(
-        xlim=(at[:, 1].min() - 0.6, at[:, 1].max() + 0.6),
-        ylim=(at[:, 0].max() + 0.6, at[:, 0].min() - 0.6),
+        xlim=(places[:, 1].min() - 0.6, places[:, 1].max() + 0.6),
+        ylim=(places[:, 0].max() + 0.6, places[:, 0].min() - 0.6),
     )
     axes.set(xlabel="column of the map", ylabel="row of the map", aspect="equal")
-    down, along = (range(0, n, max(1, n // 5)) for n in (net.rows, net.cols))
-    axes.set_xticks(along)
-    axes.set_yticks(at[:: net.cols, 0][down], list(map(str, down)))
+    row_ticks = range(0, net.rows, max(1, net.rows // 5))
+    axes.set_xticks(range(0, net.cols, max(1, net.cols // 5)))
+    # Rows of a hexagonal grid are less than 1 apart, so that a tick is not at its number.
+    axes.set_yticks(places[:: net.cols, 0][row_ticks], list(map(str, row_ticks)))
     for spine in axes.spines.values():
         spine.set(visible=True, color=INK, linewidth=0.6)
 
 
-def _range(values: Any) -> str:
-    """Least and most, to three digits of what lies between them."""
+# --- texts --------------------------------------------------------------------------------------
+
+
+def _unit_tooltips(
+    net: Net,
+    answers: pd.DataFrame,
+    labels: pd.DataFrame | None,
+    train: pd.DataFrame,
+    encoder: Encoder,
+) -> list[str]:
+    """The tooltip of each unit: its training rows, their label, and its least average features."""
+    average = scaled(train, encoder).mean(0)
+    tooltips = []
+    for unit, (prototype, hits) in enumerate(
+        zip(_codebook(net), _counts(net, answers), strict=True)
+    ):
+        text = f"{hits} training row{'s' if hits != 1 else ''}"
+        if labels is not None and hits:
+            counts = labels.iloc[unit]
+            text += f", {counts.max()} of them {labels.columns.name} = {counts.idxmax()}"
+        order = np.argsort(-abs(prototype - average), kind="stable")[:TYPICAL]
+        compared = _compared(prototype, "average", average, encoder, order)
+        tooltips.append(f"{text}; typical values: {compared}")
+    return tooltips
+
+
+def _compared(
+    features: np.ndarray, label: str, reference: np.ndarray, encoder: Encoder, order: np.ndarray
+) -> str:
+    """Some features beside those of a reference: "A2 63.0 (average 31.4), ...".
+
+    `features` and `reference` are (features) in the encoder's scale; the text has upstream units.
+    `order` (n) chooses the features.
+    """
+    names = list(encoder.scale)
+    values, references = upstream(np.stack([features, reference]), encoder).to_numpy()
+    texts = []
+    for i in order:
+        _, span = encoder.scale[names[i]]
+        value, compared_with = _formatted(values[i], span), _formatted(references[i], span)
+        texts.append(f"{names[i]} {value} ({label} {compared_with})")
+    return ", ".join(texts)
+
+
+def _range(values: np.ndarray) -> str:
+    """Minimum and maximum, rounded to three digits of their difference."""
     low, high = float(values.min()), float(values.max())
-    digits = _digits(high - low)
-    return " to ".join(_written(round(value, digits), high - low) for value in (low, high))
+    span = high - low
+    digits = _digits(span)
+    minimum = _formatted(round(low, digits), span)
+    maximum = _formatted(round(high, digits), span)
+    return f"{minimum} to {maximum}"
 
 
-def _written(value: float, span: float) -> str:
-    """A number to three digits of the span of its like."""
+def _formatted(value: float, span: float) -> str:
+    """A number with three digits of the span of its feature, without trailing zeros."""
     digits = max(0, _digits(span))
-    text = f"{round(value, digits) + 0.0:,.{digits}f}"  # + 0.0: no minus before a zero
-    return text.rstrip("0").rstrip(".") if digits else text
+    text = f"{round(value, digits) + 0.0:,.{digits}f}"  # adding 0.0 turns -0.0 into 0.0
+    if digits:
+        text = text.rstrip("0").rstrip(".")
+    return text
 
 
 def _digits(span: float) -> int:
-    return 2 - math.floor(math.log10(span)) if span > 0 else 3
+    """The decimal places of a number that make three digits of `span`; below 0 for large spans."""
+    if span <= 0:
+        return 3
+    return 2 - math.floor(math.log10(span))
 
 
-def _shares(values: Any) -> Any:
-    return (values - values.min()) / ((values.max() - values.min()) or 1.0)
+# --- units --------------------------------------------------------------------------------------
 
 
-def _unit(net: Any, answers: pd.DataFrame) -> Any:
+def _tints(values: np.ndarray) -> np.ndarray:
+    """The values from 0, the minimum, to 1, the maximum."""
+    span = (values.max() - values.min()) or 1.0
+    return (values - values.min()) / span
+
+
+def _codebook(net: Net) -> np.ndarray:
+    """The prototypes, (units, features) in float64."""
+    return net.codebook.detach().double().numpy()
+
+
+def _units(net: Net, answers: pd.DataFrame) -> np.ndarray:
+    """The unit of each answer, (answers)."""
     return (answers["row"] * net.cols + answers["col"]).to_numpy()
 
 
-def _counts(net: Any, answers: pd.DataFrame) -> Any:
-    return np.bincount(_unit(net, answers), minlength=len(net.codebook))
+def _counts(net: Net, answers: pd.DataFrame) -> np.ndarray:
+    """The number of answers of each unit, (units)."""
+    return np.bincount(_units(net, answers), minlength=len(net.codebook))
 
 
-def _labelled(net: Any, known: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
-    """How many rows of each label, the columns, each unit has, (units, labels)."""
-    counts = pd.crosstab(_unit(net, known), labels.to_numpy(), colnames=[labels.name])
+def _label_counts(net: Net, answers: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+    """The number of training rows of each unit (rows) with each label (columns)."""
+    counts = pd.crosstab(_units(net, answers), labels.to_numpy(), colnames=[labels.name])
     return counts.reindex(range(len(net.codebook)), fill_value=0)

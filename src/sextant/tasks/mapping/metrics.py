@@ -1,12 +1,14 @@
-"""Where on a map, and how unlike the rest? The answers are a unit of the map and an outlier score.
+"""Task mapping: where on a map does a row lie, and how much does it differ from the other rows?
 
-There is no label to be right about. What can be measured is how close the rows lie to the map (quantization error),
-whether what is near stays near on it (topographic error), and whether it notices rows that cannot be: the same values,
-each from another row (outlier AUROC). Such rows are part of what is asked in order to score.
+The answers are a unit of the map and an outlier score. There is no label to compare them with. The
+metrics are the distance of the rows from the map (quantization error), whether the two nearest
+units of a row are adjacent (topographic error), and whether the outlier score tells rows from
+synthetic outliers (outlier AUROC). These are rows with each column permuted separately: every
+value is possible, and the combination is not. They are among the inputs of `score`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,123 +18,181 @@ from ... import intervals
 
 METRICS = {"quantization_error": "down", "topographic_error": "down", "outlier_auroc": "up"}
 OUTPUTS = ("unit", "surprise", "adjacent", "prototype", "distance")
-WATCHED = ["quantization_error", "topographic_error"]
+WATCHED = ["quantization_error", "topographic_error"]  # outlier_auroc needs the synthetic outliers
 PUBLIC_COLUMNS = ["row", "col", "outlier_score", "outlier"]
 
-INJECTIONS = 20
-INJECTED = 1000  # rows at most, in each injection
-RARE = 0.05  # the share of val that counts as outliers
-NEAREST = "nearest_"
+INJECTIONS = 20  # sets of synthetic outliers; the outlier AUROC is the mean over them
+INJECTED_ROWS = 1000  # the largest size of a set, which bounds the time for a large table
+OUTLIER_SHARE = 0.05  # of val; the threshold of `outlier` follows from it
+PROTOTYPE = "nearest_"  # the prefix of the answers' columns with the prototype
 
 
-def calibrate(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """The score above which a row is an outlier: val's own quantile, so that one row in twenty is."""
-    return {
-        "threshold": round(float(np.quantile(outputs["surprise"].double().numpy(), 1 - RARE)), 9)
-    }
+class Columns(Protocol):
+    """What mapping reads of the `columns` of a kind."""
+
+    key: str | None
+    target: str | None
+
+    @property
+    def features(self) -> list[str]:
+        """The columns that the encoder reads."""
 
 
-def answers(
-    outputs: Mapping[str, Tensor], rows: Any, encoder: Any, calibration: Mapping[str, float]
-) -> pd.DataFrame:
-    """One row an answer: `row` and `col` of its best unit, `outlier_score`, `outlier`.
+class Encoder(Protocol):
+    """What mapping reads of the encoder of a kind."""
 
-    And for scores alone: whether the second best unit is `adjacent` to the best, and `nearest_<column>`, what stands at
-    the best unit in upstream units (of a category, the weight of each level), so that maps can be compared whose
-    scalers differ.
-    """
-    unit, score = outputs["unit"].numpy(), outputs["surprise"].double().numpy()
-    found = {
-        "row": unit[:, 0],
-        "col": unit[:, 1],
-        "outlier_score": score,
-        "outlier": score > calibration["threshold"],
-    }
-    prototype = nearest(outputs["prototype"].double().numpy(), encoder)
-    return pd.concat(
-        [pd.DataFrame(found | {"adjacent": outputs["adjacent"].numpy()}), prototype], axis=1
-    )
+    columns: Columns
+
+    @property
+    def scale(self) -> dict[str, tuple[float, float]]:
+        """Low end and span of each column of `wide`: (x - low) / span is what distances are of."""
+
+    def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows as numbers in upstream units, each level of a category as 0 or 1."""
 
 
-def nearest(scaled: np.ndarray, encoder: Any) -> pd.DataFrame:
-    """Prototypes, (rows, features) in the encoder's scale, as columns in upstream units."""
-    low, span = np.array(list(encoder.scale.values())).T
-    return pd.DataFrame(scaled * span + low, columns=[NEAREST + name for name in encoder.scale])
+# --- the scale of distances ---------------------------------------------------------------------
 
 
-def scaled(rows: Any, encoder: Any) -> np.ndarray:
-    """Rows, (rows, features) in float64, each feature in the encoder's scale."""
-    low, span = np.array(list(encoder.scale.values())).T
+def scaled(rows: pd.DataFrame, encoder: Encoder) -> np.ndarray:
+    """Rows in the scale of the encoder, (rows, features) in float64."""
+    low, span = _scale(encoder)
     return np.asarray((encoder.wide(rows).to_numpy() - low) / span)
 
 
-def inputs(rows: pd.DataFrame, encoder: Any) -> pd.DataFrame:
-    """The rows, then INJECTIONS times as many again (at most INJECTED each) with every column permuted by itself."""
-    injected = [_permuted(rows, encoder.columns.features, number) for number in range(INJECTIONS)]
-    return pd.concat([rows, *injected], ignore_index=True)
+def upstream(prototypes: np.ndarray, encoder: Encoder) -> pd.DataFrame:
+    """Prototypes, (rows, features) in the scale of the encoder, as columns in upstream units.
+
+    The columns are `nearest_<column>`; a category has one for the weight of each level.
+    """
+    low, span = _scale(encoder)
+    names = [f"{PROTOTYPE}{name}" for name in encoder.scale]
+    return pd.DataFrame(prototypes * span + low, columns=names)
+
+
+def _scale(encoder: Encoder) -> tuple[np.ndarray, np.ndarray]:
+    """Low ends and spans, (features) each."""
+    low, span = np.array(list(encoder.scale.values())).T
+    return low, span
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+def calibrate(outputs: Mapping[str, Tensor], batch: object) -> dict[str, float]:
+    """The outlier threshold: the score that OUTLIER_SHARE of the val rows exceed."""
+    surprise = outputs["surprise"].double().numpy()
+    return {"threshold": round(float(np.quantile(surprise, 1 - OUTLIER_SHARE)), 9)}
+
+
+def answers(
+    outputs: Mapping[str, Tensor],
+    rows: pd.DataFrame,
+    encoder: Encoder,
+    calibration: Mapping[str, float],
+) -> pd.DataFrame:
+    """`row` and `col` of each row's best matching unit, `outlier_score`, `outlier`.
+
+    `score` needs further columns, which callers do not see by default: whether the second best unit
+    is `adjacent` to the best, and `nearest_<column>`, the prototype of the best unit. It is in
+    upstream units, so that a map whose encoder has another scale can be compared.
+    """
+    unit = outputs["unit"].numpy()
+    surprise = outputs["surprise"].double().numpy()
+    table = pd.DataFrame(
+        {
+            "row": unit[:, 0],
+            "col": unit[:, 1],
+            "outlier_score": surprise,
+            "outlier": surprise > calibration["threshold"],
+            "adjacent": outputs["adjacent"].numpy(),
+        }
+    )
+    prototypes = upstream(outputs["prototype"].double().numpy(), encoder)
+    return pd.concat([table, prototypes], axis=1)
+
+
+def inputs(rows: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
+    """The rows, then INJECTIONS sets of synthetic outliers, each of at most INJECTED_ROWS rows."""
+    features = encoder.columns.features
+    injections = [_permuted(rows, features, seed) for seed in range(INJECTIONS)]
+    return pd.concat([rows, *injections], ignore_index=True)
 
 
 def _permuted(rows: pd.DataFrame, features: list[str], seed: int) -> pd.DataFrame:
+    """The first INJECTED_ROWS rows, with values drawn from all rows, column by column."""
     rng = np.random.default_rng(seed)
-    strange = rows.head(INJECTED).copy()
+    injected = rows.head(INJECTED_ROWS).copy()
     for name in features:
-        strange[name] = rows[name].array[rng.permutation(len(rows))[: len(strange)]]
-    return strange
+        injected[name] = rows[name].array[rng.permutation(len(rows))[: len(injected)]]
+    return injected
 
 
 def guard_rows(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The rows that the gate's guards read: the gate part alone is too few of them to tell 0.05 from 0.07."""
+    """The rows that the gate's guards read: train, val and gate.
+
+    The gate part alone has too few rows to tell a topographic error of 0.05 from one of 0.07.
+    """
     return pd.concat([parts[part] for part in ("train", "val", "gate")], ignore_index=True)
 
 
-def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, float]:
-    """The metrics on `rows` of the answers to their `questions`, in float64, as far as the answers go.
+# --- metrics ------------------------------------------------------------------------------------
 
-    quantization_error: mean distance to the best unit, in the scale of `encoder`, whatever the answering model's is.
-    topographic_error: the share of rows whose second best unit is not next to the best.
-    outlier_auroc: how well `outlier_score` tells the injected rows from `rows`, mean over the injections.
+
+def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> dict[str, float]:
+    """The metrics of the answers to `inputs(rows)`, in float64; those that the answers allow.
+
+    quantization_error: mean distance of a row to the prototype of its best unit, in the scale of
+    `encoder`, whichever model answered. topographic_error: the share of rows whose second best unit
+    is not adjacent to the best. outlier_auroc: how well `outlier_score` separates the synthetic
+    outliers from `rows`, mean over the injections.
     """
-    own, found = answers.iloc[: len(rows)], {}
-    if _has_prototypes(own):
-        found["quantization_error"] = float(_distances(own, rows, encoder).mean())
-    if "adjacent" in own:
-        found["topographic_error"] = float(1 - own["adjacent"].to_numpy(np.float64).mean())
+    row_answers = answers.iloc[: len(rows)]
+    scores = {}
+    if any(str(name).startswith(PROTOTYPE) for name in answers):
+        scores["quantization_error"] = float(_distances(row_answers, rows, encoder).mean())
+    if "adjacent" in answers:
+        adjacent = row_answers["adjacent"].to_numpy(np.float64)
+        scores["topographic_error"] = float(1 - adjacent.mean())
     if len(answers) > len(rows):
-        found["outlier_auroc"] = _auroc(answers["outlier_score"].to_numpy(np.float64), len(rows))
-    return found
+        outlier_scores = answers["outlier_score"].to_numpy(np.float64)
+        scores["outlier_auroc"] = _outlier_auroc(outlier_scores, len(rows))
+    return scores
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> intervals.Sample:
-    """What quantization error is made of: the distance of each row to its best unit."""
+def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> intervals.Sample:
+    """The distance of each row to its prototype, whose mean is the quantization error."""
     return intervals.mean(_distances(answers.iloc[: len(rows)], rows, encoder))
 
 
-def _has_prototypes(answers: pd.DataFrame) -> bool:
-    return any(str(name).startswith(NEAREST) for name in answers)
-
-
-def _distances(own: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> np.ndarray:
-    """The distance of each row to its best unit, in the scale of `encoder`."""
-    low, span = np.array(list(encoder.scale.values())).T
-    at = own.reindex(columns=[NEAREST + name for name in encoder.scale], fill_value=0.0).to_numpy(
-        np.float64
-    )
-    return np.asarray(np.sqrt(((scaled(rows, encoder) - (at - low) / span) ** 2).sum(1)))
-
-
-def _auroc(scores: np.ndarray, own: int) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    injections = scores[own:].reshape(INJECTIONS, -1)
-    strange = np.repeat([0, 1], [own, injections.shape[1]])
-    return float(
-        np.mean([roc_auc_score(strange, np.concatenate([scores[:own], one])) for one in injections])
-    )
-
-
-def watch(outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
-    """What is known of val after each epoch: the errors of the map, in its own scale."""
+def watch(outputs: Mapping[str, Tensor], batch: object) -> dict[str, float]:
+    """The errors of the map on val after an epoch, in the scale of the map."""
     return {
         "quantization_error": float(outputs["distance"].double().mean()),
         "topographic_error": float(1 - outputs["adjacent"].double().mean()),
     }
+
+
+def _distances(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> np.ndarray:
+    """The distance of each row to the prototype in its answer, (rows), in the scale of `encoder`.
+
+    A prototype without one of the levels of `encoder`, as of a model trained on other rows, has the
+    weight 0 there.
+    """
+    low, span = _scale(encoder)
+    names = [f"{PROTOTYPE}{name}" for name in encoder.scale]
+    prototypes = answers.reindex(columns=names, fill_value=0.0).to_numpy(np.float64)
+    offsets = scaled(rows, encoder) - (prototypes - low) / span
+    return np.asarray(np.sqrt((offsets**2).sum(1)))
+
+
+def _outlier_auroc(scores: np.ndarray, rows: int) -> float:
+    """The mean AUC over the injections; `scores` has those of the rows first."""
+    from sklearn.metrics import roc_auc_score
+
+    row_scores, injections = scores[:rows], scores[rows:].reshape(INJECTIONS, -1)
+    is_injected = np.repeat([0, 1], [rows, injections.shape[1]])
+    aurocs = []
+    for injection in injections:
+        aurocs.append(roc_auc_score(is_injected, np.concatenate([row_scores, injection])))
+    return float(np.mean(aurocs))

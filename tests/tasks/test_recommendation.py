@@ -444,7 +444,7 @@ def test_the_films_with_the_largest_weights_are_drawn_of_a_unit():
     assert labels == [f"Film {ITEMS[i]}" for i in largest]
     tooltips = [patch.get_gid() for patch in axes.patches if patch.get_gid()]
     expected = [f"unit {unit}, Film {ITEMS[i]}: {weights[i]:+.3f}" for i in largest]
-    assert [tooltip.removeprefix(drawing.TOLD) for tooltip in tooltips] == expected
+    assert [tooltip.removeprefix(drawing.TOOLTIP) for tooltip in tooltips] == expected
 
 
 class Constant(nn.Module):
@@ -558,5 +558,5 @@ def test_tables_of_real_ratings_warn_against_sharing(task):
     for source, real in (("embedded", False), ("mirror", True)):
         tables = [x for x in drawn(task, source).values() if isinstance(x, drawing.Table)]
         (table,) = tables
-        assert ("real person" in table.says) == real
-        assert ("share this page only with people who may have the data" in table.says) == real
+        assert ("real person" in table.caption) == real
+        assert ("share this page only with people who may have the data" in table.caption) == real

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ... import intervals, plugins
-from ...drawing import COLORS, Table, canvas, in_style, tell_along
+from ...drawing import COLORS, Table, canvas, in_style, tooltips
 from ...kinds.ratings.rows import TARGET
-from ...probability_figures import HALF, classifier_figures
+from ...probability_figures import THRESHOLD, classifier_figures
 from ..recommendation.figures import (
     by_history,
     example_user,
@@ -122,7 +122,7 @@ def _binary_scores(answers: pd.DataFrame, liked: np.ndarray) -> dict[str, float]
 def _as_classes(answers: pd.DataFrame) -> pd.DataFrame:
     """Answers in the form of those of classification."""
     probability = answers["probability"].to_numpy()
-    prediction = np.where(probability >= HALF, "yes", "no")
+    prediction = np.where(probability >= THRESHOLD, "yes", "no")
     return pd.DataFrame({"prediction": prediction, "probability": probability})
 
 
@@ -172,7 +172,7 @@ def _free_energy(net: EnergyNet, val_batch: "Batch") -> Figure:
     axes.set(xlabel="free energy added by a rating (nats)")
     axes.set(ylabel="users (fraction)", ylim=(0, None))
     centers = (edges[1:] + edges[:-1]) / 2
-    tell_along(axes, centers.round(3), shares, "free energy", ".3f")
+    tooltips(axes, centers.round(3), shares, "free energy", ".3f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
     gap = intervals.mean(val - train, np.arange(len(val)))
     gap_low, gap_high = intervals.interval(gap)

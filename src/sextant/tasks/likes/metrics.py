@@ -13,12 +13,11 @@ from torch import Tensor
 
 from ... import intervals
 from ...kinds.ratings.rows import TARGET
-from ..recommendation.metrics import OPTIONS, as_answers, output, targets
+from ..recommendation.metrics import OPTIONS as OPTIONS
+from ..recommendation.metrics import as_answers, output, targets
 
 if TYPE_CHECKING:
     from ...kinds.ratings.encoder import Batch, Encoder
-
-__all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "contributions", "score", "watch"]
 
 METRICS = {"auroc": "up", "accuracy": "up", "log_loss": "down"}
 OUTPUTS = ("log_odds",)

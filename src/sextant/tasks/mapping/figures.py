@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, RegularPolygon
 from torch import Tensor
 
-from ...drawing import COLORS, INK, TOLD, Table, canvas, in_style
+from ...drawing import COLORS, INK, TOOLTIP, Table, canvas, in_style
 from .metrics import Columns, Encoder, scaled, upstream
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _draw_units(
             edgecolor=(INK, 0.2),
             linewidth=outline,
         )
-        cell.set_gid(f"{TOLD}row {unit // net.cols}, column {unit % net.cols}: {tooltip}")
+        cell.set_gid(f"{TOOLTIP}row {unit // net.cols}, column {unit % net.cols}: {tooltip}")
         cell.set_in_layout(False)
         axes.add_patch(cell)
     axes.grid(False)

@@ -29,8 +29,8 @@ class Pairs(NamedTuple):
 def pairs(train: pd.DataFrame, columns: "Columns") -> Pairs:
     """The user and the film of each row of `train`."""
     entries = catalogue(train)
-    user = pd.Index(entries["users"]).get_indexer(train[columns.user])
-    item = pd.Index(entries["items"]).get_indexer(train[columns.item])
+    user = pd.Index(entries["users"]).get_indexer(pd.Index(train[columns.user]))
+    item = pd.Index(entries["items"]).get_indexer(pd.Index(train[columns.item]))
     return Pairs(user, item, len(entries["users"]), len(entries["items"]))
 
 
@@ -52,7 +52,7 @@ def additive(
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         users, _ = users_of(rows, columns)
-        place = user_places.get_indexer(users)
+        place = user_places.get_indexer(pd.Index(users))
         bias = np.where(place < 0, 0.0, user_bias[place])
         return as_answers(
             bias[:, None] + item_bias,

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ... import plugins
-from ...drawing import COLORS, canvas, line, short, tell, tell_along
+from ...drawing import COLORS, canvas, line, short, tooltip, tooltips
 from ...intervals import Sample, interval
 from ...kinds.parts import CONTEXT
 from .metrics import requests
@@ -91,7 +91,7 @@ def _draw_bands(axes: "Axes", labels: list[str], samples: Mapping[str, list[Samp
         if np.isfinite(value):  # NaN: a band where all were liked, or none, has no AUC
             low, high = interval(sample)
             axes.vlines([label], [low], [high], color=COLORS[0], linewidth=1, alpha=0.7)
-    tell_along(axes, labels, values, "known ratings")
+    tooltips(axes, labels, values, "known ratings")
 
 
 # --- hidden units -------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def _draw_unit(
     axes.tick_params(axis="x", labelsize=8)
     for y, film, value in zip(positions, films, values, strict=True):
         text = f"unit {unit}, {titles[film]}: {value:+.3f}"
-        tell(axes, (0, value), (y - 0.4, y + 0.4), text)
+        tooltip(axes, (0, value), (y - 0.4, y + 0.4), text)
 
 
 # --- one user -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...drawing import COLORS, INK, Table, canvas, in_style, line, tell, tell_along
+from ...drawing import COLORS, INK, Table, canvas, in_style, line, tooltip, tooltips
 from ...intervals import Sample
 from ...kinds.ratings.rows import TARGET
 from ...saved_model import outputs
@@ -98,7 +98,7 @@ def _stars(preds: np.ndarray, stars: np.ndarray, values: list[float]) -> Figure:
     quantiles = {}
     for name, q in QUANTILES.items():
         quantiles[name] = [np.quantile(box, q) for box in preds_by_value]
-    tell_along(axes, rated, quantiles, "true stars", ".2f")
+    tooltips(axes, rated, quantiles, "true stars", ".2f")
     medians = []
     for value, box in zip(rated, preds_by_value, strict=True):
         medians.append(f"{np.median(box):.2f} at {value:g}")
@@ -140,7 +140,7 @@ def _by_k(axes: "Axes", ks: range, curves: Mapping[str, np.ndarray], metric: str
         axes.plot(ks, values, **line(index), label=name)
     axes.axvline(CUT, color=INK, linewidth=0.8)
     axes.set(ylabel=f"{metric} at k (fraction)", xlim=(0, LARGEST_K), ylim=(0, None))
-    tell_along(axes, ks, curves, f"{metric} at")
+    tooltips(axes, ks, curves, f"{metric} at")
 
 
 # --- one user -----------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def _dots(axes: "Axes", index: int, name: str, stars: np.ndarray, preds: np.ndar
     )
     for dot_x, pred, star in zip(x, preds, stars, strict=True):
         text = f"{name}: true {star:g}, predicted {pred:.2f}"
-        tell(axes, (dot_x - 0.06, dot_x + 0.06), (pred - 0.08, pred + 0.08), text)
+        tooltip(axes, (dot_x - 0.06, dot_x + 0.06), (pred - 0.08, pred + 0.08), text)
 
 
 def _recommended(model: "SavedModel", weights: np.ndarray, rows: pd.DataFrame) -> Table:

@@ -9,19 +9,11 @@ from torch import Tensor
 
 from ... import intervals
 from ...kinds.ratings.rows import TARGET
-from ..recommendation.metrics import (
-    OPTIONS,
-    as_answers,
-    output,
-    rank_of,
-    retrieval,
-    targets,
-)
+from ..recommendation.metrics import OPTIONS as OPTIONS
+from ..recommendation.metrics import as_answers, output, rank_of, retrieval, targets
 
 if TYPE_CHECKING:
     from ...kinds.ratings.encoder import Batch, Encoder
-
-__all__ = ["METRICS", "OPTIONS", "answers", "calibrate", "contributions", "score", "watch"]
 
 METRICS = {"rmse": "down", "mae": "down", "recall_at_10": "up", "ndcg_at_10": "up"}
 OUTPUTS = ("stars",)

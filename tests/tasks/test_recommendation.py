@@ -1,14 +1,13 @@
 """Tasks likes and stars: answers, ranks, metrics computed by hand, baselines, figures."""
 
 import functools
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
+from movielens import COLUMNS, MIRROR
 from torch import Tensor, nn
 
 from sextant import drawing, plugins
@@ -16,22 +15,15 @@ from sextant.errors import UsageError
 from sextant.families.rbm import RBM
 from sextant.families.sae import SAE
 from sextant.kinds.ratings import rows as ratings_rows
-from sextant.kinds.ratings.columns import Columns
 from sextant.kinds.ratings.encoder import Batch, Encoder
 from sextant.kinds.splits import HashSplit, Shares
 from sextant.saved_model import SavedModel
-from sextant.strict import check
 from sextant.tasks.likes import metrics as likes
 from sextant.tasks.likes.figures import CHAINS, STEPS, free_energy_gains
 from sextant.tasks.recommendation import metrics as recommendation
 from sextant.tasks.recommendation.figures import example_user
 from sextant.tasks.stars import metrics as stars
 from sextant.tasks.stars.figures import most_similar
-
-ROOT = Path(__file__).parents[2]
-CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text())
-COLUMNS = check(Columns, CONF["columns"], "columns")
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read here: conftest.py unsets it for the tests
 
 ITEMS = [1, 2, 3, 5, 8, 13, 21]
 ENCODER = Encoder(COLUMNS, ITEMS, [f"Film {i}" for i in ITEMS], [1, 2, 3, 4, 5])

@@ -265,5 +265,5 @@ def test_on_january_2017_the_net_has_no_skill_and_the_verdict_is_no_skill(
     assert metrics["test"]["rmse"] <= 1.05 * metrics["baselines"]["previous_close"]["rmse"]
     (verdict,) = metrics["verdict"]
     assert verdict.startswith("No skill")
-    assert "against 3.52 of previous Close over 20 days" in verdict
-    assert "The 90 % interval held" in verdict
+    assert "against 3.52 for the previous Close over 20 days" in verdict
+    assert "The 90 % interval contains" in verdict

@@ -230,13 +230,13 @@ def test_diebold_mariano_at_its_ends() -> None:
     [
         (
             0,
-            r"No skill: RMSE [\d.]+ against [\d.]+ of previous Close over 86 days\. Nothing here says better",
+            r"No skill: RMSE [\d.]+ against [\d.]+ for the previous Close over 86 days; the previous",
         ),
         (
             1,
-            r"No skill that can be told from chance: RMSE .* over 86 days, \d\.\d% less, Diebold-Mariano p = 0\.",
+            r"No significant skill: RMSE .* over 86 days, \d\.\d% lower, Diebold-Mariano p = 0\.",
         ),
-        (86, r"Skill: RMSE .* over 86 days, 50\.0% less, Diebold-Mariano p = "),
+        (86, r"Skill: RMSE .* over 86 days, 50\.0% lower, Diebold-Mariano p = "),
     ],
 )
 def test_the_verdict_says_whether_there_is_skill(
@@ -249,7 +249,7 @@ def test_the_verdict_says_whether_there_is_skill(
     answers = forecasting.as_answers(known["after"], value, value - 1000, value + 1000, COLUMNS)
     verdict = forecasting.verdict(answers, rows, encoder)
     assert re.match(said, verdict)
-    assert verdict.endswith("The 90 % interval held 86 of 86 values.")
+    assert verdict.endswith("The 90 % interval contains 86 of 86 values.")
 
 
 # --- baselines --------------------------------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ def test_each_day_tells_its_price_its_forecast_and_the_naive_one(shown: SimpleNa
     words, test = told(shown.found["prices"].axes[0]), shown.own["test"]
     assert [one.split(":")[0] for one in words] == [f"day {day}" for day in test["Date"]]
     truth, value, low, high, naive = (
-        numbers(words, name) for name in ("Open", "model", "from", "to", "previous_close")
+        numbers(words, name) for name in ("Open", "model", "lower", "upper", "previous_close")
     )
     assert (
         truth == pytest.approx(test["Open"].to_numpy())
@@ -432,7 +432,7 @@ def test_the_errors_are_of_val_and_test_and_of_no_day_of_the_gate(shown: SimpleN
             assert [one.split(":")[0] for one in told(axes)] == [
                 f"{part}, day {day}" for day in days_of[part]
             ]
-        n, saved_last = len(days_of[part]), numbers(told(second), "squares saved so far")[-1]
+        n, saved_last = len(days_of[part]), numbers(told(second), "cumulative gain")[-1]
         ours, naive = (
             shown.scores[who, part]["rmse"] ** 2 * n for who in ("model", "previous_close")
         )
@@ -444,7 +444,8 @@ def test_the_errors_are_of_val_and_test_and_of_no_day_of_the_gate(shown: SimpleN
         rmse = shown.scores["model", part]["rmse"]
         assert f"RMSE {rmse:.2f} against" in figure.get_label(), part
     assert (
-        "On val the epoch was chosen and the interval calibrated, which flatters it."
+        "On val, the epoch was chosen and the interval calibrated, so that its numbers are"
+        " optimistic."
         in figure.get_label()
     )
 
@@ -458,7 +459,7 @@ def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespac
         assert [one.split(":")[0] for one in own] == [
             f"{part}, {month}" for month in months.unique()
         ]
-        n = np.array([int(re.search(r"of (\d+) days", one)[1]) for one in own])  # type: ignore[index]
+        n = np.array([int(re.search(r"of (\d+) days, within the interval:", one)[1]) for one in own])  # type: ignore[index]
         assert n.tolist() == months.value_counts(sort=False).tolist()
         for who in ("model", *BASELINES):
             held = np.sum([int(re.search(rf" {who} (\d+)", one)[1]) for one in own])  # type: ignore[index]
@@ -467,7 +468,7 @@ def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespac
                 who,
             )
             assert re.search(
-                rf"Of {n.sum()} days of {part}, within: [^.]*\b{who} {held}\b", figure.get_label()
+                rf"Of {n.sum()} days of {part}, within the interval: [^.]*\b{who} {held}\b", figure.get_label()
             )
     assert len(words) == sum(
         len(shown.own[part]["Date"].str[:7].unique()) for part in ("val", "test")

@@ -1,12 +1,14 @@
-"""A forecast to look at: beside the price of the day before, which any plot of prices alone would hide.
+"""Figures of forecasting: prices, errors and coverage, beside the trivial baseline.
 
-Errors and coverage are also of val, which has more days than a test part may have, and is marked: the epoch was chosen
-on it and the model's interval calibrated.
+Any forecast that repeats the price of the day before looks good on a plot of prices, so that
+baseline is drawn in each of them. Errors and coverage are also drawn for val, which has more days
+than a test part may have; it is marked, because the epoch was chosen and the interval calibrated on
+it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -14,214 +16,251 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from ...drawing import COLORS, INK, canvas, in_style, line, tell, tell_along
+from ...drawing import COLORS, INK, canvas, in_style, line, tooltip, tooltips
 from .baselines import BASELINES
-from .metrics import COVERAGE, aligned, score, verdict
+from .metrics import COVERAGE, Aligned, aligned, scores, verdict
 
-ACROSS = 14  # months that are named along a figure at most
+if TYPE_CHECKING:
+    from ...kinds.series.columns import Columns
+    from ...kinds.series.encoder import Encoder
+    from ...saved_model import SavedModel
+
+MAX_MONTHS = 14  # names of months that fit along an axis
+MARKERS = "osD^"
 
 
 @dataclass(frozen=True)
 class Part:
-    """The days of a part that have come, what is said of the model's skill on them, and of the model and each baseline
-    the arrays of `aligned`: truth, known price, value, lower and upper bound, (days) each."""
+    """The days of a part whose truth is known, with all forecasts of them.
+
+    `verdict` is the model's; `forecasts` has the model's first.
+    """
 
     name: str
     days: pd.Series
     verdict: str
-    given: Mapping[str, tuple[np.ndarray, ...]]
-
-    def errors(self, who: str) -> np.ndarray:
-        """By how much a forecast was too high, (days)."""
-        truth, _, value, *_ = self.given[who]
-        return np.asarray(value - truth)
-
-    def held(self, who: str) -> np.ndarray:
-        """Whether the price lay in the interval, (days)."""
-        truth, _, _, lower, upper = self.given[who]
-        return np.asarray((truth >= lower) & (truth <= upper))
+    forecasts: Mapping[str, Aligned]
 
 
 @in_style
 def figures(
     answers: pd.DataFrame,
     rows: pd.DataFrame,
-    columns: Any,
+    columns: "Columns",
     baselines: Mapping[str, pd.DataFrame],
-    model: Any,
+    model: "SavedModel",
     train: pd.DataFrame,
     val: pd.DataFrame,
 ) -> dict[str, Figure]:
-    """The figures by name; `answers` and those of each baseline are to `rows`, the test part."""
-    fits = {name: fit for name, fit in BASELINES.items() if name in baselines}
-    on_val = {name: fit(train, columns)(val) for name, fit in fits.items()}
-    test = _part("test", rows, {"model": answers, **baselines}, model.encoder)
-    parts = [_part("val", val, {"model": model.answer(val), **on_val}, model.encoder), test]
-    rmse = {
-        name: score(found, rows, model.encoder)["rmse"]
-        for name, found in {"model": answers, **baselines}.items()
-    }
+    """Return the figures by name, in reading order.
+
+    `answers` and those of each baseline are the answers to `rows`, the test part.
+    """
+    encoder = cast("Encoder", model.encoder)
+    val_answers = {"model": model.answer(val)}
+    for name, fit in BASELINES.items():
+        if name in baselines:
+            val_answers[name] = fit(train, columns)(val)
+    val_part = _part("val", val, val_answers, encoder)
+    test_part = _part("test", rows, {"model": answers, **baselines}, encoder)
     trivial = next(iter(baselines))
     return {
-        "prices": _prices(test, rmse, trivial, columns),
-        "errors": _errors(parts, trivial, columns),
-        "coverage": _coverage(parts),
+        "prices": _prices(test_part, trivial, columns),
+        "errors": _errors(val_part, test_part, trivial, columns),
+        "coverage": _coverage(val_part, test_part),
     }
 
 
-def _part(name: str, rows: pd.DataFrame, answers: Mapping[str, pd.DataFrame], encoder: Any) -> Part:
+def _part(
+    name: str, rows: pd.DataFrame, answers: Mapping[str, pd.DataFrame], encoder: "Encoder"
+) -> Part:
     days = pd.to_datetime(encoder.forecast_days(rows).dropna(subset="next")["date"])
-    given = {who: aligned(found, rows, encoder) for who, found in answers.items()}
-    return Part(name, days, verdict(answers["model"], rows, encoder), given)
+    forecasts = {}
+    for author, table in answers.items():
+        forecasts[author] = aligned(table, rows, encoder)
+    return Part(name, days, verdict(answers["model"], rows, encoder), forecasts)
 
 
-def _prices(test: Part, rmse: Mapping[str, float], trivial: str, columns: Any) -> Figure:
-    """What came, what was forecast the day before and its interval, and the trivial baseline."""
-    truth, _, value, lower, upper = test.given["model"]
-    naive = test.given[trivial][2]
-    figure = canvas(f"{columns.target}, forecast the day before", height=4.4)
+# --- prices -------------------------------------------------------------------------------------
+
+
+def _prices(test: Part, trivial: str, columns: "Columns") -> Figure:
+    """The prices of test, the model's forecasts with their interval, and the trivial baseline."""
+    model = test.forecasts["model"]
+    naive = test.forecasts[trivial].value
+    figure = canvas(f"{columns.target}, forecast one day ahead", height=4.4)
     axes = figure.add_subplot()
     axes.fill_between(
-        test.days, lower, upper, color=COLORS[0], alpha=0.18, linewidth=0, label="90 % interval"
+        test.days,
+        model.lower,
+        model.upper,
+        color=COLORS[0],
+        alpha=0.18,
+        linewidth=0,
+        label="90 % interval",
     )
     axes.plot(
         test.days,
-        truth,
+        model.truth,
         color=INK,
         marker="o",
         markersize=3,
         linewidth=1,
-        label=f"{columns.target} as it came",
+        label=f"{columns.target}, observed",
     )
-    axes.plot(test.days, value, **line(0), label="model")
+    axes.plot(test.days, model.value, **line(0), label="model")
     axes.plot(test.days, naive, **line(1), label=trivial)
     axes.set(ylabel=f"{columns.target} ({columns.unit})")
-    _dated(axes, test.days)
-    said = {columns.target: truth, "model": value, "from": lower, "to": upper, trivial: naive}
-    tell_along(axes, _iso(test.days), said, "day", ".2f")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
-    each = ", ".join(f"{name} {found:.2f}" for name, found in rmse.items())
-    figure.set_label(
-        f"RMSE in {columns.unit}: {each}, on {len(test.days):,} days."
-        " A forecast that repeats the day before runs beside the price as well."
-    )
-    return figure
-
-
-def _errors(parts: list[Part], trivial: str, columns: Any) -> Figure:
-    """The errors of both, and by how much the model's squares are smaller, added up from each part's first day."""
-    figure = canvas(f"Errors, beside those of {trivial}", height=5.0)
-    layout: dict[str, Any] = {
-        "sharex": "col",
-        "sharey": "row",
-        "height_ratios": [3, 2],
-        "width_ratios": [3, 2],
+    _date_axis(axes, test.days)
+    lines = {
+        columns.target: model.truth,
+        "model": model.value,
+        "lower": model.lower,
+        "upper": model.upper,
+        trivial: naive,
     }
-    for i, (part, (above, below)) in enumerate(
-        zip(parts, figure.subplots(2, len(parts), **layout).T, strict=True)
-    ):
-        errors = {name: part.errors(name) for name in ("model", trivial)}
-        for k, (name, error) in enumerate(errors.items()):
-            above.plot(part.days, error, **line(k), marker="o", markersize=2.5, label=name)
-        saved = np.cumsum(errors[trivial] ** 2 - errors["model"] ** 2)
-        below.plot(part.days, saved, **line(0))
-        for axes, said in ((above, errors), (below, {"squares saved so far": saved})):
-            axes.axhline(0, color=INK, linewidth=0.8)
-            tell_along(axes, _iso(part.days), said, f"{part.name}, day", ".2f")
-        above.set_title(part.name, fontsize=9)
-        _dated(below, part.days)
-        if i == 0:
-            above.set(ylabel=f"forecast - price ({columns.unit})")
-            below.set(ylabel=f"squares saved,\nadded up ({columns.unit}²)")
-            figure.legend(*above.get_legend_handles_labels(), loc="outside lower left", ncols=2)
-    val, test = parts
+    tooltips(axes, _iso(test.days), lines, "day", ".2f")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
+    rmse = []
+    for author, forecasts in test.forecasts.items():
+        rmse.append(f"{author} {scores(*forecasts)['rmse']:.2f}")
     figure.set_label(
-        "Lower half: above 0 the model has been the better one so far in that part. On test nothing was chosen."
-        f" {test.verdict} On val the epoch was chosen and the interval calibrated, which flatters it. {val.verdict}"
+        f"RMSE in {columns.unit} on {len(test.days):,} days: {', '.join(rmse)}. A forecast that"
+        " repeats the price of the day before also follows the prices closely."
     )
     return figure
 
 
-def _coverage(parts: list[Part]) -> Figure:
-    """The share of days, month by month, whose price lay in the interval of each; the bars are where a share of 0.9
-    lies 19 times in 20."""
+# --- errors -------------------------------------------------------------------------------------
+
+
+def _errors(val: Part, test: Part, trivial: str, columns: "Columns") -> Figure:
+    """The errors of the model and the trivial baseline, and the model's cumulative gain over it.
+
+    The gain is the difference of their squared errors, added up from the first day of each part.
+    """
+    figure = canvas(f"Forecast errors, compared with {trivial}", height=5.0)
+    grid = figure.subplots(
+        2, 2, sharex="col", sharey="row", height_ratios=[3, 2], width_ratios=[3, 2]
+    )
+    for part, above, below in zip((val, test), *grid, strict=True):
+        errors = {name: part.forecasts[name].errors for name in ("model", trivial)}
+        for i, (name, values) in enumerate(errors.items()):
+            above.plot(part.days, values, **line(i), marker="o", markersize=2.5, label=name)
+        gain = np.cumsum(errors[trivial] ** 2 - errors["model"] ** 2)
+        below.plot(part.days, gain, **line(0))
+        for axes, lines in ((above, errors), (below, {"cumulative gain": gain})):
+            axes.axhline(0, color=INK, linewidth=0.8)
+            tooltips(axes, _iso(part.days), lines, f"{part.name}, day", ".2f")
+        above.set_title(part.name, fontsize=9)
+        _date_axis(below, part.days)
+    grid[0, 0].set(ylabel=f"forecast - price ({columns.unit})")
+    grid[1, 0].set(ylabel=f"cumulative gain\n({columns.unit}²)")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure.set_label(
+        f"Lower half: the squared errors of {trivial} less those of the model, added up from the"
+        " first day of each part; above 0, the model has been the better one so far. Nothing was"
+        f" chosen on test. {test.verdict} On val, the epoch was chosen and the interval calibrated,"
+        f" so that its numbers are optimistic. {val.verdict}"
+    )
+    return figure
+
+
+# --- coverage -----------------------------------------------------------------------------------
+
+
+def _coverage(val: Part, test: Part) -> Figure:
+    """The share of days within the interval of each, month by month."""
     figure = canvas("Coverage of the 90 % interval, by month", height=4.4)
     axes = figure.add_subplot()
-    named: dict[int, str] = {}
-    for part in parts:
-        months = _months(axes, part, max(named, default=-2) + 2)
-        axes.text(
-            sum(months) / len(months),
-            1.02,
-            part.name,
-            ha="center",
-            fontsize=9,
-            transform=axes.get_xaxis_transform(),
-        )
-        if part is parts[0]:
-            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
-        named |= months
+    months = _months(axes, val, 0)
+    # The legend is made of val alone: test would add each entry for a second time.
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    months |= _months(axes, test, max(months) + 2)  # an empty place separates the parts
     axes.axhline(COVERAGE, color=INK, linewidth=0.8)
     axes.set(
-        xlabel="month", ylabel="share within its interval (fraction)", xlim=(-0.6, max(named) + 0.6)
+        xlabel="month",
+        ylabel="share within the interval (fraction)",
+        xlim=(-0.6, max(months) + 0.6),
     )
-    shown = list(named)[:: -(-len(named) // ACROSS)]
-    axes.set_xticks(
-        shown, [named[place] for place in shown], rotation=45, ha="right", rotation_mode="anchor"
-    )
+    named = list(months)[:: -(-len(months) // MAX_MONTHS)]
+    names = [months[place] for place in named]
+    axes.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor")
     figure.set_label(
-        f"{' '.join(_held(part) for part in parts)} Wanted: {COVERAGE:.1f}; a bar is where chance puts a true"
-        f" {COVERAGE:.1f}. The model's interval was calibrated on val, so that it is right there by construction."
+        f"{_covered(val)} {_covered(test)} Line: the nominal coverage of {COVERAGE:.1f}; grey bars:"
+        " where the share of a month lies with a probability of 95 % if that is the true coverage."
+        " The model's interval was calibrated on val, so that it is right on val by construction."
     )
     return figure
 
 
 def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
-    """Draw a part from the place `start` on; the months by their places."""
+    """Draw the months of a part from the place `start` on; return them by place."""
     from scipy.stats import binom
 
-    names, at, n = np.unique(
+    months, month_of_day, n = np.unique(
         part.days.dt.strftime("%Y-%m"), return_inverse=True, return_counts=True
     )
-    held = {who: np.bincount(at, part.held(who)) for who in part.given}
-    low, high = (binom.ppf(level, n, COVERAGE) for level in (0.025, 0.975))
-    place = start + np.arange(len(names))
+    places = start + np.arange(len(months))
+    low = binom.ppf(0.025, n, COVERAGE)
+    high = binom.ppf(0.975, n, COVERAGE)
     axes.bar(
-        place,
+        places,
         (high - low) / n,
         bottom=low / n,
         width=0.8,
         color=INK,
         alpha=0.15,
-        label="chance around 0.9",
+        label="95 % by chance",
     )
-    for i, (who, days) in enumerate(held.items()):
-        style = line(i) | {
+    covered = {}
+    for i, (author, forecasts) in enumerate(part.forecasts.items()):
+        days = np.bincount(month_of_day, forecasts.covered)
+        covered[author] = days
+        marker = {
             "linestyle": "",
-            "marker": "osD^"[i % 4],
+            "marker": MARKERS[i % len(MARKERS)],
             "markersize": 6 if i == 0 else 4,
         }
-        axes.plot(place + 0.15 * (i - (len(held) - 1) / 2), days / n, **style, label=who)
-    for k, month in enumerate(names):
-        each = ", ".join(f"{who} {days[k]:.0f}" for who, days in held.items())
-        words = f"{part.name}, {month}: of {n[k]} days {each} within; by chance {low[k]:.0f} to {high[k]:.0f}"
-        tell(axes, (place[k] - 0.5, place[k] + 0.5), (0, 1), words, axes.get_xaxis_transform())
-    return dict(zip(place.tolist(), names.tolist(), strict=True))
+        # Side by side around the middle of the bar.
+        offset = 0.15 * (i - (len(part.forecasts) - 1) / 2)
+        axes.plot(places + offset, days / n, **(line(i) | marker), label=author)
+    for k, month in enumerate(months):
+        counts = ", ".join(f"{author} {days[k]:.0f}" for author, days in covered.items())
+        text = (
+            f"{part.name}, {month}: of {n[k]} days, within the interval: {counts}; by chance"
+            f" {low[k]:.0f} to {high[k]:.0f}"
+        )
+        place = places[k]
+        tooltip(axes, (place - 0.5, place + 0.5), (0, 1), text, axes.get_xaxis_transform())
+    middle = places.sum() / len(places)
+    axes.text(
+        middle, 1.02, part.name, ha="center", fontsize=9, transform=axes.get_xaxis_transform()
+    )
+    return dict(zip(places.tolist(), months.tolist(), strict=True))
 
 
-def _held(part: Part) -> str:
-    each = ", ".join(f"{name} {part.held(name).sum():,}" for name in part.given)
-    return f"Of {len(part.days):,} days of {part.name}, within: {each}."
+def _covered(part: Part) -> str:
+    counts = []
+    for author, forecasts in part.forecasts.items():
+        counts.append(f"{author} {forecasts.covered.sum():,}")
+    return f"Of {len(part.days):,} days of {part.name}, within the interval: {', '.join(counts)}."
 
 
-def _iso(days: pd.Series) -> list[str]:
+# --- dates --------------------------------------------------------------------------------------
+
+
+def _iso(days: pd.Series) -> Sequence[str]:
     return list(days.dt.strftime("%Y-%m-%d"))
 
 
-def _dated(axes: Axes, days: pd.Series) -> None:
+def _date_axis(axes: Axes, days: pd.Series) -> None:
+    """Put dates on the x axis, and the years or the single month that they span in its label."""
     locator = AutoDateLocator(minticks=3, maxticks=6)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
-    years, months = (list(days.dt.strftime(form).unique()) for form in ("%Y", "%Y-%m"))
-    span = months if len(months) == 1 else years
-    axes.set(xlabel=f"day, {' to '.join(dict.fromkeys((span[0], span[-1])))}")
+    span = list(days.dt.strftime("%Y-%m").unique())
+    if len(span) > 1:
+        span = list(days.dt.strftime("%Y").unique())
+    period = span[0] if len(span) == 1 else f"{span[0]} to {span[-1]}"
+    axes.set(xlabel=f"day, {period}")

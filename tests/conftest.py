@@ -1,4 +1,9 @@
-"""What the tests share: a workspace of plain files, and two smoke chains made once and copied."""
+"""Shared fixtures: a workspace of plain files, and clones in which the pipeline has run.
+
+A pipeline at `budget: smoke` costs minutes, so `chain` (one model) and `whole_chain` (every model)
+are made once per run of pytest. Tests that change something work in a copy, which costs half a
+second.
+"""
 
 import json
 import os
@@ -17,6 +22,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# Variables of the person who runs the tests that would change what a test does.
 FOREIGN = (
     *("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "SEXTANT_MIRROR"),
     *("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MAKEFLAGS", "MAKELEVEL"),
@@ -27,6 +33,7 @@ datasets:
 models:
   ann: {family: ann, task: classification, dataset: churn, kind: tabular}
 """
+# The modules of the package that a stage had loaded when it ended; see `record_imports`.
 SITECUSTOMIZE = """
 import atexit, os, sys
 
@@ -42,39 +49,39 @@ def write_imports():
 if "DVC_STAGE" in os.environ:
     atexit.register(write_imports)
 """
-# Two workers on two cores: a second thread in each would spin. The commands that tests start
-# inherit it.
+# `make test` starts two workers, and with two threads each, the threads wait for one another on two
+# cores. The commands that tests start inherit the variables.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no worker is left with one at the end: `slow(minutes=3)` says how
-    long on two cores.
+    """Run the longest tests first, so that no worker ends with a long one while the other is idle.
 
-    Before them those that ask for the whole chain, so that no other worker, who steals from the
-    end, comes to wait while it is made.
+    `slow(minutes=3)` says how long a test takes on two cores. The tests that use `whole_chain` come
+    before all others: the second worker steals tests from the end of the list, so it does not wait
+    while the first one makes the chain.
     """
 
     def place(item: pytest.Item) -> tuple[bool, bool, float]:
         slow = item.get_closest_marker("slow")
-        longest = -slow.kwargs.get("minutes", 0) if slow else 0
-        return slow is None, "whole_chain" not in getattr(item, "fixturenames", ()), longest
+        minutes = slow.kwargs.get("minutes", 0) if slow else 0
+        return slow is None, "whole_chain" not in getattr(item, "fixturenames", ()), -minutes
 
     items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
-def nobody_elses_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test must not meet the tracking server, the mirror or the make of whoever runs it."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the tracking server, the mirror and the make of the person who runs the tests."""
     for name in FOREIGN:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """conf/ and params.yaml in an empty folder, which is the working directory."""
+    """A folder with conf/ and params.yaml and nothing else; it is the working directory."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -83,19 +90,21 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def one_model(workspace: Path) -> Path:
-    """The workspace with one model listed, for what is held to all that is: a sixth of the time."""
+    """The workspace with only `ann` listed: checking every conf takes a sixth of the time."""
     list_one_model(workspace)
     return workspace
 
 
 def list_one_model(path: Path) -> None:
+    """Reduce the lists of params.yaml in the folder `path` to `ann` and its data set."""
     params = path / "params.yaml"
     params.write_text(params.read_text().partition("\ndatasets:")[0] + ONE_MODEL)
 
 
 class Clone:
-    """A git clone of this checkout, as a user has it, with the environment that runs the tests as
-    its .venv.
+    """A git clone of this checkout, as a user has it.
+
+    Its .venv links to the environment that runs the tests.
     """
 
     def __init__(self, path: Path):
@@ -111,27 +120,27 @@ class Clone:
         }  # fmt: skip
 
     def run(
-        self, *words: str, code: int | None = 0, **env: str
+        self, *command: str, code: int | None = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone; its exit code must be `code` (None: any)."""
         done = subprocess.run(
-            words, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1500
+            command, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1500
         )
         if code is not None:
             assert done.returncode == code, (
-                f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
             )
         return done
 
     def stage(
-        self, name: str, *words: str, code: int | None = 0, **env: str
+        self, name: str, *arguments: str, code: int | None = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a stage by hand: `python -m sextant <name>`."""
-        return self.run(sys.executable, "-m", "sextant", name, *words, code=code, **env)
+        """Run a stage or command by hand: `python -m sextant <name>`."""
+        return self.run(sys.executable, "-m", "sextant", name, *arguments, code=code, **env)
 
-    def repro(self, *words: str, code: int | None = 0, **env: str) -> list[str]:
-        """`dvc repro`; the names of the stages that ran."""
-        done = self.run("dvc", "repro", *words, code=code, **env)
+    def repro(self, *arguments: str, code: int | None = 0, **env: str) -> list[str]:
+        """Run `dvc repro`; return the names of the stages that ran, in order."""
+        done = self.run("dvc", "repro", *arguments, code=code, **env)
         return [
             line.split("'")[1]
             for line in done.stdout.splitlines()
@@ -139,89 +148,91 @@ class Clone:
         ]
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Replace the one `old` in a file by `new`."""
+        """Replace the only occurrence of `old` in a file by `new`."""
         text = (self.path / file).read_text()
-        assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
+        assert text.count(old) == 1, f"{file} contains {old!r} {text.count(old)} times"
         (self.path / file).write_text(text.replace(old, new))
 
     def set(self, file: str, **values: Any) -> None:
-        """Set keys of a YAML file, each given by its path with `__` for the dots (the comments are
-        lost).
+        """Set keys of a YAML file, each given by its path with `__` for the dots.
+
+        The file loses its comments.
         """
         content = yaml.safe_load((self.path / file).read_text())
         for key, value in values.items():
             *path, last = key.split("__")
-            place = content
+            block = content
             for part in path:
-                place = place[part]
-            place[last] = value
+                block = block[part]
+            block[last] = value
         (self.path / file).write_text(yaml.safe_dump(content, sort_keys=False))
 
     def read_json(self, file: str) -> Any:
         return json.loads((self.path / file).read_text())
 
-    def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Ask the clone's MLflow database in SQL, which costs none of MLflow's import."""
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Query the clone's MLflow database directly: importing MLflow would take seconds."""
         with closing(sqlite3.connect(self.path / "mlflow.db")) as connection:
-            return connection.execute(question, values).fetchall()
+            return connection.execute(sql, values).fetchall()
 
     def runs(self, experiment: str) -> list[Mapping[str, str]]:
-        """Parameters, tags, `status` and `id` of each run of an MLflow experiment, the oldest
-        first.
-        """
-        found = self.ask(
+        """Parameters, tags, `status` and `id` of each run of an MLflow experiment, oldest first."""
+        rows = self.query(
             "SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id)"
             " WHERE experiments.name = ? AND runs.lifecycle_stage = 'active' ORDER BY start_time",
             experiment,
-        )  # fmt: skip
-        pairs = "SELECT key, value FROM {} WHERE run_uuid = ?"
-        words = ("params", "tags")
-        return [
-            {"id": run, "status": status}
-            | {k: v for word in words for k, v in self.ask(pairs.format(word), run)}
-            for run, status in found
-        ]
+        )
+        runs = []
+        for run, status in rows:
+            values = {"id": run, "status": status}
+            for table in ("params", "tags"):
+                pairs = self.query(f"SELECT key, value FROM {table} WHERE run_uuid = ?", run)
+                values.update(pairs)
+            runs.append(values)
+        return runs
 
     def copy_registry(self, to: Path) -> Path:
-        """A copy of the clone's database at `to`; what it says of the clone's files stays true."""
+        """Copy the clone's database to `to`; the paths in it still lead to the clone's files."""
         with (
-            closing(sqlite3.connect(self.path / "mlflow.db")) as there,
-            closing(sqlite3.connect(to)) as here,
+            closing(sqlite3.connect(self.path / "mlflow.db")) as source,
+            closing(sqlite3.connect(to)) as target,
         ):
-            there.backup(here)
+            source.backup(target)
         return to
 
     def champions(self) -> dict[str, str]:
         """The champion's version by registered model."""
-        return {
-            name: str(version)
-            for name, version in self.ask(
-                "SELECT name, version FROM registered_model_aliases WHERE alias = 'champion'"
-            )
-        }
+        rows = self.query(
+            "SELECT name, version FROM registered_model_aliases WHERE alias = 'champion'"
+        )
+        return {name: str(version) for name, version in rows}
 
     def versions(self) -> list[tuple[str, str, bool]]:
-        """Every registered version: name, number, whether it has its decision."""
-        found = self.ask(
+        """Every registered version: name, number, whether a decision was recorded."""
+        rows = self.query(
             "SELECT version.name, version.version, decision.value IS NOT NULL"
             " FROM model_versions AS version"
             " LEFT JOIN model_version_tags AS decision ON decision.name = version.name"
             " AND decision.version = version.version AND decision.key = 'decision' ORDER BY 1, 2"
         )
-        return [(name, str(version), bool(decided)) for name, version, decided in found]
+        return [(name, str(version), bool(decided)) for name, version, decided in rows]
 
-    def commit(self, why: str = "as it stands") -> None:
+    def commit(self, message: str = "commit") -> None:
+        """Commit all changes and new files."""
         self.run("git", "add", "-A")
-        self.run("git", "commit", "-q", "--allow-empty", "-m", why)
+        self.run("git", "commit", "-q", "--allow-empty", "-m", message)
 
     def changed(self) -> list[str]:
-        """What `git status` shows, file by file."""
+        """The changed and new files that `git status` shows, sorted."""
         done = self.run("git", "status", "--porcelain", "-uall")
         return sorted(line[3:] for line in done.stdout.splitlines())
 
 
 def fresh_clone(path: Path) -> Clone:
-    """The files that git tracks or would track, at `budget: smoke`, committed."""
+    """Copy the files of this checkout that git does not ignore, set `budget: smoke`, and commit.
+
+    Uncommitted changes are copied as well, since a developer tests them before committing.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -234,7 +245,7 @@ def fresh_clone(path: Path) -> Clone:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name)
     clone = Clone(path)
-    ready_environment(path)
+    link_environment(path)
     clone.edit("params.yaml", "budget: standard", "budget: smoke")
     (path / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(path / "reports", ignore_errors=True)  # the metrics of `budget: standard`
@@ -245,19 +256,20 @@ def fresh_clone(path: Path) -> Clone:
 
 
 def record_imports(path: Path) -> None:
-    """Let every stage that DVC runs write which modules of the package it loaded.
+    """Make every stage that DVC runs record which modules of the package it loaded.
 
-    Python imports `sitecustomize` at its start from PYTHONPATH, which is src for a stage. The file
-    is excluded from git, and the records lie in .git, so that a copy of the clone has them too.
+    Python imports `sitecustomize` at its start from PYTHONPATH, which is `src` for a stage. Git
+    ignores the file; the records are in .git/imports/, so a copy of the clone contains them.
     """
     (path / "src/sitecustomize.py").write_text(SITECUSTOMIZE)
     with (path / ".git/info/exclude").open("a") as stream:
         stream.write("/src/sitecustomize.py\n")
 
 
-def ready_environment(path: Path) -> None:
-    """.venv made of the environment that runs the tests, with the stamp by which make takes it as
-    it is.
+def link_environment(path: Path) -> None:
+    """Make .venv of links to the environment that runs the tests.
+
+    The stamp .venv/.ready tells make that nothing has to be installed.
     """
     (path / ".venv").mkdir()
     for part in Path(sys.prefix).iterdir():
@@ -277,24 +289,28 @@ def ready_environment(path: Path) -> None:
 def made_once(
     name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]
 ) -> Clone:
-    """A clone that `make` makes at a path, once for all workers of pytest-xdist: the first makes
-    it, others wait.
+    """A clone that `make` creates at a path, once for all workers of pytest-xdist.
+
+    The first worker creates it; the others wait for the lock.
     """
     base = tmp_path_factory.getbasetemp()
-    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with FileLock(f"{place}.lock"):
-        if not (place / "made").is_file():
-            shutil.rmtree(place, ignore_errors=True)  # half made by a worker whose attempt failed
-            place.mkdir()
-            make(place / "clone")
-            (place / "made").touch()
-    return Clone(place / "clone")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the folder that the workers share
+    folder = base / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "made").is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # incomplete, if another worker failed here
+            folder.mkdir()
+            make(folder / "clone")
+            (folder / "made").touch()
+    return Clone(folder / "clone")
 
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """One model's pipeline at `budget: smoke`, run once, registered and committed. Not to be
-    changed: see `road`.
+    """A clone in which one model's pipeline has run at `budget: smoke`; its outputs are committed.
+
+    Tests must not change it; `road` is a copy for those that do.
     """
 
     def make(path: Path) -> None:
@@ -309,7 +325,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture(scope="session")
 def whole_chain(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The same of every model that params.yaml lists. Not to be changed."""
+    """A clone in which the pipeline of every listed model has run. Tests must not change it."""
 
     def make(path: Path) -> None:
         clone = copied(chain, path)
@@ -323,13 +339,15 @@ def whole_chain(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone
 
 @pytest.fixture
 def road(chain: Clone, tmp_path: Path) -> Clone:
-    """A copy of the chain of one's own, its registry moved along."""
+    """A copy of `chain` that the test may change."""
     return copied(chain, tmp_path / "clone")
 
 
 def copied(chain: Clone, path: Path) -> Clone:
-    """A copy at `path` as if all had been run there: what `make register` does after a move, in
-    half a second.
+    """A copy of a clone at `path`, as if the pipeline had run there.
+
+    The paths in its registry and decisions are rewritten, which is what `make register` does after
+    a checkout was moved, but in half a second.
     """
     shutil.copytree(chain.path, path, symlinks=True)
     clone = Clone(path)
@@ -340,15 +358,15 @@ def copied(chain: Clone, path: Path) -> Clone:
 
 
 def cloned(origin: Clone, path: Path) -> Clone:
-    """The clone of another member of the team: nothing in DVC's cache, no registry."""
+    """A git clone, as another member of the team makes it: no DVC cache and no registry."""
     subprocess.run(["git", "clone", "-q", origin.path, path], check=True)
-    ready_environment(path)
+    link_environment(path)
     return Clone(path)
 
 
 @pytest.fixture(scope="session")
 def experimented(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The chain after an experiment in its workspace. Not to be changed."""
+    """`chain` after `dvc exp run` in its workspace. Tests must not change it."""
 
     def make(path: Path) -> None:
         clone = copied(chain, path)
@@ -359,7 +377,10 @@ def experimented(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clon
 
 @pytest.fixture(scope="session")
 def twice(experimented: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The same after `make repro`: `ann` has a second, judged version. Not to be changed."""
+    """`experimented` after `make repro`: `ann` has a second version with a decision.
+
+    Tests must not change it.
+    """
 
     def make(path: Path) -> None:
         copied(experimented, path).run("make", "repro")
@@ -369,15 +390,16 @@ def twice(experimented: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clon
 
 @pytest.fixture
 def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start processes that are ended with the test."""
+    """Start processes; those that still run when the test ends are killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*words: str, **how: object) -> subprocess.Popen[str]:
-        started.append(subprocess.Popen(words, text=True, start_new_session=True, **how))  # type: ignore[call-overload]
-        return started[-1]
+    def start(*command: str, **options: Any) -> subprocess.Popen[str]:
+        popen = subprocess.Popen(command, text=True, start_new_session=True, **options)
+        started.append(popen)
+        return popen
 
     yield start
-    for one in started:
-        if one.poll() is None:
-            os.killpg(one.pid, 9)
-        one.wait()
+    for popen in started:
+        if popen.poll() is None:
+            os.killpg(popen.pid, 9)
+        popen.wait()

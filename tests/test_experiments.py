@@ -1,4 +1,6 @@
-"""`dvc exp run` in the workspace, in a copy and from the queue: own values, and a registry that stays as it is."""
+"""`dvc exp run` in the workspace, in a copy and from the queue: each experiment has its own
+parameters, and none changes the registry.
+"""
 
 import json
 import shutil
@@ -12,82 +14,81 @@ from sextant.files import folder_digest
 
 pytestmark = pytest.mark.slow
 
-
-def shown(clone: Clone) -> dict[str, Any]:
-    """What `dvc exp show` says of each experiment by its name."""
-    found = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
-    return {
-        one["revs"][0]["name"]: one["revs"][0]["data"]
-        for base in found
-        for one in base["experiments"] or []
-    }
+EXPERIMENT = "sextant-ann-twin"
 
 
-def dropout(experiment: Any) -> float:
-    return float(experiment["params"]["conf/model/ann.yaml"]["data"]["net"]["dropout"])
+def exp_show(clone: Clone) -> dict[str, Any]:
+    """The row of `dvc exp show` of each experiment, by its name."""
+    table = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
+    rows = {}
+    for baseline in table:
+        for experiment in baseline["experiments"] or []:
+            revision = experiment["revs"][0]
+            rows[revision["name"]] = revision["data"]
+    return rows
 
 
-# --- in the workspace -------------------------------------------------------------------------------------------------
+def dropout(row: Any) -> float:
+    return float(row["params"]["conf/model/ann.yaml"]["data"]["net"]["dropout"])
 
 
-def test_an_experiment_in_the_workspace_is_tracked_and_judges_nothing(
+# --- in the workspace ---------------------------------------------------------------------------
+
+
+def test_an_experiment_in_the_workspace_is_tracked_and_not_registered(
     chain: Clone, experimented: Clone
 ) -> None:
-    run = experimented.runs("sextant-ann-twin")[-1]
+    run = experimented.runs(EXPERIMENT)[-1]
     assert (run["experiment"], run["net.dropout"], run["status"]) == ("wet", "0.4", "FINISHED")
     assert run["digest"] == folder_digest(experimented.path / "models/ann")
-    assert run["reproduce"].endswith(
-        "&& dvc exp run -S conf/model/ann.yaml:net.dropout=0.4 train@ann"
-    )
-    assert (
-        experimented.versions() == chain.versions()
-        and experimented.champions() == chain.champions()
-    )
+    command = "dvc exp run -S conf/model/ann.yaml:net.dropout=0.4 train@ann"
+    assert run["reproduce"].endswith(f"&& {command}")
+    assert experimented.versions() == chain.versions()
+    assert experimented.champions() == chain.champions()
     assert experimented.read_json("reports/registry/ann.json")["model"] == run["digest"]
 
 
-def test_dvc_shows_what_differs_and_no_more(experimented: Clone, tmp_path: Path) -> None:
-    words, lines = (
-        ("dvc", "exp", "show", "--only-changed", "--csv"),
-        experimented.run("dvc", "metrics", "diff").stdout,
-    )
-    columns = experimented.run(*words).stdout.splitlines()[0].split(",")
-    assert [name for name in columns if name.startswith(("net.", "optimizer.", "schedule."))] == [
-        "net.dropout"
-    ]
-    assert "test.log_loss" in columns and "test.log_loss" in lines
-    assert max(map(len, lines.splitlines())) <= 100  # no sentence and no digest among the numbers
+def test_dvc_shows_the_differences_and_nothing_else(experimented: Clone, tmp_path: Path) -> None:
+    table = experimented.run("dvc", "exp", "show", "--only-changed", "--csv").stdout
+    columns = table.splitlines()[0].split(",")
+    groups = ("net.", "optimizer.", "schedule.")
+    assert [column for column in columns if column.startswith(groups)] == ["net.dropout"]
+    assert "test.log_loss" in columns
+
+    diff = experimented.run("dvc", "metrics", "diff").stdout
+    assert "test.log_loss" in diff
+    assert max(map(len, diff.splitlines())) <= 100  # no sentence and no digest among the numbers
+
     experimented.run("dvc", "plots", "diff", "HEAD", "-o", str(tmp_path))
     assert "ann: loss on val by epoch" in (tmp_path / "index.html").read_text()
-    drawn = {
-        path.name.partition("_reports_")[0]
-        for path in (tmp_path / "static").glob("*_figures_ann_00-curve.svg")
-    }
-    assert drawn == {"HEAD", "workspace"}
+    curves = (tmp_path / "static").glob("*_figures_ann_00-curve.svg")
+    revisions = {path.name.partition("_reports_")[0] for path in curves}
+    assert revisions == {"HEAD", "workspace"}
 
 
-def test_what_is_kept_of_an_experiment_is_judged_once(
+def test_an_experiment_that_is_kept_is_judged_once(
     chain: Clone, experimented: Clone, twice: Clone, tmp_path: Path
 ) -> None:
-    assert twice.versions() == [*chain.versions(), ("sextant-ann-twin", "2", True)]
+    assert twice.versions() == [*chain.versions(), (EXPERIMENT, "2", True)]
     decision = twice.read_json("reports/decisions/ann.json")
     assert (decision["version"], decision["against"]) == ("2", "1")
     assert decision["digest"] == folder_digest(twice.path / "models/ann")
-    assert decision["champion"] is (decision["decision"] == "promoted")
-    assert twice.champions()["sextant-ann-twin"] == ("2" if decision["champion"] else "1")
-    # The run of the experiment is the run of the version, and nothing ran again.
-    assert len(twice.runs("sextant-ann-twin")) == len(experimented.runs("sextant-ann-twin"))
-    own = copied(twice, tmp_path / "clone")
-    assert own.repro() == []
-    assert dropout(shown(own)["wet"]) == 0.4
+    promoted = decision["decision"] == "promoted"
+    assert decision["champion"] is promoted
+    assert twice.champions()[EXPERIMENT] == ("2" if promoted else "1")
+    # The version refers to the experiment's run: `make repro` did not train again.
+    assert len(twice.runs(EXPERIMENT)) == len(experimented.runs(EXPERIMENT))
+    copy = copied(twice, tmp_path / "clone")
+    assert copy.repro() == []
+    assert dropout(exp_show(copy)["wet"]) == 0.4
 
 
-# --- in copies: --temp and --queue ------------------------------------------------------------------------------------
+# --- in copies: --temp and --queue --------------------------------------------------------------
 
 
 @pytest.fixture
 def mirror(road: Clone, tmp_path: Path) -> Path:
-    """A mirror of a copy of the twin, pinned and committed."""
+    """A mirror with a copy of the twin, pinned and committed."""
     folder = tmp_path / "mirror/churn"
     folder.mkdir(parents=True)
     shutil.copy(road.path / "data/raw/churn/Churn_Modelling.csv", folder)
@@ -97,46 +98,41 @@ def mirror(road: Clone, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow(minutes=2)
-def test_experiments_in_copies_have_their_own_values_and_move_no_champion(
+def test_experiments_in_copies_have_their_own_parameters_and_change_no_champion(
     road: Clone, mirror: Path
 ) -> None:
-    before, lock = (road.versions(), road.champions()), (road.path / "dvc.lock").read_bytes()
-    earlier = len(road.runs("sextant-ann-twin"))
+    registry = (road.versions(), road.champions())
+    lock = (road.path / "dvc.lock").read_bytes()
+    earlier = len(road.runs(EXPERIMENT))
     for name, value in (("dry", 0.1), ("damp", 0.3)):
-        words = [
-            "--queue",
-            "--name",
-            name,
-            "-S",
-            f"conf/model/ann.yaml:net.dropout={value}",
-            "train@ann",
-        ]
-        road.run("dvc", "exp", "run", *words)
-    words = ["-S", "source=mirror", "-S", "conf/model/ann.yaml:net.dropout=0.25", "register@ann"]
-    road.run(
-        "dvc", "exp", "run", "--temp", "--name", "elsewhere", *words, SEXTANT_MIRROR=str(mirror)
-    )
+        setting = f"conf/model/ann.yaml:net.dropout={value}"
+        road.run("dvc", "exp", "run", "--queue", "--name", name, "-S", setting, "train@ann")
+    settings = ["-S", "source=mirror", "-S", "conf/model/ann.yaml:net.dropout=0.25"]
+    temporary = ["dvc", "exp", "run", "--temp", "--name", "elsewhere", *settings, "register@ann"]
+    road.run(*temporary, SEXTANT_MIRROR=str(mirror))
     road.run("dvc", "exp", "run", "--run-all")
 
-    # What was asked for reached DVC's table and the runs, each its own.
-    table = shown(road)
-    values = {"dry": 0.1, "damp": 0.3, "elsewhere": 0.25}
-    assert {name: dropout(found) for name, found in table.items()} == values
+    # DVC's table and the runs of MLflow have the parameters of each experiment.
+    table = exp_show(road)
+    expected = {"dry": 0.1, "damp": 0.3, "elsewhere": 0.25}
+    assert {name: dropout(row) for name, row in table.items()} == expected
     (real,) = road.runs("sextant-ann")
-    twins = road.runs("sextant-ann-twin")[earlier:]
-    assert {run["experiment"]: float(run["net.dropout"]) for run in [real, *twins]} == values
-    assert all(run["status"] == "FINISHED" for run in [real, *twins])
-    assert len({run["digest"] for run in [real, *twins]}) == 3
+    runs = [real, *road.runs(EXPERIMENT)[earlier:]]
+    assert {run["experiment"]: float(run["net.dropout"]) for run in runs} == expected
+    assert [run["status"] for run in runs] == ["FINISHED"] * 3
+    assert len({run["digest"] for run in runs}) == 3
 
-    # The other source was trained and scored on, under its own name.
-    scored = table["elsewhere"]["metrics"]["reports/metrics/ann.json"]["data"]
-    assert scored["source"] == real["source"] == "mirror"
-    logged = road.ask(
+    # `elsewhere` used the data of the other source, and its run has the name for real data.
+    metrics = table["elsewhere"]["metrics"]["reports/metrics/ann.json"]["data"]
+    assert metrics["source"] == "mirror"
+    assert real["source"] == "mirror"
+    logged = road.query(
         "SELECT value FROM latest_metrics WHERE run_uuid = ? AND key = 'test/accuracy'", real["id"]
     )
-    assert logged == [(scored["test"]["accuracy"],)]
+    assert logged == [(metrics["test"]["accuracy"],)]
 
-    # Nothing that lasts has moved.
-    assert (road.versions(), road.champions()) == before
-    assert road.changed() == [] and (road.path / "dvc.lock").read_bytes() == lock
+    # The registry and the workspace are as before.
+    assert (road.versions(), road.champions()) == registry
+    assert road.changed() == []
+    assert (road.path / "dvc.lock").read_bytes() == lock
     assert road.repro() == []

@@ -1,4 +1,4 @@
-"""A team: one pushes, another one clones and pulls; and one registry that both ask."""
+"""A team: one member pushes, another one clones and pulls, and both use one registry."""
 
 from pathlib import Path
 
@@ -8,46 +8,54 @@ from conftest import Clone, cloned, copied
 NAME = "sextant-ann-twin"
 
 
-def move(clone: Clone, to: str, **env: str) -> None:
-    """Make another version of two champion by hand: the first by a rollback, the second by its number."""
-    words = ["rollback", "model=ann"] if to == "1" else ["promote", "model=ann", f"version={to}"]
-    clone.stage("register", *words, **env)
+def make_champion(clone: Clone, version: str, **env: str) -> None:
+    """Change the champion of two versions: to version 1 by a rollback, to 2 by a promotion."""
+    if version == "1":
+        clone.stage("rollback", "model=ann", **env)
+    else:
+        clone.stage("promote", "model=ann", f"version={version}", **env)
 
 
 @pytest.mark.slow
-def test_a_fresh_clone_pulls_and_registers_and_moves_no_champion_of_the_team(
+def test_a_fresh_clone_pulls_and_registers_and_leaves_the_teams_champion(
     twice: Clone, tmp_path: Path
 ) -> None:
-    here = copied(twice, tmp_path / "here/clone")
-    here.run("make", "remote", f"URL={tmp_path / 'storage'}")
-    here.commit("an experiment that is kept, and a remote")
-    here.run("dvc", "push")
-    there = cloned(here, tmp_path / "there/clone")
-    there.run("dvc", "pull")
-    assert not (there.path / "mlflow.db").exists()
+    first = copied(twice, tmp_path / "first/clone")
+    first.run("make", "remote", f"URL={tmp_path / 'storage'}")
+    first.commit("an experiment that is kept, and a remote")
+    first.run("dvc", "push")
+    second = cloned(first, tmp_path / "second/clone")
+    second.run("dvc", "pull")
+    assert not (second.path / "mlflow.db").exists()
 
-    # What was moved by hand in the registry of the team stays so when a fresh clone registers the same model.
-    shared = {"MLFLOW_TRACKING_URI": f"sqlite:///{here.path / 'mlflow.db'}"}
-    versions, first = here.versions(), here.read_json("reports/decisions/ann.json")
-    before = here.champions()[NAME]
-    after = {"1": "2", "2": "1"}[before]
-    move(here, to=after)
-    assert there.repro(**shared) == ["register@ann"]
-    assert (here.champions()[NAME], here.versions()) == (after, versions)
-    record = there.read_json("reports/decisions/ann.json")
-    assert record["champion"] is (after == record["version"])
-    assert {**record, "champion": first["champion"]} == first
+    # The first member changes the champion by hand. It stays champion when the second one registers
+    # the same model in the shared registry.
+    shared = {"MLFLOW_TRACKING_URI": f"sqlite:///{first.path / 'mlflow.db'}"}
+    versions = first.versions()
+    decision = first.read_json("reports/decisions/ann.json")
+    before = first.champions()[NAME]
+    other = "1" if before == "2" else "2"
+    make_champion(first, other)
+    assert second.repro(**shared) == ["register@ann"]
+    assert first.champions()[NAME] == other
+    assert first.versions() == versions
+    record = second.read_json("reports/decisions/ann.json")
+    assert record["champion"] is (record["version"] == other)
+    assert {**record, "champion": decision["champion"]} == decision
 
-    # And moved back by the other one, when the first one asks again.
-    move(there, to=before, **shared)
-    here.stage("register", "--write")
-    assert (here.champions()[NAME], here.versions()) == (before, versions)
-    assert here.read_json("reports/decisions/ann.json") == first
-    assert not (there.path / "mlflow.db").exists()
+    # The second member changes it back, and the first one registers again.
+    make_champion(second, before, **shared)
+    first.stage("register", "--write")
+    assert first.champions()[NAME] == before
+    assert first.versions() == versions
+    assert first.read_json("reports/decisions/ann.json") == decision
+    assert not (second.path / "mlflow.db").exists()
 
-    # A registry of the clone's own begins anew: the model is judged there, and there is nothing to beat.
-    there.run("make", "register")
-    assert there.versions() == [(NAME, "1", True)] and there.champions() == {NAME: "1"}
-    own = there.read_json("reports/decisions/ann.json")
-    assert (own["decision"], own["champion"], own["against"]) == ("promoted", True, None)
-    assert there.repro() == [] and there.changed() == []
+    # Its local registry is new: the model is judged without a champion to compare it with.
+    second.run("make", "register")
+    assert second.versions() == [(NAME, "1", True)]
+    assert second.champions() == {NAME: "1"}
+    local = second.read_json("reports/decisions/ann.json")
+    assert (local["decision"], local["champion"], local["against"]) == ("promoted", True, None)
+    assert second.repro() == []
+    assert second.changed() == []

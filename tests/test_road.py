@@ -1,5 +1,5 @@
-"""The pipeline as DVC runs it: what an edit reruns, and that all that is tracked is a function of
-commit and data.
+"""The pipeline as DVC runs it: which stages an edit makes stale, and that every tracked output is a
+function of the commit and the data.
 """
 
 import json
@@ -21,29 +21,32 @@ pytestmark = pytest.mark.slow
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 DATASETS: list[str] = list(PARAMS["datasets"])
 MODELS: dict[str, dict[str, str]] = PARAMS["models"]
-SMALL = [
+# The outputs that git keeps.
+COMMITTED = [
     *(f"reports/metrics/{model}.json" for model in MODELS),
     *(f"reports/validation/{dataset}.json" for dataset in DATASETS),
 ]
 
 
-def test_there_are_models_and_data_sets() -> None:
-    assert len(MODELS) >= 6 and len(DATASETS) >= 5
+def test_params_list_every_family_and_data_set() -> None:
+    assert len(MODELS) >= 6
+    assert len(DATASETS) >= 5
 
 
 @pytest.fixture(scope="module")
 def copy(whole_chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """For all that leaves it as it was; DVC does not work in `whole_chain` itself, which others
-    copy meanwhile.
+    """A copy of `whole_chain`; each test leaves it unchanged.
+
+    DVC must not work in `whole_chain` itself, which other workers may be copying.
     """
     return copied(whole_chain, tmp_path_factory.mktemp("copy") / "clone")
 
 
-# --- the chain as it came out -------------------------------------------------------------------
+# --- the outputs of a run -----------------------------------------------------------------------
 
 
-def outs(clone: Clone) -> dict[str, str]:
-    """The digest of every output, as dvc.lock has them."""
+def out_digests(clone: Clone) -> dict[str, str]:
+    """The digest of every output by its path, from dvc.lock."""
     lock = yaml.safe_load((clone.path / "dvc.lock").read_text())
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
 
@@ -53,209 +56,217 @@ def test_a_second_repro_runs_no_stage(copy: Clone) -> None:
     assert copy.changed() == []
 
 
-def test_a_chain_changes_the_lock_and_the_small_reports_and_nothing_else(copy: Clone) -> None:
-    (root,) = copy.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.split()
-    assert sorted(copy.run("git", "diff", "--name-only", root).stdout.split()) == sorted(
-        ["dvc.lock", *SMALL]
-    )
+def test_git_sees_the_lock_and_the_committed_reports_and_no_other_change(copy: Clone) -> None:
+    (first_commit,) = copy.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.split()
+    changed = copy.run("git", "diff", "--name-only", first_commit).stdout.split()
+    assert sorted(changed) == sorted(["dvc.lock", *COMMITTED])
     assert copy.changed() == []
 
 
-def test_every_model_is_judged_and_shown(copy: Clone) -> None:
+def test_every_model_has_metrics_a_decision_and_a_place_in_the_report(copy: Clone) -> None:
     page = (copy.path / "reports/index.html").read_text()
     for model, line in MODELS.items():
         metrics = copy.read_json(f"reports/metrics/{model}.json")
-        scored = [metrics["val"], metrics["test"], *metrics["baselines"].values()]
-        assert all(math.isfinite(value) for scores in scored for value in scores.values())
+        for scores in (metrics["val"], metrics["test"], *metrics["baselines"].values()):
+            assert all(math.isfinite(value) for value in scores.values())
         assert metrics["dataset"] == line["dataset"]
         decision = copy.read_json(f"reports/decisions/{model}.json")
-        assert decision["decision"] in ("promoted", "not promoted") and decision["reason"]
+        assert decision["decision"] in ("promoted", "not promoted")
+        assert decision["reason"]
         assert re.search(rf">\s*{model}\s*<", page)
 
 
-def test_outputs_carry_no_path_no_time_and_no_run(whole_chain: Clone) -> None:
-    runs = [run.encode() for (run,) in whole_chain.ask("SELECT run_uuid FROM runs")]
+def test_outputs_contain_no_path_no_date_and_no_run_id(whole_chain: Clone) -> None:
+    runs = [run.encode() for (run,) in whole_chain.query("SELECT run_uuid FROM runs")]
+    assert len(runs) >= len(MODELS)
     date = re.compile(rb"\b%d-[01]\d-[0-3]\d" % datetime.now().year)
-    places = [whole_chain.path / "dvc.lock", *(whole_chain.path / out for out in outs(whole_chain))]
-    files = [
-        file
-        for place in places
-        for file in (place.rglob("*") if place.is_dir() else [place])
-        if file.is_file()
-    ]
-    assert len(files) > 15 and len(runs) >= len(MODELS)
+    folder = str(whole_chain.path.parent).encode()
+
+    files = [whole_chain.path / "dvc.lock"]
+    for out in out_digests(whole_chain):
+        path = whole_chain.path / out
+        paths = path.rglob("*") if path.is_dir() else [path]
+        files += [path for path in paths if path.is_file()]
+    assert len(files) > 15
     for file in files:
         content = file.read_bytes()
-        assert str(whole_chain.path.parent).encode() not in content, (
-            f"{file} names the folder it was made in"
-        )
-        assert not date.search(content), f"{file} says when it was made"
-        assert not any(run in content for run in runs), f"{file} names a run of MLflow"
+        assert folder not in content, f"{file} contains the path of its clone"
+        assert not date.search(content), f"{file} contains today's year in a date"
+        assert not any(run in content for run in runs), f"{file} contains the id of an MLflow run"
 
 
-# --- what an edit reaches -----------------------------------------------------------------------
+# --- which stages an edit makes stale -----------------------------------------------------------
+
+Change = tuple[str, Callable[[str], str]]  # a file, and the function that changes its text
 
 
-def comment(text: str) -> str:
+def add_comment(text: str) -> str:
     return text + "\n# a comment\n"
 
 
-def with_other(pattern: str, new: str) -> Callable[[str], str]:
-    def edited(text: str) -> str:
-        text, found = re.subn(pattern, new, text, count=1, flags=re.MULTILINE)
-        assert found, f"nothing looks like {pattern}"
+def replace_first(pattern: str, new: str) -> Callable[[str], str]:
+    """A change that replaces the first match of `pattern`, which must be in the text."""
+
+    def change(text: str) -> str:
+        text, replaced = re.subn(pattern, new, text, count=1, flags=re.MULTILINE)
+        assert replaced, f"nothing matches {pattern}"
         return text
 
-    return edited
+    return change
 
 
-def stages(names: str, of: Iterable[str]) -> set[str]:
-    return {f"{name}@{key}" for name in names.split() for key in of}
+def stages(names: str, keys: Iterable[str]) -> set[str]:
+    return {f"{name}@{key}" for name in names.split() for key in keys}
 
 
-Change = tuple[str, Callable[[str], str]]  # a file, and what becomes of it
-
-
-def of_dataset(change: Callable[[str], str], folder: str = "dataset") -> dict[str, Change]:
+def in_datasets(change: Callable[[str], str], folder: str = "dataset") -> dict[str, Change]:
+    """The same change in the conf of every data set, by data set."""
     return {name: (f"conf/{folder}/{name}.yaml", change) for name in DATASETS}
 
 
-def of_model(change: Callable[[str], str]) -> dict[str, Change]:
+def in_models(change: Callable[[str], str]) -> dict[str, Change]:
+    """The same change in the conf of every model, by model."""
     return {name: (f"conf/model/{name}.yaml", change) for name in MODELS}
 
 
-# Edits of one sort, each by whose it is, and the stages of that one that it reaches.
+def in_families(change: Callable[[str], str]) -> dict[str, Change]:
+    """The same change in the family of every model, by model."""
+    return {
+        name: (f"src/sextant/families/{line['family']}.py", change) for name, line in MODELS.items()
+    }
+
+
+# Edits of a model's or a data set's files, and the stages of that model or data set that they make
+# stale.
 EDITS: dict[str, tuple[dict[str, Change], str]] = {
-    "url": (of_dataset(with_other(r"url: \S+", "url: https://example.org/x")), "pull"),
-    "suite": (of_dataset(comment, "expectations"), "validate"),
-    "split": (of_dataset(with_other(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123")), "prepare"),
-    "gate": (of_model(with_other("margin: .*", "margin: 0.0123")), "register"),
-    "optimizer": (of_model(with_other(r"  lr: \d\S*", "  lr: 0.0123")), "train"),
-    "comment": (of_model(comment), ""),
-    "other budget": (of_model(with_other("^  full:.*", r"\g<0> # more")), ""),
-    "code": (
-        {
-            name: (f"src/sextant/families/{line['family']}.py", comment)
-            for name, line in MODELS.items()
-        },
-        "train evaluate register",
-    ),
+    "url": (in_datasets(replace_first(r"url: \S+", "url: https://example.org/x")), "pull"),
+    "suite": (in_datasets(add_comment, "expectations"), "validate"),
+    "split": (in_datasets(replace_first(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123")), "prepare"),
+    "gate": (in_models(replace_first("margin: .*", "margin: 0.0123")), "register"),
+    "optimizer": (in_models(replace_first(r"  lr: \d\S*", "  lr: 0.0123")), "train"),
+    "comment": (in_models(add_comment), ""),
+    "other budget": (in_models(replace_first("^  full:.*", r"\g<0> # more")), ""),
+    "code": (in_families(add_comment), "train evaluate register"),
 }
-# Edits of what is everybody's, and all stages that they reach.
-COMMON: dict[str, tuple[Change, set[str]]] = {
-    "report": (("src/sextant/report.py", comment), {"report"}),
-    "tracking": (("src/sextant/tracking/registry.py", comment), set()),
-    "doctor": (("src/sextant/commands/doctor.py", comment), set()),
+# Edits of shared files, and all stages that they make stale.
+SHARED_EDITS: dict[str, tuple[Change, set[str]]] = {
+    "report": (("src/sextant/report.py", add_comment), {"report"}),
+    "tracking": (("src/sextant/tracking/registry.py", add_comment), set()),
+    "doctor": (("src/sextant/commands/doctor.py", add_comment), set()),
     "source": (
-        ("params.yaml", with_other("^source: .*", "source: canonical")),
+        ("params.yaml", replace_first("^source: .*", "source: canonical")),
         stages("pull", DATASETS),
     ),
-    "seed": (("params.yaml", with_other("^seed: .*", "seed: 43")), stages("train", MODELS)),
+    "seed": (("params.yaml", replace_first("^seed: .*", "seed: 43")), stages("train", MODELS)),
     "hardware": (
-        ("conf/trainer.yaml", with_other("^devices: .*", "devices: 2")),
+        ("conf/trainer.yaml", replace_first("^devices: .*", "devices: 2")),
         stages("train", MODELS),
     ),
 }
 
 
-def reached(clone: Clone, *changes: Change) -> dict[str, set[str]]:
-    """By stage the files whose change reaches it, as DVC sees it while the changes are made."""
+def apply_changes(clone: Clone, *changes: Change) -> None:
+    for file, change in changes:
+        path = clone.path / file
+        path.write_text(change(path.read_text()))
+
+
+def stale_stages(clone: Clone, *changes: Change) -> dict[str, set[str]]:
+    """The stages that `dvc status` lists with these changes, each with its changed files."""
     before = {file: (clone.path / file).read_text() for file, _ in changes}
     try:
-        for file, change in changes:
-            (clone.path / file).write_text(change(before[file]))
+        apply_changes(clone, *changes)
         with chdir(clone.path), Repo() as repo:
-            found = repo.status()
+            status = repo.status()
     finally:
         for file, text in before.items():
             (clone.path / file).write_text(text)
-    return {
-        stage: {file for why in reasons for file in why["changed deps"]}
-        for stage, reasons in found.items()
-    }
+    stale = {}
+    for stage, reasons in status.items():
+        stale[stage] = {file for reason in reasons for file in reason["changed deps"]}
+    return stale
 
 
-@pytest.mark.parametrize("sort", EDITS)
-def test_an_edit_reaches_the_stages_that_read_it_and_no_other(copy: Clone, sort: str) -> None:
-    """All of a sort at once: each stage must be reached by its own and by nothing else."""
-    changes, names = EDITS[sort]
-    expected = {
-        stage: {file} for owner, (file, _) in changes.items() for stage in stages(names, [owner])
-    }
-    assert reached(copy, *changes.values()) == expected
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_makes_the_stages_stale_that_read_it_and_no_other(copy: Clone, name: str) -> None:
+    """All files are edited at once, and each stage must be stale because of its own file alone."""
+    changes, names = EDITS[name]
+    expected = {}
+    for key, (file, _) in changes.items():
+        for stage in stages(names, [key]):
+            expected[stage] = {file}
+    assert stale_stages(copy, *changes.values()) == expected
 
 
-@pytest.mark.parametrize("name", COMMON)
-def test_an_edit_of_what_is_everybodys_reaches_all_that_read_it(copy: Clone, name: str) -> None:
-    change, expected = COMMON[name]
-    assert set(reached(copy, change)) == expected
+@pytest.mark.parametrize("name", SHARED_EDITS)
+def test_an_edit_of_a_shared_file_makes_all_its_readers_stale(copy: Clone, name: str) -> None:
+    change, expected = SHARED_EDITS[name]
+    assert set(stale_stages(copy, change)) == expected
 
 
-# --- edits run, and DVC's tables of them --------------------------------------------------------
+# --- a run after edits, and DVC's tables --------------------------------------------------------
 
 
-def edit(clone: Clone, *changes: Change) -> None:
-    for file, change in changes:
-        (clone.path / file).write_text(change((clone.path / file).read_text()))
-
-
-def told(clone: Clone, *words: str) -> Any:
-    """What `dvc … --json` says; it must have nothing to complain of."""
-    done = clone.run("dvc", *words, "--json")
+def dvc_json(clone: Clone, *command: str) -> Any:
+    """The output of `dvc … --json`, which must print no warning."""
+    done = clone.run("dvc", *command, "--json")
     assert done.stderr == ""
     return json.loads(done.stdout)
 
 
-def test_edits_rerun_what_they_must_and_come_to_the_same_bytes(road: Clone) -> None:
-    before, judged = outs(road), road.read_json("reports/decisions/ann.json")
+def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(road: Clone) -> None:
+    before = out_digests(road)
+    decision = road.read_json("reports/decisions/ann.json")
 
-    # A new address brings the same file, a new gate judges nothing twice, a new page shows the
-    # same.
-    edit(road, EDITS["url"][0]["churn"], EDITS["gate"][0]["ann"], COMMON["report"][0])
+    # The file at the new address is the same, the version keeps its decision under the new gate,
+    # and the edited report writes the same page.
+    edits = [EDITS["url"][0]["churn"], EDITS["gate"][0]["ann"], SHARED_EDITS["report"][0]]
+    apply_changes(road, *edits)
     assert sorted(road.repro()) == ["pull@churn", "register@ann", "report"]
-    assert outs(road) == before
-    assert road.read_json("reports/decisions/ann.json") == judged and len(road.versions()) == 1
+    assert out_digests(road) == before
+    assert road.read_json("reports/decisions/ann.json") == decision
+    assert len(road.versions()) == 1
 
-    # A comment in a family trains again, and since the same bytes come out, the page is not drawn
-    # again.
-    edit(road, EDITS["code"][0]["ann"])
+    # A comment in a family trains again. The bytes are the same, so the report does not run.
+    apply_changes(road, EDITS["code"][0]["ann"])
     assert road.repro() == ["train@ann", "evaluate@ann", "register@ann"]
-    assert outs(road) == before
-    tracked = [
+    assert out_digests(road) == before
+    assert road.changed() == [
         "conf/dataset/churn.yaml",
         "conf/model/ann.yaml",
         "dvc.lock",
         "src/sextant/families/ann.py",
+        "src/sextant/report.py",
     ]
-    assert road.changed() == [*tracked, "src/sextant/report.py"]
 
-    gate = told(road, "params", "diff")["conf/model/ann.yaml"]
-    assert list(gate) == ["gate.margin"] and gate["gate.margin"]["new"] == 0.0123
+    params = dvc_json(road, "params", "diff")["conf/model/ann.yaml"]
+    assert list(params) == ["gate.margin"]
+    assert params["gate.margin"]["new"] == 0.0123
 
 
-def test_the_tables_of_dvc_show_metrics_params_and_curves(copy: Clone, tmp_path: Path) -> None:
-    shown = told(copy, "metrics", "show")[""]["data"]["reports/metrics/ann.json"]["data"]
-    whole = copy.read_json("reports/metrics/ann.json")
-    assert shown == {key: value for key, value in whole.items() if not isinstance(value, list)}
-    same = told(copy, "metrics", "diff", "--all")["reports/metrics/ann.json"]["test.accuracy"]
-    assert same["old"] == same["new"] == shown["test"]["accuracy"]
+def test_dvc_shows_metrics_params_and_curves(copy: Clone, tmp_path: Path) -> None:
+    table = dvc_json(copy, "metrics", "show")[""]["data"]["reports/metrics/ann.json"]["data"]
+    metrics = copy.read_json("reports/metrics/ann.json")
+    assert table == {key: value for key, value in metrics.items() if not isinstance(value, list)}
+    diff = dvc_json(copy, "metrics", "diff", "--all")["reports/metrics/ann.json"]
+    accuracy = table["test"]["accuracy"]
+    assert diff["test.accuracy"]["old"] == accuracy
+    assert diff["test.accuracy"]["new"] == accuracy
 
-    workspace = told(copy, "exp", "show")[0]["data"]
-    assert workspace["metrics"]["reports/metrics/ann.json"]["data"] == shown
-    for file in [
-        *(f"dataset/{name}" for name in DATASETS),
-        *(f"model/{name}" for name in MODELS),
-        "trainer",
-    ]:
-        assert "error" not in workspace["params"][f"conf/{file}.yaml"]
+    workspace = dvc_json(copy, "exp", "show")[0]["data"]
+    assert workspace["metrics"]["reports/metrics/ann.json"]["data"] == table
+    confs = [*in_datasets(add_comment).values(), *in_models(add_comment).values()]
+    for file in ["conf/trainer.yaml", *(file for file, _ in confs)]:
+        assert "error" not in workspace["params"][file]
     assert workspace["params"]["conf/model/ann.yaml"]["data"]["optimizer"]["lr"] == 0.002
 
     done = copy.run("dvc", "plots", "show", "-o", str(tmp_path / "plots"))
     assert done.stderr == ""
     page = (tmp_path / "plots/index.html").read_text()
-    epochs = (copy.path / "reports/curves/ann.csv").read_text().splitlines()[1:]
-    for value in (line.split(",")[2] for line in epochs):
-        assert value[:12] in page
+    _, *epochs = (copy.path / "reports/curves/ann.csv").read_text().splitlines()
+    for epoch in epochs:
+        val_loss = epoch.split(",")[2]
+        assert val_loss[:12] in page
     for figure in ("01-roc", "02-calibration", "03-confusion"):
         (name,) = re.findall(rf'src="([^"]*ann_{figure}\.svg)"', page)
         assert (tmp_path / "plots" / name).read_text().startswith("<?xml")

@@ -1,4 +1,4 @@
-"""The commands: each explained, each wrong question answered in one line before anything runs."""
+"""The make targets: `make help` lists each, and a wrong call gives one line before anything runs."""
 
 import re
 import shutil
@@ -11,37 +11,39 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = [
-    t for t in re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILINE) if t != "environment"
-]
+TARGETS = re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILINE)
+TARGETS.remove("environment")  # internal, and not in the help
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
-def make(*words: str, folder: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    """Make as a person runs it, in a folder without an environment, so that nothing can be run by mistake."""
+def make(*arguments: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run make in `folder`, with no Python of this environment on the PATH."""
     env |= {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
     return subprocess.run(
-        ["make", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+        ["make", *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=60
     )
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A checkout in which no environment can be made: a command that needs one would fail with another message."""
+    """A folder with the Makefile and no environment.
+
+    A target that tries to use or make an environment fails with a message of its own.
+    """
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
 
-def test_there_are_targets_and_each_stage_is_one() -> None:
+def test_each_stage_has_a_target() -> None:
     assert len(TARGETS) > 20
     assert set(STAGES) <= set(TARGETS)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_each_target_is_phony_and_explained(target: str) -> None:
+def test_each_target_is_phony_and_has_a_help_text(target: str) -> None:
     assert re.search(rf"^{target}:.* ## (.* )?\| .+", MAKEFILE, re.MULTILINE), (
-        f"`{target}` has no `## [use] | help`"
+        f"`{target}` has no `## [usage] | help`"
     )
     phony = MAKEFILE[MAKEFILE.index(".PHONY:") :].replace("\\\n", " ").split()
     assert target in phony
@@ -53,14 +55,16 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
     assert page.stdout == make("help", folder=bare).stdout
     usage, *lines = page.stdout.splitlines()
     listed = [line[10:].split()[0] for line in lines if line]
-    assert usage.startswith("make TARGET") and sorted(listed) == sorted(TARGETS)
+    assert usage.startswith("make TARGET")
+    assert sorted(listed) == sorted(TARGETS)
     groups = [line[:10].strip() for line in lines if line[:10].strip()]
     assert groups == ["Start", "Pipeline", "Use", "Registry", "New data", "Develop"]
-    assert len(page.stdout.splitlines()) <= 40 and max(map(len, page.stdout.splitlines())) <= 100
+    assert len(page.stdout.splitlines()) <= 40
+    assert max(map(len, page.stdout.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
-    "words, missing",
+    ("arguments", "missing"),
     [
         (["predict"], "MODEL"),
         (["predict", "MODEL=ann"], "INPUT"),
@@ -74,18 +78,20 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
         (["results"], "SEXTANT_MIRROR"),
     ],
 )
-def test_a_missing_word_gives_one_line_and_the_usage_before_anything_runs(
-    bare: Path, words: list[str], missing: str
+def test_a_missing_argument_gives_one_line_with_the_usage(
+    bare: Path, arguments: list[str], missing: str
 ) -> None:
-    done = make(*words, folder=bare)
+    done = make(*arguments, folder=bare)
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
-    assert re.search(rf"{missing} is missing\. Usage: make {words[0]} .*{missing}=", done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    usage = rf"Usage: make {arguments[0]} .*{missing}="
+    assert re.search(rf"{missing} is missing\. {usage}", done.stderr)
     assert not (bare / ".venv").exists()
 
 
 @pytest.mark.parametrize(
-    "words, name, usage",
+    ("arguments", "name", "usage"),
     [
         (["train", "model=ann"], "model", "make train [MODEL=ann]"),
         (["train", "DATASET=churn"], "DATASET", "make train [MODEL=ann]"),
@@ -94,33 +100,29 @@ def test_a_missing_word_gives_one_line_and_the_usage_before_anything_runs(
     ],
 )
 def test_a_name_that_a_target_does_not_take_is_refused(
-    bare: Path, words: list[str], name: str, usage: str
+    bare: Path, arguments: list[str], name: str, usage: str
 ) -> None:
     """Otherwise `make train model=ann` would train every model."""
-    done = make(*words, folder=bare)
-    assert done.returncode == 2 and done.stdout == ""
-    assert (
-        len(done.stderr.splitlines()) == 1
-        and f"{name} is not an argument here. Usage: {usage}." in done.stderr
-    )
+    done = make(*arguments, folder=bare)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert f"{name} is not an argument here. Usage: {usage}." in done.stderr
     assert not (bare / ".venv").exists()
 
 
-def test_an_unknown_target_is_told_where_the_known_ones_are(bare: Path) -> None:
+def test_an_unknown_target_gives_one_line_that_names_the_help(bare: Path) -> None:
     done = make("trian", folder=bare)
-    assert (
-        done.returncode == 2 and "there is no target trian: `make help` lists them" in done.stderr
-    )
+    assert done.returncode == 2
+    assert "there is no target trian: `make help` lists them" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_remote_of_an_unknown_scheme_is_refused(bare: Path) -> None:
     done = make("remote", "URL=gopher://host/path", folder=bare)
     assert done.returncode == 2
-    assert (
-        "URL=gopher://host/path: expected a folder, s3://bucket/path or ssh://host/path"
-        in done.stderr
-    )
+    expected = "expected a folder, s3://bucket/path or ssh://host/path"
+    assert f"URL=gopher://host/path: {expected}" in done.stderr
     assert not (bare / ".venv").exists()
 
 
@@ -131,31 +133,23 @@ def test_an_unsuitable_python_is_named(bare: Path) -> None:
     assert not (bare / ".venv").exists()
 
 
-def test_clean_touches_nothing_but_scratch_and_caches(bare: Path) -> None:
-    kept = [
-        bare / name
-        for name in ("mlflow.db", "models/ann/model.json", ".dvc/cache/x", "reports/index.html")
-    ]
-    gone = [
-        bare / name
-        for name in (
-            ".scratch/ann/x",
-            ".mypy_cache/x",
-            "src/__pycache__/x.pyc",
-            "tests/__pycache__/x.pyc",
-        )
-    ]
-    for path in (*kept, *gone):
+def test_clean_removes_scratch_and_caches_and_nothing_else(bare: Path) -> None:
+    kept = ["mlflow.db", "models/ann/model.json", ".dvc/cache/x", "reports/index.html"]
+    caches = [".mypy_cache/x", "src/__pycache__/x.pyc", "tests/__pycache__/x.pyc"]
+    removed = [".scratch/ann/x", *caches]
+    for name in (*kept, *removed):
+        path = bare / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     done = make("clean", folder=bare)
     assert done.returncode == 0, done.stderr
     assert "removed: .scratch" in done.stdout
-    assert all(path.exists() for path in kept) and not any(path.exists() for path in gone)
+    assert [name for name in kept if not (bare / name).exists()] == []
+    assert [name for name in removed if (bare / name).exists()] == []
 
 
-def ready(folder: Path) -> None:
-    """An environment that make takes as it is: the stamp fits, and `python` only says how it was called."""
+def make_environment(folder: Path) -> None:
+    """Make a .venv whose stamp is up to date, and whose `python` only prints its arguments."""
     binary = folder / ".venv/bin"
     binary.mkdir(parents=True)
     stamp = subprocess.run(
@@ -173,7 +167,7 @@ def ready(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, called",
+    ("arguments", "command"),
     [
         (["train", "MODEL=ann"], "[-m][sextant][repro][train@ann]"),
         (["train"], "[-m][sextant][repro][train]"),
@@ -206,19 +200,19 @@ def ready(folder: Path) -> None:
         (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),
     ],
 )
-def test_a_target_calls_its_module_with_what_was_asked(
-    bare: Path, words: list[str], called: str
+def test_a_target_calls_its_command_with_the_arguments(
+    bare: Path, arguments: list[str], command: str
 ) -> None:
-    ready(bare)
+    make_environment(bare)
     (bare / "results").mkdir()
     (bare / "results/last.py").touch()
-    done = make(*words, folder=bare)
+    done = make(*arguments, folder=bare)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == called
+    assert done.stdout.splitlines()[-1] == command
 
 
 def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path) -> None:
-    ready(bare)
+    make_environment(bare)
     assert make("repro", folder=bare).stdout.splitlines() == [
         "[-m][sextant][check]",
         "[-m][sextant][repro]",
@@ -227,14 +221,14 @@ def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path)
     ]
 
 
-def test_bytecode_is_kept_even_where_the_caller_forbids_it(bare: Path) -> None:
-    ready(bare)
+def test_bytecode_is_written_even_if_the_caller_forbids_it(bare: Path) -> None:
+    make_environment(bare)
     (bare / ".venv/bin/python").write_text("#!/bin/sh\necho ${PYTHONDONTWRITEBYTECODE:-kept}\n")
     assert make("leaderboard", folder=bare, PYTHONDONTWRITEBYTECODE="1").stdout == "kept\n"
 
 
-def test_the_environment_is_stamped_by_content_and_not_by_times(bare: Path) -> None:
-    ready(bare)
+def test_the_stamp_of_the_environment_depends_on_contents_and_not_on_times(bare: Path) -> None:
+    make_environment(bare)
     (bare / "pyproject.toml").touch()
     assert make("leaderboard", folder=bare).returncode == 0
     (bare / "constraints.txt").write_text("numpy==2\n")
@@ -244,7 +238,7 @@ def test_the_environment_is_stamped_by_content_and_not_by_times(bare: Path) -> N
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
-def test_there_are_workflows() -> None:
+def test_the_workflows_are_those_of_pull_requests_and_of_retraining() -> None:
     assert [path.stem for path in WORKFLOWS] == ["pull-request", "retrain"]
 
 
@@ -253,14 +247,17 @@ def test_workflows_call_make_and_pin_actions_by_commit(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     actions = re.findall(r"uses: (\S+)", text)
-    assert actions and all(
-        re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in actions
-    )
+    assert actions
+    for action in actions:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)
     assert content["permissions"] == {"contents": "read"}
-    assert all(job["timeout-minutes"] <= 360 for job in content["jobs"].values())
-    commands = [step.get("run", "") for job in content["jobs"].values() for step in job["steps"]]
-    called = re.findall(r"\bmake ([a-z-]+)", "\n".join(commands))
-    assert called and set(called) <= set(TARGETS)
+    targets = []
+    for job in content["jobs"].values():
+        assert job["timeout-minutes"] <= 360
+        for step in job["steps"]:
+            targets += re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))
+    assert targets
+    assert set(targets) <= set(TARGETS)
 
 
 def test_pre_commit_has_five_hooks_at_most() -> None:

@@ -67,7 +67,10 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "sextant serve": ("tests/commands/test_serve.py::service", '"serve"'),
     "sextant pin": (OPENINGS, "pages.commands("),
     "sextant train": (TRAIN, "train.main("),
-    "sextant retrain": ("tests/commands/test_retrain.py::test_retraining_step_by_step", "team.retrain("),
+    "sextant retrain": (
+        "tests/commands/test_retrain.py::test_retraining_step_by_step",
+        "team.retrain(",
+    ),
     "sextant doctor": (REMAINING, '"make", "doctor"'),
     "sextant ui": (REMAINING, '"make", "ui"'),
     "source": (REMAINING, "source .venv/bin/activate"),

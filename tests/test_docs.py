@@ -27,7 +27,7 @@ import twins
 import yaml
 from conftest import ROOT, Clone
 from PIL import Image
-from test_makefile import MAKEFILE, TARGETS, make, ready
+from test_makefile import MAKEFILE, TARGETS, make, make_environment
 
 from sextant import __main__, check, config, paths, plugins, prepare, pull, validate
 from sextant.commands import pin
@@ -39,10 +39,8 @@ FAMILIES = plugins.names("families")
 DATA_SECTIONS = ["a-table", "pictures", "ratings", "a-series"]  # of docs/your-data.md
 COMMANDS = {"make", "dvc", "python", ".venv/bin/pre-commit", "source", "cp", "export"}
 
-TEAM = (
-    "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_moves_no_champion_of_the_team"
-)
-EXPERIMENTS = "tests/test_experiments.py::test_dvc_shows_what_differs_and_no_more"
+TEAM = "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_leaves_the_teams_champion"
+EXPERIMENTS = "tests/test_experiments.py::test_dvc_shows_the_differences_and_nothing_else"
 PREDICT = "tests/test_answers.py::test_raw_files_are_answered_from_the_command_line_as_in_python"
 TRAIN = "tests/test_train.py::test_by_hand_it_trains_into_scratch_the_same_every_time"
 OPENINGS = "tests/test_openings.py::test_every_opening_costs_what_it_must_and_no_more"
@@ -51,7 +49,7 @@ YOUR_DATA = "tests/test_docs.py::test_the_data_of_a_section_can_be_prepared"
 RUN = {  # a call: the test or fixture that runs it, and a part of its source that shows it
     "dvc repro": ("tests/conftest.py::chain", "clone.repro()"),
     "dvc exp run": ("tests/conftest.py::experimented", '"dvc", "exp", "run"'),
-    "dvc exp show": ("tests/test_experiments.py::shown", '"dvc", "exp", "show"'),
+    "dvc exp show": ("tests/test_experiments.py::exp_show", '"dvc", "exp", "show"'),
     "dvc metrics diff": (EXPERIMENTS, '"dvc", "metrics", "diff"'),
     "dvc plots diff": (EXPERIMENTS, '"dvc", "plots", "diff"'),
     "dvc push": (TEAM, '"dvc", "push"'),
@@ -61,8 +59,8 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "sextant repro": ("tests/conftest.py::twice", '"make", "repro"'),
     "sextant leaderboard": ("tests/conftest.py::twice", '"make", "repro"'),
     "sextant register --write": (TEAM, '"make", "register"'),
-    "sextant promote": ("tests/test_remote.py::move", '"promote"'),
-    "sextant rollback": ("tests/test_remote.py::move", '"rollback"'),
+    "sextant promote": ("tests/test_remote.py::make_champion", '"promote"'),
+    "sextant rollback": ("tests/test_remote.py::make_champion", '"rollback"'),
     "sextant predict": (PREDICT, "predict.main("),
     "sextant serve": ("tests/commands/test_serve.py::service", '"serve"'),
     "sextant pin": (OPENINGS, "pages.commands("),
@@ -101,7 +99,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bare")
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
-    ready(folder)
+    make_environment(folder)
     for name in ("ruff", "mypy"):
         (folder / ".venv/bin" / name).write_text(f'#!/bin/sh\necho "[-m][{name}]"\n')
         (folder / ".venv/bin" / name).chmod(0o755)

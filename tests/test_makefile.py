@@ -1,4 +1,4 @@
-"""The make targets: `make help` lists each, and a wrong call gives one line before anything runs."""
+"""The make targets: `make help` lists each, and a wrong call ends with one line of advice."""
 
 import re
 import shutil

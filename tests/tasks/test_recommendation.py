@@ -526,13 +526,13 @@ def test_free_energy_gains_of_train_and_val_are_over_the_same_other_ratings():
             codes[0, ITEMS.index(film)] = code
         return net.free_energy_of(codes).item()
 
-    known = {1: 5, 2: 1, 8: 3}
+    history = {1: 5, 2: 1, 8: 3}
     train, val = free_energy_gains(net, batch)
     assert train.shape == val.shape == (1,)
     errors = []
-    for removed in known:
-        rest = {film: code for film, code in known.items() if film != removed}
-        train_gain = free_energy(known) - free_energy(rest)
+    for removed in history:
+        rest = {film: code for film, code in history.items() if film != removed}
+        train_gain = free_energy(history) - free_energy(rest)
         val_gain = free_energy({**rest, 21: 4}) - free_energy(rest)
         errors.append(max(abs(train.item() - train_gain), abs(val.item() - val_gain)))
     assert min(errors) < 1e-5

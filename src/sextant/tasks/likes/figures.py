@@ -140,6 +140,7 @@ def free_energy_gains(net: EnergyNet, batch: "Batch") -> tuple[Tensor, Tensor]:
     """
     counts = (batch.target > 0).sum(1)
     usable = (counts > 0) & (counts < (batch.observed > 0).sum(1))
+    # Fewer val ratings than known ones, so that some known ones remain as the rest.
     counts = counts[usable]
     train_codes, val_codes = batch.observed[usable], batch.target[usable]
     generator = torch.Generator().manual_seed(0)
@@ -174,6 +175,7 @@ def _free_energy(net: EnergyNet, val_batch: "Batch") -> Figure:
     centers = (edges[1:] + edges[:-1]) / 2
     tooltips(axes, centers.round(3), shares, "free energy", ".3f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
+    # A paired comparison: both gains of a user have the same rest.
     gap = intervals.mean(val - train, np.arange(len(val)))
     gap_low, gap_high = intervals.interval(gap)
     figure.set_label(
@@ -242,6 +244,7 @@ def _some_tested(
     answers = answers[~answers[columns.item].isin(listed)]
     answers = answers.sort_values("rank", kind="stable")
     count = min(len(answers), FILMS)
+    # From the first rank to the last, since the films at either end alone would flatter the model.
     places = np.unique(np.linspace(0, len(answers) - 1, count).round().astype(int))
     return answers.iloc[places]
 

@@ -87,6 +87,7 @@ def _draw_bands(axes: "Axes", labels: list[str], samples: Mapping[str, list[Samp
     for index, (name, of_bands) in enumerate(samples.items()):
         values[name] = [sample.score(np.ones(len(sample.groups))) for sample in of_bands]
         axes.plot(labels, values[name], **line(index), marker="o", markersize=4, label=name)
+    # Of the model alone: intervals of the baselines would lie on top of it.
     for label, value, sample in zip(labels, values["model"], samples["model"], strict=True):
         if np.isfinite(value):  # NaN: a band where all were liked, or none, has no AUC
             low, high = interval(sample)
@@ -154,6 +155,7 @@ def example_user(rows: pd.DataFrame, columns: "Columns") -> tuple[pd.DataFrame, 
     """
     history = rows.loc[rows[CONTEXT], columns.user]
     lengths = history.value_counts().sort_index().sort_values(kind="stable")
+    # Not a random user: one with a few ratings, or hundreds, would be no example.
     user = lengths.index[len(lengths) // 2]
     user_rows = rows[rows[columns.user] == user]
     return user_rows[user_rows[CONTEXT]], user_rows[~user_rows[CONTEXT]]

@@ -81,6 +81,7 @@ def as_answers(
         {
             columns.user: users[answer_users],
             columns.item: np.asarray(items)[answer_items],
+            # Without this type, a table without answers would have another one than text.
             columns.title: pd.Series(answer_titles, dtype="str"),
             name: transform(answer_scores),
             "rank": ranks,
@@ -134,6 +135,7 @@ def rank_of(scores: np.ndarray, unrated: np.ndarray) -> np.ndarray:
 
     `unrated` includes `scores`.
     """
+    # `left` counts the lower scores, so that equal scores share the last of their places.
     return len(unrated) - np.searchsorted(np.sort(unrated), scores, side="left")
 
 
@@ -143,6 +145,7 @@ def recommend(scores: np.ndarray, unrated: np.ndarray, count: int) -> np.ndarray
     `scores` and `unrated` (bool) are (items). Films with equal scores come in catalogue order.
     """
     candidates = np.where(unrated, scores, -np.inf)
+    # A stable sort, because the answers to the same rows have to be the same on every machine.
     order = np.argsort(-candidates, kind="stable")
     return order[: min(count, int(unrated.sum()))]
 

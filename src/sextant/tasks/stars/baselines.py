@@ -28,6 +28,7 @@ def global_mean(train: pd.DataFrame, columns: "Columns") -> "contracts.Answer":
     def unchanged(scores: np.ndarray) -> np.ndarray:
         return scores
 
+    # The mean stands in the bias of every film, so that an unknown user gets it too.
     return additive(train, columns, np.zeros(users), np.full(items, mean), "stars", unchanged)
 
 
@@ -44,6 +45,7 @@ def user_item_bias(train: pd.DataFrame, columns: "Columns") -> "contracts.Answer
     ratings_of_item = np.bincount(item, minlength=items)
     b_u = np.zeros(users)
     for _ in range(ROUNDS):
+        # Each bias is the exact minimum for the present value of the other: no step size is needed.
         item_sums = np.bincount(item, residuals - b_u[user], items)
         b_i = item_sums / (ratings_of_item + SHRINKAGE)
         user_sums = np.bincount(user, residuals - b_i[item], users)

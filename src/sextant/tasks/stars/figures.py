@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 REASONS = 3  # films named as the reason of a recommendation
 LARGEST_K = 100  # recommended films on the axis of recall and NDCG
+# What the tooltip of a box names: whiskers, quartiles and median.
 QUANTILES = {
     "5 %": 0.05,
     "quartile": 0.25,
@@ -80,6 +81,7 @@ def _stars(preds: np.ndarray, stars: np.ndarray, values: list[float]) -> Figure:
     rated = [value for value in values if (stars == value).any()]
     preds_by_value = [preds[stars == value] for value in rated]
     axes.plot(rated, rated, color=INK, linewidth=0.8)
+    # Predictions beyond the whiskers are not drawn: a tenth of thousands would hide the boxes.
     boxplot = axes.boxplot(
         preds_by_value,
         positions=rated,
@@ -184,6 +186,7 @@ def _dots(axes: "Axes", index: int, name: str, stars: np.ndarray, preds: np.ndar
     Films with the same rating lie side by side in the order of their predictions, so that each can
     be seen. The tooltips do not name the films: the report need not publish what a user rated.
     """
+    # Two strips of dots around each rating, 0.36 wide and 0.42 apart: input left, hidden right.
     order = pd.Series(preds).groupby(stars).rank(method="first", pct=True).to_numpy()
     x = stars + (index - 0.5) * 0.42 + 0.36 * (order - 0.5)
     marker = "o^"[index]

@@ -80,6 +80,8 @@ def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
     unrated = ((batch.observed == 0) | is_request).numpy()
     user, item = np.nonzero(is_request.numpy())
     rank = np.zeros(len(user), int)
+    # The ranks of `as_answers`, from tensors instead of rows. `user` is sorted, because `nonzero`
+    # goes row by row.
     users, starts = np.unique(user, return_index=True)
     user_requests = np.split(np.arange(len(user)), starts[1:])
     for user_index, rows in zip(users, user_requests, strict=True):

@@ -6,23 +6,20 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ...files import RECEIPT
 from ..parts import PARTS, first_row
-from ..splits import HashSplit, parts_by_hash
-from ..tables import read_table
+from ..splits import SEPARATOR, HashSplit, parts_by_hash
+from ..tables import check_columns, data_files, read_table
 from .columns import Columns
 
 
 def read(folder: Path, columns: Columns) -> pd.DataFrame:
     """All files of `folder` as one frame; raises DataError where a column is missing."""
-    files = sorted(path for path in folder.glob("*") if path.name != RECEIPT)
-    if not files:
-        raise DataError(f"{folder} holds no file; `make pull` brings them")
-    rows = pd.concat([read_rows(path, columns) for path in files], ignore_index=True)
-    missing = [name for name in columns.all if name not in rows]
-    if missing:
-        raise DataError(f"{files[0].name} has no column {', '.join(missing)}; correct the file")
-    return rows
+    frames = []
+    for path in data_files(folder):
+        rows = read_rows(path, columns)
+        check_columns(rows, columns.all, path.name)
+        frames.append(rows)
+    return pd.concat(frames, ignore_index=True)
 
 
 def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
@@ -46,7 +43,7 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
 def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
     """Four parts, by a salted hash of the whole row."""
-    keys = ["\x1f".join(map(str, row)) for row in rows.itertuples(index=False)]
+    keys = [SEPARATOR.join(map(str, row)) for row in rows.itertuples(index=False)]
     part = parts_by_hash(keys, split)
     return {name: rows[part == i].reset_index(drop=True) for i, name in enumerate(PARTS)}
 

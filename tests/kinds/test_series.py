@@ -322,7 +322,7 @@ def test_a_file_that_is_no_series_is_refused(tmp_path: Path, text: str, message:
 
 
 def test_an_empty_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no file; run `make pull`"):
+    with pytest.raises(DataError, match="has no files; run `make pull`"):
         series.read(tmp_path, COLUMNS)
     with pytest.raises(DataError, match="no.csv does not exist; name a file of days"):
         series.read_rows(tmp_path / "no.csv", COLUMNS)

@@ -279,7 +279,7 @@ HEADER = "id,note,height,weight,colour,shoes,class\n"
         ),
         (
             HEADER.replace("class", "klass"),
-            "lacks column class; found id, note, height, .*, klass; correct the file, or change",
+            "lacks column class; found id, note, height, .*, klass; correct the file, or use",
         ),
         (f"{HEADER}1,,2,3,4,5,6\n1,,2,3,4,5,6,7\n", "is not a table with delimiter ','"),
         (f'{HEADER}"1,,2,3,4,5,6\n', "is not a table with delimiter ','"),

@@ -16,6 +16,10 @@ from .parts import PARTS
 if TYPE_CHECKING:
     import numpy as np
 
+# ASCII's unit separator joins several cells to one key. No file of text has it in a cell, so two
+# different rows never give the same key.
+SEPARATOR = "\x1f"
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 

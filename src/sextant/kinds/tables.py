@@ -26,7 +26,7 @@ def check_columns(rows: pd.DataFrame, expected: Iterable[str], file_name: str) -
         present = ", ".join(map(str, rows.columns))
         raise DataError(
             f"{file_name} lacks column {', '.join(missing)}; found {present}; correct the file, or"
-            " change `columns` in the conf to the names in the file"
+            " use its column names in the conf"
         )
 
 

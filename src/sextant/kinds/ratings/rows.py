@@ -22,12 +22,12 @@ import pandas as pd
 
 from ...errors import DataError, describe
 from ..parts import CONTEXT, PARTS, first_row, scored
-from ..splits import HashSplit, parts_by_hash
+from ..splits import SEPARATOR, HashSplit, parts_by_hash
+from ..tables import check_columns
 from .columns import Columns, Table
 
 TARGET = "target"  # the column of the stars to predict
 CATALOGUE = "catalogue"  # the attribute of a frame that holds the Catalogue as JSON
-SEPARATOR = "\x1f"  # the ASCII unit separator, which no text of a file contains
 
 
 class Raw(NamedTuple):
@@ -71,13 +71,7 @@ def _read_file(path: Path, table: Table, needed: list[str]) -> pd.DataFrame:
     if not text.strip():
         raise DataError(f"{path.name} is empty; expected {', '.join(needed)}")
     rows = _parsed(text, table, path.name)
-    missing = [name for name in needed if name not in rows]
-    if missing:
-        raise DataError(
-            f"{path.name} lacks column {', '.join(missing)}; found"
-            f" {', '.join(map(str, rows.columns))}; correct the file, or use its column names in"
-            " the conf"
-        )
+    check_columns(rows, needed, path.name)
     return rows
 
 

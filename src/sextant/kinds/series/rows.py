@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ...files import RECEIPT
 from ..parts import CONTEXT, PARTS, scored
 from ..splits import DateSplit
+from ..tables import check_columns, data_files
 from .columns import Columns
 
 # The column that marks rows whose price was divided by the factor of a stock split.
@@ -38,19 +38,10 @@ def read(folder: Path, columns: Columns) -> pd.DataFrame:
     that the expectations can check it. Raises DataError for an empty folder, for a file that is
     empty or unreadable, and for a missing column.
     """
-    paths = sorted(path for path in folder.iterdir() if path.name != RECEIPT)
-    if not paths:
-        raise DataError(f"{folder} holds no file; run `make pull`")
     frames = []
-    for path in paths:
+    for path in data_files(folder):
         rows = read_rows(path, columns)
-        missing = [name for name in columns.upstream if name not in rows.columns]
-        if missing:
-            raise DataError(
-                f"{path.name} lacks column {', '.join(missing)}; found"
-                f" {', '.join(map(str, rows.columns))}; correct the file, or use its column names"
-                " in the conf"
-            )
+        check_columns(rows, columns.upstream, path.name)
         first_day = _iso_days(rows[columns.date], columns).head(1).fillna("").tolist()
         frames.append((first_day, rows))
     frames.sort(key=lambda pair: pair[0])

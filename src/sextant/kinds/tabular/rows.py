@@ -7,13 +7,9 @@ import pandas as pd
 
 from ...errors import DataError
 from ..parts import PARTS, Label, check_labelled_parts, class_labels, first_row
-from ..splits import HashSplit, parts_by_hash
+from ..splits import SEPARATOR, HashSplit, parts_by_hash
 from ..tables import check_columns, data_files, read_table
 from .columns import Columns
-
-# ASCII's unit separator joins the cells of a row that has no key: no table has it in a cell, so two
-# different rows never give the same text.
-CELL_SEPARATOR = "\x1f"
 
 # --- from raw files to four parts ---------------------------------------------------------------
 
@@ -122,7 +118,7 @@ def _keys(rows: pd.DataFrame, columns: Columns) -> list[str]:
         names = [columns.key]
     keys = []
     for cells in zip(*[to_levels(rows[name]) for name in names], strict=True):
-        keys.append(CELL_SEPARATOR.join(cell or "" for cell in cells))
+        keys.append(SEPARATOR.join(cell or "" for cell in cells))
     return keys
 
 

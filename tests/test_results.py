@@ -1,118 +1,172 @@
-"""The published figures: their intervals by hand and by law, their quarters, what their pages say."""
+"""The published figures of results/: their intervals, their quarters, and the text of their
+pages.
+"""
 
 import importlib.util
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
+from sextant import config
 from sextant.intervals import middle
 from sextant.tasks.forecasting import metrics as forecasting
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted((ROOT / "results").glob("*.py"))
+RESULTS = ROOT / "results"
+SCRIPTS = sorted(RESULTS.glob("*.py"))
 DAYS = 53
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        f"results_{name}", ROOT / "results" / f"{name}.py"
-    )
+def imported(name: str) -> ModuleType:
+    """A script of results/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"results_{name}", RESULTS / f"{name}.py")
     assert spec and spec.loader
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
-RNN, SOM = script("rnn"), script("som")
+RNN = imported("rnn")
+SOM = imported("som")
 
 
-def answered(errors: dict[str, list[float]]) -> pd.DataFrame:
-    """Who answers with which error at each seed, the same one each day or, below 0, of a random size."""
-    rng, found = np.random.default_rng(3), []
-    for who, sizes in errors.items():
-        for seed, size in enumerate(sizes):
-            off = np.full(DAYS, size) if size >= 0 else size * rng.normal(size=DAYS)
-            day = pd.bdate_range("2015-01-01", periods=DAYS).strftime("%Y-%m-%d")
-            known = {
+def forecasts(errors_by_method: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Forecasts by method, with one error per seed: the same error every day.
+
+    A negative number stands for random errors of that standard deviation.
+    """
+    rng = np.random.default_rng(3)
+    day = pd.bdate_range("2015-01-01", periods=DAYS).strftime("%Y-%m-%d")
+    tables = []
+    for method, errors in errors_by_method.items():
+        for seed, error in enumerate(errors):
+            daily = np.full(DAYS, error) if error >= 0 else error * rng.normal(size=DAYS)
+            table = {
+                "method": method,
+                "seed": seed,
+                "day": day,
                 "truth": 100.0,
                 "base": 99.0,
-                "value": 100 - off,
+                "value": 100 - daily,
                 "lower": 99.5,
                 "upper": 100.5,
             }
-            found.append(pd.DataFrame({"who": who, "seed": seed, "day": day} | known))
-    return pd.concat(found, ignore_index=True)
+            tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
 
 
-def test_there_are_scripts_each_with_its_page() -> None:
+def test_each_script_has_a_page() -> None:
     assert len(SCRIPTS) >= 2
-    assert [path.stem for path in SCRIPTS] == [
-        path.stem for path in sorted((ROOT / "results").glob("*.md"))
-    ]
+    pages = sorted(RESULTS.glob("*.md"))
+    assert [path.stem for path in SCRIPTS] == [path.stem for path in pages]
 
 
 def test_there_are_five_seeds_and_five_splits() -> None:
-    assert len(set(RNN.SEEDS)) >= 5 and len(set(SOM.SALTS)) >= 5
+    assert len(set(RNN.SEEDS)) >= 5
+    assert len(set(SOM.SALTS)) >= 5
 
 
-def test_a_bootstrap_of_equal_errors_knows_the_rmse_and_of_random_ones_lies_around_it() -> None:
-    drawn = RNN._bootstrapped(answered({"model": [1.0, 3.0], "previous_close": [-2.0]}))
-    assert drawn["model"] == pytest.approx(np.full(RNN.DRAWS, 2.0))
-    low, high = middle(drawn["previous_close"])
+# --- rnn ----------------------------------------------------------------------------------------
+
+
+def test_a_bootstrap_of_constant_errors_gives_their_mean_over_seeds() -> None:
+    rmse = RNN._bootstrapped(forecasts({"model": [1.0, 3.0]}))
+    assert rmse["model"] == pytest.approx(np.full(RNN.DRAWS, 2.0))
+
+
+def test_a_bootstrap_of_random_errors_lies_around_their_deviation() -> None:
+    rmse = RNN._bootstrapped(forecasts({"previous_close": [-2.0]}))
+    low, high = middle(rmse["previous_close"])
     assert 1 < low < 2 < high < 3
 
 
-def test_two_who_err_alike_are_drawn_alike() -> None:
-    found = answered({"model": [-2.0]})
-    both = pd.concat([found, found.assign(who="previous_close")], ignore_index=True)
-    drawn = RNN._bootstrapped(both)
-    assert np.array_equal(drawn["model"], drawn["previous_close"])
+def test_all_methods_have_the_same_resamples() -> None:
+    model = forecasts({"model": [-2.0]})
+    both = pd.concat([model, model.assign(method="previous_close")], ignore_index=True)
+    rmse = RNN._bootstrapped(both)
+    assert np.array_equal(rmse["model"], rmse["previous_close"])
 
 
-def test_the_table_has_both_intervals_and_the_page_says_what_was_used() -> None:
-    found = answered({"model": [1.0, 1.0], "previous_close": [2.0], "ar5": [0.1]})
-    table = RNN._table(found)
+ANSWERS = forecasts({"model": [1.0, 1.0], "previous_close": [2.0], "ar5": [0.1]})
+
+
+def test_the_table_has_an_interval_of_rmse_and_of_coverage() -> None:
+    table = RNN._table(ANSWERS)
     assert all(line.count("|") == len(forecasting.METRICS) + 4 for line in table)
-    assert (
-        "1.000 to 1.000" in table[2]
-        and "2.000 to 2.000" in table[3]
-        and "0.932 to 1.000" in table[4]
-    )
-    page = RNN._page(found, found)
-    assert "less that of previous_close on the same days: 95 % from -1.000 to -1.000" in page
+    model, baseline, ar5 = table[2:]
+    assert "1.000 to 1.000" in model
+    assert "2.000 to 2.000" in baseline
+    assert "0.932 to 1.000" in ar5
+
+
+def test_the_model_has_a_deviation_over_seeds_and_a_baseline_has_none() -> None:
+    model, baseline, _ = RNN._table(ANSWERS)[2:]
+    assert "1.000 ± 0.000" in model
+    assert "±" not in baseline
+
+
+def test_the_page_compares_the_model_and_says_which_information_it_used() -> None:
+    page = " ".join(RNN._page(ANSWERS, ANSWERS).split())
+    assert "minus that of previous_close on the same days: 95 % from -1.000 to -1.000" in page
+    assert f"seed 1: p = 1.00, {DAYS} of {DAYS} days" in page
     assert "Information used: Open, High, Low, Close and Volume" in page
     assert "train (2015), val (first half of 2016) and gate (second half)" in page
 
 
-def test_what_the_page_says_of_the_overlap_is_what_the_pipelines_split_has() -> None:
-    from sextant import config
-
-    split = config.dataset("google_stock").split
+def test_each_quarter_is_the_test_part_of_a_split_after_half_a_year_of_val() -> None:
+    conf = config.dataset("google_stock")
+    days = pd.bdate_range("2012-01-03", "2017-01-31").strftime("%Y-%m-%d")
+    quarters = list(RNN._quarters(pd.DataFrame({conf.columns.date: days}), conf))
+    assert len(quarters) == 8
+    rows, split = quarters[0]
     assert (split.val_from, split.gate_from, split.test_from) == (
-        "2016-01-01",
-        "2016-07-01",
-        "2017-01-01",
+        "2014-07-01",
+        "2015-01-01",
+        "2015-01-01",
     )
+    assert rows[conf.columns.date].iloc[-1] == "2015-03-31"
 
 
-def test_a_paired_interval_is_students_where_no_row_is_shared_and_wider_where_some_are() -> None:
-    apart = [0.06, 0.07, 0.08, 0.07, 0.05]
-    low, high = SOM.paired(apart, 0.0)
-    half = (
-        2.776 * np.std(apart, ddof=1) / 5**0.5
-    )  # the 97.5 % quantile of Student's t with 4 degrees
+def test_the_split_of_the_pipeline_is_as_the_page_says() -> None:
+    split = config.dataset("google_stock").split
+    assert split.val_from == "2016-01-01"
+    assert split.gate_from == "2016-07-01"
+    assert split.test_from == "2017-01-01"
+
+
+# --- som ----------------------------------------------------------------------------------------
+
+
+def test_a_paired_interval_is_students_without_shared_rows_and_wider_with_them() -> None:
+    differences = [0.06, 0.07, 0.08, 0.07, 0.05]
+    low, high = SOM.paired(differences, 0.0)
+    # 2.776 is the 97.5 % quantile of Student's t with 4 degrees of freedom.
+    half = 2.776 * np.std(differences, ddof=1) / 5**0.5
     assert (low, high) == pytest.approx((0.066 - half, 0.066 + half), abs=1e-5)
-    wider = SOM.paired(apart, 2 / 7)
-    assert wider[0] < low < high < wider[1]
+    wider_low, wider_high = SOM.paired(differences, 2 / 7)
+    assert wider_low < low < high < wider_high
 
 
-def test_the_pages_are_of_these_scripts() -> None:
-    rnn, som = (
-        (ROOT / "results" / name).read_text(encoding="utf-8") for name in ("rnn.md", "som.md")
-    )
-    assert f"seeds {', '.join(map(str, RNN.SEEDS))}." in rnn and "rmse, 95 %" in rnn
-    assert "som less knn_distance on the same rows" in som and "95 % from" in som
+# --- the pages ----------------------------------------------------------------------------------
+
+
+def test_the_committed_pages_are_written_by_these_scripts() -> None:
+    rnn = _flat(RESULTS / "rnn.md")
+    assert f"seeds {', '.join(map(str, RNN.SEEDS))}." in rnn
+    assert "rmse, 95 %" in rnn
+    assert "RMSE of the model minus that of previous_close" in rnn
+    som = _flat(RESULTS / "som.md")
+    assert " ".join(str(SOM.__doc__).split("\n\n", 1)[1].split()) in som
+    assert "som minus knn_distance on the same rows" in som
+    assert "95 % from" in som
+
+
+def _flat(path: Path) -> str:
+    """A page without its line breaks."""
+    return " ".join(path.read_text(encoding="utf-8").split())

@@ -14,7 +14,7 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ import pandas as pd
 from sextant import config, files, plugins, pull, train
 from sextant.errors import UsageError, run
 from sextant.intervals import middle, wilson
-from sextant.kinds.series.rows import forecast_days
+from sextant.kinds.series.encoder import Encoder
 from sextant.kinds.splits import DateSplit
 from sextant.saved_model import SavedModel
 from sextant.tasks.forecasting import metrics as forecasting
@@ -39,10 +39,10 @@ QUARTER = pd.DateOffset(months=3)
 VAL = pd.DateOffset(months=6)
 PAGE = Path(__file__).with_suffix(".md")
 WIDTH = 100  # characters in a line of the page
+COLUMNS = forecasting.Aligned._fields
 # The bootstrap draws blocks of days, because large errors come on consecutive days.
 DRAWS = 2000
 BLOCK = 5
-VALUES = ("truth", "base", "value", "lower", "upper")  # as `forecasting.aligned` returns them
 
 
 def main(argv: list[str]) -> None:
@@ -78,7 +78,7 @@ def _quarters(
 def _answers(runs: "list[Parts]", conf: config.DatasetConf) -> pd.DataFrame:
     """The answers to the test part of each run: by the model for each seed, by the baselines once.
 
-    One row per `method`, `seed` and `day`, with the columns VALUES.
+    One row per `method`, `seed` and `day`, with the columns of `forecasting.Aligned`.
     """
     baselines = plugins.task("forecasting").baselines(conf.kind)
     trainings = [(parts, seed) for parts in runs for seed in SEEDS]
@@ -96,9 +96,10 @@ def _answers(runs: "list[Parts]", conf: config.DatasetConf) -> pd.DataFrame:
 
 
 def _aligned(answers: pd.DataFrame, rows: pd.DataFrame, model: SavedModel) -> pd.DataFrame:
-    days = forecast_days(rows, model.encoder.columns)["date"]
-    arrays = forecasting.aligned(answers, rows, model.encoder)
-    return pd.DataFrame({"day": days, **dict(zip(VALUES, arrays, strict=True))})
+    encoder = cast(Encoder, model.encoder)
+    days = encoder.forecast_days(rows)["date"]
+    arrays = forecasting.aligned(answers, rows, encoder)._asdict()
+    return pd.DataFrame({"day": days, **arrays})
 
 
 def _trained(parts: "Parts", conf: config.DatasetConf, seed: int) -> SavedModel:
@@ -119,7 +120,7 @@ def _trained(parts: "Parts", conf: config.DatasetConf, seed: int) -> SavedModel:
 
 
 def _scores(answers: pd.DataFrame) -> dict[str, float]:
-    return forecasting.scores(*[answers[name].to_numpy() for name in VALUES])
+    return forecasting.scores(*[answers[name].to_numpy() for name in COLUMNS])
 
 
 def _covered(answers: pd.DataFrame) -> pd.Series:

@@ -30,6 +30,23 @@ def check_columns(rows: pd.DataFrame, expected: Iterable[str], file_name: str) -
         )
 
 
+def check_input_columns(
+    frame: pd.DataFrame, expected: Sequence[str], allowed: Sequence[str]
+) -> None:
+    """Raise DataError if input rows lack an expected column, or have one that is not allowed."""
+    missing = [name for name in expected if name not in frame]
+    surplus = [str(name) for name in frame if name not in allowed]
+    faults = []
+    if missing:
+        faults.append(f"missing column {', '.join(missing)}")
+    if surplus:
+        faults.append(f"surplus column {', '.join(surplus)}")
+    if faults:
+        raise DataError(
+            f"{'; '.join(faults)}; expected {', '.join(expected)}; name the columns as in training"
+        )
+
+
 def read_table(
     path: Path,
     delimiter: str,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...errors import DataError
 from ..parts import CONTEXT, first_row
+from ..tables import check_input_columns
 from .columns import Columns
 from .rows import TARGET, catalogue, checked_ratings, users_of
 
@@ -121,10 +122,12 @@ class Encoder:
         one, a pair that occurs twice, and a film that the catalogue lacks. Warns of users without
         a known rating, which are answered as the average user.
         """
-        self._check_columns(frame)
+        columns = self.columns
+        # A part that is sent as it is has these two columns besides.
+        allowed = [*columns.all, TARGET, CONTEXT]
+        check_input_columns(frame, columns.needed, allowed)
         if frame.empty:
             raise DataError("no rows to answer; send some ratings of at least one user")
-        columns = self.columns
         rows = checked_ratings(
             frame[columns.needed].reset_index(drop=True), columns, allow_missing=True
         )
@@ -138,22 +141,6 @@ class Encoder:
             )
         self._warn_of_users_without_ratings(rows)
         return rows
-
-    def _check_columns(self, frame: pd.DataFrame) -> None:
-        columns = self.columns
-        allowed = [*columns.all, TARGET, CONTEXT]
-        missing = [name for name in columns.needed if name not in frame]
-        surplus = [str(name) for name in frame if name not in allowed]
-        faults = []
-        if missing:
-            faults.append(f"missing column {', '.join(missing)}")
-        if surplus:
-            faults.append(f"surplus column {', '.join(surplus)}")
-        if faults:
-            raise DataError(
-                f"{'; '.join(faults)}; expected {', '.join(columns.needed)}; name the columns as in"
-                " training"
-            )
 
     def _warn_of_users_without_ratings(self, rows: pd.DataFrame) -> None:
         ratings = rows.groupby(self.columns.user)[self.columns.rating].count()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
+from ..tables import check_input_columns
 from .columns import Columns
 from .rows import forecast_days, repair, to_numbers
 
@@ -111,7 +112,7 @@ class Encoder:
         all that `repair` refuses. Warns of a long gap between days, and of weekdays that the
         training part lacks.
         """
-        self._check_columns(frame)
+        check_input_columns(frame, self.columns.upstream, self.columns.upstream)
         if len(frame) < self.columns.window:
             raise DataError(
                 f"{len(frame)} days; expected the {self.columns.window} most recent days or more,"
@@ -120,21 +121,6 @@ class Encoder:
         rows = repair(frame, self.columns)
         self._warn_of_unusual_days(rows[self.columns.date])
         return rows
-
-    def _check_columns(self, frame: pd.DataFrame) -> None:
-        expected = self.columns.upstream
-        missing = [name for name in expected if name not in frame]
-        surplus = [str(name) for name in frame if name not in expected]
-        faults = []
-        if missing:
-            faults.append(f"missing column {', '.join(missing)}")
-        if surplus:
-            faults.append(f"surplus column {', '.join(surplus)}")
-        if faults:
-            raise DataError(
-                f"{'; '.join(faults)}; expected {', '.join(expected)}; name the columns as in"
-                " training"
-            )
 
     def _warn_of_unusual_days(self, days: pd.Series) -> None:
         dates = pd.to_datetime(days)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ...errors import DataError
 from ..parts import Label, class_labels, first_row
+from ..tables import check_input_columns
 from .columns import Columns
 from .rows import to_levels, to_numbers
 
@@ -185,7 +186,7 @@ class Encoder:
         Raises DataError for a missing or surplus column, text or infinity in a numeric column, and
         a missing value where training had none. Warns of a level that training did not have.
         """
-        self._check_names(frame)
+        check_input_columns(frame, self.columns.features, self.columns.all)
         if frame.empty:
             raise DataError("no rows to answer; give at least one")
         rows = frame.copy()
@@ -201,20 +202,6 @@ class Encoder:
             rows[name] = to_levels(rows[name])
             _check_levels(rows[name], levels, name)
         return rows
-
-    def _check_names(self, frame: pd.DataFrame) -> None:
-        missing = [name for name in self.columns.features if name not in frame]
-        surplus = [str(name) for name in frame if name not in self.columns.all]
-        faults = []
-        if missing:
-            faults.append(f"missing column {', '.join(missing)}")
-        if surplus:
-            faults.append(f"surplus column {', '.join(surplus)}")
-        if faults:
-            raise DataError(
-                f"{'; '.join(faults)}; expected {', '.join(self.columns.features)};"
-                " name the columns as in training"
-            )
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """Return the input columns: name, MLflow type, and whether it is required."""

@@ -14,12 +14,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from filelock import FileLock
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from versions import Versions
 
 ROOT = Path(__file__).parent.parent
 # Variables of the person who runs the tests that would change what a test does.
@@ -403,3 +406,30 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if popen.poll() is None:
             os.killpg(popen.pid, 9)
         popen.wait()
+
+
+@pytest.fixture(scope="module")
+def chain_registry(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the chain's MLflow database, whose artifacts are those of the chain."""
+    return chain.copy_registry(tmp_path_factory.mktemp("registry") / "mlflow.db")
+
+
+@pytest.fixture
+def at_chain(chain: Clone, chain_registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain as working directory, with a copy of its registry as MLflow store."""
+    monkeypatch.chdir(chain.path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{chain_registry}")
+
+
+@pytest.fixture(scope="session")
+def built_versions(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> "Versions":
+    from versions import build
+
+    return build(chain, tmp_path_factory.mktemp("versions"))
+
+
+@pytest.fixture
+def versions(built_versions: "Versions", monkeypatch: pytest.MonkeyPatch) -> "Versions":
+    """A registry with three versions; its clone is the working directory."""
+    monkeypatch.chdir(built_versions.clone.path)
+    return built_versions

@@ -1,0 +1,238 @@
+"""What a packed model holds, and how it answers, also one that older code has packed."""
+
+import json
+import os
+import textwrap
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from sextant import config, files, register
+from sextant.commands import predict
+from sextant.errors import DataError
+from sextant.gate import Candidate
+from sextant.tracking import packing, registry, store
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Operation with range is deprecated"  # raised by MLflow with pandas 3
+)
+MODEL = "ann"
+NAME = registry.registered_name(MODEL, "embedded")
+
+
+@pytest.fixture
+def client(at_chain: None) -> "MlflowClient":
+    return store.client()
+
+
+@pytest.fixture
+def packed(client: "MlflowClient") -> Path:
+    """The folder of the chain's champion."""
+    uri = str(client.get_model_version_download_uri(NAME, "1"))
+    return Path(uri.removeprefix("file://"))
+
+
+def mlmodel(packed: Path) -> Any:
+    return yaml.safe_load((packed / "MLmodel").read_text())
+
+
+# --- the folder ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_nothing_is_pickled(packed: Path) -> None:
+    suffixes = {path.suffix for path in packed.rglob("*") if path.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"}
+    data = {path.suffix for path in (packed / "data").rglob("*") if path.is_file()}
+    assert data == {".safetensors", ".json"}
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+@pytest.mark.slow
+def test_the_loader_is_a_module_of_the_packed_code(packed: Path) -> None:
+    flavor = mlmodel(packed)["flavors"]["python_function"]
+    assert flavor["loader_module"] == packing.loader_module(packed) == "sextant.saved_model"
+    assert flavor["data"] == f"data/{MODEL}" and "python_model" not in flavor
+    assert (packed / flavor["code"] / "sextant/saved_model.py").is_file()
+
+
+@pytest.mark.slow
+def test_no_bytecode_is_packed(at_chain: None, tmp_path: Path) -> None:
+    """The chain's champion has bytecode, because its code ran when the gate let it answer."""
+    candidate = Candidate(MODEL)
+    packing.pack(tmp_path / "packed", None, candidate.folder, *register._interface(candidate))
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert "saved_model.py" in names
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+@pytest.mark.slow
+def test_the_signature_names_the_columns_of_inputs_and_answers(packed: Path) -> None:
+    signature = mlmodel(packed)["signature"]
+    columns = config.dataset("churn").columns
+    inputs = json.loads(signature["inputs"])
+    assert [column["name"] for column in inputs] == columns.features
+    numbers = {column["name"] for column in inputs if column["type"] == "double"}
+    assert numbers == set(columns.numeric)
+    assert all(column["required"] for column in inputs)
+    answers = [(column["name"], column["type"]) for column in json.loads(signature["outputs"])]
+    assert answers == [("prediction", "long"), ("probability", "double")]
+
+
+@pytest.mark.slow
+def test_the_input_example_is_synthetic(packed: Path) -> None:
+    example = json.loads((packed / "input_example.json").read_text())
+    rows = pd.DataFrame(example["data"], columns=example["columns"])
+    assert len(rows) >= 2  # a single row would fix the batch size of an exported model
+    assert list(rows.columns) == config.dataset("churn").columns.features
+    assert files.read_json(Path("data/raw/churn/source.json"))["source"] == "embedded"
+    twin = pd.read_csv("data/raw/churn/Churn_Modelling.csv")
+    expected = twin[list(rows.columns)].head(len(rows))
+    pd.testing.assert_frame_equal(rows, expected, check_dtype=False)
+
+
+@pytest.mark.slow
+def test_requirements_are_pinned_to_the_installed_versions(packed: Path) -> None:
+    lines = (packed / "requirements.txt").read_text().split()
+    pinned = dict(line.split("==") for line in lines)
+    assert pinned.keys() == {"mlflow", *packing.REQUIREMENTS}
+    assert pinned["torch"] == installed("torch").split("+")[0]
+
+
+@pytest.mark.slow
+def test_the_registered_version_has_card_and_tags(client: "MlflowClient") -> None:
+    version = client.get_model_version(NAME, "1")
+    card = str(version.description)
+    metrics = files.read_json(Path(f"reports/metrics/{MODEL}.json"))
+    assert card.startswith("Gate: promoted. accuracy ")
+    assert len(card) <= 5000  # the column of MLflow's database
+    for name, scores in {"this model": metrics["test"], **metrics["baselines"]}.items():
+        cells = " | ".join(f"&emsp;{value:.4f}" for value in scores.values())
+        assert f"| {name} | {cells} |" in card
+    tags = version.tags
+    assert tags["digest"] == files.folder_digest(Path("models") / MODEL)
+    assert tags["dataset"] == "churn"
+    assert "champion_since" in tags and "champion_until" not in tags
+    decision = json.loads(tags["decision"])
+    assert decision["decision"] == "promoted" and decision["gate_rows"] > 500
+    score = float(tags[f"gate.{decision['metric']}"])
+    assert score == pytest.approx(decision["challenger"], abs=1e-6)
+    logged = client.get_logged_model(str(version.source).removeprefix("models:/"))
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": NAME, "version": "1"}]
+
+
+# --- a model that code before version 0.2 has packed --------------------------------------------
+
+OLD_ERRORS = """
+class SextantError(Exception):
+    code = 1
+
+class UsageError(SextantError):
+    code = 2
+
+class DataError(SextantError):
+    code = 12
+
+def words(error):
+    return str(error)
+
+def shown(text):
+    return text
+"""
+OLD_SAVED = """
+import json
+from pathlib import Path
+
+from .errors import DataError, shown, words
+
+
+class Saved:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def predict(self, frame, params=None):
+        if frame["x"].isna().any():
+            raise DataError(f"row without {words(KeyError('x'))}: {shown('old code')}")
+        return frame.assign(y=self.factor * frame["x"])[["y"]]
+
+
+def load(folder):
+    return Saved(json.loads((Path(folder) / "model.json").read_text())["factor"])
+
+
+def _load_pyfunc(path):
+    return load(path)
+"""
+
+
+@pytest.fixture
+def old_packed(tmp_path: Path) -> Path:
+    """A miniature of a model that was packed before `saved` became `saved_model`."""
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    code = tmp_path / "old" / "sextant"
+    code.mkdir(parents=True)
+    (code / "__init__.py").write_text('"""Sextant before version 0.2."""\n')
+    (code / "errors.py").write_text(textwrap.dedent(OLD_ERRORS))
+    (code / "saved.py").write_text(textwrap.dedent(OLD_SAVED))
+    data = tmp_path / "tiny"
+    data.mkdir()
+    (data / "model.json").write_text('{"factor": 3}')
+    column = Schema([ColSpec("double", "x")])
+    mlflow.pyfunc.save_model(
+        str(tmp_path / "packed"),
+        loader_module="sextant.saved",
+        data_path=str(data),
+        code_paths=[str(code)],
+        signature=ModelSignature(column, Schema([ColSpec("double", "y")])),
+        input_example=pd.DataFrame({"x": [1.0, 2.0]}),
+        pip_requirements=[],
+    )
+    return tmp_path / "packed"
+
+
+def test_an_old_model_answers_in_this_process(old_packed: Path) -> None:
+    model = predict.load_packed(old_packed)
+    answers = model.predict(pd.DataFrame({"x": [1.0, 2.0]}))
+    assert answers["y"].tolist() == [3.0, 6.0]
+
+
+def test_an_error_of_an_old_model_can_be_caught(old_packed: Path) -> None:
+    model = predict.load_packed(old_packed)
+    with pytest.raises(DataError, match="row without 'x': old code"):
+        model.predict(pd.DataFrame({"x": [None]}))
+
+
+@pytest.mark.slow
+def test_an_old_model_answers_through_its_registered_interface(
+    old_packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the gate asks it: in a process of its own, with an integer where it expects a float."""
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "rows.parquet"
+    out = tmp_path / "answers.parquet"
+    pd.DataFrame({"x": [1, 2]}).to_parquet(rows)
+    assert packing.answers_of(str(old_packed), rows, out) is None
+    assert pd.read_parquet(out)["y"].tolist() == [3.0, 6.0]
+
+
+@pytest.mark.slow
+def test_what_keeps_a_model_from_answering_is_returned(
+    old_packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "rows.parquet"
+    pd.DataFrame({"x": [1.0, None]}).to_parquet(rows)
+    trouble = packing.answers_of(str(old_packed), rows, tmp_path / "answers.parquet")
+    assert trouble and trouble.endswith("DataError: row without 'x': old code")
+    missing = packing.answers_of(str(tmp_path / "gone"), rows, tmp_path / "answers.parquet")
+    assert missing and "cannot be read" in missing and "`make register`" in missing

@@ -3,8 +3,6 @@
 The tests of the kind `ratings`, of its families and of its tasks share it.
 """
 
-import os
-
 import yaml
 from conftest import ROOT
 
@@ -13,7 +11,6 @@ from sextant.kinds.ratings.twin import Twin
 from sextant.kinds.splits import HashSplit, Shares
 from sextant.strict import check
 
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read on import, before a fixture clears the environment
 CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text(encoding="utf-8"))
 COLUMNS = check(Columns, CONF["columns"], "columns")
 TWIN = check(Twin, CONF["twin"], "twin")

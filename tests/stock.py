@@ -3,8 +3,6 @@
 The tests of the kind `series`, of the family `rnn` and of the task `forecasting` share it.
 """
 
-import os
-
 import numpy as np
 import pandas as pd
 import yaml
@@ -13,7 +11,6 @@ from conftest import ROOT
 from sextant.kinds.series.columns import Columns
 from sextant.kinds.splits import DateSplit
 
-MIRROR = os.environ.get("SEXTANT_MIRROR")  # read on import, before a fixture clears the environment
 STOCK = yaml.safe_load((ROOT / "conf/dataset/google_stock.yaml").read_text())
 WINDOW = 11
 COLUMNS = Columns(**STOCK["columns"] | {"window": WINDOW})

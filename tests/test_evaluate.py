@@ -11,28 +11,19 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from builders import table_columns
 
 from sextant import evaluate, plugins, saved_model
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest
 from sextant.kinds.tabular import rows as tabular
-from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.tasks.classification import metrics as classification
 from sextant.tasks.classification.baselines import BASELINES
 
 ROOT = Path(__file__).parents[1]
 MODEL = next(iter(yaml.safe_load((ROOT / "params.yaml").read_text())["models"]))
-COLUMNS = Columns(
-    names=None,
-    delimiter=",",
-    unknown=None,
-    key=None,
-    target="label",
-    ignored=[],
-    numeric=["x"],
-    categorical=["colour"],
-)
+COLUMNS = table_columns(target="label", numeric=["x"], categorical=["colour"])
 NET = {
     "bins": 3,
     "embedding_size": 5,
@@ -132,7 +123,7 @@ def test_a_model_that_is_not_the_one_that_was_trained(model):
     ):
         evaluate.evaluate(with_val(model, log_loss=0.1), PARTS, BASELINES)
     encoder = Encoder.from_state(
-        {**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0]}}, COLUMNS
+        {**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0, 0, 0]}}, COLUMNS
     )
     with pytest.raises(SextantError, match="the saved model is not the trained one"):
         evaluate.evaluate(saved_model.SavedModel(model.card, model.net, encoder), PARTS, BASELINES)

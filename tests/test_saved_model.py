@@ -9,24 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders import table_columns
 
 from sextant import config, saved_model
 from sextant.errors import DataError, UsageError
 from sextant.files import folder_digest
-from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.saved_model import SavedModel
 
-COLUMNS = Columns(
-    names=None,
-    delimiter=",",
-    unknown=None,
-    key=None,
-    target="class",
-    ignored=[],
-    numeric=["height"],
-    categorical=["colour", "shoes"],
-)
+COLUMNS = table_columns(target="class", numeric=["height"], categorical=["colour", "shoes"])
 NET = {
     "bins": 3,
     "embedding_size": 5,

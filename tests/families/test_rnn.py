@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders import MIRROR
 from conftest import ROOT
-from stock import COLUMNS, MIRROR, WINDOW, days
+from stock import COLUMNS, WINDOW, days
 from torch import Tensor
 from torch.nn import functional as F
 

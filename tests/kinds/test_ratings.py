@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from builders import MIRROR
 from conftest import ROOT
 from movielens import (
     COLUMNS,
     CONF,
     ITEMS,
-    MIRROR,
     RATINGS,
     SPLIT,
     TWIN,

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from builders import MIRROR
 from hypothesis import given
 from hypothesis import strategies as st
-from stock import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
+from stock import COLUMNS, ROWS, SPLIT, STOCK, WINDOW, days
 
 from sextant import config
 from sextant.errors import DataError, UsageError

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders import MIRROR
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from stock import COLUMNS, MIRROR, ROWS, SPLIT, STOCK, WINDOW, days
+from stock import COLUMNS, ROWS, SPLIT, STOCK, WINDOW, days
 
 from sextant import check, config, drawing, saved_model
 from sextant.errors import DataError, UsageError
@@ -445,8 +446,7 @@ def test_the_errors_are_of_val_and_test_and_of_no_day_of_the_gate(shown: SimpleN
         assert f"RMSE {rmse:.2f} against" in figure.get_label(), part
     assert (
         "On val, the epoch was chosen and the interval calibrated, so that its numbers are"
-        " optimistic."
-        in figure.get_label()
+        " optimistic." in figure.get_label()
     )
 
 
@@ -459,7 +459,9 @@ def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespac
         assert [one.split(":")[0] for one in own] == [
             f"{part}, {month}" for month in months.unique()
         ]
-        n = np.array([int(re.search(r"of (\d+) days, within the interval:", one)[1]) for one in own])  # type: ignore[index]
+        n = np.array(
+            [int(re.search(r"of (\d+) days, within the interval:", one)[1]) for one in own]
+        )  # type: ignore[index]
         assert n.tolist() == months.value_counts(sort=False).tolist()
         for who in ("model", *BASELINES):
             held = np.sum([int(re.search(rf" {who} (\d+)", one)[1]) for one in own])  # type: ignore[index]
@@ -468,7 +470,8 @@ def test_coverage_by_month_adds_up_to_that_of_val_and_test(shown: SimpleNamespac
                 who,
             )
             assert re.search(
-                rf"Of {n.sum()} days of {part}, within the interval: [^.]*\b{who} {held}\b", figure.get_label()
+                rf"Of {n.sum()} days of {part}, within the interval: [^.]*\b{who} {held}\b",
+                figure.get_label(),
             )
     assert len(words) == sum(
         len(shown.own[part]["Date"].str[:7].unique()) for part in ("val", "test")

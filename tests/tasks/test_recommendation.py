@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from movielens import COLUMNS, MIRROR
+from builders import MIRROR
+from movielens import COLUMNS
 from torch import Tensor, nn
 
 from sextant import drawing, plugins

@@ -1,6 +1,7 @@
 """Check params.yaml and every conf against the code, before anything runs.
 
-DVC empties the outputs of a stage before its command can refuse a faulty conf, so `make` checks first.
+DVC empties the outputs of a stage before its command can refuse a faulty conf, so `make` checks
+first.
 """
 
 from . import config, paths, plugins
@@ -53,8 +54,8 @@ def check_figures(conf: config.ModelConf) -> None:
     lacking = _lacking_for_figures(conf, conf.task)
     if lacking:
         raise UsageError(
-            f"model `{conf.name}`: the figures of task {conf.task} need {', '.join(lacking)} of a net,"
-            f" which family {conf.family} lacks; add them, or choose another family"
+            f"model `{conf.name}`: the figures of task {conf.task} need {', '.join(lacking)} of a"
+            f" net, which family {conf.family} lacks; add them, or choose another family"
         )
 
 
@@ -99,7 +100,7 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
 
 
 def check_dataset(name: str) -> None:
-    """Check all blocks of a data set and its expectations; raises UsageError for the first fault."""
+    """Check all blocks of a data set and its expectations; raises UsageError for a fault."""
     from . import pull, validate
 
     conf = config.dataset(name)
@@ -125,8 +126,8 @@ def check_all() -> None:
 def main(argv: list[str]) -> None:
     """`sextant check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault.
 
-    A model or data set that is named must be listed in params.yaml: DVC would only say that it does not
-    know the stage.
+    A model or data set that is named must be listed in params.yaml: DVC would only say that it does
+    not know the stage.
     """
     options, overrides = config.named_options(argv, "model", "dataset")
     if overrides:

@@ -52,7 +52,9 @@ class Trainer(Strict):
 
 
 class Gate(Strict):
-    """What a challenger must do to become champion: beat the present one by `margin`, keep the guards."""
+    """What a challenger must do to become champion: beat the present one by `margin`, keep the
+    guards.
+    """
 
     margin: Annotated[float, Field(ge=0)]
     guards: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+ (<=|>=) -?\d+(\.\d+)?$")]]
@@ -61,8 +63,8 @@ class Gate(Strict):
 class DatasetFile(Strict):
     """conf/dataset/<name>.yaml; `columns` and `twin` are checked against the types of the kind.
 
-    `about` is what a reader of any number reached on these data has to know; the report and the model
-    card print it.
+    `about` is what a reader of any number reached on these data has to know; the report and the
+    model card print it.
     """
 
     about: str | None
@@ -119,7 +121,9 @@ class ModelFile(Strict):
 
 
 class ModelConf(Strict):
-    """One model: its file with the budget's overrides merged in, its line in params.yaml, its hardware."""
+    """One model: its file with the budget's overrides merged in, its line in params.yaml, its
+    hardware.
+    """
 
     name: str
     family: str
@@ -161,8 +165,8 @@ def params(overrides: Sequence[str] = ()) -> Params:
 def _check_line(name: str, line: ModelLine, datasets: Mapping[str, str]) -> None:
     if line.dataset not in datasets:
         raise UsageError(
-            f"{paths.PARAMS}: model `{name}` names data set `{line.dataset}`, which `datasets` does not"
-            f" list; add it there, or choose from: {', '.join(datasets)}"
+            f"{paths.PARAMS}: model `{name}` names data set `{line.dataset}`, which `datasets` does"
+            f" not list; add it there, or choose from: {', '.join(datasets)}"
         )
     kind = datasets[line.dataset]
     if line.kind != kind:
@@ -213,7 +217,8 @@ def _refuse_moved_key(values: Any, key: str, path: Path, line: str) -> None:
     """Raise UsageError where a conf still holds the `kind` or `task` that params.yaml holds now."""
     if isinstance(values, Mapping) and key in values:
         raise UsageError(
-            f"{path}: `{key}` stands in {paths.PARAMS} now; delete it here, and write `{line}` there"
+            f"{path}: `{key}` stands in {paths.PARAMS} now; delete it here, and write"
+            f" `{line}` there"
         )
 
 
@@ -260,7 +265,9 @@ def twin(conf: DatasetConf) -> Any:
 
 
 def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
-    """A model by its name in params.yaml, with its budget; raises UsageError for a fault in its conf."""
+    """A model by its name in params.yaml, with its budget; raises UsageError for a fault in its
+    conf.
+    """
     chosen = params(overrides)
     _check_listed(name, chosen.models, "model")
     line = chosen.models[name]
@@ -327,7 +334,9 @@ def named_options(argv: Sequence[str], *names: str) -> tuple[dict[str, str], lis
 
 
 def named(argv: Sequence[str], group: str) -> tuple[str, list[str]]:
-    """The `model=…` or `dataset=…` that a stage needs, which params.yaml must list, and the overrides."""
+    """The `model=…` or `dataset=…` that a stage needs, which params.yaml must list, and the
+    overrides.
+    """
     options, overrides = named_options(argv, group)
     chosen = params()
     listed: Collection[str] = chosen.models if group == "model" else chosen.datasets

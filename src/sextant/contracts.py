@@ -20,6 +20,9 @@ from .strict import Strict
 C = TypeVar("C", contravariant=True)  # the Columns of a kind
 R = TypeVar("R")  # what `read` makes of the raw files of a kind
 W = TypeVar("W", contravariant=True)  # the Twin of a kind
+S = TypeVar("S", contravariant=True)  # the split that a kind takes
+B = TypeVar("B", contravariant=True)  # the Batch of a kind
+E = TypeVar("E", contravariant=True)  # what a task reads of an Encoder
 
 Option: TypeAlias = bool | int | float | str
 Calibration: TypeAlias = Mapping[str, float]
@@ -52,6 +55,8 @@ class Batch(Protocol):
     """
 
     def __iter__(self) -> Iterator[Tensor]: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
 
 
 class Encoder(Protocol):
@@ -87,13 +92,13 @@ class Encoder(Protocol):
         """A synthetic input example of two rows or more."""
 
 
-class EncoderClass(Protocol):
+class EncoderClass(Protocol[C]):
     """The class Encoder of a kind."""
 
-    def fit(self, rows: pd.DataFrame, columns: Any) -> Encoder:
+    def fit(self, rows: pd.DataFrame, columns: C) -> Encoder:
         """Learn from the training part alone."""
 
-    def from_state(self, state: dict[str, Any], columns: Any) -> Encoder:
+    def from_state(self, state: dict[str, Any], columns: C) -> Encoder:
         """The inverse of `state`."""
 
 
@@ -109,7 +114,7 @@ class KindColumns(Protocol):
         """The block `columns`."""
 
 
-class KindRows(Protocol[C, R]):
+class KindRows(Protocol[C, R, S]):
     """kinds/<kind>/rows.py: how rows are read, repaired, split and written.
 
     Optional: `write_inputs(rows, path)`, which writes the rows that a champion is asked to answer,
@@ -125,7 +130,7 @@ class KindRows(Protocol[C, R]):
     def repair(self, raw: R, columns: C) -> pd.DataFrame:
         """Rows in upstream columns, never scaled; raises DataError for what cannot be repaired."""
 
-    def split(self, rows: pd.DataFrame, columns: C, split: Any) -> Parts:
+    def split(self, rows: pd.DataFrame, columns: C, split: S) -> Parts:
         """The four parts; history rows (model input only, excluded from metrics) are marked in the
         column `context`."""
 
@@ -171,7 +176,7 @@ class KindEncoder(Protocol):
 # --- a family of nets: families/<family>.py -----------------------------------------------------
 
 
-class Family(Protocol):
+class Family(Protocol[B]):
     """A plain nn.Module: `__init__(self, <sizes by name>, *, <what conf sets>)`.
 
     Optional: `initialise(train)`, called once with the training batch (bins, base rates, a
@@ -186,17 +191,17 @@ class Family(Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: B) -> Tensor:
         """The training objective, a scalar."""
 
-    def predict(self, batch: Any) -> dict[str, Tensor]:
+    def predict(self, batch: B) -> dict[str, Tensor]:
         """The tensors that the task reads, first axis: rows; no random draw."""
 
 
 # --- a task: tasks/<task>/ ----------------------------------------------------------------------
 
 
-class TaskMetrics(Protocol):
+class TaskMetrics(Protocol[B, E]):
     """tasks/<task>/metrics.py: the question, and how good an answer is.
 
     Optional: `OPTIONS`, what a caller may set, with defaults (a whole number, a fraction, a word or
@@ -216,7 +221,7 @@ class TaskMetrics(Protocol):
     def OUTPUTS(self) -> tuple[str, ...]:
         """What the task needs of a net's `predict`."""
 
-    def calibrate(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
+    def calibrate(self, outputs: Mapping[str, Tensor], batch: B) -> dict[str, float]:
         """What val teaches besides the weights."""
 
     @property
@@ -227,13 +232,13 @@ class TaskMetrics(Protocol):
         Quantiles and densities on a grid are columns, one per level or grid point.
         """
 
-    def score(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> dict[str, float]:
+    def score(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: E) -> dict[str, float]:
         """The metrics of answers, in float64."""
 
-    def watch(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, float]:
+    def watch(self, outputs: Mapping[str, Tensor], batch: B) -> dict[str, float]:
         """The metrics on val after each epoch, uncalibrated."""
 
-    def contributions(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: Any) -> Sample:
+    def contributions(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: E) -> Sample:
         """Per-row contributions to the primary metric, for the bootstrap."""
 
 
@@ -283,6 +288,7 @@ if TYPE_CHECKING:
     from .kinds.series import encoder as series_encoder
     from .kinds.series import rows as series_rows
     from .kinds.series import twin as series_twin
+    from .kinds.splits import DateSplit, HashSplit
     from .kinds.tabular import columns as tabular_columns
     from .kinds.tabular import encoder as tabular_encoder
     from .kinds.tabular import rows as tabular_rows
@@ -309,10 +315,10 @@ if TYPE_CHECKING:
         series_columns,
         tabular_columns,
     ]
-    _images: KindRows[images_columns.Columns, pd.DataFrame] = images_rows
-    _ratings: KindRows[ratings_columns.Columns, ratings_rows.Raw] = ratings_rows
-    _series: KindRows[series_columns.Columns, pd.DataFrame] = series_rows
-    _tabular: KindRows[tabular_columns.Columns, pd.DataFrame] = tabular_rows
+    _images: KindRows[images_columns.Columns, pd.DataFrame, HashSplit] = images_rows
+    _ratings: KindRows[ratings_columns.Columns, ratings_rows.Raw, HashSplit] = ratings_rows
+    _series: KindRows[series_columns.Columns, pd.DataFrame, DateSplit] = series_rows
+    _tabular: KindRows[tabular_columns.Columns, pd.DataFrame, HashSplit] = tabular_rows
     _images_twin: KindTwin[images_columns.Columns, images_twin.Twin] = images_twin
     _ratings_twin: KindTwin[ratings_columns.Columns, ratings_twin.Twin] = ratings_twin
     _series_twin: KindTwin[series_columns.Columns, series_twin.Twin] = series_twin

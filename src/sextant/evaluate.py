@@ -1,4 +1,6 @@
-"""Stage evaluate: score a saved model in a fresh process, on val as training recorded it and on test."""
+"""Stage evaluate: score a saved model in a fresh process, on val as training recorded it and on
+test.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -28,8 +30,8 @@ def check_reproduced(recorded: dict[str, float], scores: dict[str, float]) -> No
         if not abs(scores[name] - value) <= TOLERANCE:  # written so that NaN does not pass either
             raise SextantError(
                 f"val {name} is {scores[name]:.9f} after reloading, training recorded {value:.9f};"
-                " the saved model is not the trained one: look for state outside the state_dict, then"
-                " `make train`"
+                " the saved model is not the trained one: look for state outside the state_dict,"
+                " then `make train`"
             )
 
 
@@ -39,11 +41,11 @@ def evaluate(
     baselines: "dict[str, contracts.Fit]",
     step: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], "dict[str, pd.DataFrame]"]:
-    """The metrics of val and test with every baseline fitted on the same train rows, and all answers
-    on test.
+    """The metrics of val and test with every baseline fitted on the same train rows, and all
+    answers on test.
 
-    The metric that the gate reads also gets its 95 % `interval`, the name of the `best` baseline, and how
-    much `better` the model is: value, low, high. `step` is called after each piece of work.
+    The metric that the gate reads also gets its 95 % `interval`, the name of the `best` baseline,
+    and how much `better` the model is: value, low, high. `step` is called after each piece of work.
     Raises SextantError where val is not reproduced.
     """
     task = model.task

@@ -1,14 +1,14 @@
 """One LightningModule that trains any family.
 
-Small models are bound by overhead, not by arithmetic. So the rows lie in memory as tensors, each batch
-that Lightning passes on is a chunk of many steps, and metrics are logged once per epoch.
+Small models are bound by overhead, not by arithmetic. So the rows lie in memory as tensors, each
+batch that Lightning passes on is a chunk of many steps, and metrics are logged once per epoch.
 """
 
 import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pytorch_lightning as pl
 import torch
@@ -17,6 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from . import optimizers, plugins, saved_model
 from .errors import SextantError
+
+if TYPE_CHECKING:
+    from . import contracts
 
 CHUNK = 50  # steps per call of Lightning's loop, whose overhead is about as long as a small step
 
@@ -31,20 +34,20 @@ def derived_seed(*parts: int | str) -> int:
 
 
 class Rows(Dataset):
-    """A batch in memory; an index tensor (steps, batch_size) gives tensors of that leading shape."""
+    """A batch in memory; an index tensor (steps, batch_size) gives tensors of that shape."""
 
-    def __init__(self, batch: Any):
+    def __init__(self, batch: "contracts.Batch"):
         self.batch = batch
 
-    def __getitem__(self, index: Tensor) -> Any:
+    def __getitem__(self, index: Tensor) -> "contracts.Batch":
         return plugins.take(self.batch, index)
 
 
 class Chunks(Sampler):
     """Index tensors (steps, batch_size) over shuffled rows.
 
-    The incomplete last batch is dropped; other rows fall into it each epoch. The sampler is lazy, because
-    on resume Lightning asks for the iterator before it sets the epoch.
+    The incomplete last batch is dropped; other rows fall into it each epoch. The sampler is lazy,
+    because on resume Lightning asks for the iterator before it sets the epoch.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: int):
@@ -70,15 +73,15 @@ class Learner(pl.LightningModule):
     """The training of any net: the chunked step, the schedule, the running mean of the weights, the
     history.
 
-    `averaged` is the net that val scores and that is saved: with `schedule.ema` a running mean of the
-    weights, otherwise the net itself.
+    `averaged` is the net that val scores and that is saved: with `schedule.ema` a running mean of
+    the weights, otherwise the net itself.
     """
 
     def __init__(
         self,
         net: nn.Module,
-        train: Any,
-        val: Any,
+        train: "contracts.Batch",
+        val: "contracts.Batch",
         task: plugins.Task,
         optimizer: Mapping[str, object],
         schedule: optimizers.Schedule,
@@ -115,15 +118,15 @@ class Learner(pl.LightningModule):
         every_row = torch.arange(len(self.val_rows[0]))
         return DataLoader(Rows(self.val_rows), sampler=cast(Sampler, [every_row]), batch_size=None)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: "contracts.Batch", batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, self.current_epoch, batch_idx))
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def training_step(self, batch: "contracts.Batch", batch_idx: int) -> None:
         epoch_start = self.current_epoch * self.chunks.steps
         for step, step_batch in enumerate(plugins.steps(batch), start=batch_idx * CHUNK):
             self.losses.append(self._step(step_batch, epoch_start + step))
 
-    def _step(self, batch: Any, done: int) -> Tensor:
+    def _step(self, batch: "contracts.Batch", done: int) -> Tensor:
         """One optimizer step after `done` others; its loss."""
         self.tick(done / self.chunks.steps)
         progress = done / (self.chunks.steps * self.schedule.max_epochs)
@@ -150,8 +153,8 @@ class Learner(pl.LightningModule):
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
-        """averaged <- decay * averaged + (1 - decay) * net; integer buffers, such as BatchNorm's count of
-        batches, are copied."""
+        """averaged <- decay * averaged + (1 - decay) * net; integer buffers, such as BatchNorm's
+        count of batches, are copied."""
         states = zip(
             self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True
         )
@@ -161,13 +164,13 @@ class Learner(pl.LightningModule):
             else:
                 mean.copy_(current)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: "contracts.Batch", batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, self.current_epoch, "val"))
         # float32, so that the scores are to the last bit those of the saved model.
         with torch.autocast(self.device.type, enabled=False):
             self._score(batch)
 
-    def _score(self, batch: Any) -> None:
+    def _score(self, batch: "contracts.Batch") -> None:
         outputs = saved_model.outputs(self.averaged, batch)
         on_cpu = {name: tensor.cpu() for name, tensor in outputs.items()}
         weighted_loss = 0.0

@@ -1,7 +1,8 @@
 """Plugin lookup: load a kind, family or task by name, with the defaults of its optional members.
 
-A plugin is a folder or a file: kinds/<kind>/ with columns, rows, twin and encoder; families/<family>.py
-with one class; tasks/<task>/ with metrics, baselines and figures. contracts.py says what each holds.
+A plugin is a folder or a file: kinds/<kind>/ with columns, rows, twin and encoder;
+families/<family>.py with one class; tasks/<task>/ with metrics, baselines and figures. contracts.py
+says what each holds.
 """
 
 import functools
@@ -11,14 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from . import contracts
 
 T = TypeVar("T")
+B = TypeVar("B", bound="contracts.Batch")
 
 PACKAGE = Path(__file__).parent
 SINGULAR = {"kinds": "kind", "families": "family", "tasks": "task"}
@@ -126,22 +130,22 @@ def lacking(net_class: type, protocol: type) -> list[str]:
 # --- batches ------------------------------------------------------------------------------------
 
 
-def steps(batch: Any) -> Iterator[Any]:
+def steps(batch: B) -> Iterator[B]:
     """The batches of single steps in tensors of shape (steps, batch_size, ...)."""
-    own: Callable[[], Iterator[Any]] | None = optional(batch, "steps", None)
-    if own:
-        yield from own()
+    custom: Callable[[], Iterator[B]] | None = optional(batch, "steps", None)
+    if custom:
+        yield from custom()
         return
     for tensors in zip(*batch, strict=True):
         yield type(batch)(*tensors)
 
 
-def take(batch: Any, index: Any) -> Any:
-    """The rows of a batch at `index`, an integer tensor or slice over the first axis."""
-    own: Callable[[Any], Any] | None = optional(batch, "take", None)
-    if own:
-        return own(index)
-    return type(batch)(*(tensor[index] for tensor in batch))
+def take(batch: B, index: "Tensor | slice") -> B:
+    """The rows of a batch at `index`, an integer tensor or a slice over the first axis."""
+    custom: Callable[[Tensor | slice], B] | None = optional(batch, "take", None)
+    if custom:
+        return custom(index)
+    return type(batch)(*[tensor[index] for tensor in batch])
 
 
 # --- tasks --------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-"""Stage prepare: raw rows to four parts: train, val (for every choice), gate (read by register alone)
-and test (reported, decides nothing)."""
+"""Stage prepare: raw rows to four parts: train, val (for every choice), gate (read by register
+alone) and test (reported, decides nothing)."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,14 +1,14 @@
 """A saved model: weights, what its encoder learnt, and its card; raw rows in, answers out.
 
-The folder holds model.safetensors and model.json and no code, so that loading it runs nothing but this
-package.
+The folder holds model.safetensors and model.json and no code, so that loading it runs nothing but
+this package.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
     from . import contracts
 
+B = TypeVar("B", bound="contracts.Batch")
+
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 CHUNK_ROWS = 4096
-# Numbers in the inputs of a chunk. Pictures reach it at fewer rows: the activations of a net are about a
-# hundred times as large as its input.
+# Numbers in the inputs of a chunk. Pictures reach it at fewer rows: the activations of a net are
+# about a hundred times as large as its input.
 CHUNK_NUMBERS = 2**21
 
 
@@ -44,7 +46,8 @@ class SavedModel:
         return plugins.task(self.card["task"])
 
     def read(self, path: str | Path) -> "pd.DataFrame":
-        """Rows from a file in the upstream format, Parquet or JSON records; pictures also from a folder.
+        """Rows from a file in the upstream format, Parquet or JSON records; pictures also from a
+        folder.
 
         Raises DataError for a file that cannot be read.
         """
@@ -61,8 +64,8 @@ class SavedModel:
     ) -> "pd.DataFrame":
         """The answers to input rows; raises DataError for a row that cannot be answered.
 
-        `params` may set the options of the task; `details: True` adds the columns that `score` needs and
-        callers usually do not. Raises UsageError for an unknown option.
+        `params` may set the options of the task; `details: True` adds the columns that `score`
+        needs and callers usually do not. Raises UsageError for an unknown option.
         """
         details, options = self._options(params or {})
         answers = self.answer(self.encoder.check(frame), **options)
@@ -99,12 +102,13 @@ class SavedModel:
         return make_inputs(rows, self.encoder) if make_inputs else rows
 
     def score(self, answers: "pd.DataFrame", rows: "pd.DataFrame") -> dict[str, float]:
-        """The metrics on `rows` of the answers to their `inputs`, given by this or another model."""
+        """The metrics on `rows` of the answers to their `inputs`, by this or another model."""
         return self.task.metrics.score(answers, rows, self.encoder)
 
 
 def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -> nn.Module:
-    """The net of a family: sizes by the names before the `*` of its constructor, the rest from conf.
+    """The net of a family: sizes by the names before the `*` of its constructor, the rest from
+    conf.
 
     Raises UsageError for a size that these data do not have.
     """
@@ -114,14 +118,14 @@ def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -
     for name in positional:
         if name not in sizes:
             raise UsageError(
-                f"family `{family}` needs the size `{name}`, which these data do not have; they have:"
-                f" {', '.join(sizes)}; choose another family, or name the columns in conf/dataset/"
+                f"family `{family}` needs the size `{name}`, which these data do not have; they"
+                f" have: {', '.join(sizes)}; choose another family, or name the columns in conf/dataset/"
             )
     arguments = {name: sizes[name] for name in positional}
     return cast(nn.Module, constructor(**arguments, **net))
 
 
-def outputs(net: nn.Module, batch: Any) -> dict[str, Tensor]:
+def outputs(net: nn.Module, batch: "contracts.Batch") -> dict[str, Tensor]:
     """The tensors that a net predicts for a batch, chunk by chunk, on the batch's device."""
     family = cast("contracts.Family", net)
     net.eval()
@@ -130,7 +134,7 @@ def outputs(net: nn.Module, batch: Any) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def chunks(batch: Any) -> Iterator[Any]:
+def chunks(batch: B) -> Iterator[B]:
     """A batch in chunks of rows that a net can take without gigabytes of memory."""
     numbers = sum(math.prod(tensor.shape[1:]) for tensor in batch)
     size = min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // max(1, numbers)))

@@ -1,7 +1,8 @@
 """Stage train: train a model on the parts train and val.
 
-An interrupted training resumes to the same weights: the order of rows is a function of (seed, epoch),
-every other draw one of (seed, epoch, chunk), and a checkpoint is written at the end of each epoch.
+An interrupted training resumes to the same weights: the order of rows is a function of (seed,
+epoch), every other draw one of (seed, epoch, chunk), and a checkpoint is written at the end of each
+epoch.
 """
 
 import csv
@@ -161,8 +162,9 @@ def learn(
 ) -> tuple[saved_model.SavedModel, list[dict[str, float]]]:
     """Train on the parts train and val; the model and its history.
 
-    `profile` is prepare's profile of the data, and `folder` holds the checkpoints. `report` is called
-    after each epoch with its metrics, `tick` before each step with the number of epochs done so far.
+    `profile` is prepare's profile of the data, and `folder` holds the checkpoints. `report` is
+    called after each epoch with its metrics, `tick` before each step with the number of epochs done
+    so far.
     """
     kind = plugins.kind(profile["kind"])
     task = plugins.task(conf.task)
@@ -229,7 +231,9 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """`sextant train model=<name> [overrides]`: by DVC to models/<name>/, by hand to .scratch/<name>/."""
+    """`sextant train model=<name> [overrides]`: by DVC to models/<name>/, by hand to
+    .scratch/<name>/.
+    """
     name, overrides = config.named(argv, "model")
     conf = config.model(name, overrides)
     check.check_model(conf)

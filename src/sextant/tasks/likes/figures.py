@@ -42,7 +42,7 @@ CHAINS, STEPS = 20, 100  # Gibbs sampling for each film: chains, and steps of ea
 
 
 class EnergyNet(Protocol):
-    """What the figures of energies read of a net; a net without these members goes without them.
+    """What the figures of energies read of a net; a net that lacks a member has no such figures.
 
     `codes` are ratings as in Batch: (users, items) or, of one user, (items).
     """

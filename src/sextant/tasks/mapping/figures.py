@@ -194,7 +194,7 @@ def _labels(net: Net, counts: pd.DataFrame, tooltips: Sequence[str]) -> Figure:
     shares = counts.div(counts.sum(axis=1), axis=0).fillna(0.0).to_numpy()
     majority = shares.max(1)
     target = counts.columns.name
-    figure = canvas("Labels: the most frequent of each unit", height=4.6)
+    figure = canvas("Labels: most frequent label of each unit", height=4.6)
     axes = figure.add_subplot()
     colors = [COLORS[i % len(COLORS)] for i in range(shares.shape[1])]
     unit_colors = [colors[i] for i in shares.argmax(1)]

@@ -45,7 +45,7 @@ class Encoder(Protocol):
 
     @property
     def scale(self) -> dict[str, tuple[float, float]]:
-        """Low end and span of each column of `wide`: (x - low) / span is what distances are of."""
+        """Low end and span of each column of `wide`; distances are those of (x - low) / span."""
 
     def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows as numbers in upstream units, each level of a category as 0 or 1."""

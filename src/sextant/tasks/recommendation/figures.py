@@ -87,7 +87,7 @@ def _draw_bands(axes: "Axes", labels: list[str], samples: Mapping[str, list[Samp
     for index, (name, of_bands) in enumerate(samples.items()):
         values[name] = [sample.score(np.ones(len(sample.groups))) for sample in of_bands]
         axes.plot(labels, values[name], **line(index), marker="o", markersize=4, label=name)
-    # Of the model alone: intervals of the baselines would lie on top of it.
+    # Only the model has intervals: those of the baselines would overlap them.
     for label, value, sample in zip(labels, values["model"], samples["model"], strict=True):
         if np.isfinite(value):  # NaN: a band where all were liked, or none, has no AUC
             low, high = interval(sample)

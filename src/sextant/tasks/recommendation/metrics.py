@@ -81,7 +81,7 @@ def as_answers(
         {
             columns.user: users[answer_users],
             columns.item: np.asarray(items)[answer_items],
-            # Without this type, a table without answers would have another one than text.
+            # The type is set, because an empty column would otherwise not be text.
             columns.title: pd.Series(answer_titles, dtype="str"),
             name: transform(answer_scores),
             "rank": ranks,

@@ -310,6 +310,8 @@ def _model_file(name: str, task: str) -> ModelFile:
     path = paths.model_conf(name)
     values = _yaml(path)
     _refuse_moved_key(values, "task", path, f"task: {task}")
+    if isinstance(values, Mapping) and "gate" in values and "baselines" not in values:
+        raise UsageError(f"{path}: key `baselines` is missing; add `baselines: []`")
     return check(ModelFile, values, str(path))
 
 

@@ -119,7 +119,8 @@ def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -
         if name not in sizes:
             raise UsageError(
                 f"family `{family}` needs the size `{name}`, which these data do not have; they"
-                f" have: {', '.join(sizes)}; choose another family, or name the columns in conf/dataset/"
+                f" have: {', '.join(sizes)}; choose another family, or name the columns in"
+                " conf/dataset/"
             )
     arguments = {name: sizes[name] for name in positional}
     return cast(nn.Module, constructor(**arguments, **net))
@@ -131,7 +132,10 @@ def outputs(net: nn.Module, batch: "contracts.Batch") -> dict[str, Tensor]:
     net.eval()
     with torch.no_grad():
         parts = [family.predict(chunk) for chunk in chunks(batch)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    whole = {}
+    for name in parts[0]:
+        whole[name] = torch.cat([part[name] for part in parts])
+    return whole
 
 
 def chunks(batch: B) -> Iterator[B]:

@@ -114,7 +114,7 @@ class Encoder:
         return sizes
 
     def encode(self, rows: pd.DataFrame) -> Batch:
-        """Return rows in upstream columns as tensors; no random draw, and row by row."""
+        """Return rows in upstream columns as tensors; each row is encoded by itself."""
         import torch  # takes two seconds, which pull, validate and prepare need not wait for
 
         numeric = np.empty((len(rows), len(self.numbers)), np.float32)

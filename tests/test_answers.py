@@ -1,4 +1,6 @@
-"""Every champion of the whole chain answers raw rows the same in Python, from a file and over HTTP."""
+"""The champion of every model gives the same answers to raw rows in Python, from a file and over
+HTTP.
+"""
 
 import io
 import json
@@ -15,7 +17,7 @@ from mlflow.pyfunc.scoring_server import invocations
 
 import sextant
 from sextant.commands import predict
-from sextant.tracking import registry
+from sextant.tracking import packing, registry, store
 
 pytestmark = pytest.mark.slow
 
@@ -23,11 +25,10 @@ MODELS: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "params.yaml").read_t
 
 
 @pytest.fixture(autouse=True)
-def at_the_chain(whole_chain: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the chain's folder, on a copy of its database."""
-    monkeypatch.setenv(
-        "MLFLOW_TRACKING_URI", f"sqlite:///{whole_chain.copy_registry(tmp_path / 'mlflow.db')}"
-    )
+def in_the_clone(whole_chain: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in the folder of `whole_chain`, with a copy of its database."""
+    database = whole_chain.copy_registry(tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.chdir(whole_chain.path)
 
 
@@ -36,76 +37,78 @@ def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def table(raw: Path, to: Path) -> Path:
+# --- input as a person has it -------------------------------------------------------------------
+
+
+def table(raw: Path, folder: Path) -> Path:
     (file,) = raw.glob("*.csv")
     return file
 
 
-def days(raw: Path, to: Path) -> Path:
+def prices(raw: Path, folder: Path) -> Path:
     (file,) = raw.glob("*_Train.csv")
     return file
 
 
-def pictures(raw: Path, to: Path) -> Path:
-    """Some of the archive as files in a folder."""
-    (archive,) = raw.glob("*.zip")
-    with zipfile.ZipFile(archive) as opened:
-        for name in [name for name in opened.namelist() if name.endswith(".jpg")][::300]:
-            (to / Path(name).name).write_bytes(opened.read(name))
-    return to
+def pictures(raw: Path, folder: Path) -> Path:
+    """Every 300th picture of the archive, as files in a folder."""
+    (path,) = raw.glob("*.zip")
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+        for name in names[::300]:
+            (folder / Path(name).name).write_bytes(archive.read(name))
+    return folder
 
 
-def ratings(raw: Path, to: Path) -> Path:
-    """What a new user said of three films, and a question about a fourth."""
-    file = to / "ratings.csv"
+def ratings(raw: Path, folder: Path) -> Path:
+    """The ratings of three films by a new user, and a fourth film to answer for."""
+    file = folder / "ratings.csv"
     file.write_text("user,item,rating\n5000,1,5\n5000,2,4\n5000,3,2\n5000,4,\n")
     return file
 
 
-QUESTIONS: dict[str, Callable[[Path, Path], Path]] = {
-    "tabular": table, "series": days, "images": pictures, "ratings": ratings
-}  # fmt: skip
+# By kind, the file or folder to answer: found in the raw files, or written to a folder.
+INPUTS: dict[str, Callable[[Path, Path], Path]] = {
+    "tabular": table,
+    "series": prices,
+    "images": pictures,
+    "ratings": ratings,
+}
 
 
-def asked(model: str, folder: Path) -> Path:
-    """A file or folder as whoever has such data has it."""
-    dataset = MODELS[model]["dataset"]
-    kind = yaml.safe_load(Path(f"conf/dataset/{dataset}.yaml").read_text())["kind"]
-    folder.mkdir()
-    return QUESTIONS[kind](Path("data/raw", dataset), folder)
+# --- the answers --------------------------------------------------------------------------------
 
 
-def test_raw_files_are_answered_from_the_command_line_as_in_python(
-    model: str, tmp_path: Path
-) -> None:
-    question = asked(model, tmp_path / "question")
-    predict.main([f"model={model}", f"input={question}", f"output={tmp_path / 'answers.csv'}"])
-    found = pd.read_csv(tmp_path / "answers.csv")
-    champion = sextant.load(model)
-    expected = champion.predict(champion.read(question))
-    named = found.columns.difference(
-        expected.columns
-    )  # whose answer it is, where files are asked with
-    pd.testing.assert_frame_equal(same(found.drop(columns=named)), same(expected))
-    assert len(found) and found.notna().all(axis=None)
-
-
-def test_a_served_champion_gives_the_same_answers(model: str) -> None:
-    """By what MLflow's server calls for a request; tests/test_serve.py starts a real one."""
-    folder = tracking.folder_of(tracking.champion_of(tracking.client(), model).model_uri)
-    example = mlflow.pyfunc.load_model(str(folder)).input_example
-    body = json.dumps(
-        {"dataframe_split": json.loads(example.to_json(orient="split", date_format="iso"))}
-    )
-    served = mlflow.pyfunc.load_model(str(folder))
-    answer = invocations(body, "application/json", served, served.metadata.get_input_schema())
-    assert answer.status == 200, answer.response
-    found = pd.DataFrame(json.loads(answer.response)["predictions"])
-    expected = sextant.load(model).predict(example)
-    assert len(found)
-    pd.testing.assert_frame_equal(same(found), same(expected))
-
-
-def same(answers: pd.DataFrame) -> pd.DataFrame:
-    """What a CSV file keeps of answers."""
+def as_csv(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers after a round trip through CSV, which keeps no types."""
     return pd.read_csv(io.StringIO(answers.to_csv(index=False)))
+
+
+def test_the_command_line_gives_the_answers_of_python(model: str, tmp_path: Path) -> None:
+    line = MODELS[model]
+    (tmp_path / "inputs").mkdir()
+    inputs = INPUTS[line["kind"]](Path("data/raw", line["dataset"]), tmp_path / "inputs")
+    output = tmp_path / "answers.csv"
+    predict.main([f"model={model}", f"input={inputs}", f"output={output}"])
+    answers = pd.read_csv(output)
+    champion = sextant.load(model)
+    expected = champion.predict(champion.read(inputs))
+    added = answers.columns.difference(expected.columns)  # the file of an answer, for a folder
+    pd.testing.assert_frame_equal(as_csv(answers.drop(columns=added)), as_csv(expected))
+    assert len(answers) > 0
+    assert answers.notna().all(axis=None)
+
+
+def test_the_server_gives_the_answers_of_python(model: str) -> None:
+    """Call MLflow's handler of a request; tests/commands/test_serve.py starts a real server."""
+    champion = registry.champion_of(store.client(), model)
+    packed = mlflow.pyfunc.load_model(str(packing.folder_of(champion.model_uri)))
+    example = packed.input_example
+    rows = json.loads(example.to_json(orient="split", date_format="iso"))
+    body = json.dumps({"dataframe_split": rows})
+    answer = invocations(body, "application/json", packed, packed.metadata.get_input_schema())
+    assert answer.status == 200, answer.response
+    answers = pd.DataFrame(json.loads(answer.response)["predictions"])
+    expected = sextant.load(model).predict(example)
+    assert len(answers) > 0
+    pd.testing.assert_frame_equal(as_csv(answers), as_csv(expected))

@@ -41,7 +41,7 @@ COMMANDS = {"make", "dvc", "python", ".venv/bin/pre-commit", "source", "cp", "ex
 
 TEAM = "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_leaves_the_teams_champion"
 EXPERIMENTS = "tests/test_experiments.py::test_dvc_shows_the_differences_and_nothing_else"
-PREDICT = "tests/test_answers.py::test_raw_files_are_answered_from_the_command_line_as_in_python"
+PREDICT = "tests/test_answers.py::test_the_command_line_gives_the_answers_of_python"
 TRAIN = "tests/test_train.py::test_by_hand_it_trains_into_scratch_the_same_every_time"
 OPENINGS = "tests/test_openings.py::test_every_opening_needs_its_own_files_and_runs_its_own_stages"
 REMAINING = "tests/test_docs.py::test_the_remaining_commands_run"

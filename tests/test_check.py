@@ -77,6 +77,12 @@ def test_a_net_without_what_the_figures_read_is_refused(monkeypatch):
         check.check_figures(config.model("som"))
 
 
+def test_what_figures_read_of_a_net_is_what_their_protocol_says():
+    net = plugins.task("mapping").figures.Net
+    assert plugins.task("mapping").net_members == plugins.members(net) != []
+    assert plugins.task("classification").net_members == []
+
+
 def test_every_family_gives_something_and_every_task_needs_something():
     for name in plugins.names("families"):
         assert plugins.family(name).OUTPUTS

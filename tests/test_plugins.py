@@ -88,9 +88,9 @@ def test_missing_members_of_a_family_are_named() -> None:
         def neighbours(self) -> Tensor:
             return self.codebook
 
-    assert plugins.lacking(Whole, Drawn) == []
-    assert plugins.lacking(Annotated, Drawn) == ["neighbours"]
-    assert plugins.lacking(object, Drawn) == ["neighbours", "codebook"]
+    assert plugins.lacking(Whole, plugins.members(Drawn)) == []
+    assert plugins.lacking(Annotated, plugins.members(Drawn)) == ["neighbours"]
+    assert plugins.lacking(object, plugins.members(Drawn)) == ["codebook", "neighbours"]
 
 
 # --- batches ------------------------------------------------------------------------------------

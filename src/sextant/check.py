@@ -47,10 +47,7 @@ def check_pair(conf: config.ModelConf) -> None:
 
 
 def check_figures(conf: config.ModelConf) -> None:
-    """Raise UsageError where the family lacks a member that the figures of the task read.
-
-    Training does not check it again, because it would import Matplotlib.
-    """
+    """Raise UsageError where the family lacks a member that the figures of the task read."""
     lacking = _lacking_for_figures(conf, conf.task)
     if lacking:
         raise UsageError(
@@ -72,8 +69,7 @@ def fitting_tasks(conf: config.ModelConf) -> list[str]:
 
 def _lacking_for_figures(conf: config.ModelConf, task: str) -> list[str]:
     """The members that the figures of a task read of a net and the family lacks."""
-    protocol = plugins.optional(plugins.task(task).figures, "Net", None)
-    return plugins.lacking(plugins.family(conf.family), protocol) if protocol else []
+    return plugins.lacking(plugins.family(conf.family), plugins.task(task).net_members)
 
 
 def check_metrics(conf: config.ModelConf, monitor: str) -> None:

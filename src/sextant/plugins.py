@@ -5,6 +5,7 @@ families/<family>.py with one class; tasks/<task>/ with metrics, baselines and f
 says what each holds.
 """
 
+import ast
 import functools
 import importlib
 import inspect
@@ -117,14 +118,18 @@ def outputs(net_class: "type[contracts.Family]", net: Mapping[str, object]) -> t
     return of_arguments(net) if of_arguments else tuple(net_class.OUTPUTS)
 
 
-def lacking(net_class: type, protocol: type) -> list[str]:
-    """The members of `protocol` that a family's class has neither defined nor annotated."""
-    members = [name for name in vars(protocol) if not name.startswith("_")]
-    members += [name for name in inspect.get_annotations(protocol) if name not in members]
+def members(protocol: type) -> list[str]:
+    """The members of a Protocol: annotations first, then methods."""
+    methods = [name for name in vars(protocol) if not name.startswith("_")]
+    return [*inspect.get_annotations(protocol), *methods]
+
+
+def lacking(net_class: type, required: Iterable[str]) -> list[str]:
+    """The `required` members that a family's class has neither defined nor annotated."""
     present = {*dir(net_class)}
     for base in net_class.__mro__:
         present |= inspect.get_annotations(base).keys()
-    return [name for name in members if name not in present]
+    return [name for name in required if name not in present]
 
 
 # --- batches ------------------------------------------------------------------------------------
@@ -164,6 +169,24 @@ class Task:
     @property
     def figures(self) -> "contracts.TaskFigures":
         return cast("contracts.TaskFigures", load("tasks", self.name, "figures"))
+
+    @property
+    def net_members(self) -> list[str]:
+        """The members of `Net` in figures.py: what the figures read of a net; often none.
+
+        They are read from the source, because importing the figures of every task would load
+        Matplotlib and take `make check` twice as long.
+        """
+        path = PACKAGE / "tasks" / self.name / "figures.py"
+        names = []
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name == "Net":
+                for member in node.body:
+                    if isinstance(member, ast.FunctionDef):
+                        names.append(member.name)
+                    elif isinstance(member, ast.AnnAssign):
+                        names.append(ast.unparse(member.target))
+        return names
 
     @property
     def primary(self) -> tuple[str, str]:

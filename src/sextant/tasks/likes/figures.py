@@ -85,7 +85,7 @@ def figures(
     weights = unit_weights(model)
     if weights is not None:
         drawn["units"] = units_figure(weights, train, encoder)
-    if not plugins.lacking(type(model.net), EnergyNet):
+    if not plugins.lacking(type(model.net), plugins.members(EnergyNet)):
         net = cast("EnergyNet", model.net)
         drawn["free_energy"] = _free_energy(net, encoder.encode(val))
         drawn["completion"] = _completion(model, net, train, rows)

@@ -1,4 +1,9 @@
-"""Bad input ends with one line and a non-zero exit code, and changes nothing that lasts."""
+"""Bad input of every kind gives one clear line and a non-zero exit code, and damages nothing
+lasting.
+
+First faults in conf/, then damaged files as each stage meets them, then the same in a real
+checkout, where DVC and make run the stages.
+"""
 
 import hashlib
 import io
@@ -11,11 +16,11 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, MutableMapping
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -42,248 +47,238 @@ from sextant.commands import pin, predict
 
 MODEL, DATASET = "ann", "churn"
 FILE = "Churn_Modelling.csv"
-RESTORES = "`git checkout dvc.lock && dvc checkout` restores"  # the end of a stage's message
+USAGE, BAD_DATA = 2, 12  # exit codes
 
 Main = Callable[[list[str]], object]
+Capture = pytest.CaptureFixture[str]
 
 
 def refusal(stderr: str) -> str:
-    """The one line in which Sextant gave up, without the lines of DVC, of make and of warnings."""
+    """The one line in which Sextant refused; DVC and make may add lines of their own."""
     assert "Traceback" not in stderr, stderr
-    prefix = "sextant: "
-    notes = (f"{prefix}warning: ", f"{prefix}{MODEL} has no champion on real data")
-    lines = []
+    notes = ("warning: ", f"{MODEL} has no champion on real data")
+    refusals = []
     for line in stderr.splitlines():
-        if line.startswith(prefix) and not line.startswith(notes):
-            lines.append(line.removeprefix(prefix))
-    assert len(lines) == 1, stderr
-    return lines[0]
+        message = line.removeprefix("sextant: ")
+        if message != line and not message.startswith(notes):
+            refusals.append(message)
+    assert len(refusals) == 1, stderr
+    return refusals[0]
 
 
-def refused(main: Main, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, int]:
-    """The one line and the exit code of a command, run in this process as it runs in its own."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_info:
+def refused(main: Main, capsys: Capture, *arguments: str) -> tuple[str, int]:
+    """The line and the exit code with which a command fails, run in this process."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(sys, "argv", ["sextant", *arguments])
         errors.run(main)
-    code = exit_info.value.code
-    assert isinstance(code, int)
-    return refusal(capsys.readouterr().err), code
+    assert isinstance(ended.value.code, int)
+    return refusal(capsys.readouterr().err), ended.value.code
 
 
-# --- a fault in a conf: `make check` refuses it before DVC starts -------------------------------
+# --- faults in conf/, which `make check` finds before DVC starts --------------------------------
 
 PARAMS = "params.yaml"
 MODEL_CONF = f"conf/model/{MODEL}.yaml"
 DATASET_CONF = f"conf/dataset/{DATASET}.yaml"
 SUITE = f"conf/expectations/{DATASET}.yaml"
 
-Edit = Callable[[Any], object]  # changes the content of a YAML file
+Change = Callable[[Any], object]
 
 
-def parent(content: Any, path: str) -> tuple[MutableMapping[str, object], str]:
-    """The block that contains the key at a path such as `net.dropout`, and the key."""
-    *parts, key = path.split(".")
-    for part in parts:
-        content = content[int(part)] if part.isdigit() else content[part]
-    return content, key
+def block_at(conf: Any, path: list[str]) -> Any:
+    for key in path:
+        conf = conf[int(key) if key.isdigit() else key]
+    return conf
 
 
-def put(path: str, value: object) -> Edit:
-    """Set the value at a path."""
+def put(path: str, value: object) -> Change:
+    """Set the value at a path such as `net.dropout`."""
 
-    def edit(content: Any) -> None:
-        block, key = parent(content, path)
-        block[key] = value
+    def change(conf: Any) -> None:
+        *above, last = path.split(".")
+        block_at(conf, above)[last] = value
 
-    return edit
-
-
-def rename(path: str, name: str) -> Edit:
-    """Misspell the key at a path."""
-
-    def edit(content: Any) -> None:
-        block, key = parent(content, path)
-        block[name] = block.pop(key)
-
-    return edit
+    return change
 
 
-def remove(path: str) -> Edit:
-    """Remove the key at a path."""
+def rename(path: str, name: str) -> Change:
+    """Rename the key at a path, as a typing error does."""
 
-    def edit(content: Any) -> None:
-        block, key = parent(content, path)
-        del block[key]
+    def change(conf: Any) -> None:
+        *above, last = path.split(".")
+        block = block_at(conf, above)
+        block[name] = block.pop(last)
 
-    return edit
-
-
-def set_unknown_kind(content: Any) -> None:
-    content["datasets"][DATASET] = "sounds"
-    content["models"][MODEL]["kind"] = "sounds"
+    return change
 
 
-@dataclass(frozen=True)
-class ConfFault:
-    """A faulty file, and a pattern of the message."""
-
-    file: str
-    edit: Edit
-    message: str
+def drop(key: str) -> Change:
+    return lambda conf: conf.pop(key)
 
 
-CONF_FAULTS = {
-    "unknown family": ConfFault(
+def unknown_kind(conf: Any) -> None:
+    conf["datasets"][DATASET] = "sounds"
+    conf["models"][MODEL]["kind"] = "sounds"
+
+
+# By the name of the fault: the file, the change, and what the message must match.
+CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
+    "unknown family": (
         PARAMS,
         put(f"models.{MODEL}.family", "quantum"),
         "unknown family `quantum`; .* has: .*ann",
     ),
-    "unknown task": ConfFault(
+    "unknown task": (
         PARAMS,
         put(f"models.{MODEL}.task", "guessing"),
         "unknown task `guessing`; .* has: .*classification",
     ),
-    "unknown kind": ConfFault(
+    "unknown kind": (
         PARAMS,
-        set_unknown_kind,
+        unknown_kind,
         "unknown kind `sounds`; .* has: .*tabular",
     ),
-    "unknown data set": ConfFault(
+    "kind of another data set": (
+        PARAMS,
+        put(f"models.{MODEL}.kind", "images"),
+        "model `ann` has kind `images`, but its data set `churn` has kind `tabular`; write",
+    ),
+    "unknown data set": (
         PARAMS,
         put(f"models.{MODEL}.dataset", "moon"),
         "`moon`, which `datasets` does not list",
     ),
-    "data set without conf": ConfFault(
+    "data set without conf": (
         PARAMS,
         put("datasets.moon", "tabular"),
         "moon.yaml is not there; add it",
     ),
-    "unknown source": ConfFault(
+    "unknown source": (
         PARAMS,
         put("source", "moon"),
         "params.yaml: `source` is 'moon'; .*'embedded', 'mirror' or",
     ),
-    "unknown budget": ConfFault(
+    "unknown budget": (
         PARAMS,
         put("budget", "huge"),
         "params.yaml: `budget` is 'huge'; .*'smoke', 'standard' or",
     ),
-    "negative seed": ConfFault(
+    "negative seed": (
         PARAMS,
         put("seed", -1),
         "params.yaml: `seed` is -1; .*greater than or equal to 0",
     ),
-    "misspelt parameter": ConfFault(
+    "misspelt parameter": (
         PARAMS,
         rename("budget", "buget"),
         "unknown key `buget`; did you mean `budget`",
     ),
-    "missing parameter": ConfFault(
+    "missing parameter": (
         PARAMS,
-        remove("seed"),
+        drop("seed"),
         "params.yaml: key `seed` is missing; add it",
     ),
-    "misspelt argument": ConfFault(
+    "task in the model's conf": (
+        MODEL_CONF,
+        put("task", "classification"),
+        "`task` stands in params.yaml now; delete it here",
+    ),
+    "misspelt argument": (
         MODEL_CONF,
         rename("net.dropout", "dropuot"),
         "net: .*`dropuot`; did you mean `dropout`",
     ),
-    "argument of the wrong type": ConfFault(
+    "argument of the wrong type": (
         MODEL_CONF,
         put("net.dropout", "much"),
         "net: `dropout` is 'much'; .*valid number",
     ),
-    "number as text": ConfFault(
+    "number as text": (
         MODEL_CONF,
         put("net.bins", "16"),
         "net: `bins` is '16'; .*valid integer",
     ),
-    "argument out of range": ConfFault(
+    "argument out of range": (
         MODEL_CONF,
         put("net.dropout", 1.5),
         "net: `dropout` is 1.5; .*less than 1",
     ),
-    "rate that is no number": ConfFault(
+    "not a number": (
         MODEL_CONF,
         put("optimizer.lr", float("nan")),
         "optimizer lr is nan; expected a finite number",
     ),
-    "unknown optimizer": ConfFault(
+    "unknown optimizer": (
         MODEL_CONF,
         put("optimizer.name", "magic"),
         "optimizer: name is 'magic'; expected one of",
     ),
-    "rate out of range": ConfFault(
+    "rate out of range": (
         MODEL_CONF,
         put("optimizer.lr", 0.0),
         "optimizer: `lr` is 0.0; .*greater than 0",
     ),
-    "misspelt block": ConfFault(
+    "misspelt block": (
         MODEL_CONF,
         rename("schedule", "shedule"),
         "unknown key `shedule`; did you mean `schedule`",
     ),
-    "budget out of range": ConfFault(
+    "budget out of range": (
         MODEL_CONF,
         put("budgets.full.schedule.max_epochs", 0),
         "`max_epochs` is 0; .*greater than",
     ),
-    "unknown metric": ConfFault(
+    "unknown metric": (
         MODEL_CONF,
         put("schedule.monitor", "f1"),
         "schedule: `f1` is no metric of classification",
     ),
-    "negative margin": ConfFault(
+    "negative margin": (
         MODEL_CONF,
         put("gate.margin", -0.1),
         "`gate.margin` is -0.1; .*greater than or equal to 0",
     ),
-    "guard without a number": ConfFault(
+    "guard without a number": (
         MODEL_CONF,
         put("gate.guards", ["brier <= low"]),
         "`gate.guards.0` is 'brier <= low'; ",
     ),
-    "guard on an unknown metric": ConfFault(
+    "guard on an unknown metric": (
         MODEL_CONF,
         put("gate.guards", ["f1 >= 0.5"]),
         "gate: `f1` is no metric of classification",
     ),
-    "task in the conf of a model": ConfFault(
-        MODEL_CONF,
-        put("task", "classification"),
-        "ann.yaml: `task` stands in params.yaml now; delete it here",
-    ),
-    "kind in the conf of a data set": ConfFault(
+    "kind in the data set's conf": (
         DATASET_CONF,
         put("kind", "tabular"),
-        "churn.yaml: `kind` stands in params.yaml now; delete it here",
+        "`kind` stands in params.yaml now; delete it here",
     ),
-    "misspelt column role": ConfFault(
+    "misspelt column role": (
         DATASET_CONF,
         rename("columns.target", "traget"),
         "`traget`; did you mean `target`",
     ),
-    "share out of range": ConfFault(
+    "share out of range": (
         DATASET_CONF,
         put("split.shares.train", 1.2),
         "`split.shares.train` is 1.2; .*less than 1",
     ),
-    "text that is no digest": ConfFault(
+    "malformed digest": (
         DATASET_CONF,
         put("sources.mirror.0.sha256", "abc"),
         r"mirror\[0\]: `sha256` is 'abc'",
     ),
-    "mirror path outside the mirror": ConfFault(
+    "path outside the mirror": (
         DATASET_CONF,
         put("sources.mirror.0.path", "../x.csv"),
         "`path` is '../x.csv'; .*plain",
     ),
-    "unknown severity": ConfFault(
+    "unknown severity": (
         SUITE,
         put("0.severity", "fatal"),
         "`severity` is 'fatal'; .*'critical', 'warning' or 'info'",
     ),
-    "unknown expectation": ConfFault(
+    "unknown expectation": (
         SUITE,
         put("0.expectation", "expect_wonders"),
         "expect_wonders",
@@ -291,65 +286,63 @@ CONF_FAULTS = {
 }
 
 
-def edit_yaml(path: Path, edit: Edit) -> None:
-    """Edit the content of a YAML file."""
-    content = yaml.safe_load(path.read_text())
-    edit(content)
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-
-
-@pytest.mark.parametrize("case", CONF_FAULTS)
-def test_a_fault_in_a_conf_is_refused_with_its_place(
-    case: str, one_model: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("file", "change", "message"), CONF_FAULTS.values(), ids=CONF_FAULTS)
+def test_a_fault_in_a_conf_is_reported_with_its_place(
+    file: str, change: Change, message: str, one_model: Path, capsys: Capture
 ) -> None:
-    fault = CONF_FAULTS[case]
-    edit_yaml(Path(fault.file), fault.edit)
+    conf = yaml.safe_load(Path(file).read_text())
+    change(conf)
+    Path(file).write_text(yaml.safe_dump(conf, sort_keys=False))
     line, code = refused(check.main, capsys)
-    assert re.search(fault.message, line), line
-    assert code == 2
+    assert re.search(message, line), line
+    assert code == USAGE
 
 
 @pytest.mark.parametrize("file", [PARAMS, MODEL_CONF, DATASET_CONF, SUITE])
-def test_a_conf_that_is_no_yaml_or_is_missing_is_refused(
-    file: str, one_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_conf_that_is_no_yaml_is_refused(file: str, one_model: Path, capsys: Capture) -> None:
     Path(file).write_text("a: [1, 2\nb: }\n")
     line, code = refused(check.main, capsys)
     assert file in line
     assert "not YAML" in line
-    assert code == 2
+    assert code == USAGE
+
+
+@pytest.mark.parametrize("file", [PARAMS, MODEL_CONF, DATASET_CONF, SUITE])
+def test_a_missing_conf_is_refused(file: str, one_model: Path, capsys: Capture) -> None:
     Path(file).unlink()
     line, code = refused(check.main, capsys)
     assert file in line
     assert "is not there" in line
-    assert code == 2
+    assert code == USAGE
 
 
-@pytest.mark.parametrize(
-    ("stage", "argument", "listed"),
-    [
-        (pull, "dataset", f"unknown data set `moon`; params.yaml lists: {DATASET}"),
-        (validate, "dataset", f"unknown data set `moon`; params.yaml lists: {DATASET}"),
-        (prepare, "dataset", f"unknown data set `moon`; params.yaml lists: {DATASET}"),
-        (pin, "dataset", f"unknown data set `moon`; params.yaml lists: {DATASET}"),
-        (evaluate, "model", f"unknown model `moon`; params.yaml lists: {MODEL}"),
-        (register, "model", f"unknown model `moon`; params.yaml lists: {MODEL}"),
-    ],
-    ids=lambda value: value.__name__ if isinstance(value, ModuleType) else "",
-)
-def test_an_unknown_name_on_the_command_line_is_refused(
-    stage: ModuleType,
-    argument: str,
-    listed: str,
-    workspace: Path,
-    capsys: pytest.CaptureFixture[str],
+DATASET_STAGES = [pull, validate, prepare, pin]
+MODEL_STAGES = [evaluate, register]
+
+
+@pytest.mark.parametrize("stage", DATASET_STAGES, ids=lambda stage: stage.__name__)
+def test_an_unknown_data_set_is_refused(
+    stage: ModuleType, workspace: Path, capsys: Capture
 ) -> None:
-    line, code = refused(stage.main, capsys, f"{argument}=moon")
-    assert listed in line
-    assert code == 2
+    line, code = refused(stage.main, capsys, "dataset=moon")
+    assert f"unknown data set `moon`; params.yaml lists: {DATASET}" in line
+    assert code == USAGE
+
+
+@pytest.mark.parametrize("stage", MODEL_STAGES, ids=lambda stage: stage.__name__)
+def test_an_unknown_model_is_refused(stage: ModuleType, workspace: Path, capsys: Capture) -> None:
+    line, code = refused(stage.main, capsys, "model=moon")
+    assert f"unknown model `moon`; params.yaml lists: {MODEL}" in line
+    assert code == USAGE
+
+
+@pytest.mark.parametrize("stage", DATASET_STAGES + MODEL_STAGES, ids=lambda stage: stage.__name__)
+def test_an_argument_without_a_key_is_refused(
+    stage: ModuleType, workspace: Path, capsys: Capture
+) -> None:
     line, code = refused(stage.main, capsys, "moon")
     assert "`moon` is not understood; expected " in line
-    assert code == 2
+    assert code == USAGE
 
 
 @pytest.mark.parametrize(
@@ -362,51 +355,102 @@ def test_an_unknown_name_on_the_command_line_is_refused(
     ],
 )
 def test_an_override_is_checked_like_a_conf(
-    override: str, message: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+    override: str, message: str, workspace: Path, capsys: Capture
 ) -> None:
     def main(argv: list[str]) -> None:
         check.check_model(config.model(MODEL, argv))
 
     line, code = refused(main, capsys, override)
     assert message in line
-    assert code == 2
+    assert code == USAGE
 
 
-# --- damaged raw data with correct digests: pictures, series and ratings ------------------------
+# --- damaged files of images, series and ratings, as each stage meets them ----------------------
+# No digest reveals this damage: the files are as the conf pins them.
 
-PICTURES, STOCK, FILMS = "cats_dogs", "google_stock", "movielens_100k"
-ARCHIVE = "cats_dogs_128.zip"
-PRICES = "Google_Stock_Price_Train.csv"
-RATINGS = "u1.base"
+PETS, STOCK, FILMS = "cats_dogs", "google_stock", "movielens_100k"
+ARCHIVE, DAYS, RATINGS = "cats_dogs_128.zip", "Google_Stock_Price_Train.csv", "u1.base"
 CAT = "test_set/cats/cat.601.jpg"
 
-Damage = Callable[[Path], object]  # changes the files in a folder
+Damage = Callable[[Path], object]
+Members = dict[str, bytes]
 
 
-def edit_lines(file: str, edit: Callable[[list[str]], object]) -> Damage:
-    """Edit the list of lines of a file in place, whatever its encoding and its line ends are."""
+def edit_lines(file: str, change: Callable[[list[str]], object]) -> Damage:
+    """Change the lines of a file, whatever its encoding and line ends are."""
 
     def damage(folder: Path) -> None:
         lines = (folder / file).read_bytes().decode("latin-1").split("\n")
-        edit(lines)
+        change(lines)
         (folder / file).write_bytes("\n".join(lines).encode("latin-1"))
 
     return damage
 
 
-def set_line(number: int, text: str) -> Callable[[list[str]], object]:
-    def edit(lines: list[str]) -> None:
-        lines[number] = text
+def replace_line(file: str, index: int, text: str) -> Damage:
+    def change(lines: list[str]) -> None:
+        lines[index] = text
 
-    return edit
+    return edit_lines(file, change)
 
 
-def move_line(lines: list[str]) -> None:
-    """Put the 38th line after the 42nd."""
+def edit_archive(change: Callable[[Members], object]) -> Damage:
+    """Change the members of the zip of pictures."""
+
+    def damage(folder: Path) -> None:
+        with zipfile.ZipFile(folder / ARCHIVE) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        change(members)
+        with zipfile.ZipFile(folder / ARCHIVE, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    return damage
+
+
+def cut_in_half(file: str) -> Damage:
+    return lambda folder: os.truncate(folder / file, (folder / file).stat().st_size // 2)
+
+
+def move_cat_outside(members: Members) -> None:
+    members[f"../../{CAT}"] = members.pop(CAT)
+
+
+def cut_cat(members: Members) -> None:
+    members[CAT] = members[CAT][:999]
+
+
+def narrow_cat(members: Members) -> None:
+    """Replace a picture by one that is a single pixel wide."""
+    stream = io.BytesIO()
+    Image.new("RGB", (1, 97)).save(stream, "PNG")
+    members[CAT] = stream.getvalue()
+
+
+def add_empty_class(members: Members) -> None:
+    members["training_set/birds/"] = b""
+
+
+def remove_test_cats(folder: Path) -> None:
+    """Remove the cats of the test part, from the archive and from its index."""
+    cats = "test_set/cats/"
+
+    def change(members: Members) -> None:
+        for name in list(members):
+            if name.startswith(cats):
+                del members[name]
+
+    edit_archive(change)(folder)
+    index = folder / "cats_dogs_index.csv"
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join(line for line in lines if not line.startswith(cats)))
+
+
+def move_day_back(lines: list[str]) -> None:
     lines.insert(41, lines.pop(37))
 
 
-def repeat_line(lines: list[str]) -> None:
+def repeat_day(lines: list[str]) -> None:
     lines.insert(41, lines[40])
 
 
@@ -418,319 +462,253 @@ def keep_30_days(lines: list[str]) -> None:
     del lines[31:]
 
 
-def edit_archive(edit: Callable[[dict[str, bytes]], object]) -> Damage:
-    """Edit the members of the zip of pictures in place."""
-
-    def damage(folder: Path) -> None:
-        members = {}
-        with zipfile.ZipFile(folder / ARCHIVE) as archive:
-            for name in archive.namelist():
-                members[name] = archive.read(name)
-        edit(members)
-        with zipfile.ZipFile(folder / ARCHIVE, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-
-    return damage
-
-
-def leave_the_folder(members: dict[str, bytes]) -> None:
-    members[f"../../{CAT}"] = members.pop(CAT)
-
-
-def truncate_a_picture(members: dict[str, bytes]) -> None:
-    members[CAT] = members[CAT][:999]
-
-
-def shrink_a_picture(members: dict[str, bytes]) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (1, 97)).save(file, "PNG")
-    members[CAT] = file.getvalue()
-
-
-def add_an_empty_class(members: dict[str, bytes]) -> None:
-    members["training_set/birds/"] = b""
-
-
-def remove_the_cats_of_the_test_part(folder: Path) -> None:
-    """Remove them from the archive and from the index, which lists the pictures of the archive."""
-    prefix = "test_set/cats/"
-
-    def edit(members: dict[str, bytes]) -> None:
-        for name in list(members):
-            if name.startswith(prefix):
-                del members[name]
-
-    edit_archive(edit)(folder)
-    index = folder / "cats_dogs_index.csv"
-    lines = index.read_text().splitlines(keepends=True)
-    index.write_text("".join(line for line in lines if not line.startswith(prefix)))
-
-
-def truncate(file: str) -> Damage:
-    """Cut a file to half of its length."""
-
-    def damage(folder: Path) -> None:
-        path = folder / file
-        os.truncate(path, path.stat().st_size // 2)
-
-    return damage
-
-
-def encode_titles_as_utf_8(folder: Path) -> None:
-    titles = folder / "u.item"
-    titles.write_text(titles.read_text(encoding="latin-1"), encoding="utf-8")
-
-
-def declare_titles_as_utf_8(folder: Path) -> None:
+def set_utf_8(folder: Path) -> None:
+    """Name the wrong encoding in the conf."""
     conf = Path(f"conf/dataset/{FILMS}.yaml")
     conf.write_text(conf.read_text().replace("encoding: latin-1", "encoding: utf-8"))
 
 
-@dataclass(frozen=True)
-class RawFault:
-    """Damage of the raw files of a data set, and patterns of the messages.
+def encode_as_utf_8(folder: Path) -> None:
+    titles = folder / "u.item"
+    titles.write_text(titles.read_text(encoding="latin-1"), encoding="utf-8")
 
-    `predict` is the message of a model that has to answer the damaged file. None: nothing is wrong
-    for that command.
+
+@dataclass(frozen=True)
+class Fault:
+    """Damaged files of a data set, and the messages with which the stages refuse them.
+
+    `predict` is the message of a model that gets the same file as input. None: the stage cannot see
+    the damage.
     """
 
     dataset: str
     damage: Damage
-    validate: str | None
-    prepare: str | None
-    predict: str | None
+    validate: str | None = None
+    prepare: str | None = None
+    predict: str | None = None
 
 
-NOT_WHOLE = r"cats_dogs_128.zip is not a complete zip file \(.+\); pull it again, or recreate it"
-OUTSIDE = f"contains '../../{CAT}', a path outside its folder; pull it again, or recreate it"
+NOT_WHOLE = r"cats_dogs_128.zip is not a complete zip file \(.+\); pull it again"
+OUTSIDE = rf"contains '\.\./\.\./{CAT}', a path outside its folder; pull it again"
 NO_BIRDS = "class birds of training_set has no pictures; add some, or remove its folder"
-NOT_UTF_8 = r"u.item is not utf-8: byte 0x[c-f][0-9a-f] at [0-9,]+; name its encoding in the conf"
-NOT_A_RATING = "row 1 has `rating` 7; expected one of 1, 2, 3, 4, 5; correct the row"
-NOT_AN_ID = r"row 1 has `user` 0; ids are whole numbers from 1 and below 2\*\*53; correct it"
+NOT_UTF_8 = r"u.item is not utf-8: byte 0x[c-f][0-9a-f] at [0-9,]+; set its encoding in the conf"
+NO_ID = r"row 1 has `user` 0; expected a whole number from 1 to 2\*\*53 - 1; correct the row"
+SEVEN_STARS = "row 1 has `rating` 7; expected one of 1, 2, 3, 4, 5; correct the row"
+OUT_OF_ORDER = r"row 41 has '2012-02-\d\d' in `Date` after a later day; expected the oldest day"
+REPEATED = "row 41 has '2012-.*' in `Date` for a second time; expected each day once"
+NEGATIVE = "row 41 has -.* in `Open`; expected a price above 0"
 
-RAW_FAULTS = {
-    "truncated zip": RawFault(
-        PICTURES, truncate(ARCHIVE), validate=NOT_WHOLE, prepare=NOT_WHOLE, predict=NOT_WHOLE
+FAULTS: dict[str, Fault] = {
+    "truncated zip": Fault(
+        PETS,
+        cut_in_half(ARCHIVE),
+        validate=NOT_WHOLE,
+        prepare=NOT_WHOLE,
+        predict=NOT_WHOLE,
     ),
-    "zip member outside its folder": RawFault(
-        PICTURES, edit_archive(leave_the_folder), validate=OUTSIDE, prepare=OUTSIDE, predict=OUTSIDE
+    "path outside the zip": Fault(
+        PETS,
+        edit_archive(move_cat_outside),
+        validate=OUTSIDE,
+        prepare=OUTSIDE,
+        predict=OUTSIDE,
     ),
-    "picture that cannot be decoded": RawFault(
-        PICTURES,
-        edit_archive(truncate_a_picture),
+    "picture that cannot be decoded": Fault(
+        PETS,
+        edit_archive(cut_cat),
         validate="column='decodable'.*1 of 1,400 rows.*damaged in transfer",
         prepare=f"{CAT} cannot be decoded as a picture .*; replace it, or remove it",
         predict=rf"row 1 \({CAT}\) cannot be decoded as a picture .*; replace it",
     ),
-    "picture 1 pixel wide": RawFault(
-        PICTURES,
-        edit_archive(shrink_a_picture),
-        validate="column='width', min_value=16.*1 of 1,400 rows are unexpected, such as 1",
+    "picture 1 pixel wide": Fault(
+        PETS,
+        edit_archive(narrow_cat),
+        validate="column='width', min_value=16.*1 of 1,400 rows.*such as 1",
         prepare=f"{CAT} is 1 x 97 pixels; expected at least 16 on the short side; replace it",
         predict=rf"row 1 \({CAT}\) is 1 x 97 pixels; expected at least 16",
     ),
-    "class without pictures": RawFault(
-        PICTURES,
-        edit_archive(add_an_empty_class),
+    "class without pictures": Fault(
+        PETS,
+        edit_archive(add_empty_class),
         validate=NO_BIRDS,
         prepare=NO_BIRDS,
-        predict=None,
     ),
-    "class without pictures in the test part": RawFault(
-        PICTURES,
-        remove_the_cats_of_the_test_part,
+    "class without test pictures": Fault(
+        PETS,
+        remove_test_cats,
         validate=(
             "expect_table_row_count_to_be_between.*animal == 'cats' and test == True.*observed 0"
         ),
         prepare="part test .*has no row of class cats of `animal`",
-        predict=None,
     ),
-    "dates out of order": RawFault(
+    "dates out of order": Fault(
         STOCK,
-        edit_lines(PRICES, move_line),
+        edit_lines(DAYS, move_day_back),
         validate=(
-            "expect_column_values_to_be_increasing"
-            ".*column='day_number'.*a window would contain future days"
+            "expect_column_values_to_be_increasing.*column='day_number'.*a window would contain"
+            " future days"
         ),
-        prepare=(
-            r"row 41 has '2012-02-\d\d' in `Date` after a later day;"
-            " expected the oldest day first; correct the row"
-        ),
-        predict=r"row 41 has '2012-02-\d\d' in `Date` after a later day",
+        prepare=OUT_OF_ORDER,
+        predict=OUT_OF_ORDER,
     ),
-    "date twice": RawFault(
+    "date twice": Fault(
         STOCK,
-        edit_lines(PRICES, repeat_line),
+        edit_lines(DAYS, repeat_day),
         validate="expect_column_values_to_be_unique.*column='Date'.*a duplicate day",
-        prepare=(
-            "row 41 has '2012-.*' in `Date` for a second time;"
-            " expected each day once; correct the row"
-        ),
-        predict="row 41 has '2012-.*' in `Date` for a second time",
+        prepare=REPEATED,
+        predict=REPEATED,
     ),
-    "negative price": RawFault(
+    "negative price": Fault(
         STOCK,
-        edit_lines(PRICES, negate_price),
+        edit_lines(DAYS, negate_price),
         validate="column='Open', min_value=0.*such as -.*a price is positive",
-        prepare="row 41 has -.* in `Open`; expected a price above 0; correct the row",
-        predict="row 41 has -.* in `Open`; expected a price above 0",
+        prepare=NEGATIVE,
+        predict=NEGATIVE,
     ),
-    "too few days for the window": RawFault(
+    "fewer days than a window": Fault(
         STOCK,
-        edit_lines(PRICES, keep_30_days),
-        validate="expect_table_row_count_to_be_between.*observed 30 .*a shorter file is truncated",
+        edit_lines(DAYS, keep_30_days),
+        validate="expect_table_row_count_to_be_between.*observed 50 .*a shorter file is truncated",
         prepare=(
-            "part train has 0 days to score after 30 days of context;"
-            " expected 1 or more after 40: bring more days"
+            "part train has 0 days to score after 30 days of history; expected 1 or more after 40;"
+            " add days"
         ),
         predict="30 days; expected the 40 most recent days or more, the oldest first",
     ),
-    "rating of 7": RawFault(
+    "rating of 7": Fault(
         FILMS,
-        edit_lines(RATINGS, set_line(0, "1\t2\t7\t874724710")),
+        replace_line(RATINGS, 0, "1\t2\t7\t874724710"),
         validate=r"column='rating', value_set=\[1, 2, 3, 4, 5\].*such as 7",
-        prepare=NOT_A_RATING,
-        predict=NOT_A_RATING,
+        prepare=SEVEN_STARS,
+        predict=SEVEN_STARS,
     ),
-    "user id of 0": RawFault(
+    "user id of 0": Fault(
         FILMS,
-        edit_lines(RATINGS, set_line(0, "0\t2\t3\t874724710")),
-        validate="column='user', min_value=1.*such as 0 .*ids count from 1",
-        prepare=NOT_AN_ID,
-        predict=NOT_AN_ID,
+        replace_line(RATINGS, 0, "0\t2\t3\t874724710"),
+        validate="column='user', min_value=1.*such as 0 .*ids start at 1",
+        prepare=NO_ID,
+        predict=NO_ID,
     ),
-    "unknown film": RawFault(
+    "unlisted film": Fault(
         FILMS,
-        edit_lines(RATINGS, set_line(0, "1\t9973\t3\t874724710")),
-        validate="expect_column_values_to_not_be_null.*column='title'.*one that u.item lacks",
-        prepare="row 1 has `item` 9973, which u.item lacks",
-        predict=(
-            "row 1 names item 9973, which training did not know;"
-            " the 1,682 known ones go from 1 to 1682"
+        replace_line(RATINGS, 0, "1\t9973\t3\t874724710"),
+        validate="expect_column_values_to_not_be_null.*column='title'.*missing from u.item",
+        prepare="row 1 has `item` 9973, which u.item lacks; add it there",
+        predict=r"row 1 has item 9973, which is not one of the 1,682 in training \(1 to 1682\)",
+    ),
+    "film without title": Fault(
+        FILMS,
+        replace_line("u.item", 40, "41|||"),
+        validate="expect_column_values_to_not_be_null.*column='title'.*cannot be recommended",
+        prepare="u.item: item 41 has no `title`; add one",
+    ),
+    "Latin-1 read as UTF-8": Fault(
+        FILMS,
+        set_utf_8,
+        validate=NOT_UTF_8,
+        prepare=NOT_UTF_8,
+    ),
+    "UTF-8 read as Latin-1": Fault(
+        FILMS,
+        encode_as_utf_8,
+        validate=(
+            "expect_column_values_to_not_match_regex.*column='title'.*UTF-8 decoded as Latin-1"
         ),
     ),
-    "film without title": RawFault(
-        FILMS,
-        edit_lines("u.item", set_line(40, "41|||")),
-        validate="expect_column_values_to_not_be_null.*column='title'.*cannot be recommended",
-        prepare="u.item: item 41 has no `title`; give it one",
-        predict=None,
-    ),
-    "Latin-1 read as UTF-8": RawFault(
-        FILMS, declare_titles_as_utf_8, validate=NOT_UTF_8, prepare=NOT_UTF_8, predict=None
-    ),
-    "UTF-8 read as Latin-1": RawFault(
-        FILMS,
-        encode_titles_as_utf_8,
-        validate="expect_column_values_to_not_match_regex.*column='title'.*UTF-8 that was read",
-        prepare=None,
-        predict=None,
-    ),
 }
+RESTORES = "; `git checkout dvc.lock && dvc checkout` restores"
 
 
-def cases(command: str) -> list[str]:
-    """The faults that a command has to refuse: `validate`, `prepare` or `predict`."""
-    return [case for case, fault in RAW_FAULTS.items() if vars(fault)[command] is not None]
-
-
-def write_raw(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the twin of a data set as pull leaves it; return its folder.
-
-    The outputs of validate and prepare are there as well, as if an earlier file had been good.
-    """
+def bring(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Put the twin of a data set where pull writes it, and outputs of an earlier run beside it."""
     folder = Path("data/raw") / name
     shutil.copytree(twins.raw(name, tmp_path_factory), folder)
     files.write_json(folder / files.RECEIPT, pull.receipt("embedded", folder))
-    files.write_json(
-        Path(f"reports/validation/{name}.json"),
-        {"source": "embedded", "success": True, "digest": "0"},
-    )
+    report = Path(f"reports/validation/{name}.json")
+    files.write_json(report, {"source": "embedded", "success": True, "digest": "0"})
     prepared = Path("data/prepared") / name
     prepared.mkdir(parents=True)
     (prepared / "train.parquet").write_text("of an earlier run")
     return folder
 
 
-def digests(*folders: str) -> dict[str, str]:
-    """The digest of every file in these folders of the working directory, by path."""
-    return {
-        str(path): files.sha256(path)
-        for folder in folders
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
+def digests() -> dict[str, str]:
+    """The inputs of a stage and the outputs of an earlier run; .scratch/ may change."""
+    paths = [path for place in ("data", "reports", "conf") for path in Path(place).rglob("*")]
+    return {str(path): files.sha256(path) for path in paths if path.is_file()}
 
 
-def check_refusal(
-    main: Main, message: str | None, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> None:
-    """Run a command: it must refuse bad data with this message and change no file of the workspace.
-
-    It may leave a report below .scratch/.
-    """
-    assert message is not None
-    before = digests("data", "reports", "conf")
+def check_refusal(main: Main, message: str, capsys: Capture, *arguments: str) -> None:
+    """A stage must refuse bad data in one line that matches `message`, and change nothing."""
+    before = digests()
     line, code = refused(main, capsys, *arguments)
     assert re.search(message, line), line
-    assert code == 12
-    assert digests("data", "reports", "conf") == before
+    assert code == BAD_DATA
+    assert digests() == before
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", cases("validate"))
-def test_damaged_raw_data_are_refused_by_validate(
-    case: str,
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.validate])
+def test_validate_refuses_damaged_files(
+    name: str,
     workspace: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
 ) -> None:
-    fault = RAW_FAULTS[case]
-    fault.damage(write_raw(fault.dataset, tmp_path_factory))
+    fault = FAULTS[name]
+    fault.damage(bring(fault.dataset, tmp_path_factory))
     monkeypatch.setenv("DVC_STAGE", f"validate@{fault.dataset}")
-    message = f"{fault.validate}.*; {RESTORES}"
+    message = f"{fault.validate}.*{RESTORES}"
     check_refusal(validate.main, message, capsys, f"dataset={fault.dataset}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", cases("prepare"))
-def test_damaged_raw_data_that_validate_accepted_are_refused_by_prepare(
-    case: str,
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.prepare])
+def test_prepare_refuses_damaged_files_that_validate_passed(
+    name: str,
     workspace: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
 ) -> None:
-    fault = RAW_FAULTS[case]
-    fault.damage(write_raw(fault.dataset, tmp_path_factory))
+    fault = FAULTS[name]
+    fault.damage(bring(fault.dataset, tmp_path_factory))
     monkeypatch.setenv("DVC_STAGE", f"prepare@{fault.dataset}")
-    message = f"{fault.prepare}.*; {RESTORES}"
+    message = f"{fault.prepare}.*{RESTORES}"
     check_refusal(prepare.main, message, capsys, f"dataset={fault.dataset}")
 
 
-# The file of each data set that a model answers, the model, and the state of its encoder.
-STOCK_STATE = {
-    "features": {name: [0.0, 0.01] for name in ("Open", "High", "Low", "Close", "Volume")},
-    "typical": {"Open": 500.0, "High": 505.0, "Low": 495.0, "Close": 500.0, "Volume": 1e6},
-    "weekdays": [0, 1, 2, 3, 4],
-}
-FILMS_STATE = {
-    "items": [*range(1, 1683)],
-    "titles": [f"Film {number}" for number in range(1, 1683)],
-    "users": [*range(1, 944)],
-}
-PICTURES_STATE = {"classes": ["cats", "dogs"], "mean": [0.5] * 3, "std": [0.25] * 3}
-ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    PICTURES: (ARCHIVE, "cnn", PICTURES_STATE),
-    STOCK: (PRICES, "rnn", STOCK_STATE),
-    FILMS: (RATINGS, "sae", FILMS_STATE),
+# By data set: the file that is given as input, the model, and the state of its encoder.
+ENCODERS: dict[str, tuple[str, str, dict[str, object]]] = {
+    PETS: (
+        ARCHIVE,
+        "cnn",
+        {"classes": ["cats", "dogs"], "mean": [0.5] * 3, "std": [0.25] * 3},
+    ),
+    STOCK: (
+        DAYS,
+        "rnn",
+        {
+            "features": {name: [0.0, 0.01] for name in ("Open", "High", "Low", "Close", "Volume")},
+            "typical": {"Open": 500.0, "High": 505.0, "Low": 495.0, "Close": 500.0, "Volume": 1e6},
+            "weekdays": [0, 1, 2, 3, 4],
+        },
+    ),
+    FILMS: (
+        RATINGS,
+        "sae",
+        {
+            "items": [*range(1, 1683)],
+            "titles": [f"Film {item}" for item in range(1, 1683)],
+            "users": [*range(1, 944)],
+        },
+    ),
 }
 
 
 def untrained(dataset: str, model: str) -> saved_model.SavedModel:
-    """A model with random weights for a data set."""
+    """A model with random weights, which answers like a trained one."""
     conf = config.model(model)
     columns = config.dataset(dataset).columns
     _, _, state = ENCODERS[dataset]
@@ -745,35 +723,32 @@ def untrained(dataset: str, model: str) -> saved_model.SavedModel:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", cases("predict"))
-def test_a_model_refuses_to_answer_damaged_raw_data(
-    case: str,
-    workspace: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.predict])
+def test_a_model_refuses_damaged_input_rows(
+    name: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Capture
 ) -> None:
-    fault = RAW_FAULTS[case]
-    file, name, _ = ENCODERS[fault.dataset]
-    folder = write_raw(fault.dataset, tmp_path_factory)
+    fault = FAULTS[name]
+    file, model_name, _ = ENCODERS[fault.dataset]
+    folder = bring(fault.dataset, tmp_path_factory)
     fault.damage(folder)
-    model = untrained(fault.dataset, name)
+    model = untrained(fault.dataset, model_name)
 
     def main(argv: list[str]) -> None:
         model.predict(model.read(argv[0]))
 
-    check_refusal(main, fault.predict, capsys, str(folder / file))
+    check_refusal(main, str(fault.predict), capsys, str(folder / file))
 
 
 @pytest.mark.parametrize("model", ["rbm", "sae"])
-def test_a_new_user_and_a_user_without_ratings_get_answers(model: str, workspace: Path) -> None:
-    """A new user is answered by the ratings in the input, and without any as the average user."""
+def test_a_new_user_and_one_without_ratings_are_answered(model: str, workspace: Path) -> None:
+    """By the known ratings of the user, and where there are none, as the average user."""
     rows = [(7001, 1, 5.0), (7001, 2, None), (7002, 2, None)]
-    inputs = pd.DataFrame(rows, columns=["user", "item", "rating"])
+    frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
     message = "nothing is known of user 7002: answered as the average user"
     with pytest.warns(UserWarning, match=message):
-        answers = untrained(FILMS, model).predict(inputs)
+        answers = untrained(FILMS, model).predict(frame)
     assert answers["user"].tolist() == [7001, 7002]
-    assert answers["title"].tolist() == ["Film 2"] * 2
+    assert answers["title"].tolist() == ["Film 2", "Film 2"]
     assert answers.notna().all(axis=None)
 
 
@@ -781,11 +756,14 @@ def test_a_new_user_and_a_user_without_ratings_get_answers(model: str, workspace
 def test_a_user_without_ratings_is_accepted_and_counted(
     workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_raw(FILMS, tmp_path_factory)
-    edit_lines("u.user", lambda lines: lines.insert(943, "944|33|F|other|02139"))(folder)
-    for stage in (validate, prepare):
-        monkeypatch.setenv("DVC_STAGE", f"{stage.__name__}@{FILMS}")
-        stage.main([f"dataset={FILMS}"])
+    def add_user(lines: list[str]) -> None:
+        lines.insert(943, "944|33|F|other|02139")
+
+    edit_lines("u.user", add_user)(bring(FILMS, tmp_path_factory))
+    monkeypatch.setenv("DVC_STAGE", f"validate@{FILMS}")
+    validate.main([f"dataset={FILMS}"])
+    monkeypatch.setenv("DVC_STAGE", f"prepare@{FILMS}")
+    prepare.main([f"dataset={FILMS}"])
     profile = json.loads(Path(f"data/prepared/{FILMS}/profile.json").read_text())
     users = profile["columns"]["user"]
     assert users["count"] == 944
@@ -793,317 +771,324 @@ def test_a_user_without_ratings_is_accepted_and_counted(
     assert users["ratings_min"] == 0
 
 
-# --- damaged files that pull refuses ------------------------------------------------------------
+# --- files that arrive damaged, as pull meets them ----------------------------------------------
+
+ZIP = "given.zip"
 
 
-def incomplete(path: str) -> Damage:
-    """Write the first bytes of a download that broke off to a path in the folder."""
-
-    def damage(folder: Path) -> None:
-        (folder / path).parent.mkdir(parents=True)
-        (folder / path).write_text("the first bytes")
-
-    return damage
+def write_zip(folder: Path, member: str = "ml-100k/u.item") -> None:
+    with zipfile.ZipFile(folder / ZIP, "w") as archive:
+        archive.writestr(member, "1|Harbour (1995)\n" * 997)
 
 
-def film_zip(member: str) -> Damage:
-    """Write given.zip with one member."""
-
-    def damage(folder: Path) -> None:
-        with zipfile.ZipFile(folder / "given.zip", "w") as archive:
-            archive.writestr(member, "1|Harbour (1995)\n" * 997)
-
-    return damage
+def write_truncated_zip(folder: Path) -> None:
+    write_zip(folder)
+    cut_in_half(ZIP)(folder)
 
 
-def truncated_film_zip(folder: Path) -> None:
-    film_zip("ml-100k/u.item")(folder)
-    truncate("given.zip")(folder)
+def write_zip_with_other_member(folder: Path) -> None:
+    write_zip(folder, "../u.item")
 
 
-# A data set, the files in its mirror, and the message.
-PULLED: dict[str, tuple[str, Damage, str]] = {
-    "incomplete pictures": (
-        PICTURES,
-        incomplete(f"cats_dogs/{ARCHIVE}"),
+def truncated(path: str) -> Damage:
+    """Write the first part of a file to the mirror."""
+
+    def write(folder: Path) -> None:
+        file = folder / path
+        file.parent.mkdir(parents=True)
+        file.write_text("what arrived before the connection broke")
+
+    return write
+
+
+# By the name of the fault: the data set, the file in the mirror, and what the message must match.
+PULL_FAULTS: dict[str, tuple[str, Damage, str]] = {
+    "truncated pictures": (
+        PETS,
+        truncated("cats_dogs/cats_dogs_128.zip"),
         "cats_dogs.yaml pins: got .*; `make pin",
     ),
-    "incomplete prices": (
+    "truncated days": (
         STOCK,
-        incomplete(f"stock/{PRICES}"),
+        truncated("stock/Google_Stock_Price_Train.csv"),
         "stock.yaml pins: got .*`make pin",
     ),
-    "incomplete ratings": (
+    "truncated ratings": (
         FILMS,
-        incomplete(f"ratings/ml-100k/{RATINGS}"),
+        truncated("ratings/ml-100k/u1.base"),
         "movielens_100k.yaml pins: got .*; `make pin",
     ),
     "truncated zip": (
         FILMS,
-        truncated_film_zip,
-        r"`u.item` cannot be extracted from its zip \(.+\); correct the source",
+        write_truncated_zip,
+        r"`u.item` cannot be extracted from its zip \(.+\); ",
     ),
-    "zip member outside its folder": (
+    "zip without the member": (
         FILMS,
-        film_zip("../u.item"),
-        "the zip of `u.item` has no member ml-100k/u.item; it has ../u.item, …;"
-        " correct `member` in conf",
+        write_zip_with_other_member,
+        "the zip of `u.item` has no member ml-100k/u.item; it has ../u.item, …; correct `member`",
     ),
 }
 
 
-@pytest.mark.parametrize("case", PULLED)
-def test_damaged_files_of_a_mirror_are_refused_by_pull(
-    case: str, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "write", "message"), PULL_FAULTS.values(), ids=PULL_FAULTS)
+def test_pull_refuses_files_that_arrive_damaged(
+    name: str,
+    write: Damage,
+    message: str,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
 ) -> None:
-    name, damage, message = PULLED[case]
-    mirror = workspace / "data/given"  # in data/, so that a change of its files would be noticed
-    mirror.mkdir(parents=True)
-    earlier = workspace / "data/raw" / name / "file.csv"
-    earlier.parent.mkdir(parents=True)
-    earlier.write_text("of an earlier run")
-    damage(mirror)
-    archive = mirror / "given.zip"
+    mirror = workspace / "data/mirror"  # below data/, so that `digests` contains it
+    earlier = workspace / "data/raw" / name
+    earlier.mkdir(parents=True)
+    (earlier / "file.csv").write_text("of an earlier run")
+    mirror.mkdir()
+    write(mirror)
+    archive = mirror / ZIP
     if archive.is_file():
-        # The conf pins the damaged zip.
-        pinned = {"bytes": archive.stat().st_size, "sha256": files.sha256(archive)}
-        entry = {"file": "u.item", "member": "ml-100k/u.item", "path": "given.zip", **pinned}
-        edit_yaml(Path(f"conf/dataset/{name}.yaml"), put("sources.mirror", [entry]))
+        entry = {
+            "file": "u.item",
+            "member": "ml-100k/u.item",
+            "path": ZIP,
+            "bytes": archive.stat().st_size,
+            "sha256": files.sha256(archive),
+        }
+        path = Path(f"conf/dataset/{name}.yaml")
+        conf = yaml.safe_load(path.read_text())
+        conf["sources"]["mirror"] = [entry]
+        path.write_text(yaml.safe_dump(conf, sort_keys=False))
     monkeypatch.setenv("SEXTANT_MIRROR", str(mirror))
     monkeypatch.setenv("DVC_STAGE", f"pull@{name}")
-    restores = f"{message}.*; `dvc checkout` restores"
-    check_refusal(pull.main, restores, capsys, f"dataset={name}", "source=mirror")
+    message = f"{message}.*; `dvc checkout` restores"
+    check_refusal(pull.main, message, capsys, f"dataset={name}", "source=mirror")
     assert [path.name for path in Path("data/raw").iterdir()] == [name]
     assert not list(workspace.rglob("u.item"))
 
 
-# --- in a checkout, by DVC and by make ----------------------------------------------------------
+# --- in a real checkout, where DVC and make run the stages --------------------------------------
 
 
 @pytest.fixture(scope="module")
-def clone(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A copy of `chain`; each test leaves it unchanged."""
+def road(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return copied(chain, tmp_path_factory.mktemp("bad") / "clone")
 
 
 @pytest.fixture(scope="module")
-def good_outputs(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the clone's outputs before anything failed."""
-    folder = tmp_path_factory.mktemp("good")
+def backup(road: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of `road` before anything failed."""
+    folder = tmp_path_factory.mktemp("backup")
     for name in ("data", "models", "reports"):
-        shutil.copytree(clone.path / name, folder / name)
+        shutil.copytree(road.path / name, folder / name)
     return folder
 
 
-def output_digests(folder: Path) -> dict[str, str]:
-    """The digests of all outputs that DVC or git keep, by path."""
-    kept_files = []
-    for place in [*folder.glob("data/*/*"), *folder.glob("models/*"), folder / "reports"]:
-        paths = place.rglob("*") if place.is_dir() else [place]
-        kept_files += [path for path in paths if path.is_file()]
-    return {str(path.relative_to(folder)): files.sha256(path) for path in kept_files}
+def outputs(road: Clone) -> dict[str, str]:
+    """The digests of the files that DVC and git track."""
+    places = [*road.path.glob("data/*/*"), *road.path.glob("models/*"), road.path / "reports"]
+    paths = [path for place in places for path in [place, *place.rglob("*")]]
+    return {
+        str(path.relative_to(road.path)): files.sha256(path) for path in paths if path.is_file()
+    }
 
 
-def lasting_state(clone: Clone) -> dict[str, object]:
-    """Everything that bad input must not change.
+TABLES = (
+    "registered_models",
+    "registered_model_aliases",
+    "registered_model_tags",
+    "model_versions",
+    "model_version_tags",
+)
 
-    These are the registry, its artifacts, the checkpoints, the commits, and the files that git
-    tracks, except for dvc.lock.
+
+def lasting(road: Clone) -> dict[str, object]:
+    """What bad input must not change: the registry, checkpoints, artifacts, and git's files."""
+    with closing(sqlite3.connect(road.path / "mlflow.db")) as database:
+        registry = {}
+        for table in TABLES:
+            registry[table] = database.execute(f"SELECT * FROM {table}").fetchall()
+    tracked = road.run("git", "ls-files", "-z").stdout.split("\0")
+    artifacts = road.path / f"mlruns/sextant-{MODEL}-twin/models"
+    checkpoints = [
+        path
+        for path in (road.path / ".checkpoints").rglob("*")
+        if path.is_file() and path.name != "lock"
+    ]
+    return {
+        "registry": registry,
+        "checkpoints": sorted(map(str, checkpoints)),
+        "git": {name: digest(road.path / name) for name in tracked if name and name != "dvc.lock"},
+        "commits": road.run("git", "log", "--oneline").stdout,
+        "artifacts": sorted(map(str, artifacts.rglob("*.json"))),
+    }
+
+
+def digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def cache(road: Clone) -> dict[str, int]:
+    """The files of DVC's cache and their sizes."""
+    paths = [path for path in (road.path / ".dvc/cache/files").rglob("*") if path.is_file()]
+    return {str(path): path.stat().st_size for path in paths}
+
+
+@contextmanager
+def unharmed(road: Clone, backup: Path, checkout: bool = False) -> Iterator[None]:
+    """A block in which a command fails: what lasts must be unchanged; then the workspace is
+    restored.
+
+    With `checkout` by `dvc checkout`, as the message advises, else from the backup, which takes
+    two seconds less.
     """
-    state: dict[str, object] = {"commits": clone.run("git", "log", "--oneline").stdout}
-    for table in (
-        "registered_models",
-        "registered_model_aliases",
-        "registered_model_tags",
-        "model_versions",
-        "model_version_tags",
-    ):
-        state[table] = clone.query(f"SELECT * FROM {table}")
-    checkpoints = [path for path in (clone.path / ".checkpoints").rglob("*") if path.is_file()]
-    state["checkpoints"] = sorted(path for path in checkpoints if path.name != "lock")
-    artifacts = clone.path / f"mlruns/sextant-{MODEL}-twin/models"
-    state["artifacts"] = sorted(artifacts.rglob("*.json"))
-    for name in clone.run("git", "ls-files", "-z").stdout.split("\0"):
-        if name and name != "dvc.lock":
-            path = clone.path / name
-            digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-            state[f"file {name}"] = digest
-    return state
+    before = lasting(road)
+    cached = cache(road)
+    try:
+        yield
+        assert lasting(road) == before
+        assert cache(road).items() >= cached.items()
+    finally:
+        road.run("git", "checkout", "-q", ".")
+        if checkout:
+            road.run("dvc", "checkout", "-q")
+        else:
+            shutil.rmtree(road.path / "data")
+            shutil.copytree(backup / "data", road.path / "data")
+    assert road.changed() == []
+    if checkout:
+        assert outputs(road) == outputs(Clone(backup))
 
 
-def cache_sizes(clone: Clone) -> dict[Path, int]:
-    """The size of every file in DVC's cache."""
-    cached = [path for path in (clone.path / ".dvc/cache/files").rglob("*") if path.is_file()]
-    return {path: path.stat().st_size for path in cached}
+TableDamage = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-class Harmless:
-    """A block in which a command fails: the lasting state must be the same after it.
-
-    At the end the workspace is restored: by `dvc checkout`, as the message says, if `checkout` is
-    set, else from `good_outputs`, because `dvc checkout` takes two seconds.
-    """
-
-    def __init__(self, clone: Clone, good_outputs: Path, checkout: bool):
-        self.clone = clone
-        self.good_outputs = good_outputs
-        self.checkout = checkout
-
-    def __enter__(self) -> None:
-        self.state = lasting_state(self.clone)
-        self.cached = cache_sizes(self.clone)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                assert lasting_state(self.clone) == self.state
-                assert cache_sizes(self.clone).items() >= self.cached.items()
-        finally:
-            self.clone.run("git", "checkout", "-q", ".")
-            if self.checkout:
-                self.clone.run("dvc", "checkout", "-q")
-                restored = output_digests(self.clone.path) == output_digests(self.good_outputs)
-                assert restored or kind is not None
-            else:
-                shutil.rmtree(self.clone.path / "data")
-                shutil.copytree(self.good_outputs / "data", self.clone.path / "data")
-            assert self.clone.changed() == []
+def without_age(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop(columns="Age")
 
 
-@pytest.fixture
-def harmless(clone: Clone, good_outputs: Path) -> Callable[..., Harmless]:
-    return lambda checkout=False: Harmless(clone, good_outputs, checkout)
+def with_age_renamed(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.rename(columns={"Age": "Years"})
 
 
-@dataclass(frozen=True)
-class TableFault:
-    """Damage of the table of customers, and a pattern of the message."""
-
-    damage: Callable[[pd.DataFrame], pd.DataFrame]
-    message: str
+def with_letters(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(Tenure=rows["Tenure"].astype(object).where(rows.index != 17, "many"))
 
 
-def write_letters(rows: pd.DataFrame) -> pd.DataFrame:
-    tenure = rows["Tenure"].astype(object).where(rows.index != 17, "many")
-    return rows.assign(Tenure=tenure)
+def with_repeated_keys(rows: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([rows, rows.head(3)])
+
+
+def with_one_class(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(Exited=0)
 
 
 CRITICAL = "critical expectations failed.*"
-TABLE_FAULTS = {
-    "missing column": TableFault(
-        lambda rows: rows.drop(columns="Age"), "lacks column Age; found RowNumber, .*; correct"
+SOURCE = ".*correct the file at its source"
+TABLE_FAULTS: dict[str, tuple[TableDamage | None, str]] = {
+    "missing column": (without_age, "lacks column Age; found RowNumber, .*; correct"),
+    "renamed column": (with_age_renamed, "lacks column Age; found .*Years"),
+    "letters in a number": (with_letters, f"{CRITICAL}column='Tenure'{SOURCE}"),
+    "empty file": (None, "is empty; expected a table with CustomerId, "),
+    "repeated keys": (
+        with_repeated_keys,
+        f"{CRITICAL}expect_column_values_to_be_unique.*CustomerId{SOURCE}",
     ),
-    "renamed column": TableFault(
-        lambda rows: rows.rename(columns={"Age": "Years"}), "lacks column Age; found .*Years"
-    ),
-    "letters in a number": TableFault(
-        write_letters, f"{CRITICAL}column='Tenure'.*correct the file at its source"
-    ),
-    "empty file": TableFault(
-        lambda rows: pd.DataFrame(), "is empty; expected a table with CustomerId, "
-    ),
-    "duplicate keys": TableFault(
-        lambda rows: pd.concat([rows, rows.head(3)]),
-        f"{CRITICAL}expect_column_values_to_be_unique.*CustomerId.*correct the file",
-    ),
-    "class without rows": TableFault(
-        lambda rows: rows.assign(Exited=0),
-        f"{CRITICAL}expect_column_distinct_values_to_equal_set.*Exited.*correct the file",
+    "class without rows": (
+        with_one_class,
+        f"{CRITICAL}expect_column_distinct_values_to_equal_set.*Exited{SOURCE}",
     ),
 }
 
 
-def write_mirror(folder: Path, text: str) -> Path:
-    """Write a mirror with the data set's file to `folder`; return the path of the file."""
-    path = folder / DATASET / FILE
-    path.parent.mkdir()
-    path.write_text(text)
-    return path
-
-
-def use_mirror(clone: Clone, path: Path) -> None:
-    """Make the mirror the source and pin its file, so that no digest reveals the damage."""
-    clone.edit(PARAMS, "source: embedded", "source: mirror")
-    edit_yaml(clone.path / DATASET_CONF, put("sources.mirror.0.bytes", path.stat().st_size))
-    edit_yaml(clone.path / DATASET_CONF, put("sources.mirror.0.sha256", files.sha256(path)))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("case", TABLE_FAULTS)
-def test_a_damaged_table_is_refused_before_prepare(
-    case: str,
-    clone: Clone,
-    good_outputs: Path,
-    harmless: Callable[..., Harmless],
-    tmp_path: Path,
+@pytest.mark.parametrize("name", TABLE_FAULTS)
+def test_damaged_data_are_refused_before_anything_is_trained(
+    name: str, road: Clone, backup: Path, tmp_path: Path
 ) -> None:
-    fault = TABLE_FAULTS[case]
-    rows = fault.damage(pd.read_csv(clone.path / f"data/raw/{DATASET}/{FILE}"))
-    text = "" if case == "empty file" else rows.to_csv(index=False)
-    mirror = write_mirror(tmp_path, text)
-    use_mirror(clone, mirror)
-    mirror_before = files.sha256(mirror)
-    model_before = files.folder_digest(clone.path / f"models/{MODEL}")
-    with harmless():
-        done = clone.run("dvc", "repro", code=None, SEXTANT_MIRROR=str(tmp_path))
+    damage, message = TABLE_FAULTS[name]
+    text = ""
+    if damage:
+        text = damage(pd.read_csv(road.path / f"data/raw/{DATASET}/{FILE}")).to_csv(index=False)
+    file = write_mirror(tmp_path, text)
+    pin_mirror(road, file)
+    digest_before = files.sha256(file)
+    trained = files.folder_digest(road.path / f"models/{MODEL}")
+    with unharmed(road, backup):
+        done = road.run("dvc", "repro", code=None, SEXTANT_MIRROR=str(tmp_path))
         line = refusal(done.stderr)
-        assert re.search(fault.message, line), line
+        assert re.search(message, line), line
         assert done.returncode != 0
-        assert "exited with 12" in done.stderr
+        assert f"exited with {BAD_DATA}" in done.stderr
         assert "Running stage 'prepare@" not in done.stdout
-        assert files.folder_digest(clone.path / f"models/{MODEL}") == model_before
-        (command,) = re.findall(r"; `(.*dvc checkout)` restores [a-z ]+$", line)
-        # Try the command of the message twice: after a refusal by pull, and by validate.
-        if case in ("empty file", "duplicate keys"):
-            clone.run("bash", "-c", command)
-            assert output_digests(clone.path) == output_digests(good_outputs)
-            assert "dvc.lock" not in clone.changed()
-    assert files.sha256(mirror) == mirror_before
+        assert files.folder_digest(road.path / f"models/{MODEL}") == trained
+        (remedy,) = re.findall(r"; `(.*dvc checkout)` restores [a-z ]+$", line)
+        # One that pull refuses, and one that pull has written to dvc.lock.
+        if name in ("empty file", "repeated keys"):
+            road.run("bash", "-c", remedy)
+            assert outputs(road) == outputs(Clone(backup))
+            assert "dvc.lock" not in road.changed()
+    assert files.sha256(file) == digest_before
+
+
+def write_mirror(folder: Path, text: str) -> Path:
+    """A mirror with `text` as the file of the data set."""
+    file = folder / DATASET / FILE
+    file.parent.mkdir()
+    file.write_text(text)
+    return file
+
+
+def pin_mirror(road: Clone, file: Path) -> None:
+    """Choose the mirror as source, and pin its file in the conf, so that no digest reveals
+    damage.
+    """
+    road.edit(PARAMS, "source: embedded", "source: mirror")
+    path = road.path / DATASET_CONF
+    conf = yaml.safe_load(path.read_text())
+    conf["sources"]["mirror"][0] |= {"bytes": file.stat().st_size, "sha256": files.sha256(file)}
+    path.write_text(yaml.safe_dump(conf, sort_keys=False))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["truncated zip", "Latin-1 read as UTF-8"])
-def test_damaged_raw_data_of_other_kinds_stop_dvc_before_prepare(
-    case: str,
-    clone: Clone,
-    harmless: Callable[..., Harmless],
+@pytest.mark.parametrize("name", ["truncated zip", "Latin-1 read as UTF-8"])
+def test_dvc_stops_at_damaged_files_of_the_other_kinds(
+    name: str,
+    road: Clone,
+    backup: Path,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fault = RAW_FAULTS[case]
-    name = fault.dataset
-    shutil.copytree(twins.raw(name, tmp_path_factory), tmp_path / "given")
-    monkeypatch.chdir(clone.path)
-    fault.damage(tmp_path / "given")
-    pins = pull.receipt("mirror", tmp_path / "given")["files"]
-    mirror = [{"file": file, "path": f"given/{file}", **pin} for file, pin in pins.items()]
-    clone.set(f"conf/dataset/{name}.yaml", sources__mirror=mirror)
-    kind = twins.conf_of(name).kind
-    clone.set(PARAMS, source="mirror", datasets={DATASET: "tabular", name: kind})
-    with harmless():
-        done = clone.run("dvc", "repro", f"prepare@{name}", code=None, SEXTANT_MIRROR=str(tmp_path))
-        assert re.search(f"{fault.validate}.*; {RESTORES}", refusal(done.stderr))
+    fault = FAULTS[name]
+    mirror = tmp_path / "mirror"
+    shutil.copytree(twins.raw(fault.dataset, tmp_path_factory), mirror)
+    monkeypatch.chdir(road.path)
+    fault.damage(mirror)
+    pins = pull.receipt("mirror", mirror)["files"]
+    entries = [{"file": file, "path": f"mirror/{file}", **pin} for file, pin in pins.items()]
+    road.set(f"conf/dataset/{fault.dataset}.yaml", sources__mirror=entries)
+    kind = twins.conf_of(fault.dataset).kind
+    road.set(PARAMS, source="mirror", datasets={DATASET: "tabular", fault.dataset: kind})
+    with unharmed(road, backup):
+        stage = f"prepare@{fault.dataset}"
+        done = road.run("dvc", "repro", stage, code=None, SEXTANT_MIRROR=str(tmp_path))
+        assert re.search(f"{fault.validate}.*{RESTORES}", refusal(done.stderr))
         assert done.returncode != 0
-        assert "exited with 12" in done.stderr
+        assert f"exited with {BAD_DATA}" in done.stderr
         assert "Running stage 'prepare@" not in done.stdout
-    assert pull.receipt("mirror", tmp_path / "given")["files"] == pins
+    assert pull.receipt("mirror", mirror)["files"] == pins
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "code", "message"),
+    ("name", "code", "message"),
     [
         (
             "wrong digest",
-            12,
-            r"is not the file that .*churn.yaml pins: got .*;"
-            r" expected sha256 3996cd1fa372.*`make pin D",
+            BAD_DATA,
+            "is not the file that .*churn.yaml pins: got .*; expected sha256 3996cd1fa372.*; `make"
+            " pin",
         ),
         (
             "missing file",
@@ -1115,99 +1100,89 @@ def test_damaged_raw_data_of_other_kinds_stop_dvc_before_prepare(
             1,
             "SEXTANT_MIRROR is `/nowhere`, but that folder does not exist; mount it, or export",
         ),
-        ("unset mirror", 2, "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR="),
+        (
+            "unset mirror",
+            USAGE,
+            "SEXTANT_MIRROR is not set; export SEXTANT_MIRROR=",
+        ),
     ],
 )
-def test_a_mirror_without_the_pinned_file_is_refused(
-    case: str,
-    code: int,
-    message: str,
-    clone: Clone,
-    harmless: Callable[..., Harmless],
-    tmp_path: Path,
+def test_a_source_without_the_pinned_file_is_refused(
+    name: str, code: int, message: str, road: Clone, backup: Path, tmp_path: Path
 ) -> None:
-    clone.edit(PARAMS, "source: embedded", "source: mirror")
-    if case == "wrong digest":
+    road.edit(PARAMS, "source: embedded", "source: mirror")
+    if name == "wrong digest":
         write_mirror(tmp_path, "RowNumber,CustomerId\n1,2\n")
-    mirrors = {"unreachable mirror": "/nowhere", "unset mirror": ""}
-    mirror = mirrors.get(case, str(tmp_path))
-    with harmless(checkout=case == "unset mirror"):
-        done = clone.run("dvc", "repro", f"pull@{DATASET}", code=None, SEXTANT_MIRROR=mirror)
+    mirror = {"unreachable mirror": "/nowhere", "unset mirror": ""}.get(name, str(tmp_path))
+    with unharmed(road, backup, checkout=name == "unset mirror"):
+        done = road.run("dvc", "repro", f"pull@{DATASET}", code=None, SEXTANT_MIRROR=mirror)
         line = refusal(done.stderr)
         assert re.search(message, line), line
         assert f"exited with {code}" in done.stderr
         assert "`dvc checkout` restores" in line
-        assert not (clone.path / f"data/raw/{DATASET}").exists()  # DVC had emptied it
+        # DVC had deleted the output before it started the stage.
+        assert not (road.path / f"data/raw/{DATASET}").exists()
 
 
-def run_on_a_full_disk(clone: Clone, kib: int, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that can write no file of more than `kib` KiB; the error is that of a quota."""
-    return clone.run("bash", "-c", f'ulimit -f {kib}; exec "$@"', "bash", *command, code=None)
+def run_with_small_files(road: Clone, kib: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that cannot write a file of more than `kib`; the system reports EFBIG."""
+    return road.run("bash", "-c", f'ulimit -f {kib}; exec "$@"', "bash", *command, code=None)
 
 
 @pytest.mark.slow
-def test_a_full_disk_while_a_stage_writes(clone: Clone, harmless: Callable[..., Harmless]) -> None:
-    with harmless(checkout=True):
-        done = run_on_a_full_disk(clone, 500, "dvc", "repro", "-f", "-s", f"pull@{DATASET}")
+def test_a_full_disk_stops_a_stage(road: Clone, backup: Path) -> None:
+    with unharmed(road, backup, checkout=True):
+        done = run_with_small_files(road, 500, "dvc", "repro", "-f", "-s", f"pull@{DATASET}")
         message = "no space left while writing data/raw/churn.*: free some, then run the same"
         assert re.search(message, refusal(done.stderr))
         assert done.returncode != 0
         assert "`dvc checkout` restores" in done.stderr
-        assert [path.name for path in (clone.path / "data/raw").glob(".*.part")] == []
+        assert not list((road.path / "data/raw").glob(".*.part"))
 
 
 @pytest.mark.slow
-def test_a_full_disk_while_answers_are_written(
-    clone: Clone,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_full_disk_leaves_earlier_answers_as_they_are(
+    road: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.chdir(clone.path)
-    output = tmp_path / "answers.csv"
-    output.write_text("earlier answers\n")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+    monkeypatch.chdir(road.path)
+    answers = tmp_path / "answers.csv"
+    answers.write_text("earlier answers\n")
+    arguments = [f"model={MODEL}", f"input=data/raw/{DATASET}/{FILE}", f"output={answers}"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
     try:
-        arguments = [f"model={MODEL}", f"input=data/raw/{DATASET}/{FILE}", f"output={output}"]
         line, code = refused(predict.main, capsys, *arguments)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "no space left while writing" in line
     assert code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
-    assert output.read_text() == "earlier answers\n"
+    assert answers.read_text() == "earlier answers\n"
 
 
 @pytest.mark.slow
-def test_a_locked_database_stops_a_training_before_it_begins(
-    clone: Clone, harmless: Callable[..., Harmless]
-) -> None:
-    other = sqlite3.connect(clone.path / "mlflow.db", isolation_level=None)
-    with harmless(checkout=True), closing(other):
-        other.execute("BEGIN EXCLUSIVE")
-        done = clone.run("dvc", "repro", "-f", "-s", f"train@{MODEL}", code=None)
-        other.rollback()
+def test_a_locked_database_stops_a_training_before_it_begins(road: Clone, backup: Path) -> None:
+    database = sqlite3.connect(road.path / "mlflow.db", isolation_level=None)
+    # Closed first: `unharmed` reads the database too.
+    with unharmed(road, backup, checkout=True), closing(database):
+        database.execute("BEGIN EXCLUSIVE")
+        done = road.run("dvc", "repro", "-f", "-s", f"train@{MODEL}", code=None)
+        database.rollback()
         line = refusal(done.stderr)
-        message = (
-            r"mlflow.db cannot be written to \(database is locked\);"
-            " end the program that holds it"
-        )
-        assert re.search(message, line)
+        assert re.search(r"mlflow.db cannot be written .*\(database is locked\)", line), line
         assert "`make doctor`" in line
         assert "`dvc checkout` restores" in line
-        assert not (clone.path / f"models/{MODEL}").exists()  # DVC had emptied it
+        # DVC had deleted the output before it started the stage.
+        assert not (road.path / f"models/{MODEL}").exists()
 
 
 @pytest.mark.slow
-def test_a_fault_in_a_conf_stops_make_before_dvc_starts(
-    clone: Clone, harmless: Callable[..., Harmless]
-) -> None:
-    clone.edit(MODEL_CONF, "  dropout:", "  dropuot:")
-    model_before = files.folder_digest(clone.path / f"models/{MODEL}")
-    with harmless():
-        done = clone.run("make", "repro", code=2)
+def test_a_fault_in_a_conf_stops_make_before_dvc_starts(road: Clone, backup: Path) -> None:
+    road.edit(MODEL_CONF, "  dropout:", "  dropuot:")
+    trained = files.folder_digest(road.path / f"models/{MODEL}")
+    with unharmed(road, backup):
+        done = road.run("make", "repro", code=2)
         assert "did you mean `dropout`?" in refusal(done.stderr)
         assert "Running stage" not in done.stdout
         assert "dvc" not in done.stderr
-        assert files.folder_digest(clone.path / f"models/{MODEL}") == model_before
+        assert files.folder_digest(road.path / f"models/{MODEL}") == trained

@@ -1,5 +1,4 @@
-"""Bad input of every kind gives one clear line and a non-zero exit code, and damages nothing
-lasting.
+"""Bad input gives one line and a non-zero exit code, and changes nothing that lasts.
 
 First faults in conf/, then damaged files as each stage meets them, then the same in a real
 checkout, where DVC and make run the stages.

@@ -7,9 +7,9 @@ if TYPE_CHECKING:
 
 
 def load(model: str) -> "SavedModel":
-    """The champion of a model: `sextant.load("ann").predict(frame)` answers raw rows.
+    """Load the champion of a model: `sextant.load("ann").predict(frame)` answers raw rows.
 
-    Raises SextantError where the model has no champion.
+    Raises SextantError if the model has no champion.
     """
     from .commands.predict import champion
 

@@ -1,9 +1,14 @@
-"""The one door: `python -m sextant VERB key=value ...`, installed as `sextant`."""
+"""The command line: `python -m sextant VERB key=value ...`, installed as `sextant`.
+
+Modules are imported only when their verb runs, because importing torch or MLflow takes seconds.
+"""
 
 import importlib
+from collections.abc import Mapping
 
 from .errors import UsageError, run
 
+# By verb: its module, its arguments, and what it does.
 STAGES = {
     "pull": ("pull", "dataset=churn", "fetch the raw files and check their size and sha256"),
     "validate": ("validate", "dataset=churn", "check the raw data against their expectations"),
@@ -11,20 +16,20 @@ STAGES = {
     "train": ("train", "model=ann", "train, or resume an interrupted training"),
     "evaluate": ("evaluate", "model=ann", "metrics on the test part, beside the baselines"),
     "register": ("register", "[--write] [model=ann]", "let the gate decide what becomes champion"),
-    "report": ("report", "", "draw the page, reports/index.html"),
+    "report": ("report", "", "write the page reports/index.html"),
 }
 COMMANDS = {
     "check": ("check", "[model=ann]", "check params.yaml and every conf before anything runs"),
     "repro": ("commands.repro", "[stage ...]", "`dvc repro` with numbered stages"),
-    "leaderboard": ("commands.leaderboard", "", "one table of all models"),
-    "predict": ("commands.predict", "model=ann input=rows.csv", "ask the champion"),
-    "serve": ("commands.serve", "model=ann [port=5001]", "the champion over HTTP"),
-    "ui": ("commands.ui", "[port=5000]", "MLflow's pages"),
+    "leaderboard": ("commands.leaderboard", "", "print one table of all models"),
+    "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
+    "serve": ("commands.serve", "model=ann [port=5001]", "serve the champion over HTTP"),
+    "ui": ("commands.ui", "[port=5000]", "open MLflow's pages"),
     "promote": ("commands.promote", "model=ann version=3", "make a version champion by hand"),
-    "rollback": ("commands.rollback", "model=ann", "back to the champion before"),
-    "pin": ("commands.pin", "dataset=churn", "write what the source has now into the conf"),
+    "rollback": ("commands.rollback", "model=ann", "return to the previous champion"),
+    "pin": ("commands.pin", "dataset=churn", "write the source's sizes and digests into the conf"),
     "retrain": ("commands.retrain", "", "pin, repro, register, push, summary"),
-    "doctor": ("commands.doctor", "", "what is missing or broken here, and how to mend it"),
+    "doctor": ("commands.doctor", "", "show what is missing or broken, and how to repair it"),
 }
 VERBS = STAGES | COMMANDS
 
@@ -32,17 +37,25 @@ VERBS = STAGES | COMMANDS
 def usage() -> str:
     """One screen: every verb, its arguments and what it does."""
     lines = ["usage: sextant VERB [key=value ...]", "", "stages, as DVC runs them:"]
-    for title, verbs in (("", STAGES), ("commands:", COMMANDS)):
-        if title:
-            lines += ["", title]
-        for verb, (_, arguments, purpose) in verbs.items():
-            lines.append(f"  {verb + ' ' + arguments:<36}{purpose}")
-    lines += ["", "`make` explains the same as targets; docs/ has the pages."]
+    lines += _verb_lines(STAGES)
+    lines += ["", "commands:"]
+    lines += _verb_lines(COMMANDS)
+    lines += ["", "`make` lists the same as targets; docs/ explains them."]
     return "\n".join(lines)
 
 
+def _verb_lines(verbs: Mapping[str, tuple[str, str, str]]) -> list[str]:
+    lines = []
+    for verb, (_, arguments, purpose) in verbs.items():
+        lines.append(f"  {verb + ' ' + arguments:<36}{purpose}")
+    return lines
+
+
 def dispatch(argv: list[str]) -> int | None:
-    """Run the main function of a verb with the words after it; its exit code."""
+    """Call `main` of a verb's module with the remaining arguments; return its exit code.
+
+    Raises UsageError for an unknown verb.
+    """
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0

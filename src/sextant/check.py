@@ -10,9 +10,9 @@ from .strict import check, signature_model
 
 
 def check_model(conf: config.ModelConf) -> None:
-    """Check the blocks of a model against the constructors that they are calls of.
+    """Check `net`, `optimizer` and `schedule` of a model against the code that takes them.
 
-    It imports the family, and so torch. Raises UsageError for the first fault.
+    It imports the family, and with it torch. Raises UsageError for the first fault.
     """
     from . import optimizers
 
@@ -33,21 +33,23 @@ def check_model(conf: config.ModelConf) -> None:
 
 
 def check_pair(conf: config.ModelConf) -> None:
-    """Raise UsageError where the family does not give what the task needs; it names the tasks that
-    fit."""
+    """Raise UsageError if the family's `predict` lacks an output that the task needs.
+
+    The message names the tasks that fit the family.
+    """
     family = plugins.family(conf.family)
-    given = plugins.outputs(family, conf.net)
-    missing = [name for name in plugins.task(conf.task).metrics.OUTPUTS if name not in given]
+    outputs = plugins.outputs(family, conf.net)
+    missing = [name for name in plugins.task(conf.task).metrics.OUTPUTS if name not in outputs]
     if missing:
         raise UsageError(
             f"model `{conf.name}`: task {conf.task} needs {', '.join(missing)} of a net, and family"
-            f" {conf.family} gives {', '.join(given)}; tasks that fit it:"
+            f" {conf.family} gives {', '.join(outputs)}; tasks that fit it:"
             f" {', '.join(fitting_tasks(conf)) or 'none'}"
         )
 
 
 def check_figures(conf: config.ModelConf) -> None:
-    """Raise UsageError where the family lacks a member that the figures of the task read."""
+    """Raise UsageError if the family lacks a member that the figures of the task read."""
     lacking = _lacking_for_figures(conf, conf.task)
     if lacking:
         raise UsageError(
@@ -57,24 +59,26 @@ def check_figures(conf: config.ModelConf) -> None:
 
 
 def fitting_tasks(conf: config.ModelConf) -> list[str]:
-    """The tasks whose needs the family meets with these arguments."""
-    given = plugins.outputs(plugins.family(conf.family), conf.net)
+    """The tasks that the family of a model fits, with the arguments of this conf."""
+    outputs = plugins.outputs(plugins.family(conf.family), conf.net)
     fitting = []
     for name in plugins.names("tasks"):
         needed = plugins.task(name).metrics.OUTPUTS
-        if set(needed) <= set(given) and not _lacking_for_figures(conf, name):
+        if set(needed) <= set(outputs) and not _lacking_for_figures(conf, name):
             fitting.append(name)
     return fitting
 
 
 def _lacking_for_figures(conf: config.ModelConf, task: str) -> list[str]:
-    """The members that the figures of a task read of a net and the family lacks."""
+    """The members of a net that the figures of a task read, but the family lacks."""
     return plugins.lacking(plugins.family(conf.family), plugins.task(task).net_members)
 
 
 def check_metrics(conf: config.ModelConf, monitor: str) -> None:
-    """Raise UsageError for a monitor or a guard that is no metric of the task, or cannot pick an
-    epoch."""
+    """Raise UsageError if a guard or the `monitor` is no metric of the task.
+
+    The monitor must also be computed after each epoch and have a direction.
+    """
     where = str(paths.model_conf(conf.name))
     task = plugins.task(conf.task)
     metrics = ", ".join(task.metrics.METRICS)
@@ -122,8 +126,8 @@ def check_all() -> None:
 def main(argv: list[str]) -> None:
     """`sextant check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault.
 
-    A model or data set that is named must be listed in params.yaml: DVC would only say that it does
-    not know the stage.
+    A model or data set in the arguments must be listed in params.yaml: for one that is not, DVC
+    would only say that the stage does not exist.
     """
     options, overrides = config.named_options(argv, "model", "dataset")
     if overrides:

@@ -1,6 +1,7 @@
-"""The one file that knows Hydra: params.yaml and conf/, composed and checked block by block.
+"""Read params.yaml and conf/, compose them with Hydra, and check them block by block.
 
-check.py checks all of it against the code, before anything runs.
+This is the only module that uses Hydra. check.py compares the result with the code, before
+anything runs.
 """
 
 import json
@@ -26,7 +27,7 @@ COMMAND_LINE = "the command line"
 
 
 class ModelLine(Strict):
-    """One line of `models` in params.yaml: the words that choose code and data."""
+    """One line of `models` in params.yaml: the names that choose code and data."""
 
     family: Name
     task: Name
@@ -52,8 +53,10 @@ class Trainer(Strict):
 
 
 class Gate(Strict):
-    """What a challenger must do to become champion: beat the present one by `margin`, keep the
-    guards.
+    """The conditions for becoming champion.
+
+    A challenger must be better than the present champion by at least `margin`, and fulfil every
+    guard, such as `ece <= 0.05`.
     """
 
     margin: Annotated[float, Field(ge=0)]
@@ -63,8 +66,8 @@ class Gate(Strict):
 class DatasetFile(Strict):
     """conf/dataset/<name>.yaml; `columns` and `twin` are checked against the types of the kind.
 
-    `about` is what a reader of any number reached on these data has to know; the report and the
-    model card print it.
+    `about` is what a reader of scores on these data has to know; the report and the model card
+    print it.
     """
 
     about: str | None
@@ -78,7 +81,7 @@ class DatasetFile(Strict):
 class DatasetConf(Strict):
     """One data set: its file with the columns of its kind, its expectations, and its source.
 
-    `twin` is not checked here, because few stages read it: see `twin`.
+    `twin` is not checked here, because few stages read it; the function `twin` checks it.
     """
 
     name: str
@@ -121,9 +124,7 @@ class ModelFile(Strict):
 
 
 class ModelConf(Strict):
-    """One model: its file with the budget's overrides merged in, its line in params.yaml, its
-    hardware.
-    """
+    """One model: its file with the budget's overrides, its line in params.yaml, the hardware."""
 
     name: str
     family: str
@@ -146,7 +147,7 @@ class ModelConf(Strict):
 def params(overrides: Sequence[str] = ()) -> Params:
     """params.yaml, with overrides of its three scalars (`seed=7`, `source=mirror`, `budget=smoke`).
 
-    Raises UsageError for a fault in it, and for a file of the form that versions before 0.2 had.
+    Raises UsageError for a fault in it, and for a file in the form of versions before 0.2.
     """
     values = _yaml(paths.PARAMS)
     _refuse_old_params(values)
@@ -177,44 +178,55 @@ def _check_line(name: str, line: ModelLine, datasets: Mapping[str, str]) -> None
 
 
 def _refuse_old_params(values: Any) -> None:
-    """Raise UsageError with the line to write where params.yaml has the form before 0.2: data sets
-    without a kind, models without task and kind."""
+    """Raise UsageError, with the line to write, if params.yaml has the form of versions before 0.2.
+
+    That form listed data sets without a kind, and models without task and kind.
+    """
     if not isinstance(values, Mapping):
         return
     datasets = values.get("datasets")
     if isinstance(datasets, list):
-        lines = "; ".join(f"`{name}: {_old_word('dataset', name, 'kind')}`" for name in datasets)
+        lines = [f"`{name}: {_old_value('dataset', name, 'kind')}`" for name in datasets]
         raise UsageError(
-            f"{paths.PARAMS}: `datasets` is a list; expected a mapping of data set to kind: {lines}"
+            f"{paths.PARAMS}: `datasets` is a list; expected a mapping of data set to kind:"
+            f" {'; '.join(lines)}"
         )
     models = values.get("models")
-    for name, line in models.items() if isinstance(models, Mapping) else ():
-        if isinstance(line, Mapping) and {"family", "dataset"} <= set(line) < set(
-            ModelLine.model_fields
-        ):
-            task = line.get("task") or _old_word("model", name, "task")
-            kind = line.get("kind")
-            if not kind and isinstance(datasets, Mapping):
-                kind = datasets.get(line["dataset"])
-            kind = kind or _old_word("dataset", line["dataset"], "kind")
-            raise UsageError(
-                f"{paths.PARAMS}: model `{name}` lacks task or kind; write `{name}: {{family:"
-                f" {line['family']}, task: {task}, dataset: {line['dataset']}, kind: {kind}}}`"
-            )
+    if not isinstance(models, Mapping):
+        return
+    kinds = datasets if isinstance(datasets, Mapping) else {}
+    for name, line in models.items():
+        _refuse_old_line(name, line, kinds)
 
 
-def _old_word(group: str, name: str, key: str) -> str:
-    """The `kind` or `task` that a conf of the old form holds, or a placeholder."""
+def _refuse_old_line(name: str, line: object, kinds: Mapping[str, str]) -> None:
+    """Raise UsageError if a line of `models` has family and data set, but lacks task or kind."""
+    if not isinstance(line, Mapping):
+        return
+    if not {"family", "dataset"} <= set(line) < set(ModelLine.model_fields):
+        return
+    dataset = line["dataset"]
+    task = line.get("task") or _old_value("model", name, "task")
+    kind = line.get("kind") or kinds.get(dataset) or _old_value("dataset", dataset, "kind")
+    raise UsageError(
+        f"{paths.PARAMS}: model `{name}` lacks task or kind; write `{name}: {{family:"
+        f" {line['family']}, task: {task}, dataset: {dataset}, kind: {kind}}}`"
+    )
+
+
+def _old_value(group: str, name: str, key: str) -> str:
+    """The `kind` or `task` in a conf of the old form, or a placeholder such as `<kind>`."""
+    placeholder = f"<{key}>"
     try:
         values = _yaml(paths.CONF / group / f"{name}.yaml")
     except UsageError:
-        return f"<{key}>"
-    word = values.get(key) if isinstance(values, Mapping) else None
-    return word if isinstance(word, str) else f"<{key}>"
+        return placeholder
+    value = values.get(key) if isinstance(values, Mapping) else None
+    return value if isinstance(value, str) else placeholder
 
 
 def _refuse_moved_key(values: Any, key: str, path: Path, line: str) -> None:
-    """Raise UsageError where a conf still holds the `kind` or `task` that params.yaml holds now."""
+    """Raise UsageError if a conf still has the key `kind` or `task`, which moved to params.yaml."""
     if isinstance(values, Mapping) and key in values:
         raise UsageError(
             f"{path}: `{key}` stands in {paths.PARAMS} now; delete it here, and write"
@@ -265,8 +277,9 @@ def twin(conf: DatasetConf) -> Any:
 
 
 def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
-    """A model by its name in params.yaml, with its budget; raises UsageError for a fault in its
-    conf.
+    """A model by its name in params.yaml, with the overrides of its budget.
+
+    Raises UsageError for a fault in its conf.
     """
     chosen = params(overrides)
     _check_listed(name, chosen.models, "model")
@@ -320,7 +333,10 @@ def _model_file(name: str, task: str) -> ModelFile:
 
 def named_options(argv: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
     """Split a command line into named options (`model=ann`) and Hydra's overrides
-    (`model.net.dropout=0`); raises UsageError for a word that is neither."""
+    (`model.net.dropout=0`).
+
+    Raises UsageError for an argument without `=`.
+    """
     options: dict[str, str] = {}
     overrides = []
     for argument in argv:
@@ -336,8 +352,9 @@ def named_options(argv: Sequence[str], *names: str) -> tuple[dict[str, str], lis
 
 
 def named(argv: Sequence[str], group: str) -> tuple[str, list[str]]:
-    """The `model=…` or `dataset=…` that a stage needs, which params.yaml must list, and the
-    overrides.
+    """The name in `model=…` or `dataset=…`, which a stage requires, and the overrides.
+
+    Raises UsageError if it is missing or params.yaml does not list it.
     """
     options, overrides = named_options(argv, group)
     chosen = params()
@@ -374,7 +391,7 @@ def _yaml(path: Path) -> Any:
 
 
 def parsed(text: str, where: str) -> Any:
-    """A YAML text as plain values; raises UsageError with the place `where`."""
+    """A YAML text as plain values; raises UsageError, which calls the text `where`."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -404,7 +421,7 @@ def _check_keys(overrides: Sequence[str], blocks: Mapping[str, object], where: s
 
 
 def flat(block: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """A nested block as `net.sigma`: `3.0`, the values as JSON, which Hydra and DVC read."""
+    """A nested block in one level (`net.sigma`: `3.0`), values as JSON, as Hydra reads them."""
     lines: dict[str, str] = {}
     for key, value in block.items():
         if isinstance(value, Mapping):
@@ -424,7 +441,7 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(config_dir=str(paths.CONF.resolve()), version_base=None):
             composed = compose("config", overrides=list(overrides))
-        # Without this resolver no secret of the environment can reach a configuration.
+        # Without this resolver, a conf cannot copy a secret from the environment into the outputs.
         OmegaConf.clear_resolver("oc.env")
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:

@@ -162,7 +162,7 @@ def test_texts_of_a_figure_are_not_cut_off_and_do_not_overlap(opened: Opened) ->
 def test_pointing_at_a_mark_shows_its_values(opened: Opened) -> None:
     tip = opened.page.locator("#tip")
     assert tip.is_hidden()
-    mark = opened.page.locator(".told").first
+    mark = opened.page.locator(".tooltip").first
     mark.scroll_into_view_if_needed()
     mark.hover(force=True)
     assert tip.is_visible() and tip.inner_text().startswith("epoch 1: train/loss ")

@@ -1,4 +1,4 @@
-"""Figures: labelled axes, numbers that agree with the scores, the same bytes on every run."""
+"""Figures: named axes, numbers that equal the scores, tooltips, the same bytes on every run."""
 
 import hashlib
 import html
@@ -6,140 +6,169 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from builders import table_columns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sextant import drawing
 from sextant.tasks.classification import figures
-from sextant.tasks.classification.metrics import as_answers, score
+from sextant.tasks.classification.metrics import Label, as_answers, scores
 
-COLUMNS = SimpleNamespace(target="<kind>")
+COLUMNS = table_columns(target="<kind>")
+ROWS = 193
 
 
-def drawn(classes: list, rows: int = 193) -> tuple[dict[str, Figure], dict[str, float]]:
-    """The figures of a made-up model that is often right, beside one baseline, and the model's scores."""
+def classifier(classes: Sequence[Label]) -> tuple[dict[str, Figure], dict[str, float]]:
+    """The figures of random answers that are often right, beside one baseline, and their scores."""
     rng = np.random.default_rng(5)
-    label = np.arange(rows) % len(classes)
-    probabilities = rng.dirichlet(np.ones(len(classes)), rows)
-    probabilities[np.arange(rows), label] += 0.5
-    answers = as_answers(probabilities / probabilities.sum(axis=1, keepdims=True), classes)
-    flat = as_answers(np.full((rows, len(classes)), 1 / len(classes)), classes)
-    truth = pd.DataFrame({COLUMNS.target: pd.Series([classes[i] for i in label])})
-    found = figures.figures(answers, truth, COLUMNS, {"majority": flat})
-    return found, score(answers, truth, SimpleNamespace(columns=COLUMNS, classes=classes))
-
-
-def told(axes: Axes) -> list[str]:
-    """What the places of a figure say under the pointer."""
-    return [
-        str(patch.get_gid()).removeprefix(drawing.TOLD) for patch in axes.patches if patch.get_gid()
-    ]
+    label = np.arange(ROWS) % len(classes)
+    probs = rng.dirichlet(np.ones(len(classes)), ROWS)
+    probs[np.arange(ROWS), label] += 0.5
+    answers = as_answers(probs / probs.sum(axis=1, keepdims=True), classes)
+    uniform = as_answers(np.full((ROWS, len(classes)), 1 / len(classes)), classes)
+    truth = pd.Series([classes[i] for i in label])
+    rows = pd.DataFrame({COLUMNS.target: truth})
+    drawn = figures.figures(answers, rows, COLUMNS, {"majority": uniform})
+    return drawn, scores(answers, truth, classes)
 
 
 def curves(epochs: int = 17) -> pd.DataFrame:
     epoch = np.arange(1, epochs + 1)
     falling = np.exp(-epoch / 5)
-    table = {"epoch": epoch, "train/loss": falling, "val/loss": falling + epoch / 100}
-    return pd.DataFrame(
-        table | {"val/skill": 1 - falling, "val/error": falling, "val/recall": 1 - falling / 2}
-    )
-
-
-def everything() -> dict[str, Figure]:
-    groups = {"two": drawn([0, 1])[0], "three": drawn(["ant", "bee", "cow"])[0]}
-    found = {
-        f"{group}-{name}": figure
-        for group, named in groups.items()
-        for name, figure in named.items()
+    columns = {
+        "epoch": epoch,
+        "train/loss": falling,
+        "val/loss": falling + epoch / 100,
+        "val/skill": 1 - falling,
+        "val/error": falling,
+        "val/recall": 1 - falling / 2,
     }
-    return found | {
+    return pd.DataFrame(columns)
+
+
+def all_figures() -> dict[str, Figure]:
+    drawn = {
         "curve": drawing.learning_curve(curves()),
         "one-epoch": drawing.learning_curve(curves(1)),
     }
+    for name, figure in classifier([0, 1])[0].items():
+        drawn[f"two-{name}"] = figure
+    for name, figure in classifier(["ant", "bee", "cow"])[0].items():
+        drawn[f"three-{name}"] = figure
+    return drawn
 
 
-def test_every_axis_says_what_it_is():
-    for name, figure in everything().items():
-        assert figure.axes and figure.get_suptitle() and figure.get_label(), name
+def tooltips(axes: Axes) -> list[str]:
+    """The tooltips of an axes."""
+    gids = [patch.get_gid() for patch in axes.patches if patch.get_gid()]
+    return [gid.removeprefix(drawing.TOOLTIP) for gid in gids]
+
+
+def line_of(axes: Axes, beginning: str) -> Line2D:
+    """The one line whose label begins so."""
+    (line,) = [line for line in axes.lines if line.get_label().startswith(beginning)]
+    return line
+
+
+# --- what is drawn ------------------------------------------------------------------------------
+
+
+def test_every_figure_has_a_title_and_a_caption_and_every_axis_a_name():
+    for name, figure in all_figures().items():
+        assert figure.axes, name
+        assert figure.get_suptitle(), name
+        assert figure.get_label(), name
         for axes in figure.axes:
-            shared = axes.get_shared_x_axes().get_siblings(axes)
-            assert axes.get_ylabel() and any(one.get_xlabel() for one in shared), name
+            siblings = axes.get_shared_x_axes().get_siblings(axes)
+            assert axes.get_ylabel(), name
+            assert any(sibling.get_xlabel() for sibling in siblings), name
 
 
 @pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
-def test_the_numbers_shown_are_the_scores(classes):
-    found, scores = drawn(classes)
-    assert list(found) == ["roc", "calibration", "confusion"]
-    legend = [text.get_text() for text in found["roc"].axes[0].get_legend().get_texts()]
-    assert f"model, AUC {scores['auroc']:.4f}" in legend and "majority, AUC 0.5000" in legend
-    assert f"model {scores['brier']:.4f}" in found["calibration"].get_label()
-    counts = [int(text.get_text().split("\n")[0]) for text in found["confusion"].axes[0].texts]
-    assert len(counts) == len(classes) ** 2 and sum(counts) == 193
-    assert sum(counts[:: len(classes) + 1]) / 193 == pytest.approx(scores["accuracy"])
+def test_the_numbers_of_the_figures_are_the_scores(classes):
+    drawn, metrics = classifier(classes)
+    assert list(drawn) == ["roc", "calibration", "confusion"]
+    legend = [text.get_text() for text in drawn["roc"].axes[0].get_legend().get_texts()]
+    assert f"model, AUC {metrics['auroc']:.4f}" in legend
+    assert "majority, AUC 0.5000" in legend
+    assert f"model {metrics['brier']:.4f}" in drawn["calibration"].get_label()
+    counts = [int(text.get_text().split("\n")[0]) for text in drawn["confusion"].axes[0].texts]
+    assert len(counts) == len(classes) ** 2
+    assert sum(counts) == ROWS
+    diagonal = counts[:: len(classes) + 1]
+    assert sum(diagonal) / ROWS == pytest.approx(metrics["accuracy"])
 
 
-def test_of_many_classes_the_confusion_keeps_the_tint_and_drops_the_numbers():
-    """What is not written is told under the pointer, of each pair of classes that was met."""
-    axes = drawn([f"class {i:02}" for i in range(13)])[0]["confusion"].axes[0]
+def test_the_confusion_matrix_of_many_classes_has_tints_and_no_numbers():
+    """The numbers are in the tooltips, of each pair of classes that has rows."""
+    axes = classifier([f"class {i:02}" for i in range(13)])[0]["confusion"].axes[0]
     tints = [patch for patch in axes.patches if not patch.get_gid()]
-    assert len(tints) == len(told(axes)) <= 13**2 and not axes.texts
-    counts = [int(words.split(": ")[1].split(" of ")[0]) for words in told(axes)]
-    assert min(counts) > 0 and sum(counts) == 193
+    texts = tooltips(axes)
+    assert not axes.texts
+    assert len(tints) == len(texts) <= 13**2
+    counts = [int(text.split(": ")[1].split(" of ")[0]) for text in texts]
+    assert min(counts) > 0
+    assert sum(counts) == ROWS
 
 
-def test_every_row_is_counted_in_the_bins():
-    above, below = drawn([0, 1])[0]["calibration"].axes
+def test_the_bins_of_the_calibration_count_every_row():
+    above, below = classifier([0, 1])[0]["calibration"].axes
     heights = [bar.get_height() for bar in below.containers[0]]
-    assert sum(heights) == 193 and len(heights) == 10
-    said = [
-        re.search(r"^(.*); observed share: model ([\d.]+) of (\d+) rows", words)
-        for words in told(above)
-    ]
-    assert [int(words[3]) for words in said] == [n for n in heights if n] and told(below) == told(
-        above
-    )
-    (line,) = [line for line in above.lines if line.get_label().startswith("model")]
-    assert [float(words[2]) for words in said] == pytest.approx(line.get_ydata(), abs=0.0006)
+    assert len(heights) == 10
+    assert sum(heights) == ROWS
+    texts = tooltips(above)
+    assert tooltips(below) == texts
+    shares = []
+    counts = []
+    for text in texts:
+        match = re.search(r"^(.*); observed share: model ([\d.]+) of (\d+) rows", text)
+        shares.append(float(match[2]))
+        counts.append(int(match[3]))
+    assert counts == [height for height in heights if height]
+    assert shares == pytest.approx(line_of(above, "model").get_ydata(), abs=0.0006)
 
 
 @pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
-def test_the_roc_says_its_values_under_the_pointer(classes):
-    axes = drawn(classes)[0]["roc"].axes[0]
-    said = dict(words.split(": ") for words in told(axes))
-    assert len(said) == 41 and "majority 0.250" in said["false positive rate 0.25"]
-    (line,) = [line for line in axes.lines if line.get_label().startswith("model, AUC")]
-    x, y = (np.asarray(values) for values in line.get_data())
-    shown = float(said["false positive rate 0.5"].split(",")[0].split()[1])
-    assert y[x <= 0.5].max() - 0.0006 <= shown <= y[x >= 0.5].min() + 0.0006
+def test_the_tooltips_of_the_roc_curve_are_its_values(classes):
+    axes = classifier(classes)[0]["roc"].axes[0]
+    values = dict(text.split(": ") for text in tooltips(axes))
+    assert len(values) == 41
+    assert "majority 0.250" in values["false positive rate 0.25"]
+    false_positive, true_positive = line_of(axes, "model, AUC").get_data()
+    value = float(values["false positive rate 0.5"].split(",")[0].split()[1])
+    low = true_positive[false_positive <= 0.5].max()
+    high = true_positive[false_positive >= 0.5].min()
+    assert low - 0.0006 <= value <= high + 0.0006
 
 
-def test_of_two_classes_the_threshold_is_said_and_is_a_point_of_the_roc():
-    found, _ = drawn(["no", "yes"])
-    (point,) = [
-        line for line in found["roc"].axes[0].lines if line.get_label().endswith("threshold 0.5")
-    ]
-    counts = np.reshape(
-        [int(text.get_text().split()[0]) for text in found["confusion"].axes[0].texts], (2, 2)
-    )
-    false, true = counts[:, 1] / counts.sum(axis=1)
-    assert [*point.get_xdata(), *point.get_ydata()] == pytest.approx([false, true])
-    assert (
-        "; <kind> = yes is predicted from a probability of 0.5 on. "
-        in found["confusion"].get_label()
-    )
-    three = drawn(["ant", "bee", "cow"])[0]["confusion"].get_label()
+def test_the_threshold_of_two_classes_is_a_point_of_the_roc_curve():
+    drawn, _ = classifier(["no", "yes"])
+    point = line_of(drawn["roc"].axes[0], "model at threshold 0.5")
+    counts = [int(text.get_text().split()[0]) for text in drawn["confusion"].axes[0].texts]
+    confusion = np.reshape(counts, (2, 2))
+    false_positive, true_positive = confusion[:, 1] / confusion.sum(axis=1)
+    marked = [*point.get_xdata(), *point.get_ydata()]
+    assert marked == pytest.approx([false_positive, true_positive])
+
+
+def test_the_caption_of_the_confusion_matrix_says_which_class_is_predicted():
+    two = classifier(["no", "yes"])[0]["confusion"].get_label()
+    assert "; <kind> = yes is predicted from a probability of 0.5 on. " in two
+    three = classifier(["ant", "bee", "cow"])[0]["confusion"].get_label()
     assert "; the most probable <kind> is predicted. " in three
 
 
 def test_no_title_is_wider_than_its_figure():
-    for name, figure in everything().items():
+    for name, figure in all_figures().items():
         title = figure.texts[0]
         assert title.get_text() == figure.get_suptitle()
         assert title.get_window_extent().x1 < figure.bbox.x1, name
@@ -147,101 +176,118 @@ def test_no_title_is_wider_than_its_figure():
 
 def test_the_learning_curve_shows_every_metric_and_names_the_lowest_loss():
     figure = drawing.learning_curve(curves())
-    assert [axes.get_ylabel() for axes in figure.axes] == [
-        "loss",
-        "val/skill",
-        "val/error",
-        "val/recall",
-    ]
-    assert (
-        figure.get_label().startswith("17 epochs; val/loss is lowest")
-        and "at epoch 15" in figure.get_label()
-    )
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["loss", "val/skill", "val/error", "val/recall"]
+    assert figure.get_label().startswith("17 epochs; val/loss is lowest")
+    assert "at epoch 15" in figure.get_label()
 
 
-def saved(folder: Path) -> dict[str, str]:
-    """The digests of all figures of a two-class model, written to `folder`."""
-    for name, figure in {
-        **drawn(["<no>", "yes"])[0],
-        "curve": drawing.learning_curve(curves()),
-    }.items():
-        drawing.save(figure, folder / f"{name}.svg")
-    return {
-        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob("*.svg"))
+def test_a_table_is_json_with_null_for_missing_values():
+    rows = pd.DataFrame({"name": ["a", None], "count": [1, 2], 3: [0.5, np.nan]})
+    record = drawing.Table("Title", "Caption.", rows).record()
+    assert record == {
+        "title": "Title",
+        "says": "Caption.",
+        "columns": ["name", "count", "3"],
+        "data": [["a", 1, 0.5], [None, 2, None]],
     }
+
+
+# --- SVG ----------------------------------------------------------------------------------------
+
+
+def save_all(folder: Path) -> dict[str, str]:
+    """Write the figures of a model of two classes to `folder`; return their digests."""
+    drawn = classifier(["<no>", "yes"])[0]
+    drawn["curve"] = drawing.learning_curve(curves())
+    digests = {}
+    for name, figure in drawn.items():
+        path = folder / f"{name}.svg"
+        drawing.save(figure, path)
+        digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with the figures as SVG."""
+def saved(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    """A folder with the figures as SVG, and their digests."""
     folder = tmp_path_factory.mktemp("figures")
-    saved(folder)
-    return folder
+    return folder, save_all(folder)
 
 
-def test_the_bytes_are_the_same_on_a_second_drawing(folder, tmp_path):
-    first = {
-        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob("*.svg"))
-    }
-    assert len(first) == 4 and saved(tmp_path) == first
+def test_the_bytes_are_the_same_on_a_second_drawing(saved, tmp_path):
+    _, digests = saved
+    assert len(digests) == 4
+    assert save_all(tmp_path) == digests
 
 
 @pytest.mark.slow
-def test_the_bytes_are_the_same_in_another_process(tmp_path):
-    code = "import pathlib, sys, test_drawing; print(test_drawing.saved(pathlib.Path(sys.argv[1])))"
-    places = f"{Path(__file__).parent}{os.pathsep}{Path(drawing.__file__).parents[1]}"
-    command = [sys.executable, "-c", code, tmp_path / "b"]
-    there = os.environ | {"PYTHONPATH": places}
-    told = subprocess.run(command, env=there, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == str(saved(tmp_path / "a"))
+def test_the_bytes_are_the_same_in_another_process(saved, tmp_path):
+    _, digests = saved
+    code = "import pathlib, test_drawing as t; print(t.save_all(pathlib.Path.cwd()))"
+    folders = [str(Path(__file__).parent), str(Path(drawing.__file__).parents[1])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.strip() == str(digests)
 
 
-def test_an_svg_has_no_date_no_picture_of_dots_and_carries_its_words(folder):
-    shown = {"roc": "AUC", "calibration": "Brier", "confusion": "&lt;no&gt;", "curve": "epochs"}
-    for name, said in shown.items():
-        text = (folder / f"{name}.svg").read_text()
-        words = {
-            element.tag.split("}")[-1]: element.text
-            for element in ElementTree.fromstring(text).iter()
-        }
-        assert not {"date", "creator", "image", "script", "no"} & set(words), name
-        assert words["title"] and html.unescape(said) in words["description"] and said in text
-        assert text.count(drawing.INK) == 1 and "currentColor" in text, name
+def test_an_svg_has_no_date_and_no_bitmap_and_brings_title_and_caption(saved):
+    folder, _ = saved
+    excerpts = {"roc": "AUC", "calibration": "Brier", "confusion": "&lt;no&gt;", "curve": "epochs"}
+    for name, excerpt in excerpts.items():
+        svg = (folder / f"{name}.svg").read_text()
+        texts = {}
+        for element in ElementTree.fromstring(svg).iter():
+            texts[element.tag.split("}")[-1]] = element.text
+        assert not {"date", "creator", "image", "script", "no"} & set(texts), name
+        assert texts["title"], name
+        assert html.unescape(excerpt) in texts["description"], name
+        assert excerpt in svg, name
+        assert svg.count(drawing.INK) == 1, name
+        assert "currentColor" in svg, name
 
 
-def test_a_place_tells_its_words_also_where_letters_lie_over_it(folder):
-    """Nothing else takes the pointer: what is drawn over a place would hide what it says."""
+def test_a_tooltip_also_shows_where_text_or_a_line_is_above_it(saved):
+    """Nothing else takes the pointer."""
+    folder, _ = saved
     root = ElementTree.fromstring((folder / "curve.svg").read_text())
-    places = [element for element in root.iter() if element.get("class") == "told"]
-    assert root.get("pointer-events") == "none" and {
-        place.get("pointer-events") for place in places
-    } == {"all"}
-    said = [place[0].text.split(":")[0] for place in places]
-    assert all(place[0].tag.endswith("title") for place in places)
-    assert said == 4 * [f"epoch {epoch}" for epoch in range(1, 18)]
+    assert root.get("pointer-events") == "none"
+    areas = [element for element in root.iter() if element.get("class") == "tooltip"]
+    assert {area.get("pointer-events") for area in areas} == {"all"}
+    assert all(area[0].tag.endswith("title") for area in areas)
+    headings = [area[0].text.split(":")[0] for area in areas]
+    assert headings == 4 * [f"epoch {epoch}" for epoch in range(1, 18)]
 
 
-def test_the_style_leaves_the_process_as_it_was(tmp_path):
-    import matplotlib
-
+def test_drawing_and_saving_leave_the_settings_of_matplotlib_unchanged(tmp_path):
     before = dict(matplotlib.rcParams)
     drawing.save(drawing.learning_curve(curves()), tmp_path / "curve.svg")
     assert dict(matplotlib.rcParams) == before
 
 
-def test_the_name_of_an_axis_stays_inside_where_longer_numbers_stand_beside_it(tmp_path):
-    """Over ranges that a Boltzmann machine left: a narrower margin led to longer numbers, which pushed `loss` out."""
+def test_the_name_of_an_axis_is_not_cut_off_beside_long_tick_labels(tmp_path):
+    """The ranges are those of a Boltzmann machine.
+
+    Without fixed ticks, a narrower margin led to longer tick labels, which pushed `loss` out.
+    """
     ranges = {
-        "train/loss": (-0.0178, -0.0797), "val/loss": (-0.0104, 0.0155), "val/auroc": (0.7924, 0.8148),
-        "val/accuracy": (0.8383, 0.8474), "val/log_loss": (0.3774, 0.3633),
-    }  # fmt: skip
-    curves = pd.DataFrame(
-        {"epoch": range(1, 41)} | {name: np.linspace(*ends, 40) for name, ends in ranges.items()}
-    )
-    drawing.save(drawing.learning_curve(curves), tmp_path / "curve.svg")
-    baseline = re.search(
-        r"rotate\(-90 ([-\d.]+) [-\d.]+\)\">loss</text>", (tmp_path / "curve.svg").read_text()
-    )
-    assert float(baseline[1]) > 9  # points from the left edge, in letters of 10
+        "train/loss": (-0.0178, -0.0797),
+        "val/loss": (-0.0104, 0.0155),
+        "val/auroc": (0.7924, 0.8148),
+        "val/accuracy": (0.8383, 0.8474),
+        "val/log_loss": (0.3774, 0.3633),
+    }
+    table = pd.DataFrame({"epoch": range(1, 41)})
+    for name, (first, last) in ranges.items():
+        table[name] = np.linspace(first, last, 40)
+    drawing.save(drawing.learning_curve(table), tmp_path / "curve.svg")
+    svg = (tmp_path / "curve.svg").read_text()
+    baseline = re.search(r"rotate\(-90 ([-\d.]+) [-\d.]+\)\">loss</text>", svg)
+    assert float(baseline[1]) > 9  # points from the left edge, with letters 10 points high

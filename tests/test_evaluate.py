@@ -1,9 +1,8 @@
-"""Evaluate: a fresh process has to find what training recorded; then test, beside baselines on the same rows."""
+"""Stage evaluate: val as training recorded it, then test beside baselines on the same rows."""
 
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,17 @@ import pytest
 import torch
 import yaml
 from builders import table_columns
+from conftest import ROOT
 
 from sextant import evaluate, plugins, saved_model
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest
-from sextant.kinds.tabular import rows as tabular
+from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.encoder import Encoder
+from sextant.saved_model import SavedModel
 from sextant.tasks.classification import metrics as classification
 from sextant.tasks.classification.baselines import BASELINES
 
-ROOT = Path(__file__).parents[1]
 MODEL = next(iter(yaml.safe_load((ROOT / "params.yaml").read_text())["models"]))
 COLUMNS = table_columns(target="label", numeric=["x"], categorical=["colour"])
 NET = {
@@ -32,237 +32,244 @@ NET = {
     "bodies": 1,
     "members": 2,
 }
+STEPS = 199
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
-    """Nine of ten labels are yes in the middle of x, where no straight line finds it; the colour is a hint."""
+    """90 % of the labels are `yes` where x is near 0, which no linear model can separate.
+
+    The colour agrees with it in 70 % of the rows.
+    """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=rows)
     middle = np.abs(x) < 0.67
-    label, colour = (np.where(rng.random(rows) < share, middle, ~middle) for share in (0.9, 0.7))
+    label = np.where(rng.random(rows) < 0.9, middle, ~middle)
+    colour = np.where(rng.random(rows) < 0.7, middle, ~middle)
     return pd.DataFrame(
-        {"x": x, "colour": np.where(colour, "red", "blue"), "label": np.where(label, "yes", "no")}
+        {
+            "x": x,
+            "colour": np.where(colour, "red", "blue"),
+            "label": np.where(label, "yes", "no"),
+        }
     )
 
 
-PARTS = {
-    part: table(rows, seed)
-    for seed, (part, rows) in enumerate({"train": 499, "val": 97, "test": 101}.items())
-}
+PARTS = {"train": table(499, seed=0), "val": table(97, seed=1), "test": table(101, seed=2)}
 
 
 @pytest.fixture(scope="module")
-def model() -> saved_model.SavedModel:
+def model() -> SavedModel:
     """A small net, trained for a second."""
     encoder = Encoder.fit(PARTS["train"], COLUMNS)
     torch.set_num_threads(1)
     torch.manual_seed(3)
-    net, batch = saved_model.build("ann", encoder.sizes, NET), encoder.encode(PARTS["train"])
+    net = saved_model.build("ann", encoder.sizes, NET)
+    batch = encoder.encode(PARTS["train"])
     net.initialise(batch)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.02)
-    for _ in range(199):
+    for _ in range(STEPS):
         optimizer.zero_grad()
         net.loss(batch).backward()
         optimizer.step()
     val = encoder.encode(PARTS["val"])
-    calibration = classification.calibrate(saved_model.outputs(net, val), val)
     card = {
-        **{
-            "model": MODEL,
-            "family": "ann",
-            "dataset": "toy",
-            "kind": "tabular",
-            "task": "classification",
-        },
-        **{
-            "source": "embedded",
-            "seed": 3,
-            "budget": "smoke",
-            "threads": 1,
-            "epoch": 199,
-            "net": NET,
-        },
-        **{"columns": COLUMNS.model_dump(), "calibration": calibration},
+        "model": MODEL,
+        "family": "ann",
+        "dataset": "toy",
+        "kind": "tabular",
+        "task": "classification",
+        "source": "embedded",
+        "seed": 3,
+        "budget": "smoke",
+        "threads": 1,
+        "epoch": STEPS,
+        "net": NET,
+        "columns": COLUMNS.model_dump(),
+        "calibration": classification.calibrate(saved_model.outputs(net, val), val),
     }
-    now = saved_model.SavedModel(card, net, encoder)
-    return saved_model.SavedModel(
-        {**card, "val": classification.score(now.answer(PARTS["val"]), PARTS["val"], encoder)},
-        net,
-        encoder,
-    )
+    answers = SavedModel(card, net, encoder).answer(PARTS["val"])
+    card["val"] = classification.score(answers, PARTS["val"], encoder)
+    return SavedModel(card, net, encoder)
 
 
-def with_val(model: saved_model.SavedModel, **val: float) -> saved_model.SavedModel:
-    return saved_model.SavedModel(
-        {**model.card, "val": {**model.card["val"], **val}}, model.net, model.encoder
-    )
+def with_val(model: SavedModel, **val: float) -> SavedModel:
+    """The model with other metrics of val in its card."""
+    card = {**model.card, "val": {**model.card["val"], **val}}
+    return SavedModel(card, model.net, model.encoder)
 
 
-# --- what training recorded -------------------------------------------------------------------------------------------
+# --- what training recorded ---------------------------------------------------------------------
 
 
-def test_what_was_recorded_is_found_again():
+def test_the_recorded_score_is_accepted_up_to_rounding():
     evaluate.check_reproduced({"accuracy": 0.8}, {"accuracy": 0.8 + 1e-7, "auroc": 0.1})
 
 
-@pytest.mark.parametrize("found", [0.81, 0.79, 0.8 + 2e-6, math.nan, math.inf])
-def test_another_score_on_val_is_refused(found):
+@pytest.mark.parametrize("accuracy", [0.81, 0.79, 0.8 + 2e-6, math.nan, math.inf])
+def test_another_score_on_val_is_refused(accuracy):
+    recorded = {"auroc": 0.9, "accuracy": 0.8}
     with pytest.raises(
         SextantError,
         match=r"^val accuracy is .* after reloading, training recorded 0.800000000; the sav",
     ):
-        evaluate.check_reproduced(
-            {"auroc": 0.9, "accuracy": 0.8}, {"auroc": 0.9, "accuracy": found}
-        )
+        evaluate.check_reproduced(recorded, {"auroc": 0.9, "accuracy": accuracy})
 
 
-def test_a_model_that_is_not_the_one_that_was_trained(model):
+def test_a_model_that_does_not_reproduce_its_score_is_refused(model):
     evaluate.evaluate(model, PARTS, BASELINES)
     with pytest.raises(
         SextantError, match="val log_loss is .* training recorded 0.100000000; .* then `make train`"
     ):
         evaluate.evaluate(with_val(model, log_loss=0.1), PARTS, BASELINES)
-    encoder = Encoder.from_state(
-        {**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0, 0, 0]}}, COLUMNS
-    )
+    state = {**model.encoder.state(), "numbers": {"x": [1.0, 1.0, 0, 0, 0, 0, 0]}}
+    encoder = Encoder.from_state(state, COLUMNS)
     with pytest.raises(SextantError, match="the saved model is not the trained one"):
-        evaluate.evaluate(saved_model.SavedModel(model.card, model.net, encoder), PARTS, BASELINES)
+        evaluate.evaluate(SavedModel(model.card, model.net, encoder), PARTS, BASELINES)
 
 
-# --- the metrics ------------------------------------------------------------------------------------------------------
+# --- the metrics --------------------------------------------------------------------------------
 
 
-def test_the_metrics_are_scores_of_what_is_answered(model):
-    found, answers = evaluate.evaluate(model, PARTS, BASELINES)
-    score = classification.score
-    assert found["val"] == score(model.answer(PARTS["val"]), PARTS["val"], model.encoder)
-    assert found["test"] == score(answers["model"], PARTS["test"], model.encoder)
+def test_the_metrics_are_the_scores_of_the_answers(model):
+    metrics, answers = evaluate.evaluate(model, PARTS, BASELINES)
+    score, test = classification.score, PARTS["test"]
+    assert metrics["val"] == score(model.answer(PARTS["val"]), PARTS["val"], model.encoder)
+    assert metrics["test"] == score(answers["model"], test, model.encoder)
     for name, fit in BASELINES.items():
-        theirs = plugins.call(fit, PARTS["train"], COLUMNS, encoder=model.encoder)(PARTS["test"])
-        pd.testing.assert_frame_equal(answers[name], theirs)
-        assert found["baselines"][name] == score(theirs, PARTS["test"], model.encoder)
+        answer = plugins.call(fit, PARTS["train"], COLUMNS, encoder=model.encoder)
+        pd.testing.assert_frame_equal(answers[name], answer(test))
+        assert metrics["baselines"][name] == score(answers[name], test, model.encoder)
 
 
-def test_what_a_metrics_file_says(model):
-    found, answers = evaluate.evaluate(model, PARTS, BASELINES)
+def test_the_content_of_a_metrics_file(model):
+    metrics, answers = evaluate.evaluate(model, PARTS, BASELINES)
     for key in ("model", "family", "dataset", "task", "source", "seed", "budget"):
-        assert found[key] == model.card[key]
-    assert (found["metric"], found["direction"]) == next(iter(classification.METRICS.items()))
-    assert found["trivial"] == next(iter(found["baselines"])) == next(iter(BASELINES))
-    assert found["epochs"] == 199 and found["rows"] == {"train": 499, "val": 97, "test": 101}
-    for scores in (found["val"], found["test"], *found["baselines"].values()):
+        assert metrics[key] == model.card[key]
+    assert (metrics["metric"], metrics["direction"]) == ("accuracy", "up")
+    assert list(metrics["baselines"]) == list(BASELINES)
+    assert metrics["trivial"] == "majority"
+    assert metrics["epochs"] == STEPS
+    assert metrics["rows"] == {"train": 499, "val": 97, "test": 101}
+    for scores in (metrics["val"], metrics["test"], *metrics["baselines"].values()):
         assert list(scores) == list(classification.METRICS)
-    assert list(answers) == ["model", *found["baselines"]]
-    accuracy = {name: scores["accuracy"] for name, scores in found["baselines"].items()}
-    assert accuracy[found["best"]] == max(accuracy.values())
-    low, high = found["interval"]
-    assert low < found["test"]["accuracy"] < high
-    better, least, most = found["better"]
-    assert (
-        better == pytest.approx(found["test"]["accuracy"] - accuracy[found["best"]])
-        and least < better < most
-    )
-    json.dumps(found, allow_nan=False)
+    assert list(answers) == ["model", *metrics["baselines"]]
+    json.dumps(metrics, allow_nan=False)
 
 
-def test_the_test_part_decides_nothing(model):
-    found, _ = evaluate.evaluate(model, PARTS, BASELINES)
+def test_the_best_baseline_and_the_gain_over_it_with_its_interval(model):
+    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
+    accuracy = {name: scores["accuracy"] for name, scores in metrics["baselines"].items()}
+    best = accuracy[metrics["best"]]
+    assert best == max(accuracy.values())
+    low, high = metrics["interval"]
+    assert low < metrics["test"]["accuracy"] < high
+    gain, low, high = metrics["better"]
+    assert gain == pytest.approx(metrics["test"]["accuracy"] - best)
+    assert low < gain < high
+
+
+def test_another_test_part_changes_the_test_metrics_alone(model):
+    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
     other, _ = evaluate.evaluate(model, {**PARTS, "test": table(103, seed=7)}, BASELINES)
-    assert other["val"] == found["val"] and other["test"] != found["test"]
+    assert other["val"] == metrics["val"]
+    assert other["test"] != metrics["test"]
 
 
-def test_a_right_net_beats_every_baseline_where_no_straight_line_can(model):
-    found, _ = evaluate.evaluate(model, PARTS, BASELINES)
-    best = max(scores["accuracy"] for scores in found["baselines"].values())
-    assert found["test"]["accuracy"] > best + 0.1
+def test_a_net_beats_every_baseline_where_no_linear_model_can(model):
+    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
+    best = max(scores["accuracy"] for scores in metrics["baselines"].values())
+    assert metrics["test"]["accuracy"] > best + 0.1
 
 
 def test_golden(model):
-    """A small net after 199 steps: these numbers move when its mathematics, its encoder or its calibration do.
+    """The metrics of a small net after 199 steps.
 
-    Where that is meant, take the new ones from what this assertion prints. Another CPU may differ by 0.01.
+    They change with the mathematics of the net, its encoder or its calibration. If that is
+    intended, take the new numbers from the failed assertion. Processors differ by less than 0.01.
     """
-    found, _ = evaluate.evaluate(model, PARTS, BASELINES)
+    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
     golden = {"accuracy": 0.842, "auroc": 0.849, "log_loss": 0.519, "brier": 0.142}
-    assert found["test"] == pytest.approx(golden, abs=0.01)
+    assert metrics["test"] == pytest.approx(golden, abs=0.01)
 
 
-# --- the stage --------------------------------------------------------------------------------------------------------
+# --- the stage ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def trained(workspace, model) -> SimpleNamespace:
-    """The outputs of the stages before, of a training by DVC."""
+def trained(workspace, model) -> SavedModel:
+    """The outputs of the stages before evaluate, as DVC runs them, in the workspace."""
+    prepared = Path("data/prepared/toy")
+    prepared.mkdir(parents=True)
     for part, rows in PARTS.items():
-        Path("data/prepared/toy").mkdir(parents=True, exist_ok=True)
-        tabular.write(rows, Path("data/prepared/toy") / part)
+        tabular_rows.write(rows, prepared / part)
     saved_model.save(Path("models") / MODEL, model.card, model.net, model.encoder)
-    curves(Path(f"reports/curves/{MODEL}.csv"))
+    write_curves(Path(f"reports/curves/{MODEL}.csv"))
     return model
 
 
-def curves(path: Path) -> None:
+def write_curves(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     row = {"epoch": 1, "train/loss": 0.5, "val/loss": 0.6, "val/accuracy": 0.7}
     pd.DataFrame([row, {**row, "epoch": 2}]).to_csv(path, index=False)
 
 
-def run(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def run_by_dvc(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run the stage as DVC does; return the metrics that it wrote."""
     monkeypatch.setenv("DVC_STAGE", f"evaluate@{MODEL}")
     evaluate.main([f"model={MODEL}"])
     return json.loads(Path(f"reports/metrics/{MODEL}.json").read_text())
 
 
 @pytest.mark.slow
-def test_by_dvc_it_writes_metrics_and_figures_the_same_every_time(trained, monkeypatch, capsys):
-    found, _ = evaluate.evaluate(trained, PARTS, BASELINES)
-    assert run(monkeypatch) == json.loads(json.dumps(found))
-    assert capsys.readouterr().out.startswith(
-        f"{MODEL}: test accuracy {found['test']['accuracy']:.4f}, auroc "
-    )
-    drawn = Path("reports/figures") / MODEL
-    order = ["00-curve.svg", "01-roc.svg", "02-calibration.svg", "03-confusion.svg"]
-    assert sorted(path.name for path in drawn.iterdir())[:4] == order
+def test_by_dvc_it_writes_the_same_metrics_and_figures_on_every_run(trained, monkeypatch, capsys):
+    metrics, _ = evaluate.evaluate(trained, PARTS, BASELINES)
+    assert run_by_dvc(monkeypatch) == json.loads(json.dumps(metrics))
+    summary = f"{MODEL}: test accuracy {metrics['test']['accuracy']:.4f}, auroc "
+    assert capsys.readouterr().out.startswith(summary)
+    files = sorted(path.name for path in (Path("reports/figures") / MODEL).iterdir())
+    assert files[:4] == ["00-curve.svg", "01-roc.svg", "02-calibration.svg", "03-confusion.svg"]
     first = folder_digest(Path("reports"))
-    run(monkeypatch)
+    run_by_dvc(monkeypatch)
     assert folder_digest(Path("reports")) == first
 
 
 @pytest.mark.slow
-def test_by_hand_it_takes_the_scratch_model_and_writes_beside_it(trained):
+def test_by_hand_it_takes_the_scratch_model_and_writes_to_the_scratch_folder(trained):
     before = folder_digest(Path("reports"))
-    evaluate.main([f"model={MODEL}"])  # no scratch model yet: DVC's, but not over DVC's outputs
+    # Without a scratch model it takes the one that DVC tracks, and leaves DVC's outputs alone.
+    evaluate.main([f"model={MODEL}"])
     scratch = Path(".scratch") / MODEL
     assert json.loads((scratch / "metrics.json").read_text())["seed"] == 3
     saved_model.save(scratch / "model", {**trained.card, "seed": 5}, trained.net, trained.encoder)
-    curves(scratch / "curves.csv")
+    write_curves(scratch / "curves.csv")
     evaluate.main([f"model={MODEL}"])
     assert json.loads((scratch / "metrics.json").read_text())["seed"] == 5
     assert folder_digest(Path("reports")) == before
 
 
-def test_what_is_missing_is_named_with_what_makes_it(trained, monkeypatch):
+def test_a_missing_input_is_named_with_the_command_that_makes_it(trained, monkeypatch):
     for path in (f"reports/curves/{MODEL}.csv", "data/prepared/toy", f"models/{MODEL}"):
         Path(path).rename(f"away-{Path(path).name}")
         with pytest.raises(
             SextantError,
             match=f"^{path} does not exist; `make repro` makes it, `dvc checkout` restores",
         ):
-            run(monkeypatch)
+            run_by_dvc(monkeypatch)
 
 
-def test_a_refused_model_leaves_the_last_metrics(trained, monkeypatch):
-    Path("reports/metrics").mkdir()
-    Path(f"reports/metrics/{MODEL}.json").write_text("the last ones")
+def test_a_refused_model_leaves_the_previous_metrics(trained, monkeypatch):
+    metrics = Path(f"reports/metrics/{MODEL}.json")
+    metrics.parent.mkdir()
+    metrics.write_text("previous")
     wrong = with_val(trained, accuracy=0.123)
     saved_model.save(Path("models") / MODEL, wrong.card, wrong.net, wrong.encoder)
     with pytest.raises(SextantError, match="training recorded 0.123"):
-        run(monkeypatch)
-    assert Path(f"reports/metrics/{MODEL}.json").read_text() == "the last ones"
+        run_by_dvc(monkeypatch)
+    assert metrics.read_text() == "previous"
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("argv", "message"),
     [
         (
             [f"model={MODEL}", "seed=7"],
@@ -272,6 +279,6 @@ def test_a_refused_model_leaves_the_last_metrics(trained, monkeypatch):
         ([], "which model"),
     ],
 )
-def test_words_that_are_not_understood(workspace, words, says):
-    with pytest.raises(UsageError, match=says):
-        evaluate.main(words)
+def test_arguments_that_are_not_understood_are_refused(workspace, argv, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate.main(argv)

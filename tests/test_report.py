@@ -19,7 +19,7 @@ SVG = """<?xml version="1.0"?>
 <title>What it shows</title>
 <metadata><description>{says}</description></metadata><defs><path id="mark" d="M 0 0 L 3 5"/></defs>
 <g id="figure_1"><use href="#mark" stroke="currentColor"/></g>
-<g class="told"><title>here &lt;it&gt; is</title></g></svg>
+<g class="tooltip"><title>here &lt;it&gt; is</title></g></svg>
 """
 TABLE: dict = {"title": "The worst", "says": "Of all.", "columns": ["row_name", "worth"]}
 TABLE |= {"data": [["a <b>", 0.5], [None, 2.25]]}

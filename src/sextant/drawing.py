@@ -65,8 +65,7 @@ STYLE: dict[Any, Any] = {  # Matplotlib types the keys as a list of literals
 }
 
 # The id of an artist with a tooltip is this prefix and the text; `save` turns it into a <title>.
-TOOLTIP = "told:"
-TOLD = TOOLTIP
+TOOLTIP = "tooltip:"
 JPEG_QUALITY = 85
 
 P = ParamSpec("P")
@@ -80,10 +79,6 @@ class Table:
     title: str
     caption: str
     rows: pd.DataFrame
-
-    @property
-    def says(self) -> str:
-        return self.caption
 
     def record(self) -> dict[str, Any]:
         """The table as JSON: `title`, `says` (the caption), `columns` and `data`, row by row.
@@ -181,9 +176,6 @@ def tooltips(
         tooltip(axes, (edges[i], edges[i + 1]), (0, 1), text, axes.get_xaxis_transform())
 
 
-tell, tell_along = tooltip, tooltips
-
-
 # --- the learning curve -------------------------------------------------------------------------
 
 
@@ -246,7 +238,7 @@ def save(figure: Figure, path: Path) -> None:
     # it.
     svg = svg.replace("<svg ", f'<svg color="{INK}" pointer-events="none" ', 1)
     svg = re.sub(r"data:image/png;base64,\s*([^\"]+)", _as_jpeg, svg)
-    title = r'<g class="told" pointer-events="all"><title>\1</title>'
+    title = r'<g class="tooltip" pointer-events="all"><title>\1</title>'
     svg = re.sub(f'<g id="{TOOLTIP}([^"]*)">', title, svg)
     with written_whole(path) as beside:
         beside.write_text(svg, encoding="utf-8")

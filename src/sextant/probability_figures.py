@@ -254,6 +254,3 @@ def label_probability(
 def _listed(scores: Scores, metric: str) -> str:
     """One metric of all answers in words: "model 0.8612, majority 0.5000"."""
     return ", ".join(f"{name} {metrics[metric]:.4f}" for name, metrics in scores.items())
-
-
-HALF = THRESHOLD

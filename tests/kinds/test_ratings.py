@@ -179,7 +179,7 @@ def line(file: str, index: int, text: str) -> Damage:
     def damage(folder: Path) -> None:
         lines = (folder / file).read_text(encoding="latin-1").splitlines()
         lines[index] = text
-        (folder / file).write_bytes("".join(f"{one}\n" for one in lines).encode("latin-1"))
+        (folder / file).write_text("\n".join(lines) + "\n", encoding="latin-1")
 
     return damage
 

@@ -94,15 +94,7 @@ def _answers(
     answers = {"model": model.answer(inputs)}
     step()
     for name, fit in baselines.items():
-        answer = plugins.call(
-            fit,
-            parts["train"],
-            model.encoder.columns,
-            encoder=model.encoder,
-            net=model.card["net"],
-            val=parts["val"],
-        )
-        answers[name] = answer(inputs)
+        answers[name] = model.fit_baseline(fit, parts)(inputs)
         step()
     return answers
 

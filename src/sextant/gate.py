@@ -192,14 +192,7 @@ def _trivial_baseline(
     """The first baseline of the task, fitted on the train part."""
     baselines = model.task.baselines(candidate.conf.kind, candidate.conf.baselines)
     fit = next(iter(baselines.values()))
-    return plugins.call(
-        fit,
-        parts["train"],
-        model.encoder.columns,
-        encoder=model.encoder,
-        net=model.card["net"],
-        val=parts["val"],
-    )
+    return model.fit_baseline(fit, parts)
 
 
 def _guarded_scores(model: "SavedModel", parts: "contracts.Parts") -> dict[str, float] | None:

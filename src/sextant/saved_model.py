@@ -105,6 +105,17 @@ class SavedModel:
         """The metrics on `rows` of the answers to their `inputs`, by this or another model."""
         return self.task.metrics.score(answers, rows, self.encoder)
 
+    def fit_baseline(self, fit: "contracts.Fit", parts: "contracts.Parts") -> "contracts.Answer":
+        """A baseline, fitted on the train part with what its signature names."""
+        return plugins.call(
+            fit,
+            parts["train"],
+            self.encoder.columns,
+            encoder=self.encoder,
+            net=self.card["net"],
+            val=parts["val"],
+        )
+
 
 def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -> nn.Module:
     """The net of a family: sizes by the names before the `*` of its constructor, the rest from

@@ -141,7 +141,11 @@ class GateRows:
 def judge(
     candidate: Candidate, model_uri: str, champion: registry.Version | None
 ) -> dict[str, Any]:
-    """Score challenger, champion and trivial baseline on the gate part, and decide."""
+    """Score challenger, champion and trivial baseline on the gate part, and decide.
+
+    Returns the decision with its reason and scores, as JSON. Raises SextantError if the challenger
+    cannot answer; a champion that cannot is reported, and the trivial baseline alone decides.
+    """
     from . import saved_model
 
     model = saved_model.load(candidate.folder)
@@ -169,13 +173,14 @@ def judge(
         direction,
         _guarded_scores(model, parts),
     )
+    remark = ""
     if champion is None and promoted:
-        reason += "; there was no champion to beat"
+        remark = "; there was no champion to beat"
     if champion is not None and champion_scores is None:
-        reason += f"; champion version {champion.version} cannot answer ({trouble})"
+        remark = f"; champion version {champion.version} cannot answer ({trouble})"
     return {
         "decision": "promoted" if promoted else "not promoted",
-        "reason": reason,
+        "reason": reason + remark,
         "metric": metric,
         "challenger": challenger_scores[metric],
         "champion_score": champion_scores[metric] if champion_scores else None,
@@ -189,7 +194,7 @@ def judge(
 def _trivial_baseline(
     candidate: Candidate, model: "SavedModel", parts: "contracts.Parts"
 ) -> "contracts.Answer":
-    """The first baseline of the task, fitted on the train part."""
+    """The first baseline of the task that fits the kind, fitted on the train part."""
     baselines = model.task.baselines(candidate.conf.kind, candidate.conf.baselines)
     fit = next(iter(baselines.values()))
     return model.fit_baseline(fit, parts)

@@ -203,8 +203,8 @@ def _record(
     version: registry.Version,
     decision: Mapping[str, object],
 ) -> dict[str, Any]:
+    """The content of reports/decisions/<model>.json: a decision without all scores of the gate."""
     shared = {key: value for key, value in decision.items() if key != "gate"}
-    """The decision as reports/decisions/<model>.json holds it."""
     champion = registry.champion(mlflow, version.name)
     return {
         "model": candidate.name,
@@ -224,9 +224,9 @@ def main(argv: list[str]) -> None:
     By hand it prints what it would decide; with --write it judges every listed model that this
     registry has not judged yet.
     """
-    words = [word for word in argv if word != "--write"]
-    options, rest = config.named_options(words, "model")
-    if rest or len(argv) - len(words) > 1:
+    arguments = [argument for argument in argv if argument != "--write"]
+    options, rest = config.named_options(arguments, "model")
+    if rest or len(argv) - len(arguments) > 1:
         raise UsageError(
             f"`{' '.join(argv)}` is not understood; expected: register [--write] [model=…]"
         )
@@ -238,7 +238,7 @@ def main(argv: list[str]) -> None:
     for name in models:
         candidate = Candidate(name)
         if experiment:
-            _run(store.client(), candidate)
+            _run(store.client(), candidate)  # an experiment is logged, but never registered
         if experiment or not write:
             record = dry_run(candidate)
             print(f"{name}: would be {record['decision']}: {record['reason']}")
@@ -247,5 +247,13 @@ def main(argv: list[str]) -> None:
             write_decision(record)
             print_decision(record)
         if paths.run_by_dvc():
-            receipt = {"model": candidate.digest, "metrics": files.sha256(candidate.metrics_file)}
-            files.write_json(paths.receipt(name), receipt)
+            _write_receipt(candidate)
+
+
+def _write_receipt(candidate: Candidate) -> None:
+    """Write the output that DVC expects of this stage: the digests of what was registered.
+
+    It must not depend on the registry's state, or a clone with another registry would be stale.
+    """
+    receipt = {"model": candidate.digest, "metrics": files.sha256(candidate.metrics_file)}
+    files.write_json(paths.receipt(candidate.name), receipt)

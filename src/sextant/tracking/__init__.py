@@ -1,16 +1,21 @@
 """The only package that imports MLflow.
 
-A registered model is one lineage whose versions can be compared: `sextant-<model>` on real data,
-`sextant-<model>-twin` on the twin, each with the alias `champion`. A version is known by the
-digest of its model's folder, so that what DVC restores from its cache is recognised.
+store is the database or server, runs and registry are what it holds, packing makes and reads
+registered models, provenance says how a run was made.
+
+The versions of a registered model can be compared with each other, so a model has two of them:
+`sextant-<model>` for real data and `sextant-<model>-twin` for the twin, each with an alias
+`champion`. A version is identified by the digest of its model's folder, so that a model that DVC
+restores from its cache is recognised.
 """
 
 import os
 
-# MLflow reads these when it is imported.
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+# MLflow reads these variables when it is imported, so they are set before any module imports it.
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")  # a pickle can run any code
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A stage prints a few lines for people; MLflow's warnings, addresses and bars would bury them.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no warning where git is not installed

@@ -27,7 +27,8 @@ def made_by(model: str, commit: str, by_hand: bool) -> tuple[list[str], str]:
 
 def _made_by_hand(model: str) -> tuple[list[str], list[str]]:
     """Settings and command of `sextant train`, from this process's command line."""
-    overrides = [word for word in sys.argv[2:] if word != f"model={model}"]  # after `train`
+    arguments = sys.argv[2:]  # after the verb `train`
+    overrides = [argument for argument in arguments if argument != f"model={model}"]
     settings = [override.removeprefix("model.") for override in overrides]
     return settings, ["python", "-m", "sextant", "train", f"model={model}", *overrides]
 

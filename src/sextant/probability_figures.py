@@ -132,7 +132,7 @@ def calibration(
     figure = canvas("Calibration of the probabilities", height=5.0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     above.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
-    tooltip_lines: dict[int, list[str]] = {}  # by number of the bin
+    texts: dict[int, list[str]] = {}  # for the tooltips, by number of the bin
     for i, (name, table) in enumerate(answers.items()):
         probability, happened = _events(table, truth, classes)
         counts, predicted, observed = _reliability(probability, happened)
@@ -140,17 +140,14 @@ def calibration(
         above.plot(predicted, observed, **line(i), marker="o", markersize=4, label=label)
         for place, share in zip(np.flatnonzero(counts).tolist(), observed, strict=True):
             text = f"{name} {share:.3f} of {counts[place]:,} rows"
-            tooltip_lines.setdefault(place, []).append(text)
+            texts.setdefault(place, []).append(text)
         if name == "model":
             low, high = wilson(observed, counts[counts > 0])
             above.vlines(predicted, low, high, color=COLORS[0], linewidth=1, alpha=0.7)
             width = np.diff(BINS)
             below.bar(BINS[:-1], counts, width=width, align="edge", color=COLORS[0], alpha=0.6)
-    for place, texts in tooltip_lines.items():
-        low, high = BINS[place : place + 2]
-        text = f"probability {low:.1f} to {high:.1f}; observed share: {', '.join(texts)}"
-        for axes in (above, below):
-            tooltip(axes, (low, high), (0, 1), text, axes.get_xaxis_transform())
+    _bin_tooltips(above, texts)
+    _bin_tooltips(below, texts)
     event = "the predicted class"
     if len(classes) == 2:
         event = f"{truth.name} = {classes[-1]}"
@@ -163,6 +160,13 @@ def calibration(
         " predicted probability. Vertical lines: 95 % intervals of the model's shares."
     )
     return figure
+
+
+def _bin_tooltips(axes: Axes, texts: Mapping[int, Sequence[str]]) -> None:
+    for place, parts in texts.items():
+        low, high = BINS[place : place + 2]
+        text = f"probability {low:.1f} to {high:.1f}; observed share: {', '.join(parts)}"
+        tooltip(axes, (low, high), (0, 1), text, axes.get_xaxis_transform())
 
 
 def _events(

@@ -103,7 +103,7 @@ def test_a_missing_answer_is_refused(rows: pd.DataFrame, encoder: Encoder) -> No
     missing = encoder.forecast_days(rows)["after"][3]
     with pytest.raises(
         DataError,
-        match=f"1 of {ROWS - WINDOW} days have no answer, the first the one after {missing};",
+        match=f"1 of {ROWS - WINDOW} days have no answer, the first is the day after {missing};",
     ):
         forecasting.score(answers.drop(index=3), rows, encoder)
 
@@ -121,7 +121,7 @@ def test_a_model_of_a_longer_window_cannot_be_compared(
     else:
         with pytest.raises(
             DataError,
-            match=f"{more} of 10 days have no answer.*after {WINDOW} known ones: a model of a",
+            match=f"{more} of 10 days have no answer.* that {WINDOW} days precede: a model with",
         ):
             forecasting.score(answers, gate, encoder)
 

@@ -53,10 +53,10 @@ class Targets(Protocol):
 def calibrate(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]:
     """Fit the temperature T of softmax(logits / T) on val.
 
-    T minimises the summed cross entropy of logits / T, plus (1/T - 1)^2 / 2. Source: Guo et al.,
-    "On Calibration of Modern Neural Networks", ICML 2017, without the second term. That one weighs
-    as little as one row. Without it, a val part that is predicted without a mistake would give T =
-    0, and a single wrong row later would have an unbounded loss.
+    T minimises the summed cross entropy of logits / T, plus (1/T - 1)^2 / 2. The second term weighs
+    as little as one row. Without it, a val part without a wrong prediction would give T = 0, and
+    the first wrong row later would have an unbounded loss. Source, without the second term: Guo et
+    al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
     logits = outputs["logits"].double()
     target_logits = logits.gather(1, batch.target[:, None])[:, 0]
@@ -71,7 +71,7 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]
         inverse = min(max(inverse - step, 0.05), 20.0)
         if abs(step) < 1e-10:
             break
-    # Nine digits survive JSON, and hide the last ones, which differ between processors.
+    # Rounded, because the last digits of a float64 differ between processors.
     return {"temperature": round(1 / inverse, 9)}
 
 
@@ -93,7 +93,7 @@ def answers(
 
 
 def as_answers(probs: np.ndarray, classes: Sequence[Label]) -> pd.DataFrame:
-    """Return the answers that `probs`, (rows, classes), stand for; baselines use it as well.
+    """Return answers from the class probabilities, (rows, classes), of a net or a baseline.
 
     `prediction` is the most probable class. Of two classes, `probability` is that of the last one.
     Of more, it is that of the predicted one, and each class has a column `probability_<class>`.

@@ -136,9 +136,9 @@ def aligned(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> Al
     missing = days["after"][~days["after"].isin(answers["after"])]
     if len(missing):
         raise DataError(
-            f"{len(missing)} of {len(days)} days have no answer, the first the one after"
-            f" {missing.iloc[0]}; expected one for each day after {encoder.columns.window} known"
-            " ones: a model of a longer window cannot be compared here"
+            f"{len(missing)} of {len(days)} days have no answer, the first is the day after"
+            f" {missing.iloc[0]}; expected one for each day that {encoder.columns.window} days"
+            " precede: a model with a longer window cannot be compared on these rows"
         )
     matched = answers.set_index("after").loc[days["after"]]
     return Aligned(

@@ -69,7 +69,7 @@ def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
         fcntl.flock(lock, fcntl.LOCK_EX)  # returns when the last process of the group has ended
 
     printed = clone.run("dvc", "repro", "train@ann").stderr
-    (epochs,) = re.findall(r"^train ann: goes on after (\d+) ", printed, re.MULTILINE)
+    (epochs,) = re.findall(r"^train ann: continues after (\d+) ", printed, re.MULTILINE)
     assert CHECKPOINTS <= int(epochs) < EPOCHS
     resumed = digests(clone)
     assert (clone.path / "reports/curves/ann.csv").read_text().count("\n") == 1 + EPOCHS

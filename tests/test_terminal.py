@@ -29,7 +29,7 @@ def test_without_a_terminal_a_line_now_and_then_estimates_the_remaining_time(clo
     with Progress("train ann", 61, "epochs", "at most") as progress:
         for step in range(0, 61 * 4 + 1):
             progress.at(step / 4)
-            progress.say(f"val/loss {step}")
+            progress.set_note(f"val/loss {step}")
             clock.now += 0.25
     out, err = capsys.readouterr()
     assert out == ""
@@ -49,7 +49,7 @@ def test_what_an_earlier_run_did_is_not_part_of_the_speed(clock, capsys):
     clock.now += 6
     progress.at(92)
     assert capsys.readouterr().err.splitlines() == [
-        "train ann: goes on after 90 epochs",
+        "train ann: continues after 90 epochs",
         "train ann: 92 of 100 epochs, about 24 s left",
     ]
 
@@ -96,7 +96,7 @@ def test_on_a_terminal_it_is_a_bar_that_disappears_at_the_end(total, monkeypatch
         with Progress("decoding", total, "pictures") as progress:
             progress.at(0)
             progress.bar.delay = progress.bar.mininterval = 0
-            progress.say("val/loss 0.5")
+            progress.set_note("val/loss 0.5")
             progress.step()
             progress.step()
     text = read_terminal(master)

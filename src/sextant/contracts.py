@@ -1,8 +1,8 @@
-"""What a kind, a family and a task must hold, and what they may hold besides.
+"""Protocols of kinds, families and tasks: their required members, and the optional ones in prose.
 
 Types only: every module imports this under TYPE_CHECKING, and no stage depends on it, so that a
-further optional member makes nothing stale. The defaults of optional members stand in plugins.py;
-mypy holds each plugin to its Protocol at the end of this file.
+further optional member makes nothing stale. plugins.py has the defaults of optional members; mypy
+checks each plugin against its Protocol at the end of this file.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +40,7 @@ class Columns(Protocol):
 
     @property
     def all(self) -> list[str]:
-        """The columns of the table that the expectations look at."""
+        """The columns of the table that the expectations check."""
 
     def model_dump(self) -> dict[str, Any]:
         """The block as JSON."""
@@ -60,18 +60,18 @@ class Batch(Protocol):
 
 
 class Encoder(Protocol):
-    """Rows to a Batch, by what the training rows taught.
+    """Turns rows into a Batch, with statistics learnt from the training rows.
 
-    Tasks may read more of it: classification reads `classes` and `flat`, mapping `scale` and
-    `wide`, recommendation `items` and `titles`. Optional: `named_by`, the column that names a row
-    in an answer, where rows are files.
+    Tasks may read further members: classification reads `classes` and `flat`, mapping `scale` and
+    `wide`, recommendation `items` and `titles`. Optional: `named_by`, the column that identifies a
+    row in an answer, where rows are files.
     """
 
     columns: Any
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What stands before the `*` in the constructor of a family, by name."""
+        """The arguments before the `*` in a family's constructor, by name."""
 
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON."""
@@ -103,11 +103,11 @@ class EncoderClass(Protocol[C]):
 
 
 class KindColumns(Protocol):
-    """kinds/<kind>/columns.py: what conf says of the data."""
+    """kinds/<kind>/columns.py: the block `columns` of a data set's conf."""
 
     @property
     def SPLITS(self) -> tuple[str, ...]:
-        """Which `split.by` the kind takes: hash, dates, ..."""
+        """The values of `split.by` that the kind supports: hash, dates, ..."""
 
     @property
     def Columns(self) -> type[Strict]:
@@ -125,7 +125,7 @@ class KindRows(Protocol[C, R, S]):
         """The raw files of a folder; raises DataError for what is missing or unreadable."""
 
     def table(self, raw: R, columns: C) -> pd.DataFrame:
-        """What the expectations look at."""
+        """The table that the expectations check."""
 
     def repair(self, raw: R, columns: C) -> pd.DataFrame:
         """Rows in upstream columns, never scaled; raises DataError for what cannot be repaired."""
@@ -138,7 +138,7 @@ class KindRows(Protocol[C, R, S]):
         """Raise DataError where one key lies in two parts, or a part cannot be scored."""
 
     def profile(self, parts: Parts, columns: C) -> dict[str, Any]:
-        """What a reader wants to know of the training rows, as JSON."""
+        """A summary of the training rows for readers of the report, as JSON."""
 
     def write(self, rows: pd.DataFrame, path: Path) -> None:
         """Write a part; the bytes depend on the rows alone."""
@@ -181,12 +181,13 @@ class Family(Protocol[B]):
 
     Optional: `initialise(train)`, called once with the training batch (bins, base rates, a
     codebook); `param_groups()`, the parameters in groups, as optimizers take them; `check(net,
-    optimizer, schedule)`, static, which raises UsageError for arguments that are each right and
-    together are not; `outputs(net)`, static, the names that `predict` gives where they depend on
-    the arguments. Figures may need further members: a task's figures.py names them in a Protocol.
+    optimizer, schedule)`, static, which raises UsageError for arguments that are each valid but do
+    not go together; `outputs(net)`, static, the names of the tensors that `predict` returns, where
+    they depend on the arguments. Figures may need further members: a task's figures.py names them
+    in a Protocol.
     """
 
-    OUTPUTS: ClassVar[tuple[str, ...]]  # the names of the tensors that `predict` gives
+    OUTPUTS: ClassVar[tuple[str, ...]]  # the names of the tensors that `predict` returns
     progress: float  # 0 to 1, set before each step
 
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
@@ -202,27 +203,27 @@ class Family(Protocol[B]):
 
 
 class TaskMetrics(Protocol[B, E]):
-    """tasks/<task>/metrics.py: the question, and how good an answer is.
+    """tasks/<task>/metrics.py: answers from the outputs of a net, and their metrics.
 
-    Optional: `OPTIONS`, what a caller may set, with defaults (a whole number, a fraction, a word or
-    a flag); `WATCHED`, the metrics that `watch` gives, where that is not all; `PUBLIC_COLUMNS`, the
-    columns that a caller sees, where `answers` has more; `inputs(rows, encoder)`, the rows that
-    have to be answered in order to score `rows`; `guard_rows(parts)`, the rows that the gate's
-    guards read, where that is not the gate part; `verdict(answers, rows, encoder)`, what the
-    metrics come to, in a sentence. A task that generates (text, scenarios, next frames) names `net`
-    among the arguments of `answers`, and draws with the seed of its options.
+    Optional: `OPTIONS`, what a caller may set, with defaults (an integer, a float, a string or a
+    flag); `WATCHED`, the metrics that `watch` returns, where these are not all; `PUBLIC_COLUMNS`,
+    the columns that a caller sees, where `answers` has more; `inputs(rows, encoder)`, the rows that
+    have to be answered in order to score `rows`; `guard_rows(parts)`, the rows on which the gate's
+    guards are computed, where these are not the gate part; `verdict(answers, rows, encoder)`, a
+    sentence that sums up the metrics. A task that generates (text, scenarios, next frames) names
+    `net` among the arguments of `answers`, and draws with the seed in its options.
     """
 
     @property
     def METRICS(self) -> Mapping[str, str | float]:
-        """By name `up`, `down` or a value to come near to; the gate reads the first."""
+        """By name: `up`, `down`, or a target value; the first is primary, which the gate reads."""
 
     @property
     def OUTPUTS(self) -> tuple[str, ...]:
-        """What the task needs of a net's `predict`."""
+        """The tensors that the task needs from a net's `predict`."""
 
     def calibrate(self, outputs: Mapping[str, Tensor], batch: B) -> dict[str, float]:
-        """What val teaches besides the weights."""
+        """Numbers that are fitted on val after training, such as a temperature."""
 
     @property
     def answers(self) -> Callable[..., pd.DataFrame]:
@@ -248,31 +249,31 @@ class TaskBaselines(Protocol):
     A baseline is `fit(train, columns) -> answer`; it gets `encoder`, `net` (the net's arguments)
     and `val` where its signature names them. Keyword-only arguments besides these may be set in a
     model's conf, as `baselines: [knn, {small_cnn: {max_epochs: 5}}]`: a baseline that is a net is
-    trained by a plain torch loop, within such a bound. Optional: `FURTHER`, baselines that stand
-    beside a model only where its conf names them; `KINDS`, by name the kinds that a baseline fits,
-    where that is not all.
+    trained by a plain torch loop, within such a bound. Optional: `FURTHER`, baselines that are used
+    only for a model whose conf names them; `KINDS`, by name of the baseline, the kinds that it
+    fits, where these are not all.
     """
 
     @property
     def BASELINES(self) -> Mapping[str, Fit]:
-        """Those of every model of the task, the trivial one first."""
+        """The baselines of every model of the task, by name, the trivial one first."""
 
 
 class TaskFigures(Protocol):
-    """tasks/<task>/figures.py: what is drawn and listed of a model.
+    """tasks/<task>/figures.py: the figures and tables of a model.
 
-    Optional: `Net`, a Protocol of the members that the figures read of a net.
+    Optional: `Net`, a Protocol of the members of a net that the figures read.
     """
 
     @property
     def figures(self) -> Callable[..., Mapping[str, Figure | Table]]:
         """(answers, rows, columns, baselines) -> figures and tables by name, in reading order.
 
-        `model`, `train` and `val` are given where its signature names them.
+        `model`, `train` and `val` are passed if its signature names them.
         """
 
 
-# --- every plugin, held to its Protocol by mypy -------------------------------------------------
+# --- mypy checks every plugin against its Protocol ----------------------------------------------
 
 if TYPE_CHECKING:
     from .families import ann, cnn, rbm, rnn, sae, som

@@ -33,7 +33,10 @@ def is_http(address: str) -> bool:
 
 
 class Unreachable(Exception):
-    """The source does not deliver the file; the message says why. `later`: another run may help."""
+    """The source does not deliver the file; the message says why.
+
+    `later`: the same command may succeed later.
+    """
 
     def __init__(self, why: str, later: bool = False) -> None:
         super().__init__(why)
@@ -203,7 +206,7 @@ class Download:
 def _extent(response: requests.Response) -> tuple[int, int | None]:
     """Return where in the file the body begins and the size of the file, both in bytes.
 
-    The beginning is -1 where the server does not say it, the size None.
+    If the server does not say, the beginning is -1 and the size None.
     """
     if response.status_code == 206:
         content_range = response.headers.get("Content-Range", "")

@@ -1,5 +1,7 @@
-"""Stage evaluate: score a saved model in a fresh process, on val as training recorded it and on
-test.
+"""Stage evaluate: score a saved model in a fresh process.
+
+The scores on val must equal those that training recorded. Those on test are reported, beside the
+baselines'.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,12 +43,12 @@ def evaluate(
     baselines: "dict[str, contracts.Fit]",
     step: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], "dict[str, pd.DataFrame]"]:
-    """The metrics of val and test with every baseline fitted on the same train rows, and all
-    answers on test.
+    """The content of reports/metrics/<model>.json, and all answers on test by name.
 
-    The metric that the gate reads also gets its 95 % `interval`, the name of the `best` baseline,
-    and how much `better` the model is: value, low, high. `step` is called after each piece of work.
-    Raises SextantError where val is not reproduced.
+    Every baseline is fitted on the train rows of the model. The primary metric, which the gate
+    reads, also gets its 95 % `interval`, the name of the `best` baseline, and the gain over it,
+    `better`: value, low, high. `step` is called after each part of the work, for a progress
+    display. Raises SextantError if the scores on val differ from the recorded ones.
     """
     task = model.task
     val = model.score(model.answer(model.inputs(parts["val"])), parts["val"])
@@ -54,8 +56,8 @@ def evaluate(
     step()
     answers = _answers(model, parts, baselines, step)
     scores = {}
-    for name, given_answers in answers.items():
-        scores[name] = model.score(given_answers, parts["test"])
+    for name, table in answers.items():
+        scores[name] = model.score(table, parts["test"])
     metric, direction = task.primary
     best = _best_baseline(scores, metric, direction, task.metrics.METRICS.keys())
     sample = task.metrics.contributions(answers["model"], parts["test"], model.encoder)
@@ -89,7 +91,7 @@ def _answers(
     baselines: "dict[str, contracts.Fit]",
     step: Callable[[], None],
 ) -> "dict[str, pd.DataFrame]":
-    """The answers to the inputs of test, of the model and of each baseline."""
+    """The answers of the model and of each baseline to the inputs of test, by name."""
     inputs = model.inputs(parts["test"])
     answers = {"model": model.answer(inputs)}
     step()
@@ -149,7 +151,7 @@ def draw(
 
 
 def main(argv: list[str]) -> None:
-    """`sextant evaluate model=<name>`; by hand it takes the scratch model, where there is one."""
+    """`sextant evaluate model=<name>`; run by hand, it prefers the scratch model if one exists."""
     name, overrides = config.named(argv, "model")
     if overrides:
         raise UsageError(
@@ -173,10 +175,9 @@ def main(argv: list[str]) -> None:
         progress.step()
         with written_whole(outputs.figures) as folder:
             folder.mkdir()
-            for place, (title, figure) in enumerate(
-                figures.items()
-            ):  # the page reads them in order
-                drawing.save(figure, folder / f"{place:02}-{title}.svg")
+            # Numbered, because the report page shows the files in alphabetical order.
+            for number, (title, figure) in enumerate(figures.items()):
+                drawing.save(figure, folder / f"{number:02}-{title}.svg")
         progress.step()
     write_json(outputs.tables, {title: table.record() for title, table in tables.items()})
     write_json(outputs.metrics, metrics)

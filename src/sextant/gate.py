@@ -35,7 +35,7 @@ def decide(
     direction: str,
     guarded: Scores | None = None,
 ) -> tuple[bool, str]:
-    """Whether the challenger becomes champion, and why in a sentence: a pure function.
+    """Whether the challenger becomes champion, and the reason in a sentence; a pure function.
 
     `metric` is the primary metric and `direction` its good direction, `up` or `down`. `guarded`
     are the challenger's scores that the guards read, if the task computes them on other rows than

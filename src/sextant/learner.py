@@ -28,7 +28,7 @@ Tick: TypeAlias = Callable[[float], None]
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A seed that is a function of its parts alone."""
+    """A seed of 56 bits that depends on `parts` alone: the first bytes of their sha256."""
     text = " ".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
@@ -70,8 +70,7 @@ class Chunks(Sampler):
 
 
 class Learner(pl.LightningModule):
-    """The training of any net: the chunked step, the schedule, the running mean of the weights, the
-    history.
+    """Trains any net: steps in chunks, the schedule, the running mean of the weights, the history.
 
     `averaged` is the net that val scores and that is saved: with `schedule.ema` a running mean of
     the weights, otherwise the net itself.
@@ -191,7 +190,7 @@ class Learner(pl.LightningModule):
         self.report(row)
 
     def on_train_start(self) -> None:
-        """Keep a resumed training stopped that had stopped early."""
+        """Stop a resumed training at once if it had already stopped early."""
         stopping: Any = self.trainer.early_stopping_callback
         if stopping and stopping.wait_count >= stopping.patience:
             self.trainer.should_stop = True

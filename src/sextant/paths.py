@@ -1,6 +1,6 @@
-"""Where everything lies: each path that stages and commands share, spelt once.
+"""The paths that stages and commands share.
 
-Paths are relative to the working directory, except for the state of this clone (`state_root`).
+They are relative to the working directory, except for the state of this clone (`state_root`).
 """
 
 import os
@@ -18,7 +18,7 @@ DECISIONS_SCRIPT = Path("reports/decisions.js")
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """What train and evaluate write for one model."""
+    """The paths that train and evaluate write for one model."""
 
     model: Path
     curves: Path
@@ -28,13 +28,15 @@ class ModelOutputs:
 
 
 def run_by_dvc() -> bool:
-    """Whether DVC runs this stage; started by hand, a stage writes to .scratch instead."""
+    """Whether DVC runs this stage; a stage that is run by hand writes to .scratch instead."""
     return "DVC_STAGE" in os.environ
 
 
 def state_root() -> Path:
-    """Where the state of this clone lies: the repository's root, also while `dvc exp run --temp`
-    works in a copy."""
+    """The folder of the state of this clone: checkpoints, downloads, the MLflow database.
+
+    It is the repository's root, also while `dvc exp run --temp` works in a copy.
+    """
     return Path(os.environ.get("DVC_ROOT", "."))
 
 
@@ -95,7 +97,7 @@ def scratch(model: str) -> ModelOutputs:
 
 
 def outputs(model: str) -> ModelOutputs:
-    """Where this process writes the outputs of a model."""
+    """The outputs of a model as this process writes them: tracked if run by DVC, else scratch."""
     return tracked(model) if run_by_dvc() else scratch(model)
 
 

@@ -2,7 +2,7 @@
 
 A plugin is a folder or a file: kinds/<kind>/ with columns, rows, twin and encoder;
 families/<family>.py with one class; tasks/<task>/ with metrics, baselines and figures. contracts.py
-says what each holds.
+describes their members.
 """
 
 import ast
@@ -30,7 +30,10 @@ SINGULAR = {"kinds": "kind", "families": "family", "tasks": "task"}
 
 
 def names(group: str) -> list[str]:
-    """The plugins of a group (`kinds`, `families`, `tasks`), sorted."""
+    """The plugins of a group (`kinds`, `families`, `tasks`), sorted.
+
+    families/blocks.py and tasks/recommendation/ hold what several plugins share, and are none.
+    """
     folder = PACKAGE / group
     if group == "families":
         stems = {path.stem for path in folder.glob("*.py")} - {"__init__", "blocks"}
@@ -172,7 +175,7 @@ class Task:
 
     @property
     def net_members(self) -> list[str]:
-        """The members of `Net` in figures.py: what the figures read of a net; often none.
+        """The members of a net that the figures read: those of `Net` in figures.py, often none.
 
         They are read from the source, because importing the figures of every task would load
         Matplotlib and take `make check` twice as long.
@@ -196,7 +199,7 @@ class Task:
 
     @property
     def options(self) -> "Mapping[str, contracts.Option]":
-        """What a caller may set (`make predict OPTIONS="top_k=5"`), with its default."""
+        """The options that a caller may set (`make predict OPTIONS="top_k=5"`), with defaults."""
         return optional(self.metrics, "OPTIONS", {})
 
     @property
@@ -206,7 +209,7 @@ class Task:
 
     @property
     def monitors(self) -> list[str]:
-        """The metrics that can pick an epoch: known after each of them, and good up or down."""
+        """The metrics that can choose an epoch: computed after each, and with a direction."""
         metrics = self.metrics.METRICS
         watched = optional(self.metrics, "WATCHED", list(metrics))
         return [name for name in watched if metrics[name] in ("up", "down")]
@@ -216,7 +219,8 @@ class Task:
     ) -> "dict[str, contracts.Fit]":
         """The baselines of a kind by name, the trivial one first, and the `further` ones of a conf.
 
-        Raises UsageError for one that the task does not have or that does not fit the kind.
+        Raises UsageError for a further one that the task does not have or that does not fit the
+        kind, and for an unknown setting.
         """
         module = cast("contracts.TaskBaselines", load("tasks", self.name, "baselines"))
         kinds: dict[str, tuple[str, ...]] = optional(module, "KINDS", {})

@@ -1,8 +1,8 @@
-"""Bring the files of a data set from its chosen source, each exactly as its conf pins it.
+"""Stage pull: fetch the files of a data set from its chosen source, each exactly as pinned.
 
-Source `embedded` generates the twin, `mirror` copies from the place that SEXTANT_MIRROR names, and
-`canonical` downloads from the public addresses. A source that fails is an error: no other source is
-tried in its place, because nobody would notice which data a model was trained on.
+Source `embedded` generates the twin, `mirror` copies from the folder or address in SEXTANT_MIRROR,
+and `canonical` downloads from the public addresses. A source that fails is an error: no other
+source is tried instead, because a model could then be trained on other data unnoticed.
 """
 
 import csv
@@ -75,7 +75,7 @@ class Canonical(Entry):
 
 
 class Listed(Entry):
-    """All files that a CSV in facts/ lists. The CSV is pinned itself and is brought with them.
+    """All files that a CSV in facts/ lists. The CSV itself is pinned and copied as well.
 
     `url` is the address of each file, in which {path} stands for the CSV's column `path`. `sizes`
     and `digests` name its columns of pins.
@@ -286,7 +286,7 @@ def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) 
         if conf.chosen_source == "embedded":
             plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, beside)
         else:
-            _bring(conf, located, beside, pause)
+            _fetch_all(conf, located, beside, pause)
         files.write_json(beside / files.RECEIPT, receipt(conf.chosen_source, beside))
 
 
@@ -299,13 +299,13 @@ def receipt(source: str, folder: Path) -> Receipt:
     return {"source": source, "files": pins}
 
 
-def _bring(
+def _fetch_all(
     conf: config.DatasetConf, located: Sequence[tuple[Entry, str]], folder: Path, pause: float
 ) -> None:
-    """Bring each entry from its address to `folder`.
+    """Fetch each entry from its address into `folder`.
 
-    Downloads wait outside of `folder`, under their digests, until all are complete: if one fails,
-    the next run resumes it and finds the others.
+    Downloads are kept outside of `folder`, under their digests, until all are complete: if one
+    fails, the next run resumes it and reuses the others.
     """
     entries_of: dict[Path, list[Entry]] = {}  # by download: equal digests share one
     address_of: dict[Path, tuple[Entry, str]] = {}
@@ -324,7 +324,7 @@ def _bring(
 
 
 def _copy(conf: config.DatasetConf, entry: Entry, address: str, path: Path) -> None:
-    """Copy an entry from a file system to `path`, and take its member out if it is a zip."""
+    """Copy an entry from a file system to `path`; if it is a zip, extract its member."""
     with source_errors(conf, entry, address):
         download.fetch(address, path, entry.file, entry.bytes)
     _check_pin(conf, entry, address, path)

@@ -1,4 +1,4 @@
-"""Stage register: a model becomes a registered version, and champion if the gate decides so."""
+"""Stage register: make a model a registered version, and champion if the gate decides so."""
 
 import json
 import os
@@ -185,7 +185,7 @@ def _interface(candidate: Candidate) -> tuple["pd.DataFrame", packing.Interface]
 
 
 def _example(candidate: Candidate, model: "SavedModel") -> "pd.DataFrame":
-    """Input rows from the twin, which are no real person's; without a twin, rows of the encoder."""
+    """Synthetic input rows: from the twin if the data set has one, otherwise from the encoder."""
     example = model.encoder.example()
     conf = config.dataset(candidate.conf.dataset)
     if conf.twin is None:
@@ -221,8 +221,8 @@ def main(argv: list[str]) -> None:
     """`sextant register [--write] [model=<name>]`.
 
     Run by DVC, it registers one model and writes the receipt; under `dvc exp run` it only scores.
-    By hand it prints what it would decide; with --write it judges every listed model that this
-    registry has not judged yet.
+    Run by hand, it prints what it would decide; with --write it judges every listed model that
+    this registry has not judged yet.
     """
     arguments = [argument for argument in argv if argument != "--write"]
     options, rest = config.named_options(arguments, "model")

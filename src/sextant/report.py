@@ -59,7 +59,7 @@ class TableRecord(TypedDict):
 
 @dataclass(frozen=True)
 class Table:
-    """A table for the page: `data` is formatted text, `numeric` tells which columns are numbers."""
+    """A table for the page: `data` is formatted text, `numeric` marks the columns of numbers."""
 
     title: str
     says: str
@@ -167,7 +167,8 @@ def section(model: str, metrics: Metrics, numbers: Iterator[int]) -> Section:
 
     `numbers` numbers the figures of the whole page. Raises SextantError for a missing file.
     """
-    dataset, outputs = metrics["dataset"], paths.tracked(model)
+    dataset = metrics["dataset"]
+    outputs = paths.tracked(model)
     read(outputs.figures / CURVE, model)  # without it another figure would be taken for the curve
     pictures = []
     for path in sorted(outputs.figures.glob("*.svg")):
@@ -209,7 +210,7 @@ def render(sections: Sequence[Section], decisions: str) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Write reports/index.html when run by DVC, .scratch/index.html when run by hand."""
+    """`sextant report`: write reports/index.html, or .scratch/index.html when run by hand."""
     if argv:
         raise UsageError(f"`{' '.join(argv)}` is not understood; the report takes no arguments")
     models = list(config.params().models)

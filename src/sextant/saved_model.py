@@ -1,7 +1,7 @@
-"""A saved model: weights, what its encoder learnt, and its card; raw rows in, answers out.
+"""A saved model: the weights, the state of the encoder, and the card; it answers raw rows.
 
-The folder holds model.safetensors and model.json and no code, so that loading it runs nothing but
-this package.
+The folder contains model.safetensors and model.json and no code, so that loading it runs nothing
+but this package.
 """
 
 import math
@@ -97,7 +97,7 @@ class SavedModel:
         )
 
     def inputs(self, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """The rows that have to be answered in order to score `rows`: usually these."""
+        """The rows that have to be answered in order to score `rows`: usually `rows` themselves."""
         make_inputs = plugins.optional(self.task.metrics, "inputs", None)
         return make_inputs(rows, self.encoder) if make_inputs else rows
 
@@ -118,10 +118,10 @@ class SavedModel:
 
 
 def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -> nn.Module:
-    """The net of a family: sizes by the names before the `*` of its constructor, the rest from
-    conf.
+    """Construct the net of a family.
 
-    Raises UsageError for a size that these data do not have.
+    The arguments before the `*` are taken from `sizes`, those of the encoder, by name; the others
+    are the block `net` of conf. Raises UsageError for a size that these data do not have.
     """
     constructor = plugins.family(family)
     code = constructor.__init__.__code__
@@ -150,17 +150,19 @@ def outputs(net: nn.Module, batch: "contracts.Batch") -> dict[str, Tensor]:
 
 
 def chunks(batch: B) -> Iterator[B]:
-    """A batch in chunks of rows that a net can take without gigabytes of memory."""
+    """Yield a batch in chunks of at most CHUNK_ROWS rows and about CHUNK_NUMBERS input numbers."""
     numbers = sum(math.prod(tensor.shape[1:]) for tensor in batch)
     size = min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // max(1, numbers)))
-    for start in range(0, max(1, len(batch[0])), size):  # no rows are one empty chunk
+    for start in range(
+        0, max(1, len(batch[0])), size
+    ):  # a batch without rows gives one empty chunk
         yield plugins.take(batch, slice(start, start + size))
 
 
 def save(
     folder: Path, card: Mapping[str, object], net: nn.Module, encoder: "contracts.Encoder"
 ) -> None:
-    """Write the folder whole; its bytes depend on the arguments alone."""
+    """Write a model to `folder`, all or nothing; the bytes depend on the arguments alone."""
     weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
     with written_whole(folder) as beside:
         beside.mkdir()
@@ -169,7 +171,7 @@ def save(
 
 
 def load(folder: Path) -> SavedModel:
-    """The inverse of `save`."""
+    """Load the model that `save` wrote to `folder`."""
     card = read_json(folder / CARD)
     kind = plugins.kind(card["kind"])
     columns = kind.columns.Columns(**card["columns"])
@@ -180,5 +182,5 @@ def load(folder: Path) -> SavedModel:
 
 
 def _load_pyfunc(path: str) -> SavedModel:
-    """What MLflow calls to open a registered model."""
+    """The entry point that MLflow calls to load a packed model."""
     return load(Path(path))

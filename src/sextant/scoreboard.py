@@ -128,7 +128,9 @@ def rows(metrics: Iterable[Metrics], decisions: Mapping[str, Decision]) -> list[
 
 
 def _row(metrics: Metrics, decision: Decision | None) -> Row:
-    metric, trivial, best = metrics["metric"], metrics["trivial"], metrics["best"]
+    metric = metrics["metric"]
+    trivial = metrics["trivial"]
+    best = metrics["best"]
     baselines = metrics["baselines"]
     low, high = metrics["interval"]
     gain, gain_low, gain_high = metrics["better"]
@@ -193,12 +195,13 @@ def read_metrics(models: Iterable[str]) -> list[Metrics]:
 def read_decisions(models: Iterable[str]) -> dict[str, Decision]:
     """The decisions of this registry by model, without those on an older training of the model.
 
-    If models/<model>/ is missing (DVC removes the outputs of a stage before it runs), nothing tells
-    whether the decision is older, so it is kept.
+    If models/<model>/ is missing (DVC removes the outputs of a stage before it runs), the age of
+    the decision is unknown, and it is kept.
     """
     decisions: dict[str, Decision] = {}
     for model in models:
-        path, folder = paths.decision(model), paths.tracked(model).model
+        path = paths.decision(model)
+        folder = paths.tracked(model).model
         if path.is_file():
             decision: Decision = read_json(path, model)
             if not folder.is_dir() or folder_digest(folder) == decision["digest"]:

@@ -49,7 +49,7 @@ def signature_model(constructor: Callable[..., Any]) -> type[BaseModel]:
 def check(model: type[Model], values: object, where: str) -> Model:
     """Return `values` as a `model`.
 
-    Raises UsageError that names the place in `where`, the value at fault and what is expected.
+    Raises UsageError with the place in `where`, the invalid value and what is expected.
     """
     if not isinstance(values, Mapping):
         raise UsageError(
@@ -62,14 +62,14 @@ def check(model: type[Model], values: object, where: str) -> Model:
     raise UsageError("; ".join(faults))
 
 
-def advice(key: str, known: Collection[str]) -> str:
-    """Return what to write in place of the unknown `key`: a similar name, or all `known` ones."""
-    near = difflib.get_close_matches(key, known, n=1)
-    if near:
-        return f"did you mean `{near[0]}`?"
-    if not known:
+def advice(key: str, allowed: Collection[str]) -> str:
+    """Return what to write in place of the unknown `key`: a similar name, or all `allowed` ones."""
+    similar = difflib.get_close_matches(key, allowed, n=1)
+    if similar:
+        return f"did you mean `{similar[0]}`?"
+    if not allowed:
         return "none is allowed here"
-    return f"expected one of: {', '.join(known)}"
+    return f"expected one of: {', '.join(allowed)}"
 
 
 def _describe(model: type[BaseModel], fault: "ErrorDetails", where: str, values: object) -> str:

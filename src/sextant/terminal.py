@@ -37,7 +37,7 @@ class Progress:
         self.left = left
         self.done = 0.0
         self.note = ""
-        # What an earlier run had done; it took no time in this one, so the estimate leaves it out.
+        # Done by an earlier run: it took no time in this one, so the estimate leaves it out.
         self.first: float | None = None
         self.begun = 0.0  # time of the first call of `at`
         self.due = 0.0  # time of the next line
@@ -71,7 +71,7 @@ class Progress:
         """Count one more unit as done."""
         self.at(self.done + 1)
 
-    def say(self, note: str) -> None:
+    def set_note(self, note: str) -> None:
         """Set the text at the end of the bar and of the lines that follow."""
         self.note = note
         if self.bar is not None:
@@ -82,7 +82,7 @@ class Progress:
         self.begun = time.monotonic()
         self.due = self.begun + FIRST_LINE
         if done:
-            resumed = f"{self.what}: goes on after {done:,.0f} {self.unit}"
+            resumed = f"{self.what}: continues after {done:,.0f} {self.unit}"
             print(resumed, file=sys.stderr, flush=True)
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -110,12 +110,12 @@ class Progress:
 
 
 def progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
-    """Yield the items under a Progress; each counts as done when the next one is asked for."""
-    with Progress(what, len(items), unit) as shown_progress:
-        shown_progress.at(0)
+    """Yield the items and show a Progress; each counts as done when the next one is requested."""
+    with Progress(what, len(items), unit) as display:
+        display.at(0)
         for item in items:
             yield item
-            shown_progress.step()
+            display.step()
 
 
 def span(seconds: float) -> str:

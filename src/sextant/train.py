@@ -60,17 +60,20 @@ CODE = (
 def fit(
     learner: Learner, folder: Path, trainer: config.Trainer, mode: str
 ) -> tuple[nn.Module, int]:
-    """Train, resuming from `folder` after an interruption; the best net and its epoch."""
+    """Train, resuming from `folder` after an interruption; return the best net and its epoch.
+
+    `mode` is max or min: the good direction of the monitored metric. Epochs are counted from 1.
+    """
     monitor = f"val/{learner.schedule.monitor}"
-    when: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(folder, "best", monitor, mode=mode, **when)
+    each_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(folder, "best", monitor, mode=mode, **each_epoch)
     # A second callback, because `save_last` of the first one writes only when that one writes.
-    last = ModelCheckpoint(folder, "last", **when)
+    last = ModelCheckpoint(folder, "last", **each_epoch)
     stopping = EarlyStopping(
         monitor, mode=mode, patience=learner.schedule.patience, check_on_train_epoch_end=True
     )
     checkpoint_file = folder / "last.ckpt"
-    trainer_of_lightning = pl.Trainer(
+    lightning_trainer = pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         precision=precision(learner.schedule, trainer),
@@ -85,7 +88,7 @@ def fit(
         deterministic=True,
     )
     resumed = str(checkpoint_file) if checkpoint_file.is_file() else None
-    trainer_of_lightning.fit(learner, ckpt_path=resumed, weights_only=True)
+    lightning_trainer.fit(learner, ckpt_path=resumed, weights_only=True)
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     learner.load_state_dict(checkpoint["state_dict"])
     return learner.averaged.cpu(), int(checkpoint["epoch"]) + 1
@@ -94,15 +97,18 @@ def fit(
 def precision(
     schedule: optimizers.Schedule, trainer: config.Trainer
 ) -> Literal["bf16-mixed", "32-true"]:
-    """bfloat16 where conf asks for it and the hardware multiplies in it.
+    """Lightning's precision: bfloat16 if conf sets it and the hardware supports it.
 
     On other hardware it is slower than float32, and the LSTM raises.
     """
     if schedule.precision != "bfloat16":
         return "32-true"
     gpu = trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
-    able = torch.cuda.is_bf16_supported() if gpu else torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if able else "32-true"
+    if gpu:
+        supported = torch.cuda.is_bf16_supported()
+    else:
+        supported = torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if supported else "32-true"
 
 
 def code_files(conf: config.ModelConf) -> list[Path]:
@@ -126,7 +132,10 @@ def checkpoint_folder(conf: config.ModelConf, data: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder against a second training of the same; remove it after success."""
+    """Lock the folder of checkpoints during a training; remove the folder after success.
+
+    Raises SextantError if another process trains the same model on the same data.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         try:
@@ -160,7 +169,7 @@ def learn(
     report: Report,
     tick: Tick = lambda epochs: None,
 ) -> tuple[saved_model.SavedModel, list[dict[str, float]]]:
-    """Train on the parts train and val; the model and its history.
+    """Train on the parts train and val; return the model and its history, one entry per epoch.
 
     `profile` is prepare's profile of the data, and `folder` holds the checkpoints. `report` is
     called after each epoch with its metrics, `tick` before each step with the number of epochs done
@@ -221,7 +230,7 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
         with Progress(f"train {conf.name}", epochs, "epochs", "at most") as progress:
 
             def report(row: dict[str, float]) -> None:
-                progress.say(f"{metric} {row[metric]:.4f}")
+                progress.set_note(f"{metric} {row[metric]:.4f}")
                 run.log(row)
 
             model, history = learn(conf, parts, profile, folder, report, progress.at)
@@ -231,8 +240,9 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """`sextant train model=<name> [overrides]`: by DVC to models/<name>/, by hand to
-    .scratch/<name>/.
+    """`sextant train model=<name> [overrides]`.
+
+    Run by DVC, it writes to models/<name>/; run by hand, to .scratch/<name>/.
     """
     name, overrides = config.named(argv, "model")
     conf = config.model(name, overrides)

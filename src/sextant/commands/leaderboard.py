@@ -1,4 +1,4 @@
-"""`make leaderboard`: one row per model, and the commands to go on with."""
+"""`make leaderboard`: one row per model, and the commands to continue with."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ..scoreboard import Row
 
 
 def next_steps(rows: Sequence[Row], questions: str) -> str:
-    """The commands to go on with; `questions` is a file of rows that the first model can answer."""
+    """The commands to continue with; `questions` is a file of rows for the first model."""
     steps = [
         ("make ui", "runs, figures and the registry in the browser"),
         (f"make predict MODEL={rows[0].model} INPUT={questions} OUTPUT=answers.csv", ""),
@@ -35,7 +35,7 @@ def _raw_file(dataset: str) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Print the leaderboard of the models in params.yaml."""
+    """`sextant leaderboard`: print the table of the models in params.yaml."""
     if argv:
         raise UsageError(
             f"`{' '.join(argv)}` is not understood; the leaderboard takes no arguments"

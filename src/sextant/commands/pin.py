@@ -1,4 +1,4 @@
-"""Write the sizes and digests of what a data set's source has now into its conf.
+"""Pin a data set: write the present size and digest of each file of its source into its conf.
 
 New data arrive as a commit: `make pin DATASET=x`, a look at the difference, `make repro`, the gate.
 """
@@ -63,7 +63,7 @@ def _count(number: int | None) -> str:
 
 
 def pin(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change]:
-    """Write what changed at the chosen source into the conf and return it, [] for no change.
+    """Write the changes at the chosen source into the conf and return them, [] for none.
 
     `pause` is in seconds, see download.PAUSE. Raises UsageError for a source that cannot be pinned,
     SextantError for one that cannot be read.
@@ -121,7 +121,9 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
 
 
 def lines(path: Path) -> int | None:
-    """Return the number of lines of a text, with a last one that does not end; None for binary.
+    """Return the number of lines of a text file, None for a binary one.
+
+    A last line without a line end counts.
 
     As for git, a file with a NUL at its beginning is binary.
     """

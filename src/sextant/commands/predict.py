@@ -1,4 +1,4 @@
-"""Answer rows with a champion, by the code that it was packed with."""
+"""Answer rows with a champion, which runs the code that it was packed with."""
 
 import hashlib
 import importlib
@@ -47,7 +47,7 @@ def load_packed(folder: Path) -> "SavedModel":
 
 
 def _import_packed(code: Path) -> str:
-    """Import the packed code under a name that differs from this checkout's package; the name.
+    """Import the packed code under a name that differs from this checkout's; return the name.
 
     The packed code raises this checkout's exceptions, so that callers can catch them. The rest of
     its module errors stays its own: the code imports functions from it by the names of its

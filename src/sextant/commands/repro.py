@@ -35,7 +35,7 @@ class StageNumbers(logging.Filter):
 
 
 def main(argv: list[str]) -> int:
-    """`sextant repro [stage ...]`: the exit code of `dvc repro` with these arguments."""
+    """`sextant repro [stage ...]`: run `dvc repro` with these arguments; return its exit code."""
     from dvc.cli import main as dvc
     from dvc.logger import colorama
     from dvc.repo import reproduce

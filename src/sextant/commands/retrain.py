@@ -245,16 +245,16 @@ def _run(command: Sequence[str], must_succeed: bool = True) -> None:
             output.append(line)
     if process.returncode == 0 or not must_succeed:
         return
-    shown_command = " ".join(["python", *command[1:]])
+    readable = " ".join(["python", *command[1:]])
     reason = refusal(output)
     # DVC ends with a code of its own and prints the one of the stage.
     refused = re.search(rf"exited with {DataError.code}\b", "".join(output))
     if process.returncode == DataError.code or refused:
         raise DataError(
-            f"the new data were refused, and everything is as before: {reason or shown_command}"
+            f"the new data were refused, and everything is as before: {reason or readable}"
         )
     raise SextantError(
-        f"`{shown_command}` ended with {process.returncode}: {reason or 'see the lines above'}"
+        f"`{readable}` ended with {process.returncode}: {reason or 'see the lines above'}"
     )
 
 
@@ -328,7 +328,7 @@ def _rows_before_and_after(dataset: str, before: Snapshot, after: Snapshot) -> s
 def _scores(
     model: str, before: Snapshot, after: Snapshot, decision: scoreboard.Decision | None
 ) -> tuple[str, ...]:
-    """Return the row of a model: name, metric, score before and after, decision, reason."""
+    """Return the cells of a model: name, metric, score before and after, decision, reason."""
     new = after.metrics[model]
     old = before.metrics.get(model)
     metric = new["metric"]

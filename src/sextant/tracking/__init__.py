@@ -1,11 +1,10 @@
 """The only package that imports MLflow.
 
-store is the database or server, runs and registry are what it holds, packing makes and reads
-registered models, provenance says how a run was made.
+store connects to the database or server, runs and registry write to it, packing packs and loads
+registered models, and provenance records how a run was made.
 
-The versions of a registered model can be compared with each other, so a model has two of them:
-`sextant-<model>` for real data and `sextant-<model>-twin` for the twin, each with an alias
-`champion`. A version is identified by the digest of its model's folder, so that a model that DVC
+Only versions of one registered model are compared, so a model has two of them: `sextant-<model>`
+for real data and `sextant-<model>-twin` for the twin, each with an alias `champion`. A version is identified by the digest of its model's folder, so that a model that DVC
 restores from its cache is recognised.
 """
 

@@ -43,7 +43,7 @@ def pack(
     example: "pd.DataFrame",
     interface: Interface,
 ) -> str:
-    """Pack a model's folder with this commit's code as an MLflow pyfunc model; its URI.
+    """Pack a model's folder with this commit's code as an MLflow pyfunc model; return its URI.
 
     It is written to the folder `target`, or logged to the run `run_id`. Nothing is pickled: the
     loader is a module of the packed code, and the data are safetensors and JSON.

@@ -1,4 +1,4 @@
-"""Runs: one for each training, to which its evaluation is added."""
+"""MLflow runs: one for each training; register adds the evaluation to it."""
 
 import csv
 import json
@@ -174,7 +174,7 @@ def _create_run(
     profile: Mapping[str, Any],
     by_hand: bool,
 ) -> str:
-    """Create a run with its tags, parameters, data set and conf; its id."""
+    """Create a run with its tags, parameters, data set and conf; return its id."""
     from mlflow.entities import Param
 
     commit = git("rev-parse", "HEAD").strip() or "0" * 40
@@ -306,9 +306,9 @@ def run_from_outputs(
     model: Path,
     curves: Path,
 ) -> str:
-    """Log a training again from its outputs; its run id.
+    """Log a training again from its outputs; return the id of the new run.
 
-    DVC restored the outputs from its cache, or the store was lost.
+    This is needed where DVC restored the outputs from its cache, or the store was lost.
     """
     run_id = _create_run(mlflow, name, conf, profile, by_hand=False)
     mlflow.set_tag(run_id, "restored", "true")

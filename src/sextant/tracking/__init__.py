@@ -4,8 +4,9 @@ store connects to the database or server, runs and registry write to it, packing
 registered models, and provenance records how a run was made.
 
 Only versions of one registered model are compared, so a model has two of them: `sextant-<model>`
-for real data and `sextant-<model>-twin` for the twin, each with an alias `champion`. A version is identified by the digest of its model's folder, so that a model that DVC
-restores from its cache is recognised.
+for real data and `sextant-<model>-twin` for the twin, each with an alias `champion`. A version is
+identified by the digest of its model's folder, so that a model that DVC restores from its cache is
+recognised.
 """
 
 import os

@@ -141,7 +141,7 @@ def test_a_kind_that_is_not_its_data_sets_is_refused():
 def test_an_unknown_further_baseline_is_refused(baselines, message):
     edit("conf/model/ann.yaml", baselines=baselines)
     with pytest.raises(UsageError, match=message):
-        check.check_model(config.model("ann"))
+        check.check_baselines(config.model("ann"))
 
 
 def test_a_further_baseline_stands_beside_the_others_with_its_settings(monkeypatch):

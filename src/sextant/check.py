@@ -29,6 +29,13 @@ def check_model(conf: config.ModelConf) -> None:
             raise UsageError(f"{where} net: {error}") from None
     check_pair(conf)
     check_metrics(conf, schedule.monitor)
+
+
+def check_baselines(conf: config.ModelConf) -> None:
+    """Raise UsageError for a baseline in the conf that the task lacks or that does not fit.
+
+    Training does not check it: it would load the baselines, on which it does not depend.
+    """
     plugins.task(conf.task).baselines(conf.kind, conf.baselines)
 
 
@@ -120,6 +127,7 @@ def check_all() -> None:
         for budget in ("smoke", "standard", "full"):
             conf = config.model(name, [f"budget={budget}"])
             check_model(conf)
+            check_baselines(conf)
             check_figures(conf)
 
 

@@ -5,6 +5,7 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from PIL import Image
 from sextant.kinds.images.columns import Columns as PictureColumns
 from sextant.kinds.splits import HashSplit, Shares
 from sextant.kinds.tabular.columns import Columns as TableColumns
+
+if TYPE_CHECKING:
+    from sextant.saved_model import SavedModel
 
 MIRROR = os.environ.get("SEXTANT_MIRROR")  # read on import, before a fixture clears the environment
 
@@ -78,6 +82,39 @@ def with_gaps(rows: pd.DataFrame) -> pd.DataFrame:
     height = rows["height"].where(row % 5 != 0)
     colour = rows["colour"].where(row % 3 != 0)
     return rows.assign(height=height, colour=colour)
+
+
+# The net and the card of `untrained_model`.
+UNTRAINED_NET = {
+    "bins": 3,
+    "embedding_size": 5,
+    "hidden_sizes": [7],
+    "dropout": 0.2,
+    "bodies": 1,
+    "members": 2,
+}
+UNTRAINED_CARD: dict[str, Any] = {
+    "family": "ann",
+    "kind": "tabular",
+    "task": "classification",
+    "net": UNTRAINED_NET,
+    "columns": ANIMAL_COLUMNS.model_dump(),
+    "calibration": {"temperature": 1.5},
+}
+
+
+def untrained_model(seed: int = 3, **card: object) -> "SavedModel":
+    """A classifier of animals with random weights; its encoder was fitted on `animal_table()`."""
+    import torch
+
+    from sextant import saved_model
+    from sextant.kinds.tabular.encoder import Encoder
+
+    encoder = Encoder.fit(animal_table(), ANIMAL_COLUMNS)
+    torch.manual_seed(seed)
+    net: Any = saved_model.build("ann", encoder.sizes, UNTRAINED_NET)
+    net.initialise(encoder.encode(animal_table()))
+    return saved_model.SavedModel({**UNTRAINED_CARD, **card}, net, encoder)
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from builders import untrained_model
 from conftest import Clone
 from versions import MODEL, NAME, Versions, champion, runs, state, without_judging
 
-from sextant import files, register
+from sextant import files, register, saved_model
 from sextant.commands import rollback
 from sextant.errors import SextantError, UsageError
 from sextant.tracking import registry, store
@@ -27,15 +29,38 @@ from sextant.tracking import registry, store
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),  # MLflow, pandas 3
-]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Operation with range is deprecated"  # raised by MLflow with pandas 3
+)
+
+
+# --- the interface ------------------------------------------------------------------------------
+
+
+def test_an_option_is_a_flag_a_number_or_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = untrained_model()
+    saved_model.save(tmp_path / "model", model.card, model.net, model.encoder)
+    options = {"samples": 5, "temperature": 0.7, "mode": "greedy", "sorted": False}
+    monkeypatch.setattr(model.task.metrics, "OPTIONS", options, raising=False)
+    monkeypatch.setattr(register, "_example", lambda _, model: model.encoder.example())
+    candidate: Any = SimpleNamespace(folder=tmp_path / "model")
+    example, (inputs, answers, specs) = register._interface(candidate)
+    assert [name for name, _, _ in inputs] == list(example.columns)
+    assert answers == [("prediction", "string", True), ("probability", "double", True)]
+    assert specs == [
+        ("samples", "long", 5),
+        ("temperature", "double", 0.7),
+        ("mode", "string", "greedy"),
+        ("sorted", "boolean", False),
+    ]
 
 
 # --- decisions ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_version_is_judged_once_against_its_predecessor(versions: Versions) -> None:
     first, second, third = versions.records
     for number, record in enumerate(versions.records, start=1):
@@ -50,6 +75,7 @@ def test_each_version_is_judged_once_against_its_predecessor(versions: Versions)
     assert first["baseline"] < first["challenger"] < second["challenger"] < third["challenger"]
 
 
+@pytest.mark.slow
 def test_a_repeated_call_gives_the_first_decision_and_changes_nothing(versions: Versions) -> None:
     versions.set_back("3")
     rollback.roll_back(MODEL)
@@ -62,6 +88,7 @@ def test_a_repeated_call_gives_the_first_decision_and_changes_nothing(versions: 
     assert state() == before
 
 
+@pytest.mark.slow
 def test_of_two_versions_of_one_digest_the_first_decision_counts(versions: Versions) -> None:
     client = versions.set_back("3")
     third = client.get_model_version(NAME, "3")
@@ -72,6 +99,7 @@ def test_of_two_versions_of_one_digest_the_first_decision_counts(versions: Versi
     assert (record["version"], record["champion"]) == ("3", True)
 
 
+@pytest.mark.slow
 def test_a_champion_that_cannot_answer_is_reported_and_the_trivial_baseline_decides(
     versions: Versions,
 ) -> None:
@@ -94,6 +122,7 @@ def packed_folder(client: "MlflowClient", version: str) -> Path:
     return Path(uri.removeprefix("file://"))
 
 
+@pytest.mark.slow
 def test_another_data_set_under_a_registered_name_is_refused(versions: Versions) -> None:
     client = versions.set_back("2")
     client.set_registered_model_tag(NAME, "dataset", "mushrooms")
@@ -109,6 +138,7 @@ def test_another_data_set_under_a_registered_name_is_refused(versions: Versions)
 # --- crashes ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "version", "tags", "expected"),
     [
@@ -125,6 +155,7 @@ def test_a_crash_leaves_a_version_without_a_decision(
     assert champion() == expected
 
 
+@pytest.mark.slow
 def test_the_call_after_a_crash_completes_the_decision(versions: Versions) -> None:
     versions.set_back("3")
     tags = state().tags
@@ -135,6 +166,7 @@ def test_the_call_after_a_crash_completes_the_decision(versions: Versions) -> No
     assert "champion_until" not in tags["3"]
 
 
+@pytest.mark.slow
 def test_a_pending_decision_is_made_again_if_its_champion_is_gone(versions: Versions) -> None:
     client = versions.set_back("2 pending")
     client.delete_registered_model_alias(NAME, registry.CHAMPION)
@@ -143,6 +175,7 @@ def test_a_pending_decision_is_made_again_if_its_champion_is_gone(versions: Vers
     assert champion() == "2"
 
 
+@pytest.mark.slow
 def test_a_rollback_between_a_crash_and_the_next_call_stays(versions: Versions) -> None:
     versions.set_back("3 champion")
     rollback.roll_back(MODEL)
@@ -155,6 +188,7 @@ def test_a_rollback_between_a_crash_and_the_next_call_stays(versions: Versions) 
 # --- the command line ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", [False, True])
 def test_by_hand_and_in_an_experiment_nothing_is_registered(
     versions: Versions,
@@ -178,6 +212,7 @@ def test_by_hand_and_in_an_experiment_nothing_is_registered(
     assert len(runs(client)) == number + experiment
 
 
+@pytest.mark.slow
 def test_models_that_are_all_judged_are_reported_without_importing_mlflow(
     versions: Versions,
 ) -> None:
@@ -195,6 +230,7 @@ def test_models_that_are_all_judged_are_reported_without_importing_mlflow(
     assert not files.read_json(Path(f"reports/decisions/{MODEL}.json"))["champion"]
 
 
+@pytest.mark.slow
 def test_lost_files_of_a_version_are_written_again(
     versions: Versions, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +259,7 @@ def test_other_arguments_are_refused(arguments: list[str]) -> None:
 # --- other clones -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_registry_of_a_copied_clone_names_its_own_files(
     versions: Versions, chain: Clone
 ) -> None:
@@ -245,6 +282,7 @@ def clone_without_registry(versions: Versions, tmp_path: Path) -> Clone:
     return Clone(path)
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_made_again_from_the_outputs(
     clone_without_registry: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +335,7 @@ def wait_for(address: str, log: Path, patience: float = 90) -> None:
     pytest.fail(f"{address} did not answer:\n{log.read_text()}")
 
 
+@pytest.mark.slow
 def test_a_second_clone_on_one_server_repeats_the_first_decision(
     versions: Versions,
     clone_without_registry: Clone,
@@ -346,6 +385,7 @@ Encoder.fit = classmethod(_fit_wider)
 """
 
 
+@pytest.mark.slow
 def test_a_champion_answers_with_its_packed_code_after_a_refit_and_a_renamed_argument(
     road: Clone,
 ) -> None:

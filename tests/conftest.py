@@ -1,8 +1,8 @@
 """Shared fixtures: a workspace of plain files, and clones in which the pipeline has run.
 
-A pipeline at `budget: smoke` costs minutes, so `chain` (one model) and `whole_chain` (every model)
-are made once per run of pytest. Tests that change something work in a copy, which costs half a
-second.
+A run of a pipeline costs minutes even at `budget: smoke`, so `pipeline` (one model) and
+`whole_pipeline` (every model) are made once per run of pytest. Tests that change something work in
+a copy, which costs half a second.
 """
 
 import json
@@ -62,15 +62,15 @@ settings.load_profile("shared machine")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest tests first, so that no worker ends with a long one while the other is idle.
 
-    `slow(minutes=3)` says how long a test takes on two cores. The tests that use `whole_chain` come
-    before all others: the second worker steals tests from the end of the list, so it does not wait
-    while the first one makes the chain.
+    `slow(minutes=3)` says how long a test takes on two cores. The tests that use `whole_pipeline`
+    come before all others: the second worker steals tests from the end of the list, so it does not
+    wait while the first one makes that fixture.
     """
 
     def place(item: pytest.Item) -> tuple[bool, bool, float]:
         slow = item.get_closest_marker("slow")
         minutes = slow.kwargs.get("minutes", 0) if slow else 0
-        return slow is None, "whole_chain" not in getattr(item, "fixturenames", ()), -minutes
+        return slow is None, "whole_pipeline" not in getattr(item, "fixturenames", ()), -minutes
 
     items.sort(key=place)
 
@@ -310,10 +310,10 @@ def made_once(
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which one model's pipeline has run at `budget: smoke`; its outputs are committed.
 
-    Tests must not change it; `road` is a copy for those that do.
+    Tests must not change it; `clone` is a copy for those that do.
     """
 
     def make(path: Path) -> None:
@@ -321,46 +321,46 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         list_one_model(path)
         clone.commit("one model")
         clone.repro()
-        clone.commit("the chain of one model")
+        clone.commit("the pipeline of one model")
 
-    return made_once("chain", tmp_path_factory, make)
+    return made_once("pipeline", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="session")
-def whole_chain(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def whole_pipeline(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the pipeline of every listed model has run. Tests must not change it."""
 
     def make(path: Path) -> None:
-        clone = copied(chain, path)
+        clone = copy_clone(pipeline, path)
         clone.run("git", "checkout", "-q", "HEAD~2", "--", "params.yaml")
         clone.commit("every model")
         clone.repro()
-        clone.commit("the chain of every model")
+        clone.commit("the pipeline of every model")
 
-    return made_once("whole_chain", tmp_path_factory, make)
+    return made_once("whole_pipeline", tmp_path_factory, make)
 
 
 @pytest.fixture
-def road(chain: Clone, tmp_path: Path) -> Clone:
-    """A copy of `chain` that the test may change."""
-    return copied(chain, tmp_path / "clone")
+def clone(pipeline: Clone, tmp_path: Path) -> Clone:
+    """A copy of `pipeline` that the test may change."""
+    return copy_clone(pipeline, tmp_path / "clone")
 
 
-def copied(chain: Clone, path: Path) -> Clone:
+def copy_clone(pipeline: Clone, path: Path) -> Clone:
     """A copy of a clone at `path`, as if the pipeline had run there.
 
     The paths in its registry and decisions are rewritten, which is what `make register` does after
     a checkout was moved, but in half a second.
     """
-    shutil.copytree(chain.path, path, symlinks=True)
+    shutil.copytree(pipeline.path, path, symlinks=True)
     clone = Clone(path)
     clone.run(sys.executable, "-c", "from sextant.tracking import store; assert store.relocate()")
     for file in [path / "reports/decisions.js", *(path / "reports/decisions").iterdir()]:
-        file.write_text(file.read_text().replace(str(chain.path), str(path)))
+        file.write_text(file.read_text().replace(str(pipeline.path), str(path)))
     return clone
 
 
-def cloned(origin: Clone, path: Path) -> Clone:
+def git_clone(origin: Clone, path: Path) -> Clone:
     """A git clone, as another member of the team makes it: no DVC cache and no registry."""
     subprocess.run(["git", "clone", "-q", origin.path, path], check=True)
     link_environment(path)
@@ -368,27 +368,27 @@ def cloned(origin: Clone, path: Path) -> Clone:
 
 
 @pytest.fixture(scope="session")
-def experimented(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """`chain` after `dvc exp run` in its workspace. Tests must not change it."""
+def with_experiment(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """`pipeline` after `dvc exp run` in its workspace. Tests must not change it."""
 
     def make(path: Path) -> None:
-        clone = copied(chain, path)
+        clone = copy_clone(pipeline, path)
         clone.run("dvc", "exp", "run", "--name", "wet", "-S", "conf/model/ann.yaml:net.dropout=0.4")
 
-    return made_once("experimented", tmp_path_factory, make)
+    return made_once("with_experiment", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="session")
-def twice(experimented: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """`experimented` after `make repro`: `ann` has a second version with a decision.
+def two_versions(with_experiment: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """`with_experiment` after `make repro`: `ann` has a second version with a decision.
 
     Tests must not change it.
     """
 
     def make(path: Path) -> None:
-        copied(experimented, path).run("make", "repro")
+        copy_clone(with_experiment, path).run("make", "repro")
 
-    return made_once("twice", tmp_path_factory, make)
+    return made_once("two_versions", tmp_path_factory, make)
 
 
 @pytest.fixture
@@ -409,23 +409,23 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture(scope="module")
-def chain_registry(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the chain's MLflow database, whose artifacts are those of the chain."""
-    return chain.copy_registry(tmp_path_factory.mktemp("registry") / "mlflow.db")
+def pipeline_registry(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the pipeline's MLflow database, whose artifacts are those of the pipeline."""
+    return pipeline.copy_registry(tmp_path_factory.mktemp("registry") / "mlflow.db")
 
 
 @pytest.fixture
-def at_chain(chain: Clone, chain_registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chain as working directory, with a copy of its registry as MLflow store."""
-    monkeypatch.chdir(chain.path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{chain_registry}")
+def in_pipeline(pipeline: Clone, pipeline_registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipeline as working directory, with a copy of its registry as MLflow store."""
+    monkeypatch.chdir(pipeline.path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline_registry}")
 
 
 @pytest.fixture(scope="session")
-def built_versions(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> "Versions":
+def built_versions(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> "Versions":
     from versions import build
 
-    return build(chain, tmp_path_factory.mktemp("versions"))
+    return build(pipeline, tmp_path_factory.mktemp("versions"))
 
 
 @pytest.fixture

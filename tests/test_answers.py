@@ -25,11 +25,11 @@ MODELS: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "params.yaml").read_t
 
 
 @pytest.fixture(autouse=True)
-def in_the_clone(whole_chain: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in the folder of `whole_chain`, with a copy of its database."""
-    database = whole_chain.copy_registry(tmp_path / "mlflow.db")
+def in_the_clone(whole_pipeline: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in the folder of `whole_pipeline`, with a copy of its database."""
+    database = whole_pipeline.copy_registry(tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
-    monkeypatch.chdir(whole_chain.path)
+    monkeypatch.chdir(whole_pipeline.path)
 
 
 @pytest.fixture(params=MODELS)

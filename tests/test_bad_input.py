@@ -26,7 +26,7 @@ import pandas as pd
 import pytest
 import twins
 import yaml
-from conftest import Clone, copied
+from conftest import Clone, copy_clone
 from PIL import Image
 
 from sextant import (
@@ -870,25 +870,25 @@ def test_pull_refuses_files_that_arrive_damaged(
 
 
 @pytest.fixture(scope="module")
-def road(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return copied(chain, tmp_path_factory.mktemp("bad") / "clone")
+def clone(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return copy_clone(pipeline, tmp_path_factory.mktemp("bad") / "clone")
 
 
 @pytest.fixture(scope="module")
-def backup(road: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The outputs of `road` before anything failed."""
+def backup(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of `clone` before anything failed."""
     folder = tmp_path_factory.mktemp("backup")
     for name in ("data", "models", "reports"):
-        shutil.copytree(road.path / name, folder / name)
+        shutil.copytree(clone.path / name, folder / name)
     return folder
 
 
-def outputs(road: Clone) -> dict[str, str]:
+def outputs(clone: Clone) -> dict[str, str]:
     """The digests of the files that DVC and git track."""
-    places = [*road.path.glob("data/*/*"), *road.path.glob("models/*"), road.path / "reports"]
+    places = [*clone.path.glob("data/*/*"), *clone.path.glob("models/*"), clone.path / "reports"]
     paths = [path for place in places for path in [place, *place.rglob("*")]]
     return {
-        str(path.relative_to(road.path)): files.sha256(path) for path in paths if path.is_file()
+        str(path.relative_to(clone.path)): files.sha256(path) for path in paths if path.is_file()
     }
 
 
@@ -901,24 +901,24 @@ TABLES = (
 )
 
 
-def lasting(road: Clone) -> dict[str, object]:
+def lasting(clone: Clone) -> dict[str, object]:
     """What bad input must not change: the registry, checkpoints, artifacts, and git's files."""
-    with closing(sqlite3.connect(road.path / "mlflow.db")) as database:
+    with closing(sqlite3.connect(clone.path / "mlflow.db")) as database:
         registry = {}
         for table in TABLES:
             registry[table] = database.execute(f"SELECT * FROM {table}").fetchall()
-    tracked = road.run("git", "ls-files", "-z").stdout.split("\0")
-    artifacts = road.path / f"mlruns/sextant-{MODEL}-twin/models"
+    tracked = clone.run("git", "ls-files", "-z").stdout.split("\0")
+    artifacts = clone.path / f"mlruns/sextant-{MODEL}-twin/models"
     checkpoints = [
         path
-        for path in (road.path / ".checkpoints").rglob("*")
+        for path in (clone.path / ".checkpoints").rglob("*")
         if path.is_file() and path.name != "lock"
     ]
     return {
         "registry": registry,
         "checkpoints": sorted(map(str, checkpoints)),
-        "git": {name: digest(road.path / name) for name in tracked if name and name != "dvc.lock"},
-        "commits": road.run("git", "log", "--oneline").stdout,
+        "git": {name: digest(clone.path / name) for name in tracked if name and name != "dvc.lock"},
+        "commits": clone.run("git", "log", "--oneline").stdout,
         "artifacts": sorted(map(str, artifacts.rglob("*.json"))),
     }
 
@@ -927,36 +927,36 @@ def digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def cache(road: Clone) -> dict[str, int]:
+def cache(clone: Clone) -> dict[str, int]:
     """The files of DVC's cache and their sizes."""
-    paths = [path for path in (road.path / ".dvc/cache/files").rglob("*") if path.is_file()]
+    paths = [path for path in (clone.path / ".dvc/cache/files").rglob("*") if path.is_file()]
     return {str(path): path.stat().st_size for path in paths}
 
 
 @contextmanager
-def unharmed(road: Clone, backup: Path, checkout: bool = False) -> Iterator[None]:
+def unharmed(clone: Clone, backup: Path, checkout: bool = False) -> Iterator[None]:
     """A block in which a command fails: what lasts must be unchanged; then the workspace is
     restored.
 
     With `checkout` by `dvc checkout`, as the message advises, else from the backup, which takes
     two seconds less.
     """
-    before = lasting(road)
-    cached = cache(road)
+    before = lasting(clone)
+    cached = cache(clone)
     try:
         yield
-        assert lasting(road) == before
-        assert cache(road).items() >= cached.items()
+        assert lasting(clone) == before
+        assert cache(clone).items() >= cached.items()
     finally:
-        road.run("git", "checkout", "-q", ".")
+        clone.run("git", "checkout", "-q", ".")
         if checkout:
-            road.run("dvc", "checkout", "-q")
+            clone.run("dvc", "checkout", "-q")
         else:
-            shutil.rmtree(road.path / "data")
-            shutil.copytree(backup / "data", road.path / "data")
-    assert road.changed() == []
+            shutil.rmtree(clone.path / "data")
+            shutil.copytree(backup / "data", clone.path / "data")
+    assert clone.changed() == []
     if checkout:
-        assert outputs(road) == outputs(Clone(backup))
+        assert outputs(clone) == outputs(Clone(backup))
 
 
 TableDamage = Callable[[pd.DataFrame], pd.DataFrame]
@@ -1003,30 +1003,30 @@ TABLE_FAULTS: dict[str, tuple[TableDamage | None, str]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE_FAULTS)
 def test_damaged_data_are_refused_before_anything_is_trained(
-    name: str, road: Clone, backup: Path, tmp_path: Path
+    name: str, clone: Clone, backup: Path, tmp_path: Path
 ) -> None:
     damage, message = TABLE_FAULTS[name]
     text = ""
     if damage:
-        text = damage(pd.read_csv(road.path / f"data/raw/{DATASET}/{FILE}")).to_csv(index=False)
+        text = damage(pd.read_csv(clone.path / f"data/raw/{DATASET}/{FILE}")).to_csv(index=False)
     file = write_mirror(tmp_path, text)
-    pin_mirror(road, file)
+    pin_mirror(clone, file)
     digest_before = files.sha256(file)
-    trained = files.folder_digest(road.path / f"models/{MODEL}")
-    with unharmed(road, backup):
-        done = road.run("dvc", "repro", code=None, SEXTANT_MIRROR=str(tmp_path))
+    trained = files.folder_digest(clone.path / f"models/{MODEL}")
+    with unharmed(clone, backup):
+        done = clone.run("dvc", "repro", code=None, SEXTANT_MIRROR=str(tmp_path))
         line = refusal(done.stderr)
         assert re.search(message, line), line
         assert done.returncode != 0
         assert f"exited with {BAD_DATA}" in done.stderr
         assert "Running stage 'prepare@" not in done.stdout
-        assert files.folder_digest(road.path / f"models/{MODEL}") == trained
+        assert files.folder_digest(clone.path / f"models/{MODEL}") == trained
         (remedy,) = re.findall(r"; `(.*dvc checkout)` restores [a-z ]+$", line)
         # One that pull refuses, and one that pull has written to dvc.lock.
         if name in ("empty file", "repeated keys"):
-            road.run("bash", "-c", remedy)
-            assert outputs(road) == outputs(Clone(backup))
-            assert "dvc.lock" not in road.changed()
+            clone.run("bash", "-c", remedy)
+            assert outputs(clone) == outputs(Clone(backup))
+            assert "dvc.lock" not in clone.changed()
     assert files.sha256(file) == digest_before
 
 
@@ -1038,12 +1038,12 @@ def write_mirror(folder: Path, text: str) -> Path:
     return file
 
 
-def pin_mirror(road: Clone, file: Path) -> None:
+def pin_mirror(clone: Clone, file: Path) -> None:
     """Choose the mirror as source, and pin its file in the conf, so that no digest reveals
     damage.
     """
-    road.edit(PARAMS, "source: embedded", "source: mirror")
-    path = road.path / DATASET_CONF
+    clone.edit(PARAMS, "source: embedded", "source: mirror")
+    path = clone.path / DATASET_CONF
     conf = yaml.safe_load(path.read_text())
     conf["sources"]["mirror"][0] |= {"bytes": file.stat().st_size, "sha256": files.sha256(file)}
     path.write_text(yaml.safe_dump(conf, sort_keys=False))
@@ -1053,7 +1053,7 @@ def pin_mirror(road: Clone, file: Path) -> None:
 @pytest.mark.parametrize("name", ["truncated zip", "Latin-1 read as UTF-8"])
 def test_dvc_stops_at_damaged_files_of_the_other_kinds(
     name: str,
-    road: Clone,
+    clone: Clone,
     backup: Path,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -1062,16 +1062,16 @@ def test_dvc_stops_at_damaged_files_of_the_other_kinds(
     fault = FAULTS[name]
     mirror = tmp_path / "mirror"
     shutil.copytree(twins.raw(fault.dataset, tmp_path_factory), mirror)
-    monkeypatch.chdir(road.path)
+    monkeypatch.chdir(clone.path)
     fault.damage(mirror)
     pins = pull.receipt("mirror", mirror)["files"]
     entries = [{"file": file, "path": f"mirror/{file}", **pin} for file, pin in pins.items()]
-    road.set(f"conf/dataset/{fault.dataset}.yaml", sources__mirror=entries)
+    clone.set(f"conf/dataset/{fault.dataset}.yaml", sources__mirror=entries)
     kind = twins.conf_of(fault.dataset).kind
-    road.set(PARAMS, source="mirror", datasets={DATASET: "tabular", fault.dataset: kind})
-    with unharmed(road, backup):
+    clone.set(PARAMS, source="mirror", datasets={DATASET: "tabular", fault.dataset: kind})
+    with unharmed(clone, backup):
         stage = f"prepare@{fault.dataset}"
-        done = road.run("dvc", "repro", stage, code=None, SEXTANT_MIRROR=str(tmp_path))
+        done = clone.run("dvc", "repro", stage, code=None, SEXTANT_MIRROR=str(tmp_path))
         assert re.search(f"{fault.validate}.*{RESTORES}", refusal(done.stderr))
         assert done.returncode != 0
         assert f"exited with {BAD_DATA}" in done.stderr
@@ -1107,43 +1107,43 @@ def test_dvc_stops_at_damaged_files_of_the_other_kinds(
     ],
 )
 def test_a_source_without_the_pinned_file_is_refused(
-    name: str, code: int, message: str, road: Clone, backup: Path, tmp_path: Path
+    name: str, code: int, message: str, clone: Clone, backup: Path, tmp_path: Path
 ) -> None:
-    road.edit(PARAMS, "source: embedded", "source: mirror")
+    clone.edit(PARAMS, "source: embedded", "source: mirror")
     if name == "wrong digest":
         write_mirror(tmp_path, "RowNumber,CustomerId\n1,2\n")
     mirror = {"unreachable mirror": "/nowhere", "unset mirror": ""}.get(name, str(tmp_path))
-    with unharmed(road, backup, checkout=name == "unset mirror"):
-        done = road.run("dvc", "repro", f"pull@{DATASET}", code=None, SEXTANT_MIRROR=mirror)
+    with unharmed(clone, backup, checkout=name == "unset mirror"):
+        done = clone.run("dvc", "repro", f"pull@{DATASET}", code=None, SEXTANT_MIRROR=mirror)
         line = refusal(done.stderr)
         assert re.search(message, line), line
         assert f"exited with {code}" in done.stderr
         assert "`dvc checkout` restores" in line
         # DVC had deleted the output before it started the stage.
-        assert not (road.path / f"data/raw/{DATASET}").exists()
+        assert not (clone.path / f"data/raw/{DATASET}").exists()
 
 
-def run_with_small_files(road: Clone, kib: int, *command: str) -> subprocess.CompletedProcess[str]:
+def run_with_small_files(clone: Clone, kib: int, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command that cannot write a file of more than `kib`; the system reports EFBIG."""
-    return road.run("bash", "-c", f'ulimit -f {kib}; exec "$@"', "bash", *command, code=None)
+    return clone.run("bash", "-c", f'ulimit -f {kib}; exec "$@"', "bash", *command, code=None)
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_a_stage(road: Clone, backup: Path) -> None:
-    with unharmed(road, backup, checkout=True):
-        done = run_with_small_files(road, 500, "dvc", "repro", "-f", "-s", f"pull@{DATASET}")
+def test_a_full_disk_stops_a_stage(clone: Clone, backup: Path) -> None:
+    with unharmed(clone, backup, checkout=True):
+        done = run_with_small_files(clone, 500, "dvc", "repro", "-f", "-s", f"pull@{DATASET}")
         message = "no space left while writing data/raw/churn.*: free some, then run the same"
         assert re.search(message, refusal(done.stderr))
         assert done.returncode != 0
         assert "`dvc checkout` restores" in done.stderr
-        assert not list((road.path / "data/raw").glob(".*.part"))
+        assert not list((clone.path / "data/raw").glob(".*.part"))
 
 
 @pytest.mark.slow
 def test_a_full_disk_leaves_earlier_answers_as_they_are(
-    road: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.chdir(road.path)
+    monkeypatch.chdir(clone.path)
     answers = tmp_path / "answers.csv"
     answers.write_text("earlier answers\n")
     arguments = [f"model={MODEL}", f"input=data/raw/{DATASET}/{FILE}", f"output={answers}"]
@@ -1160,28 +1160,28 @@ def test_a_full_disk_leaves_earlier_answers_as_they_are(
 
 
 @pytest.mark.slow
-def test_a_locked_database_stops_a_training_before_it_begins(road: Clone, backup: Path) -> None:
-    database = sqlite3.connect(road.path / "mlflow.db", isolation_level=None)
+def test_a_locked_database_stops_a_training_before_it_begins(clone: Clone, backup: Path) -> None:
+    database = sqlite3.connect(clone.path / "mlflow.db", isolation_level=None)
     # Closed first: `unharmed` reads the database too.
-    with unharmed(road, backup, checkout=True), closing(database):
+    with unharmed(clone, backup, checkout=True), closing(database):
         database.execute("BEGIN EXCLUSIVE")
-        done = road.run("dvc", "repro", "-f", "-s", f"train@{MODEL}", code=None)
+        done = clone.run("dvc", "repro", "-f", "-s", f"train@{MODEL}", code=None)
         database.rollback()
         line = refusal(done.stderr)
         assert re.search(r"mlflow.db cannot be written .*\(database is locked\)", line), line
         assert "`make doctor`" in line
         assert "`dvc checkout` restores" in line
         # DVC had deleted the output before it started the stage.
-        assert not (road.path / f"models/{MODEL}").exists()
+        assert not (clone.path / f"models/{MODEL}").exists()
 
 
 @pytest.mark.slow
-def test_a_fault_in_a_conf_stops_make_before_dvc_starts(road: Clone, backup: Path) -> None:
-    road.edit(MODEL_CONF, "  dropout:", "  dropuot:")
-    trained = files.folder_digest(road.path / f"models/{MODEL}")
-    with unharmed(road, backup):
-        done = road.run("make", "repro", code=2)
+def test_a_fault_in_a_conf_stops_make_before_dvc_starts(clone: Clone, backup: Path) -> None:
+    clone.edit(MODEL_CONF, "  dropout:", "  dropuot:")
+    trained = files.folder_digest(clone.path / f"models/{MODEL}")
+    with unharmed(clone, backup):
+        done = clone.run("make", "repro", code=2)
         assert "did you mean `dropout`?" in refusal(done.stderr)
         assert "Running stage" not in done.stdout
         assert "dvc" not in done.stderr
-        assert files.folder_digest(road.path / f"models/{MODEL}") == trained
+        assert files.folder_digest(clone.path / f"models/{MODEL}") == trained

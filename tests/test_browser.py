@@ -46,8 +46,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def models(whole_chain: Clone) -> list[str]:
-    return list(yaml.safe_load((whole_chain.path / "params.yaml").read_text())["models"])
+def models(whole_pipeline: Clone) -> list[str]:
+    return list(yaml.safe_load((whole_pipeline.path / "params.yaml").read_text())["models"])
 
 
 # For each <image> inside a figure, whether the browser can decode it.
@@ -104,16 +104,18 @@ class Opened:
 
 @pytest.fixture(scope="module", params=WIDTHS)
 def opened(
-    browser: Browser, whole_chain: Clone, request: pytest.FixtureRequest
+    browser: Browser, whole_pipeline: Clone, request: pytest.FixtureRequest
 ) -> Iterator[Opened]:
     """The page opened from disk, as wide as a laptop and as a phone."""
     page = browser.new_page(viewport={"width": request.param, "height": 900})
-    yield Opened(page, (whole_chain.path / "reports/index.html").as_uri())
+    yield Opened(page, (whole_pipeline.path / "reports/index.html").as_uri())
     page.close()
 
 
-def test_it_loads_only_its_two_files_and_logs_nothing(opened: Opened, whole_chain: Clone) -> None:
-    folder = (whole_chain.path / "reports").as_uri()
+def test_it_loads_only_its_two_files_and_logs_nothing(
+    opened: Opened, whole_pipeline: Clone
+) -> None:
+    folder = (whole_pipeline.path / "reports").as_uri()
     assert opened.console == []
     assert sorted(opened.requests) == [f"{folder}/decisions.js", f"{folder}/index.html"]
 
@@ -193,9 +195,9 @@ def test_the_dark_theme_is_for_the_screen_and_not_for_print(opened: Opened) -> N
 
 
 def test_without_decisions_js_only_its_failed_request_is_logged(
-    browser: Browser, whole_chain: Clone, tmp_path: Path, models: list[str]
+    browser: Browser, whole_pipeline: Clone, tmp_path: Path, models: list[str]
 ) -> None:
-    shutil.copy(whole_chain.path / "reports/index.html", tmp_path)
+    shutil.copy(whole_pipeline.path / "reports/index.html", tmp_path)
     handler = partial(Quiet, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -222,5 +224,5 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_the_page_is_small_enough_to_send(whole_chain: Clone) -> None:
-    assert (whole_chain.path / "reports/index.html").stat().st_size <= 5 * 2**20
+def test_the_page_is_small_enough_to_send(whole_pipeline: Clone) -> None:
+    assert (whole_pipeline.path / "reports/index.html").stat().st_size <= 5 * 2**20

@@ -47,17 +47,17 @@ OPENINGS = "tests/test_openings.py::test_every_opening_needs_its_own_files_and_r
 REMAINING = "tests/test_docs.py::test_the_remaining_commands_run"
 YOUR_DATA = "tests/test_docs.py::test_the_data_of_a_section_can_be_prepared"
 RUN = {  # a call: the test or fixture that runs it, and a part of its source that shows it
-    "dvc repro": ("tests/conftest.py::chain", "clone.repro()"),
-    "dvc exp run": ("tests/conftest.py::experimented", '"dvc", "exp", "run"'),
+    "dvc repro": ("tests/conftest.py::pipeline", "clone.repro()"),
+    "dvc exp run": ("tests/conftest.py::with_experiment", '"dvc", "exp", "run"'),
     "dvc exp show": ("tests/test_experiments.py::exp_show", '"dvc", "exp", "show"'),
     "dvc metrics diff": (EXPERIMENTS, '"dvc", "metrics", "diff"'),
     "dvc plots diff": (EXPERIMENTS, '"dvc", "plots", "diff"'),
     "dvc push": (TEAM, '"dvc", "push"'),
     "dvc pull": (TEAM, '"dvc", "pull"'),
     "dvc remote add": (TEAM, '"make", "remote"'),
-    "sextant check": ("tests/conftest.py::twice", '"make", "repro"'),
-    "sextant repro": ("tests/conftest.py::twice", '"make", "repro"'),
-    "sextant leaderboard": ("tests/conftest.py::twice", '"make", "repro"'),
+    "sextant check": ("tests/conftest.py::two_versions", '"make", "repro"'),
+    "sextant repro": ("tests/conftest.py::two_versions", '"make", "repro"'),
+    "sextant leaderboard": ("tests/conftest.py::two_versions", '"make", "repro"'),
     "sextant register --write": (TEAM, '"make", "register"'),
     "sextant promote": ("tests/test_remote.py::make_champion", '"promote"'),
     "sextant rollback": ("tests/test_remote.py::make_champion", '"rollback"'),
@@ -185,16 +185,16 @@ def test_the_settings_in_commands_are_valid(workspace: Path) -> None:
 
 @pytest.mark.slow
 def test_the_remaining_commands_run(
-    road: Clone, process: Callable[..., subprocess.Popen[str]]
+    clone: Clone, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    activated = road.run("bash", "-c", "source .venv/bin/activate && command -v dvc python")
+    activated = clone.run("bash", "-c", "source .venv/bin/activate && command -v dvc python")
     assert [Path(path).name for path in activated.stdout.split()] == ["dvc", "python"]
-    doctor = road.run("make", "doctor").stdout
+    doctor = clone.run("make", "doctor").stdout
     assert "registered version(s)" in doctor and "broken" not in doctor
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = process("make", "ui", f"PORT={port}", cwd=road.path, env=road.env)
+    server = process("make", "ui", f"PORT={port}", cwd=clone.path, env=clone.env)
     for _ in range(300):
         try:
             assert b"MLflow" in urlopen(f"http://127.0.0.1:{port}", timeout=10).read()

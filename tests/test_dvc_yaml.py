@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Clone, copied
+from conftest import ROOT, Clone, copy_clone
 from dvc.repo import Repo
 
 from sextant import train
@@ -95,9 +95,11 @@ def test_a_stage_depends_on_files_of_code_and_not_on_folders(stage: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_the_files_that_it_loads_and_on_no_other(whole_chain: Clone, stage: str):
+def test_a_stage_depends_on_the_files_that_it_loads_and_on_no_other(
+    whole_pipeline: Clone, stage: str
+):
     """The modules are those that were loaded when the stage ended, in a run by DVC."""
-    record = whole_chain.path / ".git/imports" / stage
+    record = whole_pipeline.path / ".git/imports" / stage
     loaded = set()
     for module in record.read_text().split():
         file = module.removeprefix("sextant.").replace(".", "/") + ".py"
@@ -125,9 +127,9 @@ def test_a_checkpoint_is_bound_to_the_code_that_train_depends_on():
 
 
 @pytest.fixture(scope="module")
-def clone(whole_chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A copy of `whole_chain` for edits; each test undoes its own."""
-    return copied(whole_chain, tmp_path_factory.mktemp("edits") / "clone")
+def clone(whole_pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of `whole_pipeline` for edits; each test undoes its own."""
+    return copy_clone(whole_pipeline, tmp_path_factory.mktemp("edits") / "clone")
 
 
 def stale_stages(clone: Clone) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Clone, copied
+from conftest import Clone, copy_clone
 
 from sextant.files import folder_digest
 
@@ -36,30 +36,30 @@ def dropout(row: Any) -> float:
 
 
 def test_an_experiment_in_the_workspace_is_tracked_and_not_registered(
-    chain: Clone, experimented: Clone
+    pipeline: Clone, with_experiment: Clone
 ) -> None:
-    run = experimented.runs(EXPERIMENT)[-1]
+    run = with_experiment.runs(EXPERIMENT)[-1]
     assert (run["experiment"], run["net.dropout"], run["status"]) == ("wet", "0.4", "FINISHED")
-    assert run["digest"] == folder_digest(experimented.path / "models/ann")
+    assert run["digest"] == folder_digest(with_experiment.path / "models/ann")
     command = "dvc exp run -S conf/model/ann.yaml:net.dropout=0.4 train@ann"
     assert run["reproduce"].endswith(f"&& {command}")
-    assert experimented.versions() == chain.versions()
-    assert experimented.champions() == chain.champions()
-    assert experimented.read_json("reports/registry/ann.json")["model"] == run["digest"]
+    assert with_experiment.versions() == pipeline.versions()
+    assert with_experiment.champions() == pipeline.champions()
+    assert with_experiment.read_json("reports/registry/ann.json")["model"] == run["digest"]
 
 
-def test_dvc_shows_the_differences_and_nothing_else(experimented: Clone, tmp_path: Path) -> None:
-    table = experimented.run("dvc", "exp", "show", "--only-changed", "--csv").stdout
+def test_dvc_shows_the_differences_and_nothing_else(with_experiment: Clone, tmp_path: Path) -> None:
+    table = with_experiment.run("dvc", "exp", "show", "--only-changed", "--csv").stdout
     columns = table.splitlines()[0].split(",")
     groups = ("net.", "optimizer.", "schedule.")
     assert [column for column in columns if column.startswith(groups)] == ["net.dropout"]
     assert "test.log_loss" in columns
 
-    diff = experimented.run("dvc", "metrics", "diff").stdout
+    diff = with_experiment.run("dvc", "metrics", "diff").stdout
     assert "test.log_loss" in diff
     assert max(map(len, diff.splitlines())) <= 100  # no sentence and no digest among the numbers
 
-    experimented.run("dvc", "plots", "diff", "HEAD", "-o", str(tmp_path))
+    with_experiment.run("dvc", "plots", "diff", "HEAD", "-o", str(tmp_path))
     assert "ann: loss on val by epoch" in (tmp_path / "index.html").read_text()
     curves = (tmp_path / "static").glob("*_figures_ann_00-curve.svg")
     revisions = {path.name.partition("_reports_")[0] for path in curves}
@@ -67,18 +67,18 @@ def test_dvc_shows_the_differences_and_nothing_else(experimented: Clone, tmp_pat
 
 
 def test_an_experiment_that_is_kept_is_judged_once(
-    chain: Clone, experimented: Clone, twice: Clone, tmp_path: Path
+    pipeline: Clone, with_experiment: Clone, two_versions: Clone, tmp_path: Path
 ) -> None:
-    assert twice.versions() == [*chain.versions(), (EXPERIMENT, "2", True)]
-    decision = twice.read_json("reports/decisions/ann.json")
+    assert two_versions.versions() == [*pipeline.versions(), (EXPERIMENT, "2", True)]
+    decision = two_versions.read_json("reports/decisions/ann.json")
     assert (decision["version"], decision["against"]) == ("2", "1")
-    assert decision["digest"] == folder_digest(twice.path / "models/ann")
+    assert decision["digest"] == folder_digest(two_versions.path / "models/ann")
     promoted = decision["decision"] == "promoted"
     assert decision["champion"] is promoted
-    assert twice.champions()[EXPERIMENT] == ("2" if promoted else "1")
+    assert two_versions.champions()[EXPERIMENT] == ("2" if promoted else "1")
     # The version refers to the experiment's run: `make repro` did not train again.
-    assert len(twice.runs(EXPERIMENT)) == len(experimented.runs(EXPERIMENT))
-    copy = copied(twice, tmp_path / "clone")
+    assert len(two_versions.runs(EXPERIMENT)) == len(with_experiment.runs(EXPERIMENT))
+    copy = copy_clone(two_versions, tmp_path / "clone")
     assert copy.repro() == []
     assert dropout(exp_show(copy)["wet"]) == 0.4
 
@@ -87,37 +87,37 @@ def test_an_experiment_that_is_kept_is_judged_once(
 
 
 @pytest.fixture
-def mirror(road: Clone, tmp_path: Path) -> Path:
+def mirror(clone: Clone, tmp_path: Path) -> Path:
     """A mirror with a copy of the twin, pinned and committed."""
     folder = tmp_path / "mirror/churn"
     folder.mkdir(parents=True)
-    shutil.copy(road.path / "data/raw/churn/Churn_Modelling.csv", folder)
-    road.stage("pin", "dataset=churn", "source=mirror", SEXTANT_MIRROR=str(folder.parent))
-    road.commit("a mirror")
+    shutil.copy(clone.path / "data/raw/churn/Churn_Modelling.csv", folder)
+    clone.stage("pin", "dataset=churn", "source=mirror", SEXTANT_MIRROR=str(folder.parent))
+    clone.commit("a mirror")
     return folder.parent
 
 
 @pytest.mark.slow(minutes=2)
 def test_experiments_in_copies_have_their_own_parameters_and_change_no_champion(
-    road: Clone, mirror: Path
+    clone: Clone, mirror: Path
 ) -> None:
-    registry = (road.versions(), road.champions())
-    lock = (road.path / "dvc.lock").read_bytes()
-    earlier = len(road.runs(EXPERIMENT))
+    registry = (clone.versions(), clone.champions())
+    lock = (clone.path / "dvc.lock").read_bytes()
+    earlier = len(clone.runs(EXPERIMENT))
     for name, value in (("dry", 0.1), ("damp", 0.3)):
         setting = f"conf/model/ann.yaml:net.dropout={value}"
-        road.run("dvc", "exp", "run", "--queue", "--name", name, "-S", setting, "train@ann")
+        clone.run("dvc", "exp", "run", "--queue", "--name", name, "-S", setting, "train@ann")
     settings = ["-S", "source=mirror", "-S", "conf/model/ann.yaml:net.dropout=0.25"]
     temporary = ["dvc", "exp", "run", "--temp", "--name", "elsewhere", *settings, "register@ann"]
-    road.run(*temporary, SEXTANT_MIRROR=str(mirror))
-    road.run("dvc", "exp", "run", "--run-all")
+    clone.run(*temporary, SEXTANT_MIRROR=str(mirror))
+    clone.run("dvc", "exp", "run", "--run-all")
 
     # DVC's table and the runs of MLflow have the parameters of each experiment.
-    table = exp_show(road)
+    table = exp_show(clone)
     expected = {"dry": 0.1, "damp": 0.3, "elsewhere": 0.25}
     assert {name: dropout(row) for name, row in table.items()} == expected
-    (real,) = road.runs("sextant-ann")
-    runs = [real, *road.runs(EXPERIMENT)[earlier:]]
+    (real,) = clone.runs("sextant-ann")
+    runs = [real, *clone.runs(EXPERIMENT)[earlier:]]
     assert {run["experiment"]: float(run["net.dropout"]) for run in runs} == expected
     assert [run["status"] for run in runs] == ["FINISHED"] * 3
     assert len({run["digest"] for run in runs}) == 3
@@ -126,13 +126,13 @@ def test_experiments_in_copies_have_their_own_parameters_and_change_no_champion(
     metrics = table["elsewhere"]["metrics"]["reports/metrics/ann.json"]["data"]
     assert metrics["source"] == "mirror"
     assert real["source"] == "mirror"
-    logged = road.query(
+    logged = clone.query(
         "SELECT value FROM latest_metrics WHERE run_uuid = ? AND key = 'test/accuracy'", real["id"]
     )
     assert logged == [(metrics["test"]["accuracy"],)]
 
     # The registry and the workspace are as before.
-    assert (road.versions(), road.champions()) == registry
-    assert road.changed() == []
-    assert (road.path / "dvc.lock").read_bytes() == lock
-    assert road.repro() == []
+    assert (clone.versions(), clone.champions()) == registry
+    assert clone.changed() == []
+    assert (clone.path / "dvc.lock").read_bytes() == lock
+    assert clone.repro() == []

@@ -103,56 +103,56 @@ def stages(model: str, *datasets: str) -> list[str]:
 
 @pytest.mark.slow(minutes=3)
 def test_every_opening_needs_its_own_files_and_runs_its_own_stages(
-    road: Clone, tmp_path: Path
+    clone: Clone, tmp_path: Path
 ) -> None:
     # A further model on known data: one conf and one line.
-    files = add_opening(road, "known_data", models={"churn_small": CHURN_SMALL})
+    files = add_opening(clone, "known_data", models={"churn_small": CHURN_SMALL})
     assert len(files) == 1
-    assert sorted(road.repro()) == stages("churn_small")
-    check_and_commit(road, "churn_small", *files)
+    assert sorted(clone.repro()) == stages("churn_small")
+    check_and_commit(clone, "churn_small", *files)
 
     # A team's table, from a mirror, while the other data are twins: three confs and two lines.
     write_loans(tmp_path / "loans.csv")
-    files = pages.write_confs("a-table", road.path)
+    files = pages.write_confs("a-table", clone.path)
     assert len(files) == 3
     inputs = pd.read_csv(tmp_path / "loans.csv").head(13)
-    inputs[["age", "income", "purpose"]].to_csv(road.path / "new-loans.csv", index=False)
+    inputs[["age", "income", "purpose"]].to_csv(clone.path / "new-loans.csv", index=False)
     for command in pages.commands(pages.YOUR_DATA, "a-table"):
-        printed = road.run("bash", "-c", command, SEXTANT_MIRROR=str(tmp_path)).stdout
+        printed = clone.run("bash", "-c", command, SEXTANT_MIRROR=str(tmp_path)).stdout
         if command == "make repro":
             ran = re.findall(r"^\[\d+/\d+\] Running stage '(\S+)'", printed, re.MULTILINE)
             assert sorted(ran) == stages("loans", "loans")
-    assert len(pd.read_csv(road.path / "answers.csv")) == len(inputs)
+    assert len(pd.read_csv(clone.path / "answers.csv")) == len(inputs)
     for name in ("new-loans.csv", "answers.csv"):
-        (road.path / name).unlink()
-    metrics = road.read_json("reports/metrics/loans.json")
+        (clone.path / name).unlink()
+    metrics = clone.read_json("reports/metrics/loans.json")
     assert metrics["source"] == "mirror"
     assert metrics["test"]["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
-    profile = road.read_json("data/prepared/loans/profile.json")
+    profile = clone.read_json("data/prepared/loans/profile.json")
     assert sum(profile["rows"].values()) == 700
-    assert road.champions()["sextant-loans"] == "1"
-    assert road.read_json("reports/metrics/ann.json")["source"] == "embedded"
-    check_and_commit(road, "loans", *files, "reports/validation/loans.json")
+    assert clone.champions()["sextant-loans"] == "1"
+    assert clone.read_json("reports/metrics/ann.json")["source"] == "embedded"
+    check_and_commit(clone, "loans", *files, "reports/validation/loans.json")
 
     # A further kind, task and family, from the templates: two folders and a file.
-    files = instantiate_templates(road)
+    files = instantiate_templates(clone)
     slope = {"family": "line", "task": "regression", "dataset": "plane", "kind": "points"}
-    files += add_opening(road, "templates", datasets={"plane": "points"}, models={"slope": slope})
-    assert sorted(road.repro()) == stages("slope", "plane")
-    metrics = road.read_json("reports/metrics/slope.json")
+    files += add_opening(clone, "templates", datasets={"plane": "points"}, models={"slope": slope})
+    assert sorted(clone.repro()) == stages("slope", "plane")
+    metrics = clone.read_json("reports/metrics/slope.json")
     assert metrics["test"]["rmse"] < 0.2 < metrics["baselines"]["mean"]["rmse"]
-    check_and_commit(road, "slope", *files, "reports/validation/plane.json")
+    check_and_commit(clone, "slope", *files, "reports/validation/plane.json")
 
-    assert road.repro() == []
+    assert clone.repro() == []
     names = ["sextant-ann-twin", "sextant-churn_small-twin", "sextant-loans", "sextant-slope-twin"]
-    assert [name for name, _, judged in road.versions() if judged] == names
+    assert [name for name, _, judged in clone.versions() if judged] == names
 
     # With all of these in one clone, beside all models of the repository, its fast tests pass.
     params = (ROOT / "params.yaml").read_text()
-    with_openings = yaml.safe_load((road.path / "params.yaml").read_text())
-    (road.path / "params.yaml").write_text(params)
+    with_openings = yaml.safe_load((clone.path / "params.yaml").read_text())
+    (clone.path / "params.yaml").write_text(params)
     for key in ("datasets", "models"):
         listed = yaml.safe_load(params)[key]
         added = {name: line for name, line in with_openings[key].items() if name not in listed}
-        pages.add_lines(road.path, {key: added})
-    road.run(sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-n", "0")
+        pages.add_lines(clone.path, {key: added})
+    clone.run(sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-n", "0")

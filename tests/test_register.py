@@ -261,12 +261,12 @@ def test_other_arguments_are_refused(arguments: list[str]) -> None:
 
 @pytest.mark.slow
 def test_the_registry_of_a_copied_clone_names_its_own_files(
-    versions: Versions, chain: Clone
+    versions: Versions, pipeline: Clone
 ) -> None:
     with closing(sqlite3.connect(versions.database("1"))) as database:
         dump = "\n".join(database.iterdump())
     assert f"{versions.clone.path}/mlruns/{NAME}" in dump
-    assert f"{chain.path}/mlruns/{NAME}" not in dump
+    assert f"{pipeline.path}/mlruns/{NAME}" not in dump
 
 
 @pytest.fixture
@@ -387,29 +387,29 @@ Encoder.fit = classmethod(_fit_wider)
 
 @pytest.mark.slow
 def test_a_champion_answers_with_its_packed_code_after_a_refit_and_a_renamed_argument(
-    road: Clone,
+    clone: Clone,
 ) -> None:
-    before = road.read_json(f"reports/decisions/{MODEL}.json")
-    conf = road.path / f"conf/model/{MODEL}.yaml"
-    module = road.path / f"src/sextant/families/{MODEL}.py"
+    before = clone.read_json(f"reports/decisions/{MODEL}.json")
+    conf = clone.path / f"conf/model/{MODEL}.yaml"
+    module = clone.path / f"src/sextant/families/{MODEL}.py"
     argument = next(iter(yaml.safe_load(conf.read_text())["net"]))
     for path in (module, conf):
         path.write_text(re.sub(rf"\b{argument}\b", f"{argument}_renamed", path.read_text()))
-    with (road.path / "src/sextant/kinds/tabular/encoder.py").open("a") as stream:
+    with (clone.path / "src/sextant/kinds/tabular/encoder.py").open("a") as stream:
         stream.write(WIDER)
-    road.stage("train", f"model={MODEL}", DVC_STAGE=f"train@{MODEL}")
-    card = road.read_json(f"models/{MODEL}/model.json")
+    clone.stage("train", f"model={MODEL}", DVC_STAGE=f"train@{MODEL}")
+    card = clone.read_json(f"models/{MODEL}/model.json")
     # Evaluate would take seconds for metrics that the gate does not read.
-    metrics = road.read_json(f"reports/metrics/{MODEL}.json") | {"val": card["val"]}
-    (road.path / f"reports/metrics/{MODEL}.json").write_text(json.dumps(metrics))
+    metrics = clone.read_json(f"reports/metrics/{MODEL}.json") | {"val": card["val"]}
+    (clone.path / f"reports/metrics/{MODEL}.json").write_text(json.dumps(metrics))
     assert f"{argument}_renamed" in card["net"] and argument not in card["net"]
-    (packed,) = (road.path / f"mlruns/{NAME}/models").glob(f"*/artifacts/data/{MODEL}/model.json")
+    (packed,) = (clone.path / f"mlruns/{NAME}/models").glob(f"*/artifacts/data/{MODEL}/model.json")
     old = json.loads(packed.read_text())["encoder"]["numbers"]
     for name, statistics in card["encoder"]["numbers"].items():
         assert statistics[1] == 2 * old[name][1]
 
-    road.stage("register", "--write")
-    record = road.read_json(f"reports/decisions/{MODEL}.json")
+    clone.stage("register", "--write")
+    record = clone.read_json(f"reports/decisions/{MODEL}.json")
     assert (record["version"], record["against"]) == ("2", "1")
     assert record["champion_score"] is not None
     assert record["champion_score"] == before["challenger"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Clone, cloned, copied
+from conftest import Clone, copy_clone, git_clone
 
 NAME = "sextant-ann-twin"
 
@@ -18,13 +18,13 @@ def make_champion(clone: Clone, version: str, **env: str) -> None:
 
 @pytest.mark.slow
 def test_a_fresh_clone_pulls_and_registers_and_leaves_the_teams_champion(
-    twice: Clone, tmp_path: Path
+    two_versions: Clone, tmp_path: Path
 ) -> None:
-    first = copied(twice, tmp_path / "first/clone")
+    first = copy_clone(two_versions, tmp_path / "first/clone")
     first.run("make", "remote", f"URL={tmp_path / 'storage'}")
     first.commit("an experiment that is kept, and a remote")
     first.run("dvc", "push")
-    second = cloned(first, tmp_path / "second/clone")
+    second = git_clone(first, tmp_path / "second/clone")
     second.run("dvc", "pull")
     assert not (second.path / "mlflow.db").exists()
 

@@ -29,11 +29,11 @@ def digests(clone: Clone) -> tuple[str, str]:
     return folder_digest(clone.path / "models/ann"), sha256(clone.path / "reports/curves/ann.csv")
 
 
-def wait_for_checkpoints(folder: Path, number: int, pipeline: subprocess.Popen[str]) -> Path:
+def wait_for_checkpoints(folder: Path, number: int, training: subprocess.Popen[str]) -> Path:
     """The folder of checkpoints below `folder`, once `last.ckpt` was written `number` times."""
     times: set[int] = set()
     while len(times) < number:
-        assert pipeline.poll() is None, "the training ended before it could be killed"
+        assert training.poll() is None, "the training ended before it could be killed"
         for last in folder.glob("*/last.ckpt"):
             times.add(last.stat().st_mtime_ns)
         time.sleep(0.01)
@@ -42,29 +42,29 @@ def wait_for_checkpoints(folder: Path, number: int, pipeline: subprocess.Popen[s
 
 @pytest.mark.slow(minutes=1)
 def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
-    chain: Clone, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
+    pipeline: Clone, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    clone = Clone(Path(shutil.copytree(chain.path, tmp_path / "clone", symlinks=True)))
+    clone = Clone(Path(shutil.copytree(pipeline.path, tmp_path / "clone", symlinks=True)))
     schedule = {"max_epochs": EPOCHS, "patience": EPOCHS}
     clone.set("conf/model/ann.yaml", budgets__smoke__schedule=schedule)
     earlier = len(clone.runs(EXPERIMENT))
-    pipeline = process(
+    training = process(
         "dvc", "repro", "train@ann", cwd=clone.path, env=clone.env, stdout=subprocess.DEVNULL
     )
-    folder = wait_for_checkpoints(clone.path / ".checkpoints/ann", CHECKPOINTS, pipeline)
+    folder = wait_for_checkpoints(clone.path / ".checkpoints/ann", CHECKPOINTS, training)
 
     # A second training of this model stops and names the process of the first one. The first one is
     # paused, so that it cannot end meanwhile.
-    os.killpg(pipeline.pid, signal.SIGSTOP)
+    os.killpg(training.pid, signal.SIGSTOP)
     holder = int((folder / "lock").read_text())
-    assert os.getpgid(holder) == pipeline.pid
+    assert os.getpgid(holder) == training.pid
     refused = clone.stage("train", "model=ann", code=1)
     assert f"process {holder} is training this already" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert not (clone.path / ".scratch/ann").exists()
 
-    os.killpg(pipeline.pid, signal.SIGKILL)
-    pipeline.wait()
+    os.killpg(training.pid, signal.SIGKILL)
+    training.wait()
     with (folder / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # returns when the last process of the group has ended
 
@@ -86,7 +86,7 @@ def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
     )
     assert sorted(step for (step,) in rows) == list(range(1, EPOCHS + 1))
     assert (clone.path / "mlruns" / EXPERIMENT / run["id"] / "artifacts/config.yaml").is_file()
-    assert not list(chain.path.glob(f"mlruns/*/{run['id']}"))
+    assert not list(pipeline.path.glob(f"mlruns/*/{run['id']}"))
 
     # A training without an interruption gives the same bytes.
     lock_file = (clone.path / "dvc.lock").read_bytes()

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from conftest import FOREIGN, Clone, copied
+from conftest import FOREIGN, Clone, copy_clone
 
 from sextant import register
 from sextant.gate import Candidate
@@ -32,7 +32,7 @@ class Crash(BaseException):
 
 
 class Versions:
-    """A copy of the chain with three models, each better than the one before, and a registry that
+    """A copy of `pipeline` with three models, each better than the one before, and a registry that
     can be set back to earlier states.
 
     The worse models divide their inputs by a wrong spread, so that each version has its own fitted
@@ -81,13 +81,13 @@ def copy_database(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-def build(chain: Clone, folder: Path) -> Versions:
+def build(pipeline: Clone, folder: Path) -> Versions:
     """Register the three models; each registration crashes once on its way and is repeated.
 
     The states are `1 unjudged` (registered, without a decision), `1`, `2 pending` (decided, the
     alias not moved), `2`, `3 champion` (the alias moved, the decision not final) and `3`.
     """
-    clone = copied(chain, folder / "clone")
+    clone = copy_clone(pipeline, folder / "clone")
     with pytest.MonkeyPatch.context() as patch:
         for name in FOREIGN:
             patch.delenv(name, raising=False)

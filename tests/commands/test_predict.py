@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 pytestmark = [
-    pytest.mark.slow,  # all of them ask the chain's champion
-    pytest.mark.usefixtures("at_chain"),
+    pytest.mark.slow,  # all of them ask the pipeline's champion
+    pytest.mark.usefixtures("in_pipeline"),
 ]
 
 MODEL = "ann"
@@ -32,9 +32,9 @@ Ask = Callable[..., pd.DataFrame]
 
 
 @pytest.fixture(scope="module")
-def rows(chain: Clone) -> pd.DataFrame:
+def rows(pipeline: Clone) -> pd.DataFrame:
     """Rows as they are upstream, with label and key."""
-    return pd.read_csv(chain.path / "data/raw/churn/Churn_Modelling.csv").head(ROWS)
+    return pd.read_csv(pipeline.path / "data/raw/churn/Churn_Modelling.csv").head(ROWS)
 
 
 @pytest.fixture
@@ -110,10 +110,10 @@ def test_without_an_output_file_the_answers_are_printed(
 
 
 def test_the_command_line_prints_the_answers_and_nothing_else(
-    chain: Clone, rows: pd.DataFrame, tmp_path: Path
+    pipeline: Clone, rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     source = write(rows, tmp_path / "rows.csv")
-    done = chain.stage("predict", f"model={MODEL}", f"input={source}")
+    done = pipeline.stage("predict", f"model={MODEL}", f"input={source}")
     assert len(done.stdout.splitlines()) == ROWS + 1 and len(done.stderr.splitlines()) == 1
     (tmp_path / "answers.csv").write_text(done.stdout)
     answers = pd.read_csv(tmp_path / "answers.csv")
@@ -282,10 +282,10 @@ def test_the_champion_on_real_data_comes_before_the_twins(
     assert capsys.readouterr().err == ""
 
 
-def test_the_packed_code_answers_and_not_this_checkout(chain: Clone) -> None:
+def test_the_packed_code_answers_and_not_this_checkout(pipeline: Clone) -> None:
     model: Any = sextant.load(MODEL)
     module = sys.modules[type(model).__module__]
     assert module.__name__.startswith("sextant_") and module.__file__
-    assert Path(module.__file__).resolve().is_relative_to((chain.path / "mlruns").resolve())
+    assert Path(module.__file__).resolve().is_relative_to((pipeline.path / "mlruns").resolve())
     assert type(model.net).__module__.startswith("sextant_")
     assert not predict.__name__.startswith("sextant_")

@@ -41,18 +41,18 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     service = Service(f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("serve") / "log")
     # A user may call it without the environment's bin folder on PATH.
-    environment = chain.env | {"PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
+    environment = pipeline.env | {"PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "sextant", "serve", f"model={MODEL}", f"port={port}"]
     with service.log.open("w") as log:
         server = subprocess.Popen(
             command,
-            cwd=chain.path,
+            cwd=pipeline.path,
             env=environment,
             stdout=log,
             stderr=log,
@@ -82,9 +82,9 @@ def responds(service: Service) -> bool:
 
 
 @pytest.fixture
-def rows(chain: Clone, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+def rows(pipeline: Clone, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """Rows as they are upstream, with label and key."""
-    monkeypatch.chdir(chain.path)
+    monkeypatch.chdir(pipeline.path)
     return pd.read_csv("data/raw/churn/Churn_Modelling.csv").head(13)
 
 
@@ -151,9 +151,9 @@ def test_other_arguments_are_answered_with_the_usage(arguments: list[str]) -> No
 
 @pytest.mark.slow
 def test_a_model_without_a_champion_is_not_served(
-    chain: Clone, monkeypatch: pytest.MonkeyPatch
+    pipeline: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(chain.path)
+    monkeypatch.chdir(pipeline.path)
     message = f"`digits` has no champion in .*; models with a champion: .*{MODEL}"
     with pytest.raises(SextantError, match=message):
         serve.main(["model=digits"])

@@ -383,13 +383,13 @@ def test_a_faulty_conf_is_refused_by_name(change, message):
 
 
 @pytest.mark.slow
-def test_the_pipeline_beats_logistic_regression_on_pixels_by_far(whole_chain):
+def test_the_pipeline_beats_logistic_regression_on_pixels_by_far(whole_pipeline):
     """Even at the smoke budget: the classes of the twin differ in shape and texture."""
-    metrics = whole_chain.read_json("reports/metrics/cnn.json")
+    metrics = whole_pipeline.read_json("reports/metrics/cnn.json")
     baseline = metrics["baselines"]["logistic_regression"]["accuracy"]
     assert metrics["test"]["accuracy"] > baseline + 0.15
     drawn = set()
-    for path in (whole_chain.path / "reports/figures/cnn").iterdir():
+    for path in (whole_pipeline.path / "reports/figures/cnn").iterdir():
         drawn.add(path.stem.partition("-")[2])
     assert drawn == {
         "curve",

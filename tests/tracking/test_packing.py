@@ -28,13 +28,13 @@ NAME = registry.registered_name(MODEL, "embedded")
 
 
 @pytest.fixture
-def client(at_chain: None) -> "MlflowClient":
+def client(in_pipeline: None) -> "MlflowClient":
     return store.client()
 
 
 @pytest.fixture
 def packed(client: "MlflowClient") -> Path:
-    """The folder of the chain's champion."""
+    """The folder of the pipeline's champion."""
     uri = str(client.get_model_version_download_uri(NAME, "1"))
     return Path(uri.removeprefix("file://"))
 
@@ -64,8 +64,8 @@ def test_the_loader_is_a_module_of_the_packed_code(packed: Path) -> None:
 
 
 @pytest.mark.slow
-def test_no_bytecode_is_packed(at_chain: None, tmp_path: Path) -> None:
-    """The chain's champion has bytecode, because its code ran when the gate let it answer."""
+def test_no_bytecode_is_packed(in_pipeline: None, tmp_path: Path) -> None:
+    """The pipeline's champion has bytecode, because its code ran when the gate let it answer."""
     candidate = Candidate(MODEL)
     packing.pack(tmp_path / "packed", None, candidate.folder, *register._interface(candidate))
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}

@@ -20,7 +20,7 @@ def test_real_data_and_the_twin_have_a_name_each() -> None:
 
 
 @pytest.fixture
-def client(at_chain: None) -> "MlflowClient":
+def client(in_pipeline: None) -> "MlflowClient":
     return store.client()
 
 

@@ -26,13 +26,13 @@ NAME = registry.registered_name(MODEL, "embedded")
 
 
 @pytest.fixture
-def client(at_chain: None) -> "MlflowClient":
+def client(in_pipeline: None) -> "MlflowClient":
     return store.client()
 
 
 @pytest.fixture
 def run(client: "MlflowClient") -> "Run":
-    """The run of the chain's training."""
+    """The run of the pipeline's training."""
     experiment = client.get_experiment_by_name(NAME)
     assert experiment
     (run,) = client.search_runs([experiment.experiment_id])
@@ -62,10 +62,10 @@ def test_tags_say_which_model_was_trained(run: "Run") -> None:
     assert len(tags["pipeline"]) == 12 and "experiment" not in tags
 
 
-def test_tags_say_how_to_repeat_the_run(chain: Clone, run: "Run") -> None:
+def test_tags_say_how_to_repeat_the_run(pipeline: Clone, run: "Run") -> None:
     tags = run.data.tags
     commit = tags["mlflow.source.git.commit"]
-    assert chain.run("git", "cat-file", "-t", commit).stdout == "commit\n"
+    assert pipeline.run("git", "cat-file", "-t", commit).stdout == "commit\n"
     assert tags["reproduce"] == f"git checkout {commit[:12]} && make train MODEL={MODEL}"
     assert tags["reproduce"].replace(" && ", "\n") in tags[store.NOTE]
     assert run.info.run_name == f"{MODEL} {commit[:7]}"

@@ -88,10 +88,10 @@ def wait(condition: Callable[[], bool], patience: float = 60) -> None:
 
 @pytest.fixture
 def locked(
-    chain_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[sqlite3.Connection]:
     """The database of an otherwise empty checkout, which another program has locked."""
-    shutil.copy(chain_registry, tmp_path / "mlflow.db")
+    shutil.copy(pipeline_registry, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(store, "PATIENCE", 0.3)
     with closing(sqlite3.connect("mlflow.db", isolation_level=None)) as other:
@@ -112,7 +112,7 @@ def test_a_locked_database_is_waited_for_and_then_named(locked: sqlite3.Connecti
         with pytest.raises(SextantError, match=message):
             call()
     locked.rollback()
-    assert store.moved_from() is not None  # it is a copy of the chain's database
+    assert store.moved_from() is not None  # it is a copy of the pipeline's database
     assert store.client()
 
 
@@ -141,9 +141,9 @@ def test_an_empty_file_is_a_database_without_tables(
 
 @pytest.mark.slow
 def test_a_database_of_a_newer_mlflow_is_left_unchanged(
-    chain_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(chain_registry, tmp_path / "mlflow.db")
+    shutil.copy(pipeline_registry, tmp_path / "mlflow.db")
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'of_tomorrow'")
     before = files.sha256(tmp_path / "mlflow.db")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Clone, copied
+from conftest import ROOT, Clone, copy_clone
 from dvc.repo import Repo
 
 pytestmark = pytest.mark.slow
@@ -34,12 +34,12 @@ def test_params_list_every_family_and_data_set() -> None:
 
 
 @pytest.fixture(scope="module")
-def copy(whole_chain: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A copy of `whole_chain`; each test leaves it unchanged.
+def copy(whole_pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of `whole_pipeline`; each test leaves it unchanged.
 
-    DVC must not work in `whole_chain` itself, which other workers may be copying.
+    DVC must not work in `whole_pipeline` itself, which other workers may be copying.
     """
-    return copied(whole_chain, tmp_path_factory.mktemp("copy") / "clone")
+    return copy_clone(whole_pipeline, tmp_path_factory.mktemp("copy") / "clone")
 
 
 # --- the outputs of a run -----------------------------------------------------------------------
@@ -76,15 +76,15 @@ def test_every_model_has_metrics_a_decision_and_a_place_in_the_report(copy: Clon
         assert re.search(rf">\s*{model}\s*<", page)
 
 
-def test_outputs_contain_no_path_no_date_and_no_run_id(whole_chain: Clone) -> None:
-    runs = [run.encode() for (run,) in whole_chain.query("SELECT run_uuid FROM runs")]
+def test_outputs_contain_no_path_no_date_and_no_run_id(whole_pipeline: Clone) -> None:
+    runs = [run.encode() for (run,) in whole_pipeline.query("SELECT run_uuid FROM runs")]
     assert len(runs) >= len(MODELS)
     date = re.compile(rb"\b%d-[01]\d-[0-3]\d" % datetime.now().year)
-    folder = str(whole_chain.path.parent).encode()
+    folder = str(whole_pipeline.path.parent).encode()
 
-    files = [whole_chain.path / "dvc.lock"]
-    for out in out_digests(whole_chain):
-        path = whole_chain.path / out
+    files = [whole_pipeline.path / "dvc.lock"]
+    for out in out_digests(whole_pipeline):
+        path = whole_pipeline.path / out
         paths = path.rglob("*") if path.is_dir() else [path]
         files += [path for path in paths if path.is_file()]
     assert len(files) > 15
@@ -214,24 +214,24 @@ def dvc_json(clone: Clone, *command: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(road: Clone) -> None:
-    before = out_digests(road)
-    decision = road.read_json("reports/decisions/ann.json")
+def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(clone: Clone) -> None:
+    before = out_digests(clone)
+    decision = clone.read_json("reports/decisions/ann.json")
 
     # The file at the new address is the same, the version keeps its decision under the new gate,
     # and the edited report writes the same page.
     edits = [EDITS["url"][0]["churn"], EDITS["gate"][0]["ann"], SHARED_EDITS["report"][0]]
-    apply_changes(road, *edits)
-    assert sorted(road.repro()) == ["pull@churn", "register@ann", "report"]
-    assert out_digests(road) == before
-    assert road.read_json("reports/decisions/ann.json") == decision
-    assert len(road.versions()) == 1
+    apply_changes(clone, *edits)
+    assert sorted(clone.repro()) == ["pull@churn", "register@ann", "report"]
+    assert out_digests(clone) == before
+    assert clone.read_json("reports/decisions/ann.json") == decision
+    assert len(clone.versions()) == 1
 
     # A comment in a family trains again. The bytes are the same, so the report does not run.
-    apply_changes(road, EDITS["code"][0]["ann"])
-    assert road.repro() == ["train@ann", "evaluate@ann", "register@ann"]
-    assert out_digests(road) == before
-    assert road.changed() == [
+    apply_changes(clone, EDITS["code"][0]["ann"])
+    assert clone.repro() == ["train@ann", "evaluate@ann", "register@ann"]
+    assert out_digests(clone) == before
+    assert clone.changed() == [
         "conf/dataset/churn.yaml",
         "conf/model/ann.yaml",
         "dvc.lock",
@@ -239,7 +239,7 @@ def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(road
         "src/sextant/report.py",
     ]
 
-    params = dvc_json(road, "params", "diff")["conf/model/ann.yaml"]
+    params = dvc_json(clone, "params", "diff")["conf/model/ann.yaml"]
     assert list(params) == ["gate.margin"]
     assert params["gate.margin"]["new"] == 0.0123
 

@@ -1,7 +1,7 @@
 """todo: what the family is, in one sentence.
 
 Copy this file to src/sextant/families/<family>.py. It works as it is, with the templates of a kind
-and a task: a linear model. contracts.py (Family) says what every member must be.
+and a task: a linear model. contracts.py (Family) describes every member.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Template(nn.Module):
 
     # --- required -------------------------------------------------------------------------------
 
-    OUTPUTS: ClassVar[tuple[str, ...]] = ("value",)  # todo: the tensors that `predict` gives
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("value",)  # todo: the tensors that `predict` returns
     progress = 0.0  # 0 to 1, set before each step; for what changes as training goes on
 
     def __init__(
@@ -54,11 +54,13 @@ class Template(nn.Module):
         self.linear.bias.fill_(train.target.mean())
 
     def param_groups(self) -> list[dict[str, object]]:
-        """todo: parameters in groups, where some of them have other rates or do not decay."""
+        """todo: parameters in groups, if some have another learning rate or no weight decay."""
         bias = {"params": [self.linear.bias], "weight_decay": 0.0}
         return [{"params": [self.linear.weight]}, bias]
 
     @staticmethod
     def check(net: Mapping[str, object]) -> None:
-        """todo: raise UsageError for arguments that are each valid but not together; it may also
-        name `optimizer` and `schedule`."""
+        """todo: raise UsageError for arguments that are each valid but do not go together.
+
+        Its signature may also name `optimizer` and `schedule`.
+        """

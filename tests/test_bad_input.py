@@ -150,7 +150,7 @@ CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
     "data set without conf": (
         PARAMS,
         put("datasets.moon", "tabular"),
-        "moon.yaml is not there; add it",
+        "moon.yaml does not exist; add it",
     ),
     "unknown source": (
         PARAMS,
@@ -311,7 +311,7 @@ def test_a_missing_conf_is_refused(file: str, one_model: Path, capsys: Capture) 
     Path(file).unlink()
     line, code = refused(check.main, capsys)
     assert file in line
-    assert "is not there" in line
+    assert "does not exist" in line
     assert code == USAGE
 
 
@@ -743,7 +743,7 @@ def test_a_new_user_and_one_without_ratings_are_answered(model: str, workspace: 
     """By the known ratings of the user, and where there are none, as the average user."""
     rows = [(7001, 1, 5.0), (7001, 2, None), (7002, 2, None)]
     frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
-    message = "nothing is known of user 7002: answered as the average user"
+    message = "no rating is known of user 7002: answered as the average user"
     with pytest.warns(UserWarning, match=message):
         answers = untrained(FILMS, model).predict(frame)
     assert answers["user"].tolist() == [7001, 7002]

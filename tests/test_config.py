@@ -359,7 +359,7 @@ def test_a_fault_is_found_wherever_params_yaml_leads():
         )
         with pytest.raises(
             UsageError,
-            match=f"lists {what} `puppies`, but conf/{group}/puppies.yaml is not there; add",
+            match=f"lists {what} `puppies`, but conf/{group}/puppies.yaml does not exist; add",
         ):
             checks.check_all()
 
@@ -381,12 +381,12 @@ def test_a_file_that_cannot_be_read(kind):
             kind
         )
     Path(file).unlink()
-    assert f"{file} is not there; " in refusal(kind) and refusal(kind).endswith("add it")
+    assert f"{file} does not exist; " in refusal(kind) and refusal(kind).endswith("add it")
 
 
 def test_a_missing_suite():
     Path(f"conf/expectations/{DATASET}.yaml").unlink()
-    assert f"conf/expectations/{DATASET}.yaml is not there; " in refusal("dataset")
+    assert f"conf/expectations/{DATASET}.yaml does not exist; " in refusal("dataset")
 
 
 def test_a_key_given_twice():

@@ -139,7 +139,7 @@ def test_a_candidate_is_registered_by_its_model_and_source(outputs: Path) -> Non
 )
 def test_outputs_of_different_runs_are_refused(outputs: Path, key: str, value: object) -> None:
     write(outputs, json.loads(outputs.read_text()) | {key: value})
-    message = "come from different runs; `make repro` brings them together"
+    message = "come from different runs; `make repro` makes them consistent"
     with pytest.raises(SextantError, match=message):
         gate.Candidate("ann")
 

@@ -371,7 +371,9 @@ def _check_listed(name: str, listed: Collection[str], group: str) -> None:
         raise UsageError(f"unknown {label} `{name}`; {paths.PARAMS} lists: {', '.join(listed)}")
     path = paths.CONF / group / f"{name}.yaml"
     if not path.is_file():
-        raise UsageError(f"{paths.PARAMS} lists {label} `{name}`, but {path} is not there; add it")
+        raise UsageError(
+            f"{paths.PARAMS} lists {label} `{name}`, but {path} does not exist; add it"
+        )
 
 
 # --- YAML and Hydra -----------------------------------------------------------------------------
@@ -382,7 +384,7 @@ def _yaml(path: Path) -> Any:
         return parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UsageError(
-            f"{path} is not there; run from the repository's root, or add it"
+            f"{path} does not exist; run from the repository's root, or add it"
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(

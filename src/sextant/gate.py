@@ -99,7 +99,7 @@ class Candidate:
         if not consistent:
             raise SextantError(
                 f"{self.folder}, {self.metrics_file} and {self.prepared} come from different runs;"
-                " `make repro` brings them together"
+                " `make repro` makes them consistent"
             )
 
 

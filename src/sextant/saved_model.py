@@ -153,9 +153,8 @@ def chunks(batch: B) -> Iterator[B]:
     """Yield a batch in chunks of at most CHUNK_ROWS rows and about CHUNK_NUMBERS input numbers."""
     numbers = sum(math.prod(tensor.shape[1:]) for tensor in batch)
     size = min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // max(1, numbers)))
-    for start in range(
-        0, max(1, len(batch[0])), size
-    ):  # a batch without rows gives one empty chunk
+    rows = max(1, len(batch[0]))  # a batch without rows gives one empty chunk
+    for start in range(0, rows, size):
         yield plugins.take(batch, slice(start, start + size))
 
 

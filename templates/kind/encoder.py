@@ -20,7 +20,7 @@ class Batch(NamedTuple):
 
 
 class Encoder:
-    """todo: rows to a Batch, by what the training rows taught: mean and spread of each feature."""
+    """todo: turns rows into a Batch; here with the mean and standard deviation of each feature."""
 
     def __init__(self, columns: Columns, mean: list[float], std: list[float]):
         self.columns = columns
@@ -46,7 +46,7 @@ class Encoder:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """What stands before the `*` in the constructor of a family, by name."""
+        """The arguments before the `*` in a family's constructor, by name."""
         return {"features": len(self.columns.features)}
 
     def encode(self, rows: pd.DataFrame) -> Batch:

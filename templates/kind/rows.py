@@ -28,16 +28,17 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """What the expectations look at."""
+    """The table that the expectations check."""
     return raw[columns.all]
 
 
 def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """The rows as numbers; raises DataError for what is no finite number."""
+    """The rows as numbers; raises DataError for a value that is not a finite number."""
     rows = raw[columns.all].apply(pd.to_numeric, errors="coerce")
     finite = np.isfinite(rows.to_numpy(np.float64)).all(axis=1)
     if not finite.all():
-        raise DataError(f"row {first_row(~finite)} holds what is no finite number; correct the row")
+        row = first_row(~finite)
+        raise DataError(f"row {row} has a value that is not a finite number; correct the row")
     return rows
 
 
@@ -56,7 +57,7 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
 
 
 def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, object]:
-    """What a reader wants to know of the training rows, as JSON."""
+    """A summary of the training rows for readers of the report, as JSON."""
     means = parts["train"].mean().round(9)
     return {"columns": {name: {"mean": float(means[name])} for name in columns.all}}
 

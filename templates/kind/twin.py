@@ -1,4 +1,4 @@
-"""todo: the twin: a generator whose numbers stand in conf, with a planted signal."""
+"""todo: the twin: a generator with a planted signal, whose parameters are in conf."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +12,13 @@ from .columns import Columns
 
 
 class Twin(Strict):
-    """todo: the numbers of the twin: the block `twin` of conf/dataset/<name>.yaml."""
+    """todo: the parameters of the twin: the block `twin` of conf/dataset/<name>.yaml."""
 
     file: str
     rows: Annotated[int, Field(ge=1)]
     seed: int
     weights: list[float]  # of each feature in the target
-    noise: Annotated[float, Field(ge=0)]  # the standard deviation of what no feature explains
+    noise: Annotated[float, Field(ge=0)]  # the standard deviation that no feature explains
 
 
 def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:

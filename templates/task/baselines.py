@@ -1,7 +1,7 @@
 """todo: the baselines of the task, each fitted on the same rows as the model.
 
-A baseline is `fit(train, columns) -> answer`, and gets `encoder`, `net` and `val` where it names
-them. contracts.py (TaskBaselines) says what else it may take from conf.
+A baseline is `fit(train, columns) -> answer`, and gets `encoder`, `net` and `val` if its signature
+names them. contracts.py (TaskBaselines) describes what it may take from conf.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""todo: what is drawn and listed of a model of this task."""
+"""todo: the figures and tables of a model of this task."""
 
 from collections.abc import Mapping
 
@@ -18,8 +18,8 @@ def figures(
 ) -> dict[str, Figure | Table]:
     """todo: figures and tables by name, in reading order.
 
-    `answers` and those of each baseline are to `rows`, the test part. `model`, `train` and `val`
-    are given where they are named here.
+    `answers` and those of each baseline are answers to `rows`, the test part. `model`, `train` and
+    `val` are passed if the signature names them.
     """
     target = rows[columns.target]
     figure = canvas("Predicted and true")

@@ -1,7 +1,7 @@
-"""todo: the question, in one sentence, and what an answer is.
+"""todo: the question in one sentence, and what an answer is.
 
-Copy this folder to src/sextant/tasks/<task>/. It works as it is: which number? contracts.py
-(TaskMetrics) says what every member must be.
+Copy this folder to src/sextant/tasks/<task>/. It works as it is: it predicts a number. contracts.py
+(TaskMetrics) describes every member.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from ... import intervals
 
 # --- required -----------------------------------------------------------------------------------
 
-# todo: up, down, or a value to come near to; the gate reads the first.
+# todo: `up`, `down`, or a target value; the first metric is primary, which the gate reads.
 METRICS = {"rmse": "down", "mae": "down"}
 OUTPUTS = ("value",)  # todo: the tensors that the task reads of a net's `predict`
 
@@ -39,7 +39,7 @@ class Batch(Protocol):
 
 
 def calibrate(outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
-    """todo: what val teaches besides the weights, such as a temperature; here the mean error."""
+    """todo: numbers fitted on val after training, such as a temperature; here the mean error."""
     error = batch.target.double() - outputs["value"].double()
     return {"offset": round(float(error.mean()), 9)}
 
@@ -88,5 +88,5 @@ def _score(errors: np.ndarray) -> dict[str, float]:
 
 
 def verdict(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> str:
-    """todo: what the metrics come to, in a sentence for the report."""
+    """todo: a sentence for the report that sums up the metrics."""
     return f"The typical error is {score(answers, rows, encoder)['mae']:.3f}."

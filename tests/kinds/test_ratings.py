@@ -522,7 +522,7 @@ def test_the_greatest_id_is_kept_as_it_is(encoder: Encoder) -> None:
 
 
 def test_a_user_without_ratings_is_answered_with_a_warning(encoder: Encoder) -> None:
-    message = "nothing is known of user 9: answered as the average user"
+    message = "no rating is known of user 9: answered as the average user"
     with pytest.warns(UserWarning, match=message):
         rows = encoder.check(input_rows([9, 2, None], [8, 2, 4]))
     assert encoder.encode(rows).observed[0].sum() == 0
@@ -530,7 +530,7 @@ def test_a_user_without_ratings_is_answered_with_a_warning(encoder: Encoder) -> 
 
 def test_the_warning_names_five_users_at_most(encoder: Encoder) -> None:
     lines: list[Line] = [[user, 2, None] for user in range(1, 8)]
-    with pytest.warns(UserWarning, match="nothing is known of user 1, 2, 3, 4, 5, …: answered"):
+    with pytest.warns(UserWarning, match="no rating is known of user 1, 2, 3, 4, 5, …: answered"):
         encoder.check(input_rows(*lines))
 
 

@@ -24,7 +24,7 @@ def decay_weights_only(net: nn.Module) -> list[ParamGroup]:
     """Parameter groups for an optimizer: matrices and kernels decay, vectors do not.
 
     Vectors are biases and the scales and shifts of a normalisation. They are few and do not
-    overfit, and decay would pull a scale to 0, which no data ask for.
+    overfit, and decay would pull a scale to 0 without any support in the data.
     """
     weights = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]

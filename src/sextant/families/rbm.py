@@ -12,7 +12,7 @@ from ..kinds.ratings.encoder import Batch
 from . import blocks
 
 HIDDEN_OFFSET = 0.5  # lambda: the mean of a hidden unit before training
-PRIOR_RATINGS = 5  # at the overall base rates, which are added to those of each film
+PRIOR_RATINGS = 5  # pseudo-ratings at the overall base rates, added to the ratings of each film
 
 
 class Pairs(NamedTuple):
@@ -59,11 +59,11 @@ class RBM(nn.Module):
     units do not saturate.
 
     Training is contrastive divergence (Hinton 2002): `loss` is the mean free energy of the data
-    minus that of the end of a Gibbs chain of k steps from there, held constant; its gradient is
-    CD-k. `pcd`: a user's chain continues from where it was in the last epoch (Tieleman 2008). A
-    share `clamped` of a user's ratings is held fixed in the chain, which then learns P(the rest |
-    these), as prediction needs it. Centring: Montavon and Mueller 2012, with offsets fixed at the
-    start.
+    minus that of the end of a Gibbs chain of k steps that starts there and is held constant; its
+    gradient is CD-k. `pcd`: a user's chain continues where it ended in the last epoch (Tieleman
+    2008). A share `clamped` of a user's ratings is held fixed in the chain, which then learns
+    P(the rest | these), as prediction needs it. Centring: Montavon and Mueller 2012, with offsets
+    fixed at the start.
 
     Limits: a prediction is P(v_i | the mean of h given the known ratings), the usual mean-field
     step, and not the exact conditional, which `exact_log_odds` and `gibbs_log_odds` give for a few
@@ -121,7 +121,7 @@ class RBM(nn.Module):
 
     @staticmethod
     def outputs(net: Mapping[str, object]) -> tuple[str, ...]:
-        """The names that `predict` gives: a machine of `bernoulli` units has no stars."""
+        """The tensors that `predict` returns: with `bernoulli` units there are no stars."""
         if net["units"] == "bernoulli":
             return ("log_odds",)
         return RBM.OUTPUTS

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from ..kinds.series.encoder import Batch
 
 Size = Annotated[int, Field(ge=1)]
-MIN_LEVEL = 1e-3  # of a window in which nothing happens
+# Lower bounds of two divisors: a window in which no price moves has level 0, and training rows in
+# which the target hardly moves have unit 0.
+MIN_LEVEL = 1e-3
 MIN_UNIT = 1e-6
 
 
@@ -17,8 +19,8 @@ class RNN(nn.Module):
     """A stacked LSTM with a Student-t head on the log return over the base price.
 
     Input and output are scaled by the window's level, its mean absolute feature, so that what the
-    net learns from calm years also holds, enlarged, in turbulent ones (as in Kim et al.,
-    "Reversible Instance Normalization", ICLR 2022, for the spread alone). For each step x_t of the
+    net learns from calm years also applies, at a larger scale, in volatile ones (as in Kim et al.,
+    "Reversible Instance Normalization", ICLR 2022, but without centring). For each step x_t of the
     window, in each layer (Hochreiter and Schmidhuber 1997; Gers et al. 2000):
 
         i, f, o = sigmoid(W x_t + U h_{t-1} + b)

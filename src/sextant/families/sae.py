@@ -14,7 +14,7 @@ from ..kinds.ratings.encoder import Batch
 from . import blocks
 
 Share = Annotated[float, Field(ge=0, le=1)]
-BIAS_ITERATIONS = 30
+BIAS_ITERATIONS = 30  # alternating updates of b_i and b_u before training
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
@@ -122,9 +122,9 @@ class SAE(nn.Module):
     Mode `user` (U-AutoRec; Sedhain et al., WWW 2015): a row of f is a user, and any user is
     answered from their known ratings. Mode `item` (I-AutoRec): a row of f is a film; its inputs
     and outputs are the users of training. Their ratings are stored with the weights (`ratings`),
-    so whoever receives the weights by `dvc push` or the registry has all training ratings, and
-    MovieLens forbids passing those on. A new user is answered by the biases alone. New ratings of
-    a user of training move only b_u, since the film's row holds the old ones.
+    so a DVC remote or a shared registry would redistribute all training ratings, which MovieLens
+    does not permit. A new user is answered by the biases alone. New ratings of a user of training
+    change only b_u, since the film's row contains the old ones.
 
     The loss is the squared error over the known ratings. In training a share of each row's
     ratings, drawn between the two of `hide`, is hidden from the input (denoising; Vincent et al.
@@ -167,9 +167,8 @@ class SAE(nn.Module):
         self.stack = Stack([inputs, *hidden_sizes], activation, dropout, tied, masks)
         self.item_bias = nn.Parameter(torch.zeros(items))
         self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer(
-            "values", torch.tensor([0.0, *values])
-        )  # stars by code; code 0 is none
+        # Stars by code; code 0 is no rating.
+        self.register_buffer("values", torch.tensor([0.0, *values]))
         stored = users if mode == "item" else 0
         self.register_buffer("ratings", torch.zeros(stored, items, dtype=torch.uint8))
 
@@ -191,7 +190,7 @@ class SAE(nn.Module):
 
     @torch.no_grad()
     def initialise(self, train: Batch) -> None:
-        """Set mu, and b_i and b_u in turn, each to the shrunk mean of what the other leaves."""
+        """Set mu, then b_i and b_u in turn, each to the shrunk mean of the other's residuals."""
         mask = (train.observed > 0).double()
         stars = self.values.double()[train.observed.long()]
         mean = stars.sum() / mask.sum()

@@ -1,4 +1,4 @@
-"""Self-organizing map: a grid of prototypes, fitted to rows like an elastic net to a surface."""
+"""Self-organizing map: a grid of prototypes, fitted to rows so that adjacent units are similar."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,8 @@ Width = Annotated[float, Field(gt=0)]
 
 MIN_WEIGHT = 1e-30  # a weaker pull counts as none: float32 cannot divide by it accurately
 SPREAD_RATE = 0.05  # online: the share of a unit's spread that one row renews
-MIN_SPREAD = 0.01  # the least spread of a feature, as a share of its range in training
+# The smallest standard deviation of a feature around a prototype, as a share of its range.
+MIN_SPREAD = 0.01
 
 # The pull h on a unit at grid distance d from the best matching unit, at width sigma, as a
 # function of u = d / sigma.
@@ -75,10 +76,10 @@ class SOM(nn.Module):
 
     update `online`: n_j = the rows of the batch; at batch size 1 that is the classic rule, W_j <-
     W_j + lr h_j (x - W_j). The mexican hat, which pushes more distant units away, trains only like
-    this. Its width has to stay large, since it pushes from sigma on: if sigma shrinks to the
-    adjacent units, the map falls apart. From the grid's width to half of it, with lr 0.02, it
-    organises (toroidal: from a third to a fifth of the width). It ends further from the rows than
-    the other neighborhoods, which shrink to half a unit.
+    this. Its width has to stay large, since it pushes units beyond sigma: if sigma shrinks until
+    these are the adjacent units, the map loses its order. It organises with lr 0.02 and a sigma
+    that shrinks from the grid's width to half of it (toroidal: from a third to a fifth of the
+    width). It ends further from the rows than the other neighborhoods, which shrink to half a unit.
 
     Numbers are scaled by their range in training to 0..1. A category is one-hot times sqrt(1/2),
     so that two levels are as far apart as the ends of a number. On a rectangular grid a unit has
@@ -101,8 +102,8 @@ class SOM(nn.Module):
     cols: int
     grid: str
     codebook: Tensor  # (units, features), the parameter; unit = row * cols + col
-    low: Tensor  # (numeric), the least of each number in training
-    span: Tensor  # (numeric), its range
+    low: Tensor  # (numeric), the minimum of each number in training
+    span: Tensor  # (numeric), its range, maximum - minimum
     spread: Tensor  # (units, features), the mean square of the rows around each prototype
     grid_distances: Tensor  # (units, units)
 

@@ -88,7 +88,7 @@ def _read_text(
     if unknown:
         missing_marks.append(unknown)
     with warnings.catch_warnings():
-        # pandas only warns of rows that are longer than `names`, and cuts them.
+        # pandas cuts rows that are longer than `names`, with a warning only.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         return pd.read_csv(
             path,
@@ -100,6 +100,6 @@ def _read_text(
             # country code is.
             keep_default_na=False,
             na_values=missing_marks,
-            # In pieces, a column of mixed content would get a type by piece.
+            # Read in chunks, a column of mixed content would get a type per chunk.
             low_memory=False,
         )

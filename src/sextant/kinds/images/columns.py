@@ -8,7 +8,7 @@ from ...strict import Strict
 
 SPLITS = ("hash",)
 
-# What `table` reports of each picture, for the expectations.
+# The columns that `table` derives from each picture, for the expectations.
 FACTS = ("width", "height", "channels", "decodable", "bytes", "sha256", "dhash", "lookalike")
 
 
@@ -52,7 +52,7 @@ class Idx(Strict):
 
 
 class Columns(Strict):
-    """Where the pictures are, and what they are made into.
+    """The block `columns` of pictures: where the files are, and how they are prepared.
 
     files: folders by class, or IDX files.
     target: the name of the label.

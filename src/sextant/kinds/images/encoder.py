@@ -27,13 +27,13 @@ class Batch(NamedTuple):
 
 
 class Encoder:
-    """Pictures to a Batch, by what the training rows taught.
+    """Turns pictures into a Batch, with classes and channel statistics of the training rows.
 
     classes: the labels, sorted.
     mean, std: of each channel over all training pixels, in 0..1.
     """
 
-    named_by = "path"  # the column that names a row in an answer
+    named_by = "path"  # the column that identifies a row in an answer
 
     def __init__(self, columns: Columns, classes: list[Label], mean: list[float], std: list[float]):
         self.columns = columns

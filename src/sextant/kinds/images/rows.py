@@ -1,7 +1,7 @@
 """Pictures as rows: read, decoded to squares, split into four parts and written.
 
-A picture becomes its largest centred square, scaled to `size` pixels: the aspect ratio is kept, in
-training as in answers.
+A picture is cut to its largest centred square and scaled to `size` pixels, in training and when it
+is answered, so the aspect ratio is kept.
 """
 
 import base64
@@ -135,7 +135,10 @@ def _index_keys(folder: Path, files: Folders) -> dict[str, str | None] | None:
 
 
 def _members(folder: Path, files: Folders) -> Iterator[tuple[str, bytes | None]]:
-    """Path and bytes of all files in `folder` and its zips but hidden ones; None for a folder."""
+    """Yield path and bytes of all files in `folder` and its zips, except hidden ones.
+
+    The bytes of a folder are None.
+    """
     not_data = {RECEIPT}
     if files.index:
         not_data.add(files.index.file)
@@ -152,9 +155,10 @@ def _members(folder: Path, files: Folders) -> Iterator[tuple[str, bytes | None]]
 
 
 def _zip_members(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Path and bytes of all files in a zip, but hidden ones; None for a folder.
+    """Yield path and bytes of all files in a zip, except hidden ones.
 
-    Raises DataError for a zip that is incomplete, or has a path outside its folder.
+    The bytes of a folder are None. Raises DataError for a zip that is incomplete, or has a path
+    outside its folder.
     """
     remedy = "pull it again, or recreate it"
     try:
@@ -191,7 +195,7 @@ def _is_outside(name: str) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a path is hidden, or one that macOS and Windows add by themselves."""
+    """Whether a path is hidden, or one of those that macOS and Windows add."""
     path = PurePosixPath(name)
     if path.name in ("_DS_Store", "Thumbs.db"):
         return True
@@ -330,7 +334,7 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-# --- what the expectations look at --------------------------------------------------------------
+# --- the table of the expectations --------------------------------------------------------------
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -413,8 +417,8 @@ def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, p
     """Return the four parts: test is what the source reserves for testing, the rest is split by a
     salted hash of the key.
 
-    Rows are sorted by key, which mixes the classes. The rows of the gate keep the files: a champion
-    is given these, whatever size of square it was trained on.
+    Rows are sorted by key, which mixes the classes. The rows of the gate keep the files, because a
+    champion answers these, whatever size of square it was trained on.
     """
     rows = rows.sort_values(["key", "path"], ignore_index=True)
     part_index = parts_by_hash(rows["key"], split)

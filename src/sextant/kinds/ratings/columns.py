@@ -1,4 +1,4 @@
-"""What conf says of ratings: the names of the columns, the scale, and how the files are written.
+"""The block `columns` of conf/dataset/<name>.yaml for ratings: columns, scale and file format.
 
 The ratings are in one or more files, films (items) with their titles in another, users in a third.
 """
@@ -14,7 +14,7 @@ SPLITS = ("hash",)
 
 
 class Table(Strict):
-    """How one file is written.
+    """The format of one file.
 
     `names` are the names of its first columns, in their order, where the file has no header; null
     where it has one.

@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
 
 class Encoder:
-    """Rows to a Batch by the catalogue, which fixes the column of each film."""
+    """Turns rows into a Batch; the catalogue fixes the column of each film."""
 
     def __init__(self, columns: Columns, items: list[int], titles: list[str], users: list[int]):
         self.columns = columns
@@ -118,12 +118,12 @@ class Encoder:
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Input rows as `encode` takes them; other columns of the upstream file are dropped.
 
-        Raises DataError for a missing or surplus column, no rows, an id or rating that is not
-        one, a pair that occurs twice, and a film that the catalogue lacks. Warns of users without
-        a known rating, which are answered as the average user.
+        Raises DataError for a missing or surplus column, no rows, an invalid id or rating, a pair
+        that occurs twice, and a film that the catalogue lacks. Warns of users without a known
+        rating, who are answered as the average user.
         """
         columns = self.columns
-        # A part that is sent as it is has these two columns besides.
+        # The rows of a prepared part also have the last two columns.
         allowed = [*columns.all, TARGET, CONTEXT]
         check_input_columns(frame, columns.needed, allowed)
         if frame.empty:
@@ -150,7 +150,7 @@ class Encoder:
         if len(users) > 5:
             users = [*users[:5], "…"]
         warnings.warn(
-            f"nothing is known of {self.columns.user} {', '.join(users)}: answered as the average"
+            f"no rating is known of {self.columns.user} {', '.join(users)}: answered as the average"
             " user",
             stacklevel=3,
         )
@@ -187,5 +187,5 @@ class Encoder:
 
 
 def _positions(listed: list[int], ids: Sequence[int] | np.ndarray | pd.Series) -> np.ndarray:
-    """The position of each id in the list, -1 for one that is not there."""
+    """The position of each id in the list, -1 for an id that the list lacks."""
     return pd.Index(listed).get_indexer(pd.Index(ids)).astype(np.int64)

@@ -1,6 +1,6 @@
-"""The twin of a set of ratings: users with tastes, and what they rate.
+"""The twin of a set of ratings: generated users with tastes, and their ratings.
 
-Its numbers stand in the block `twin` of conf/dataset/<name>.yaml.
+Its parameters are the block `twin` of conf/dataset/<name>.yaml.
 """
 
 from collections.abc import Sequence
@@ -181,7 +181,7 @@ def _users(twin: Twin, rng: np.random.Generator) -> list[Line]:
     lines: list[Line] = []
     for index in range(twin.users):
         gender = "M" if is_male[index] else "F"
-        # Upstream has some Canadian codes, which are no numbers.
+        # Upstream has some Canadian codes, which contain letters.
         zip_code = f"{zips[index]:05}" if index % 52 else "V3N4P"
         occupation = OCCUPATIONS[occupations[index]]
         lines.append([index + 1, int(ages[index]), gender, occupation, zip_code])

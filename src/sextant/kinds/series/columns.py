@@ -1,4 +1,4 @@
-"""What conf says of a series: the role of each column, and how the files are written.
+"""The block `columns` of conf/dataset/<name>.yaml for a series: roles and file format.
 
 A series has one row per trading day, with prices and optionally a volume. The target price of the
 next day is forecast from a window of the most recent days.

@@ -36,12 +36,12 @@ class Batch(NamedTuple):
 
 
 class Encoder:
-    """Days to a Batch.
+    """Turns days into a Batch.
 
     The features of a day are the log return of each price over the base price of the previous
     day, and the log change of the volume. They are standardised by the mean and standard
     deviation in the training part, and clipped at LIMIT. The window of a forecast ends with the
-    day that the forecast is made after; later days are in its target alone.
+    last day before the forecast; later days are only in its target.
     """
 
     def __init__(
@@ -132,11 +132,11 @@ class Encoder:
                 " consecutive rows for consecutive trading days",
                 stacklevel=3,
             )
-        new = days[~dates.dt.day_of_week.isin(self.weekdays)]
-        if len(new):
+        unusual = days[~dates.dt.day_of_week.isin(self.weekdays)]
+        if len(unusual):
             warnings.warn(
-                f"rows on a weekday that the training rows lack: {len(new)}, such as {new.iloc[0]};"
-                " check the dates",
+                f"rows on a weekday that the training rows lack: {len(unusual)}, such as"
+                f" {unusual.iloc[0]}; check the dates",
                 stacklevel=3,
             )
 

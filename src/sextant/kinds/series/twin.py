@@ -1,6 +1,6 @@
 """The twin of a series: generated prices on a real calendar, with a planted signal.
 
-Its numbers stand in the block `twin` of conf/dataset/<name>.yaml.
+Its parameters are the block `twin` of conf/dataset/<name>.yaml.
 """
 
 from datetime import date
@@ -43,12 +43,11 @@ class Era(Strict):
 class Twin(Strict):
     """A random walk by night and by day, in which part of the night's return is predictable.
 
-    The night's return is drift + noise + the sum over k of `echo[k]` times the day's return k + 1
-    days
-    before: that sum is the signal. The log volatility is an AR(1) process with coefficient
-    `persistence` and standard deviation `spread`. `wick` is the mean of log(High / max(Open,
-    Close)), and of its counterpart for Low. `eras` change the level of the volume. The column
-    that `columns.unadjusted` names is multiplied by its factor, as upstream has it.
+    The night's return is drift + noise + the sum over k of `echo[k]` times the return of the day
+    k + 1 days before: that sum is the signal. The log volatility is an AR(1) process with
+    coefficient `persistence` and standard deviation `spread`. `wick` is the mean of log(High /
+    max(Open, Close)), and of its counterpart for Low. `eras` change the level of the volume. The
+    column that `columns.unadjusted` names is multiplied by its factor, as it is upstream.
     """
 
     seed: int

@@ -45,15 +45,14 @@ class Statistics(NamedTuple):
 
 
 class Encoder:
-    """Rows to a Batch, by what the training rows taught.
+    """Turns rows into a Batch, with statistics and levels of the training rows.
 
     Numbers are standardised; a missing one becomes the median. A missing category is a level of its
     own where training had one. A level that training did not have gets the code UNSEEN.
 
     numbers: the statistics of each numeric column.
     gaps: the numeric columns that had missing values in training, and may have them in inputs.
-    levels: the levels of each categorical column, sorted, None last; a level's code is its place
-    from 1.
+    levels: the levels of each categorical column, sorted, None last; their codes count from 1.
     classes: the labels, sorted; empty where rows have none.
     """
 
@@ -237,7 +236,7 @@ class Encoder:
         return self.inputs(pd.DataFrame(rows))
 
 
-# --- what training teaches of one column --------------------------------------------------------
+# --- statistics of one training column ----------------------------------------------------------
 
 
 def _statistics(column: pd.Series) -> Statistics:

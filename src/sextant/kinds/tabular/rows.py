@@ -38,7 +38,7 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Return what the expectations look at: the rows as they were read."""
+    """Return the table that the expectations check: the rows as they were read."""
     return raw
 
 
@@ -100,7 +100,7 @@ def _level(value: Label | None) -> str | None:
 
 
 def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
-    """Return the four parts, by a salted hash of the key, or of the whole row where it has none.
+    """Return the four parts, by a salted hash of the key, or of the whole row if there is no key.
 
     The part of a row depends on that row alone, so that it never changes as the table grows: cells
     are hashed as the text of `to_levels`, since a column's type depends on all its rows.

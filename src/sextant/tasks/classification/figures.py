@@ -1,8 +1,8 @@
 """Figures of classification: ROC curve, calibration, confusion matrix, and more by kind of data.
 
-Of a table also the permutation importance of its columns and the most confident mistakes as rows.
-Of pictures also the worst predictions and, where the net offers them, Grad-CAM maps and its
-augmentation.
+A table also gets the permutation importance of its columns and a list of the most confident
+mistakes. Pictures also get the worst predictions and, if the net has the members for them, Grad-CAM
+maps and augmented training pictures.
 """
 
 import math
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .metrics import Label, Labelled, TargetColumn
 
 MISTAKES = 10  # rows of the table of mistakes
-MISTAKE_COLUMNS = 6  # feature columns of it, the most important ones
+MISTAKE_COLUMNS = 6  # the number of feature columns in it, the most important ones
 
 # (answers, rows) -> the loss of each row, (rows,).
 Loss: TypeAlias = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
@@ -149,10 +149,10 @@ def _legible(values: pd.Series) -> pd.Series:
 # --- permutation importance ---------------------------------------------------------------------
 
 REPEATS = 5
-# Rows that are answered in one repeat, over all columns, and at least of each column. With 4000 the
-# figure of a table costs a third of a second of an ann.
+# The rows to answer in one repeat, divided among the columns. At 4000, the figure takes a third of
+# a second for the ann.
 ANSWERS_PER_REPEAT = 4000
-LEAST_ROWS = 50
+LEAST_ROWS = 50  # the minimum of rows for each column
 MAX_BARS = 20  # columns shown
 
 

@@ -63,9 +63,10 @@ BASELINES: "dict[str, contracts.Fit]" = {
 
 
 def _lagged(rows: pd.DataFrame, columns: "Columns") -> tuple[np.ndarray, np.ndarray]:
-    """1 and the five last log returns, (rows - LAGS, 1 + LAGS), from row LAGS on, and what follows.
+    """The regressors and the targets of an AR(LAGS) on log returns.
 
-    What follows each but the last is the next log return, (rows - LAGS - 1,).
+    The regressors, (rows - LAGS, 1 + LAGS), are a 1 and the last LAGS log returns at each row from
+    row LAGS on. The target of each, except the last, is the next log return, (rows - LAGS - 1,).
     """
     returns = np.diff(np.log(rows[columns.target].to_numpy(float)))
     lagged = np.lib.stride_tricks.sliding_window_view(returns, LAGS)
@@ -73,12 +74,13 @@ def _lagged(rows: pd.DataFrame, columns: "Columns") -> tuple[np.ndarray, np.ndar
 
 
 def _at_forecast_days(rows: pd.DataFrame, columns: "Columns", values: np.ndarray) -> np.ndarray:
-    """Those of `values`, one per row, that are made on the last row of a window."""
+    """The entries of `values`, (rows,), at the rows that complete a window, (forecast days,)."""
     first = columns.window - 1
     return values[first : first + len(forecast_days(rows, columns))]
 
 
 def _with_bounds(value: Value, train: pd.DataFrame, columns: "Columns") -> "contracts.Answer":
+    """The baseline that answers `value(rows)`, with bounds from its log errors on `train`."""
     truth = forecast_days(train, columns)["next"].to_numpy()
     tail = (1 - COVERAGE) / 2
     # NaN where the day after the last row is not in `train`.

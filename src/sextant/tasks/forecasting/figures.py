@@ -76,8 +76,8 @@ def _part(
 ) -> Part:
     days = pd.to_datetime(encoder.forecast_days(rows).dropna(subset="next")["date"])
     forecasts = {}
-    for author, table in answers.items():
-        forecasts[author] = aligned(table, rows, encoder)
+    for forecaster, table in answers.items():
+        forecasts[forecaster] = aligned(table, rows, encoder)
     return Part(name, days, verdict(answers["model"], rows, encoder), forecasts)
 
 
@@ -122,8 +122,8 @@ def _prices(test: Part, trivial: str, columns: "Columns") -> Figure:
     tooltips(axes, _iso(test.days), lines, "day", ".2f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
     rmse = []
-    for author, forecasts in test.forecasts.items():
-        rmse.append(f"{author} {scores(*forecasts)['rmse']:.2f}")
+    for forecaster, forecasts in test.forecasts.items():
+        rmse.append(f"{forecaster} {scores(*forecasts)['rmse']:.2f}")
     figure.set_label(
         f"RMSE in {columns.unit} on {len(test.days):,} days: {', '.join(rmse)}. A forecast that"
         " repeats the price of the day before also follows the prices closely."
@@ -214,9 +214,9 @@ def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
         label="95 % by chance",
     )
     covered = {}
-    for i, (author, forecasts) in enumerate(part.forecasts.items()):
+    for i, (forecaster, forecasts) in enumerate(part.forecasts.items()):
         days = np.bincount(month_of_day, forecasts.covered)
-        covered[author] = days
+        covered[forecaster] = days
         marker = {
             "linestyle": "",
             "marker": MARKERS[i % len(MARKERS)],
@@ -224,9 +224,9 @@ def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
         }
         # Side by side around the middle of the bar.
         offset = 0.15 * (i - (len(part.forecasts) - 1) / 2)
-        axes.plot(places + offset, days / n, **(line(i) | marker), label=author)
+        axes.plot(places + offset, days / n, **(line(i) | marker), label=forecaster)
     for k, month in enumerate(months):
-        counts = ", ".join(f"{author} {days[k]:.0f}" for author, days in covered.items())
+        counts = ", ".join(f"{forecaster} {days[k]:.0f}" for forecaster, days in covered.items())
         text = (
             f"{part.name}, {month}: of {n[k]} days, within the interval: {counts}; by chance"
             f" {low[k]:.0f} to {high[k]:.0f}"
@@ -242,8 +242,8 @@ def _months(axes: Axes, part: Part, start: int) -> dict[int, str]:
 
 def _covered(part: Part) -> str:
     counts = []
-    for author, forecasts in part.forecasts.items():
-        counts.append(f"{author} {forecasts.covered.sum():,}")
+    for forecaster, forecasts in part.forecasts.items():
+        counts.append(f"{forecaster} {forecasts.covered.sum():,}")
     return f"Of {len(part.days):,} days of {part.name}, within the interval: {', '.join(counts)}."
 
 

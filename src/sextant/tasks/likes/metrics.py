@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 METRICS = {"auroc": "up", "accuracy": "up", "log_loss": "down"}
 OUTPUTS = ("log_odds",)
 
-# Newton's method takes 4 steps on the twin's val; the limit only ends a loop that rounding keeps
-# alive.
+# Newton's method takes 4 steps on the twin's val; the limit ends a loop that does not converge
+# because of rounding errors.
 NEWTON_STEPS = 50
 SMALLEST_STEP = 1e-10
 # A slope outside of this range means that val contradicts the ranking, or that it has too few rows.
@@ -35,7 +35,8 @@ def calibrate(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]
     """Slope and offset of the log odds, fitted on val by logistic regression (Platt 1999).
 
     `log_odds` is (users, items). The loss is convex in both numbers, so that Newton's method needs
-    no step size. Slope 1 and offset 0, which change nothing, where the fit makes no sense.
+    no step size. If the slope is outside of 0..LARGEST_SLOPE, the result is slope 1 and offset 0,
+    which change nothing.
     """
     log_odds = output(outputs, "log_odds")[batch.target > 0].double()
     liked = batch.liked.double()

@@ -1,4 +1,4 @@
-"""What the metrics of likes and stars share: which rows are answered, ranks, recommendations.
+"""Shared by the metrics of likes and stars: which rows are answered, ranks, recommendations.
 
 A row without a rating is a request: it asks about that user and film, and gets one answer, in the
 order of the rows. A user whose rows all have ratings is recommended `top_k` films instead; these

@@ -28,7 +28,7 @@ def global_mean(train: pd.DataFrame, columns: "Columns") -> "contracts.Answer":
     def unchanged(scores: np.ndarray) -> np.ndarray:
         return scores
 
-    # The mean stands in the bias of every film, so that an unknown user gets it too.
+    # The mean is the bias of every film, so that an unknown user gets it too.
     return additive(train, columns, np.zeros(users), np.full(items, mean), "stars", unchanged)
 
 

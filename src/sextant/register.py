@@ -176,12 +176,12 @@ def _interface(candidate: Candidate) -> tuple["pd.DataFrame", packing.Interface]
     answers: list[contracts.Column] = []
     for name, column in model.predict(example).items():
         answers.append((str(name), MLFLOW_TYPES.get(column.dtype.kind, "string"), True))
-    options: list[packing.OptionSpec] = []
+    options: list[tuple[str, str, contracts.Option]] = []
     if model.task.public_columns:
         options.append(("details", "boolean", False))
     for name, default in model.task.options.items():
         options.append((name, OPTION_TYPES[type(default)], default))
-    return example, (model.encoder.schema(), answers, options)
+    return example, packing.Interface(model.encoder.schema(), answers, options)
 
 
 def _example(candidate: Candidate, model: "SavedModel") -> "pd.DataFrame":

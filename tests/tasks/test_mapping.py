@@ -226,7 +226,8 @@ def test_the_registered_interface_gives_the_columns_of_scores_as_details(tmp_pat
         ("outlier_score", "double", True),
         ("outlier", "boolean", True),
     ]
-    interface = (model.encoder.schema(), outputs, [("details", "boolean", False)])
+    options = [("details", "boolean", False)]
+    interface = packing.Interface(model.encoder.schema(), outputs, options)
     example = model.encoder.inputs(rows)
     packed = packing.pack(tmp_path / "packed", None, tmp_path / "model", example, interface)
     tabular_rows.write(rows, tmp_path / "rows")

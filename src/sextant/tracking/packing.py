@@ -8,7 +8,7 @@ import sys
 import tempfile
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .. import files
@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.tracking import MlflowClient
 
+    from .. import contracts
     from .registry import Version
 
 # What the packed code imports to answer rows; MLflow adds itself.
 REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-learn", "pillow")
 
-Column = tuple[str, str, bool]  # name, MLflow type, required
-OptionSpec = tuple[str, str, bool | int | float | str]  # name, MLflow type, default
-Interface = tuple[list[Column], list[Column], list[OptionSpec]]  # inputs, answers, options
+
+class Interface(NamedTuple):
+    """The registered interface of a model."""
+
+    inputs: "list[contracts.Column]"
+    answers: "list[contracts.Column]"
+    options: "list[tuple[str, str, contracts.Option]]"  # name, MLflow type, default
 
 
 class FilesMissing(SextantError):

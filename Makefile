@@ -1,5 +1,5 @@
-# All commands of Sextant. `make` alone explains them. The environment .venv is made when it is first
-# needed, and renewed when pyproject.toml or constraints.txt changes. make turns the exit code of a
+# All commands of Sextant; `make` alone lists them. The environment .venv is created when it is first
+# needed, and updated when pyproject.toml or constraints.txt changes. make turns the exit code of a
 # failed command into 2.
 
 .DEFAULT_GOAL := help
@@ -10,8 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The code of this checkout, even if .venv was installed for another one.
 export PYTHONPATH := $(CURDIR)/src
 
-# pip installs without compiling bytecode (--no-compile), and the first use writes it. With this variable
-# set, every start would compile some thousand modules again.
+# pip installs without compiling (--no-compile), so Python writes the bytecode at the first import. If
+# this variable forbade that, every start would compile some thousand modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 # No telemetry, and no pickle is loaded.
@@ -31,12 +31,13 @@ help: ## | show this page
 	   /^[a-z-]+:.* ## / { sub(/:.*/, "", $$1); sub(/^\| /, "", $$2); \
 	     printf "%s%-10s%s%-30s  %s\n", bold, group, plain, (NF > 2 ? $$1 " " $$2 : $$1), $$NF; group = "" }' Makefile
 
-# The stamp is a checksum of contents, so that a fresh clone with a ready .venv is not installed again.
+# The stamp is a checksum of contents, so that a fresh clone that links to a complete .venv does not
+# install it again.
 EXTRAS = dev$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n')
 STAMP = $(shell cat pyproject.toml constraints.txt | cksum) $(EXTRAS)
 
 setup: environment ## [TORCH_INDEX=https://download.pytorch.org/whl/cpu] [PYTHON=python3.12] | make .venv
-	@echo 'ready: .venv ('"$$(python --version)"'); every make target uses it, `source .venv/bin/activate` gives it to you'
+	@echo 'ready: .venv ('"$$(python --version)"'); every make target uses it, `source .venv/bin/activate` activates it in your shell'
 
 environment:
 	@[ "$$(cat .venv/.ready 2>/dev/null)" = "$(STAMP)" ] || { \
@@ -157,17 +158,18 @@ clean: ## | remove .scratch and the caches of the tools, nothing else
 	@find src tests -name __pycache__ -prune -exec rm -rf {} +
 	@echo 'removed: $(SCRATCH) and __pycache__'
 
-# The usage of the given targets, from their help.
+# The usage of the targets on the command line, from their help.
 use = $(strip make $(MAKECMDGOALS) $(foreach goal,$(MAKECMDGOALS),$(shell sed -n 's/^$(goal):.* ## \(.*\) | .*/\1/p' Makefile)))
 
 # The first prerequisite of a target that needs NAME: one line and code 2 before anything runs.
 need-%:
 	$(if $($*),@:,$(error $* is missing. Usage: $(use)))
 
-# A name that no given target takes is refused: `make train model=ann` would train every model.
+# An argument that no target on the command line takes is refused: with the lower-case name,
+# `make train model=ann` would train every model.
 NAMES = MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
-given := $(foreach word,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(word))))
-$(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(filter $(NAMES),$(given)),$(if $(findstring $(name)=,$(use)),,$(error \
+arguments := $(foreach override,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(override))))
+$(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(filter $(NAMES),$(arguments)),$(if $(findstring $(name)=,$(use)),,$(error \
   $(name) is not an argument here. Usage: $(use)))))
 
 .DEFAULT:

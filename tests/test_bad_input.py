@@ -180,7 +180,7 @@ CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
     "task in the model's conf": (
         MODEL_CONF,
         put("task", "classification"),
-        "`task` stands in params.yaml now; delete it here",
+        "`task` has moved to params.yaml; delete it here",
     ),
     "misspelt argument": (
         MODEL_CONF,
@@ -250,7 +250,7 @@ CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
     "kind in the data set's conf": (
         DATASET_CONF,
         put("kind", "tabular"),
-        "`kind` stands in params.yaml now; delete it here",
+        "`kind` has moved to params.yaml; delete it here",
     ),
     "misspelt column role": (
         DATASET_CONF,

@@ -117,7 +117,7 @@ def test_a_model_without_task_and_kind_is_answered_with_its_line():
 )
 def test_a_word_that_moved_to_params_yaml_is_refused_in_conf(file, key, line):
     edit(file, **{key: "anything"})
-    message = f"{file}: `{key}` stands in params.yaml now; delete it here, and write `{line}` there"
+    message = f"{file}: `{key}` has moved to params.yaml; delete it here, and write `{line}` there"
     with pytest.raises(UsageError, match=message):
         config.dataset("churn") if key == "kind" else config.model("ann")
 

@@ -229,8 +229,7 @@ def _refuse_moved_key(values: Any, key: str, path: Path, line: str) -> None:
     """Raise UsageError if a conf still has the key `kind` or `task`, which moved to params.yaml."""
     if isinstance(values, Mapping) and key in values:
         raise UsageError(
-            f"{path}: `{key}` has moved to {paths.PARAMS}; delete it here, and write"
-            f" `{line}` there"
+            f"{path}: `{key}` has moved to {paths.PARAMS}; delete it here, and write `{line}` there"
         )
 
 

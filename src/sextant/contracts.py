@@ -117,8 +117,8 @@ class KindColumns(Protocol):
 class KindRows(Protocol[C, R, S]):
     """kinds/<kind>/rows.py: how rows are read, repaired, split and written.
 
-    Optional: `write_inputs(rows, path)`, which writes the rows that a champion is asked to answer,
-    where that is not what `write` writes.
+    Optional: `write_inputs(rows, path)`, which writes the rows that the gate lets a champion
+    answer, if they differ from what `write` writes.
     """
 
     def read(self, folder: Path, columns: C) -> R:
@@ -135,7 +135,7 @@ class KindRows(Protocol[C, R, S]):
         column `context`."""
 
     def check_parts(self, parts: Parts, columns: C) -> None:
-        """Raise DataError where one key lies in two parts, or a part cannot be scored."""
+        """Raise DataError if a key is in two parts, or a part cannot be scored."""
 
     def profile(self, parts: Parts, columns: C) -> dict[str, Any]:
         """A summary of the training rows for readers of the report, as JSON."""

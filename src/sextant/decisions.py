@@ -16,7 +16,7 @@ def write_decision(record: Mapping[str, Any]) -> None:
     for path in sorted(paths.DECISIONS.glob("*.json")):
         decision = files.read_json(path)
         decisions[decision["model"]] = decision
-    # A reason that holds `</script>` must not end the script.
+    # A reason that contains `</script>` must not end the script.
     text = json.dumps(decisions, indent=2).replace("</", "<\\/")
     with files.written_whole(paths.DECISIONS_SCRIPT) as beside:
         beside.write_text(f"window.decisions = {text};\n", encoding="utf-8")
@@ -42,12 +42,12 @@ def judged_here(candidate: Candidate) -> dict[str, Any] | None:
 
 def print_decision(record: Mapping[str, Any]) -> None:
     """One line: model, decision, version, whether it is champion, and why."""
-    place = record["registered_model"]
+    version = record["registered_model"]
     if "version" in record:
-        place += f" version {record['version']}"
+        version += f" version {record['version']}"
     if record.get("champion"):
-        place += ", champion"
-    print(f"{record['model']}: {record['decision']} ({place}): {record['reason']}")
+        version += ", champion"
+    print(f"{record['model']}: {record['decision']} ({version}): {record['reason']}")
 
 
 def record_champion(model: str, name: str, version: str) -> None:

@@ -24,7 +24,7 @@ MB = 1e6
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 ATTEMPTS = 5  # in a row that brought no further byte
 PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
-LONGEST = 60.0  # seconds; a server may ask for more, but a user would take it for a hang
+LONGEST = 60.0  # seconds; a server may ask for more, but the program would seem to hang
 BUSY = {408, 425, 429, 500, 502, 503, 504}  # status codes worth another attempt
 
 

@@ -1,7 +1,7 @@
 """The style of all figures, their tooltips, and their SVG files, which are the same on every run.
 
-A figure brings its own words: its title is the suptitle, and its caption is the label of the
-figure. Both are written into the SVG, so that the report page needs no list of figures.
+A figure contains its texts: its title is the suptitle, and its caption is the label of the figure.
+Both are written into the SVG, so that the report page needs no list of figures.
 
 Text and axes are drawn in INK, which `save` writes as `currentColor`: a page that includes the SVG
 sets the colour, and elsewhere it is a grey that is legible on white and on black.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .saved_model import SavedModel
 
 TOLERANCE = 1e-6  # another CPU or a GPU rounds differently; the same one reproduces every digit
-STEPS = 5  # of the progress display, besides one for each baseline
+STEPS = 5  # of the progress display, plus one for each baseline
 
 
 def check_reproduced(recorded: dict[str, float], scores: dict[str, float]) -> None:

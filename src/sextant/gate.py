@@ -50,11 +50,11 @@ def decide(
         if not kept:
             return False, f"breaks the guard {guard}: {name} is {value:.4f}"
     score = challenger[metric]
-    floor = trivial[metric]
-    if not sign * (score - floor) > 0:  # written so that NaN does not pass either
-        return False, f"{metric} {score:.4f} does not beat the trivial baseline's {floor:.4f}"
+    baseline = trivial[metric]
+    if not sign * (score - baseline) > 0:  # written so that NaN does not pass either
+        return False, f"{metric} {score:.4f} does not beat the trivial baseline's {baseline:.4f}"
     if champion is None:
-        return True, f"{metric} {score:.4f} beats the trivial baseline's {floor:.4f}"
+        return True, f"{metric} {score:.4f} beats the trivial baseline's {baseline:.4f}"
     best = champion[metric]
     gain = sign * (score - best)
     if gain > 0 and gain >= gate.margin:  # the margin may be 0

@@ -1,7 +1,7 @@
 """One LightningModule that trains any family.
 
-Small models are bound by overhead, not by arithmetic. So the rows lie in memory as tensors, each
-batch that Lightning passes on is a chunk of many steps, and metrics are logged once per epoch.
+Small models are bound by overhead, not by arithmetic. So the rows are kept in memory as tensors,
+each batch that Lightning passes on is a chunk of many steps, and metrics are logged once per epoch.
 """
 
 import copy

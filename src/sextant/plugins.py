@@ -32,7 +32,7 @@ SINGULAR = {"kinds": "kind", "families": "family", "tasks": "task"}
 def names(group: str) -> list[str]:
     """The plugins of a group (`kinds`, `families`, `tasks`), sorted.
 
-    families/blocks.py and tasks/recommendation/ hold what several plugins share, and are none.
+    families/blocks.py and tasks/recommendation/ contain shared code and are not plugins.
     """
     folder = PACKAGE / group
     if group == "families":

@@ -1,5 +1,8 @@
-"""Stage prepare: raw rows to four parts: train, val (for every choice), gate (read by register
-alone) and test (reported, decides nothing)."""
+"""Stage prepare: repair the raw rows and split them into four parts.
+
+The model is fitted on train. Every choice is made on val. Only register reads gate, and the scores
+on test are reported and decide nothing.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def prepare(raw: object, conf: config.DatasetConf) -> "contracts.Parts":
-    """Repair and split; raises DataError where one key lies in two parts or a class is missing."""
+    """Repair and split; raises DataError if a key is in two parts or a class is missing."""
     rows = plugins.kind(conf.kind).rows
     parts = rows.split(rows.repair(raw, conf.columns), conf.columns, conf.split)
     rows.check_parts(parts, conf.columns)
@@ -23,7 +26,7 @@ def prepare(raw: object, conf: config.DatasetConf) -> "contracts.Parts":
 def profile(
     parts: "contracts.Parts", conf: config.DatasetConf, validation: dict[str, Any]
 ) -> dict[str, Any]:
-    """What later stages and the report need to know of the data without reading them."""
+    """The properties of the data that later stages and the report need, as JSON."""
     return {
         "dataset": conf.name,
         "kind": conf.kind,

@@ -92,8 +92,8 @@ def _decide(
 def _pending(mlflow: "MlflowClient", version: registry.Version) -> dict[str, Any] | None:
     """The decision that a crash left half done, unless its champion has been replaced since.
 
-    It also stands where the version has been champion since: the crash came after the alias had
-    moved.
+    It is still valid if the version has been champion since: then the crash came after the alias
+    had moved.
     """
     if "pending" not in version.tags:
         return None

@@ -2,7 +2,7 @@
 
 The page is a function of params.yaml, reports/ and data/prepared/: it contains no time, path or run
 id, and loads nothing from the network. Decisions are the state of one registry and not part of the
-page: it loads them from decisions.js, which lies beside it.
+page: it loads them from the file decisions.js in the same folder.
 """
 
 import csv

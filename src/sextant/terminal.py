@@ -39,7 +39,7 @@ class Progress:
         self.note = ""
         # Done by an earlier run: it took no time in this one, so the estimate leaves it out.
         self.first: float | None = None
-        self.begun = 0.0  # time of the first call of `at`
+        self.started = 0.0  # time of the first call of `at`
         self.due = 0.0  # time of the next line
         self.bar: tqdm[NoReturn] | None = None
 
@@ -79,8 +79,8 @@ class Progress:
 
     def _begin(self, done: float) -> None:
         self.first = done
-        self.begun = time.monotonic()
-        self.due = self.begun + FIRST_LINE
+        self.started = time.monotonic()
+        self.due = self.started + FIRST_LINE
         if done:
             resumed = f"{self.what}: continues after {done:,.0f} {self.unit}"
             print(resumed, file=sys.stderr, flush=True)
@@ -102,7 +102,7 @@ class Progress:
         parts = [f"{self.what}: {done} {self.unit}"]
         done_in_this_run = self.done - (self.first or 0)
         if self.total is not None and done_in_this_run > 0:
-            seconds_each = (time_now - self.begun) / done_in_this_run
+            seconds_each = (time_now - self.started) / done_in_this_run
             parts.append(f"{self.left} {span(seconds_each * (self.total - self.done))} left")
         if self.note:
             parts.append(self.note)

@@ -50,8 +50,8 @@ def _import_packed(code: Path) -> str:
     """Import the packed code under a name that differs from this checkout's; return the name.
 
     The packed code raises this checkout's exceptions, so that callers can catch them. The rest of
-    its module errors stays its own: the code imports functions from it by the names of its
-    version.
+    its module `errors` is not replaced, because the packed code imports functions from it by the
+    names of its version.
     """
     name = f"sextant_{hashlib.sha256(str(code).encode()).hexdigest()[:12]}"
     if name in sys.modules:

@@ -17,7 +17,7 @@ MIN_BIN_WIDTH = 1e-6  # of a bin between equal edges, which makes it a step
 
 
 class PiecewiseLinear(nn.Module):
-    """Embedding of numbers: how far x lies through each quantile bin, then a linear map and ReLU.
+    """Embedding of numbers: how far x is through each quantile bin, then a linear map and ReLU.
 
     e_t(x) = clamp((x - b_{t-1}) / (b_t - b_{t-1}), 0, 1), with edges b_0 ... b_bins for each
     number, and a linear map per number (Gorishniy et al., "On Embeddings for Numerical Features",

@@ -213,7 +213,7 @@ class RBM(nn.Module):
 
     @torch.no_grad()
     def free_energy_of(self, codes: Tensor) -> Tensor:
-        """F, (users), of the ratings that the codes, (users, items), stand for."""
+        """F, (users), of ratings given as codes, (users, items)."""
         pairs = self.pairs(codes)
         return self.free_energy(self.visible_states(codes, pairs), pairs)
 

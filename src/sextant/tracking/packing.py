@@ -35,7 +35,7 @@ class Interface(NamedTuple):
 
 
 class FilesMissing(SextantError):
-    """The files of a registered version are not where the registry says."""
+    """The files of a registered version are not at the location that the registry records."""
 
 
 # --- packing ------------------------------------------------------------------------------------

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
-# The tag of a registered model that holds its champion history. Stores in use have it under this
-# name.
+# The tag of a registered model with its champion history. Existing stores use this name.
 HISTORY_TAG = "reigns"
 HISTORY_LENGTH = 200  # MLflow's limit for a tag is 5,000 characters
 PAGE_SIZE = 1000
@@ -112,7 +111,7 @@ def create_version(
     check_data(mlflow, name, tags["dataset"])
     if _registered(mlflow, name) is None:
         mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
-    model_id = model_uri.removeprefix("models:/")  # a server needs the id besides the URI
+    model_id = model_uri.removeprefix("models:/")  # a server needs the id in addition to the URI
     entity = mlflow.create_model_version(
         name, model_uri, run_id, tags=dict(tags), description=card, model_id=model_id
     )
@@ -266,7 +265,7 @@ def _write_times(mlflow: "MlflowClient", name: str, previous: Version | None) ->
 def is_judged_here(name: str, digest: str) -> bool:
     """Whether a local store has a decision on this digest and the files of that version.
 
-    False also for a server, which only a client can ask.
+    Always False for a server, which only a client can query.
     """
     rows = query(
         "SELECT version.storage_location FROM model_versions AS version"

@@ -31,7 +31,7 @@ FIRST_REQUEST = {
 }
 # The tag that MLflow's pages show as the description of an experiment, a run or a logged model.
 NOTE = "mlflow.note.content"
-# The columns of MLflow's database that hold absolute artifact paths.
+# The columns of MLflow's database that contain absolute artifact paths.
 PATH_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -234,7 +234,7 @@ def moved_from() -> str | None:
 
 
 def files_exist(location: str | None) -> bool:
-    """Whether a packed model lies at a path or URI; one on another machine is assumed to."""
+    """Whether a packed model exists at a path or URI; assumed to be true on another machine."""
     parts = urlsplit(location or "")
     if parts.scheme not in ("", "file"):
         return True

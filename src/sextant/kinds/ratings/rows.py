@@ -1,7 +1,7 @@
 """Ratings as rows: read, repaired, split into four parts, and written.
 
 A row with a rating is known to the model; a row without one asks for that film. Parts and input
-rows have the same form: a part other than train holds the known ratings of its users, all from
+rows have the same form: a part other than train contains the known ratings of its users, all from
 train and marked in the column `context`, followed by the rows that are scored, whose stars are in
 `target` and not in the rating.
 
@@ -27,7 +27,7 @@ from ..tables import check_columns
 from .columns import Columns, Table
 
 TARGET = "target"  # the column of the stars to predict
-CATALOGUE = "catalogue"  # the attribute of a frame that holds the Catalogue as JSON
+CATALOGUE = "catalogue"  # the attribute of a frame with the Catalogue as JSON
 
 
 class Raw(NamedTuple):
@@ -280,7 +280,7 @@ def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, p
 
 
 def check_parts(parts: Mapping[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError where a pair lies in two parts, or a part has no likes or no dislikes."""
+    """Raise DataError if a pair is in two parts, or a part has no likes or no dislikes."""
     pair = [columns.user, columns.item]
     pairs = pd.concat([scored(rows)[pair].assign(part=name) for name, rows in parts.items()])
     repeated = pairs[pairs.duplicated(pair, keep=False)]
@@ -317,9 +317,7 @@ def catalogue(rows: pd.DataFrame) -> Catalogue:
 
 
 def users_of(rows: pd.DataFrame, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """The users in order of first appearance, and for each row the position of its user among
-    them.
-    """
+    """The users in order of first appearance, (users,), and the position in it by row, (rows,)."""
     positions, users = pd.factorize(rows[columns.user])
     return np.asarray(users), positions
 

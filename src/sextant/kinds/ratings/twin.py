@@ -189,7 +189,7 @@ def _users(twin: Twin, rng: np.random.Generator) -> list[Line]:
 
 
 def _write_lines(path: Path, table: Table, names: list[str], lines: Sequence[Line]) -> None:
-    """Write lines as the table says; `names` are the header, where the file has one."""
+    """Write lines in the format of `table`; `names` are the header, if the file has one."""
     text = ""
     if table.names is None:
         text = table.delimiter.join(names) + "\n"

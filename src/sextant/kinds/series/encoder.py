@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Features are clipped at so many standard deviations. Returns have heavy tails, and one extreme day
-# would dominate every window that holds it.
+# would dominate every window that contains it.
 LIMIT = 8.0
 LONG_GAP = 7  # days without a row; weekends and holidays explain shorter gaps
 
@@ -94,8 +94,8 @@ class Encoder:
         windows = np.lib.stride_tricks.sliding_window_view(steps, length, axis=0)
 
         forecasts = self.forecast_days(rows)
-        # From (days, features, steps) to (days, steps, features); the view shares memory, hence
-        # the copy.
+        # From (days, features, steps) to (days, steps, features). A copy, because the windows
+        # overlap in memory.
         window = torch.from_numpy(windows[: len(forecasts)].transpose(0, 2, 1).copy())
         base = torch.tensor(forecasts["base"].to_numpy(np.float64))
         following = torch.tensor(forecasts["next"].to_numpy(np.float64))

@@ -1,8 +1,8 @@
 """Series as rows: read, repaired, split by date into four parts, and written.
 
-Input rows hold the `window` most recent days or more; each day that completes a window gets a
-forecast of the next day. A part holds the days that are scored, preceded by one window of history
-rows, which are marked in the column `context`.
+Input rows are the `window` most recent days or more; each day that completes a window gets a
+forecast of the next day. A part contains the days that are scored, preceded by one window of
+history rows, which are marked in the column `context`.
 """
 
 import json

@@ -14,7 +14,7 @@ class Columns(Strict):
 
     names: the columns of a file without a header, in its order; null where the file has one.
     delimiter: the character between two cells.
-    unknown: the mark of a missing value besides the empty cell; null if there is none.
+    unknown: the text that marks a missing value, in addition to the empty cell; or null.
     key: identifies a row and decides its part; null: the whole row does.
     target: the label; null where rows have no label.
     ignored: neither input nor label.

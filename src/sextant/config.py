@@ -164,6 +164,7 @@ def params(overrides: Sequence[str] = ()) -> Params:
 
 
 def _check_line(name: str, line: ModelLine, datasets: Mapping[str, str]) -> None:
+    """Raise UsageError unless the data set of a model is listed, with the same kind."""
     if line.dataset not in datasets:
         raise UsageError(
             f"{paths.PARAMS}: model `{name}` names data set `{line.dataset}`, which `datasets` does"
@@ -365,6 +366,7 @@ def named(argv: Sequence[str], group: str) -> tuple[str, list[str]]:
 
 
 def _check_listed(name: str, listed: Collection[str], group: str) -> None:
+    """Raise UsageError unless params.yaml lists a `model` or `dataset` and its conf exists."""
     label = "data set" if group == "dataset" else group
     if name not in listed:
         raise UsageError(f"unknown {label} `{name}`; {paths.PARAMS} lists: {', '.join(listed)}")
@@ -379,6 +381,7 @@ def _check_listed(name: str, listed: Collection[str], group: str) -> None:
 
 
 def _yaml(path: Path) -> Any:
+    """The content of a YAML file as plain values; raises UsageError if it cannot be read."""
     try:
         return parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:

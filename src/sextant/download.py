@@ -97,6 +97,7 @@ def _blocks(address: str) -> Iterator[bytes]:
 def _download(
     session: requests.Session, url: str, to: Path, label: str, size: int | None, pause: float
 ) -> bool:
+    """Download with retries, at most ATTEMPTS in a row that bring no further byte; see `fetch`."""
     with to.open("ab") as stream:
         download = Download(session, url, stream, label, size)
         if size is not None and stream.tell() > size:

@@ -170,6 +170,7 @@ class Learner(pl.LightningModule):
             self._score(batch)
 
     def _score(self, batch: "contracts.Batch") -> None:
+        """Log the loss and the metrics on val, with the averaged net."""
         outputs = saved_model.outputs(self.averaged, batch)
         on_cpu = {name: tensor.cpu() for name, tensor in outputs.items()}
         weighted_loss = 0.0
@@ -183,6 +184,7 @@ class Learner(pl.LightningModule):
         self.log_dict(self.scores, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
+        """Append the epoch to the history; validation has run by then and set `scores`."""
         train_loss = torch.stack(self.losses).mean().item()
         row = {"epoch": self.current_epoch + 1, "train/loss": train_loss, **self.scores}
         self.losses.clear()

@@ -242,6 +242,7 @@ class Task:
         kind: str,
         settings: Mapping[str, object],
     ) -> "contracts.Fit":
+        """A further baseline with its settings; raises UsageError as `baselines` describes."""
         if name not in available:
             raise UsageError(
                 f"task {self.name} has no further baseline `{name}`; it has:"

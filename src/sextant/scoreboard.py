@@ -128,6 +128,7 @@ def rows(metrics: Iterable[Metrics], decisions: Mapping[str, Decision]) -> list[
 
 
 def _row(metrics: Metrics, decision: Decision | None) -> Row:
+    """One model's row; raises KeyError, TypeError or ValueError for an incomplete record."""
     metric = metrics["metric"]
     trivial = metrics["trivial"]
     best = metrics["best"]

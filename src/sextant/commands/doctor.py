@@ -59,6 +59,7 @@ def ok(text: str) -> Finding:
 
 
 def python() -> Finding:
+    """Check the version of Python, and that it runs in an environment."""
     version = ".".join(map(str, sys.version_info[:3]))
     if not (3, 11) <= sys.version_info < (3, 14):
         repair = "rm -r .venv; make setup PYTHON=python3.11"
@@ -133,6 +134,7 @@ def disk(free: int | None = None) -> Finding:
 
 
 def accelerator() -> Finding:
+    """Report the GPU that torch uses, or one that the installed build cannot use."""
     import torch
 
     version = f"torch {torch.__version__}"
@@ -151,6 +153,7 @@ def accelerator() -> Finding:
 
 
 def git() -> Finding:
+    """Check that this is a git repository with a commit, which every run records."""
     if not shutil.which("git"):
         repair = "install it (Debian, Ubuntu: apt install git)"
         return Finding("broken", "git is not installed", repair)
@@ -166,6 +169,7 @@ def git() -> Finding:
 
 
 def dvc() -> Finding:
+    """Check that DVC is initialised here."""
     if not Path("dvc.yaml").is_file():
         return Finding("broken", "dvc.yaml is not here", "run from the root of the repository")
     if not Path(".dvc/config").is_file():
@@ -214,7 +218,7 @@ def _scheme(address: str) -> str:
 def locks(root: Path = Path(".")) -> Finding:
     """Look for locks of DVC that a killed process left behind.
 
-    DVC removes a lock whose process has ended. If that process number is used again, by any
+    DVC removes a lock whose process has ended. If the pid of that process is used again, by any
     program, DVC refuses to run.
     """
     path = root / ".dvc/tmp/rwlock"
@@ -279,6 +283,7 @@ def _command(pid: int) -> str:
 
 
 def conf() -> Finding:
+    """Check params.yaml and conf/, as `make check` does, and list models and sources."""
     try:
         check.check_all()
     except SextantError as error:
@@ -292,6 +297,7 @@ def conf() -> Finding:
 
 
 def mirror() -> Finding:
+    """Check SEXTANT_MIRROR if a data set has source `mirror`."""
     from .. import pull
 
     users = []

@@ -135,6 +135,7 @@ def _uncached_outputs() -> list[Path]:
 
 
 def _restore(kept: Mapping[Path, bytes]) -> None:
+    """Write the kept contents back, remove files that did not exist, and check out the outputs."""
     for path in (LOCK, *_uncached_outputs()):
         if path not in kept:
             path.unlink(missing_ok=True)
@@ -159,6 +160,7 @@ def _is_settled(chosen: config.Params, confs: Confs) -> bool:
 
 
 def _is_up_to_date() -> bool:
+    """Return whether `dvc status` reports no stage to run."""
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"],
         env=_environment(),
@@ -184,6 +186,7 @@ def _is_judged(model: str, source: str) -> bool:
 
 
 def _snapshot(chosen: config.Params, confs: Confs) -> Snapshot:
+    """Read the present state from reports/ and the registry."""
     rows: dict[str, int] = {}
     for name in confs:
         report = paths.validation(name)

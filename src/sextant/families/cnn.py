@@ -113,9 +113,11 @@ class CNN(nn.Module):
     def augment(self, x: Tensor) -> Tensor:
         """Random variants of pictures in 0..1; shape and range stay, and the label still holds.
 
-        A rotated window of 1/zoom to 1 of the picture's area, mirrored with probability 1/2
-        (`mirror`); a change of contrast, brightness and the balance of the channels; a square
-        hole, filled with the training mean (DeVries and Taylor 2017).
+        A window of 1/zoom to 1 of the picture's area, rotated by up to `rotation` degrees to either
+        side and mirrored with probability 1/2 (`mirror`); a change of contrast (up to the share
+        `light`), brightness (half of it) and the balance of the channels (half of `colour`); a
+        square hole whose side is the share `hole` of the picture's, filled with the training mean
+        (DeVries and Taylor 2017).
         """
         return self._cut_hole(self._change_light(self._warp(x)))
 

@@ -65,6 +65,8 @@ class RBM(nn.Module):
     P(the rest | these), as prediction needs it. Centring: Montavon and Mueller 2012, with offsets
     fixed at the start.
 
+    `init` is the standard deviation of the initial weights.
+
     Limits: a prediction is P(v_i | the mean of h given the known ratings), the usual mean-field
     step, and not the exact conditional, which `exact_log_odds` and `gibbs_log_odds` give for a few
     films.

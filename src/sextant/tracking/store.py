@@ -97,6 +97,7 @@ def client() -> "MlflowClient":
 
 
 def _local_client(path: Path) -> "MlflowClient":
+    """A client of the database at `path`, which is created or upgraded if necessary."""
     try:
         if not path.exists():
             # A temporary file that is renamed, because a killed process would leave half the

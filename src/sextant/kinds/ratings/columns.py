@@ -48,7 +48,7 @@ class Columns(Strict):
     users_file: str
 
     @model_validator(mode="after")
-    def like_divides_sorted_values(self) -> Self:
+    def like_is_within_sorted_values(self) -> Self:
         is_sorted = self.values == sorted(set(self.values))
         if not is_sorted or not self.values[0] < self.like <= self.values[-1]:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Copy the bytes at an address to a file, with retries over http.
 
-A broken http download is resumed where the server supports it (RFC 9110, section 14: Range). All
+A broken http download is resumed if the server supports it (RFC 9110, section 14: Range). All
 other schemes are read through fsspec, without retries.
 """
 

@@ -124,7 +124,7 @@ def line(index: int) -> dict[str, Any]:
 
 
 def short(text: str, length: int) -> str:
-    """`text`, cut to `length` characters with an ellipsis where it is longer."""
+    """`text`, cut to `length` characters with an ellipsis if it is longer."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
@@ -161,7 +161,7 @@ def tooltips(
 ) -> None:
     """Give the strip around each x a tooltip with the values of all lines at it.
 
-    It reads "epoch 3: train/loss 0.1234, val/loss 0.2345" where `name` is "epoch"; `form` is the
+    It reads "epoch 3: train/loss 0.1234, val/loss 0.2345" if `name` is "epoch"; `form` is the
     format of the values. The strips meet in the middle between two x.
     """
     at = np.asarray(axes.convert_xunits(list(x)), np.float64)

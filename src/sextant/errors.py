@@ -27,7 +27,7 @@ class DataError(SextantError):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` in one line, with the repair where the cause is known."""
+    """The message of `error` in one line, with the repair if the cause is known."""
     text = " ".join(str(error).split())
     if isinstance(error, SextantError):
         return text

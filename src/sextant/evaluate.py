@@ -27,7 +27,7 @@ STEPS = 5  # of the progress display, plus one for each baseline
 
 
 def check_reproduced(recorded: dict[str, float], scores: dict[str, float]) -> None:
-    """Raise SextantError where the reloaded model does not score on val what training recorded."""
+    """Raise SextantError if a score on val differs from the recorded one by over TOLERANCE."""
     for name, value in recorded.items():
         if not abs(scores[name] - value) <= TOLERANCE:  # written so that NaN does not pass either
             raise SextantError(

@@ -26,7 +26,7 @@ class Sample:
     """A score of `rows` rows, in a form that a bootstrap can resample.
 
     `score` maps weights, (rows,), how often each row was drawn, to the score. `groups`, (rows,),
-    numbers the group of each row from 0. `share` is the score where it is the share of ones among
+    numbers the group of each row from 0. `share` is the score if it is the share of ones among
     independent zeros and ones, whose interval has a closed form; None for any other score.
     """
 
@@ -96,7 +96,7 @@ def interval(sample: Sample) -> tuple[float, float]:
 def gain(sample: Sample, other: Sample, direction: str) -> tuple[float, float, float]:
     """Return how much better `sample` is than `other`, and the ends of the 95 % interval of that.
 
-    Both are scores of the same rows; `direction` is "up" where a higher score is better. Each draw
+    Both are scores of the same rows; `direction` is "up" if a higher score is better. Each draw
     weighs both scores alike, so that what both have in common cancels out.
     """
     sign = 1 if direction == "up" else -1

@@ -31,7 +31,7 @@ def sgd(
     momentum: Annotated[float, Field(ge=0, lt=1)],
     weight_decay: NotNegative,
 ) -> torch.optim.Optimizer:
-    """Return stochastic gradient descent, with Nesterov's momentum where `momentum` is above 0."""
+    """Return stochastic gradient descent, with Nesterov's momentum if `momentum` is above 0."""
     return torch.optim.SGD(
         params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
@@ -65,7 +65,7 @@ class Schedule(Strict):
     the decay per step of a running mean of the weights, which is then validated and kept in their
     place (null: no running mean). `warmup` is the share of the training before the full learning
     rate. `threads` and `precision` change the last digits of the result, so they belong here and
-    not to the hardware in conf/trainer.yaml; bfloat16 is used only where the hardware supports it.
+    not to the hardware in conf/trainer.yaml; bfloat16 is used only if the hardware supports it.
     """
 
     lr: Literal["constant", "cosine", "one_cycle"]

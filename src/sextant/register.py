@@ -135,7 +135,7 @@ def dry_run(candidate: Candidate) -> dict[str, Any]:
 def _run(mlflow: "MlflowClient", candidate: Candidate) -> str:
     """The run of the candidate's training, with the evaluation added.
 
-    The run is logged again where this store lacks it.
+    The run is logged again if this store lacks it.
     """
     tracked = paths.tracked(candidate.name)
     run_id = runs.run_of(mlflow, candidate.registered, candidate.digest)

@@ -26,7 +26,7 @@ def colored(stream: TextIO) -> bool:
 class Progress:
     """Shows how much of some work is done: a bar on a terminal, elsewhere a line now and then.
 
-    `what` names the work, `unit` what is counted. `total` is None where it is not known in advance.
+    `what` names the work, `unit` what is counted. `total` is None if it is not known in advance.
     `left` qualifies the remaining time: "about", or "at most" for work that may stop early.
     """
 

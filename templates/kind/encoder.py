@@ -50,7 +50,7 @@ class Encoder:
         return {"features": len(self.columns.features)}
 
     def encode(self, rows: pd.DataFrame) -> Batch:
-        """Rows to tensors; the target is 0 where there is none."""
+        """Rows to tensors; the target is 0 if there is none."""
         import torch  # takes two seconds, which pull, validate and prepare need not wait for
 
         features = (rows[self.columns.features].to_numpy(np.float64) - self.mean) / self.std

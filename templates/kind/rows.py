@@ -13,7 +13,7 @@ from .columns import Columns
 
 
 def read(folder: Path, columns: Columns) -> pd.DataFrame:
-    """All files of `folder` as one frame; raises DataError where a column is missing."""
+    """All files of `folder` as one frame; raises DataError if a column is missing."""
     frames = []
     for path in data_files(folder):
         rows = read_rows(path, columns)
@@ -50,7 +50,7 @@ def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, p
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError where a part cannot be scored."""
+    """Raise DataError if a part cannot be scored."""
     for name, rows in parts.items():
         if rows.empty:
             raise DataError(f"part {name} has no row; add rows, or change `split` in the conf")

@@ -9,7 +9,7 @@ from ..tracking import registry, store
 def promote(model: str, version: str) -> None:
     """Make a version champion: on real data if the model is registered there, or on the twin.
 
-    Raises SextantError where the model is not registered, UsageError for an unknown version.
+    Raises SextantError if the model is not registered, UsageError for an unknown version.
     """
     mlflow = store.client()
     versions: list[registry.Version] = []

@@ -230,7 +230,7 @@ def _sextant(*arguments: str) -> None:
 def _run(command: Sequence[str], must_succeed: bool = True) -> None:
     """Run a command and copy its output to standard error.
 
-    If it fails and `must_succeed`, raises DataError where a stage refused the data, else
+    If it fails and `must_succeed`, raises DataError if a stage refused the data, else
     SextantError.
     """
     output: list[str] = []

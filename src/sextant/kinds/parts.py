@@ -30,7 +30,7 @@ def first_row(mask: Iterable[bool]) -> int:
 
 
 def class_labels(rows: "pd.DataFrame", target: str | None) -> list[Label]:
-    """Return the classes in column `target`, sorted; none where there is no target."""
+    """Return the classes in column `target`, sorted; none if there is no target."""
     if target is None:
         return []
     return sorted(rows[target].unique().tolist())
@@ -39,10 +39,10 @@ def class_labels(rows: "pd.DataFrame", target: str | None) -> list[Label]:
 def check_labelled_parts(
     parts: "Mapping[str, pd.DataFrame]", key: str | None, target: str | None
 ) -> None:
-    """Raise DataError where a key is in two parts, or a part has no row or lacks a class.
+    """Raise DataError if a key is in two parts, or a part has no row or lacks a class.
 
-    `key` is None where a row has none; such rows are split by their whole content, so equal ones
-    share a part. `target` is None where rows have no label.
+    `key` is None if a row has none; such rows are split by their whole content, so equal ones
+    share a part. `target` is None if rows have no label.
     """
     if key is not None:
         _check_keys(parts, key)

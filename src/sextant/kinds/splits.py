@@ -24,7 +24,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Shares(Strict):
-    """The share of the rows in each part; `test: 0` where the source provides its own test part."""
+    """The share of the rows in each part; `test: 0` if the source provides its own test part."""
 
     train: Share
     val: Share

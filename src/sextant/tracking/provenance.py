@@ -66,7 +66,7 @@ def _flat_yaml(text: str, path: Path) -> dict[str, str]:
 
 
 def git(*arguments: str) -> str:
-    """The output of a git command; empty where there is no repository."""
+    """The output of a git command; empty if there is no repository."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else ""
 

@@ -308,7 +308,7 @@ def run_from_outputs(
 ) -> str:
     """Log a training again from its outputs; return the id of the new run.
 
-    This is needed where DVC restored the outputs from its cache, or the store was lost.
+    This is needed if DVC restored the outputs from its cache, or the store was lost.
     """
     run_id = _create_run(mlflow, name, conf, profile, by_hand=False)
     mlflow.set_tag(run_id, "restored", "true")

@@ -162,7 +162,7 @@ def query(statement: str, *values: str) -> list[tuple[Any, ...]]:
 
     It saves the two seconds that importing MLflow takes.
 
-    Returns no rows where the store is a server, or the database or the table does not exist. Raises
+    Returns no rows if the store is a server, or the database or the table does not exist. Raises
     SextantError if another program has locked the database.
     """
     path = database()

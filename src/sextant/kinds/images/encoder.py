@@ -20,7 +20,7 @@ CHUNK = 256  # pictures that `flat` converts to float32 at once, which bounds th
 
 
 class Batch(NamedTuple):
-    """Pictures as tensors; the target is -1 where a row has no label."""
+    """Pictures as tensors; the target is -1 if a row has no label."""
 
     image: "Tensor"  # (rows, channels, size, size) uint8
     target: "Tensor"  # (rows) int64, index in `classes`

@@ -102,7 +102,7 @@ def _folder_pictures(folder: Path, files: Folders) -> list[Picture]:
 
 
 def _check_complete(pictures: list[Picture], keys: dict[str, str | None], index_file: str) -> None:
-    """Raise DataError where the index lists pictures that do not exist.
+    """Raise DataError if the index lists pictures that do not exist.
 
     A set that lost the same share of each class would otherwise pass as a small one.
     """
@@ -115,7 +115,7 @@ def _check_complete(pictures: list[Picture], keys: dict[str, str | None], index_
 
 
 def _index_keys(folder: Path, files: Folders) -> dict[str, str | None] | None:
-    """The key of each path in the index, None where the cell is empty; None without an index."""
+    """The key of each path in the index, None if the cell is empty; None without an index."""
     if files.index is None:
         return None
     path = folder / files.index.file
@@ -379,7 +379,7 @@ def _dhash(image: Image.Image) -> str:
 
 
 def _has_lookalike(dhash: pd.Series) -> np.ndarray:
-    """Whether another fingerprint is near, shape (rows,) bool; False where there is none."""
+    """Whether another fingerprint is near, shape (rows,) bool; False if there is none."""
     is_present = dhash.notna().to_numpy()
     fingerprints = np.array([int(digits, 16) for digits in dhash[is_present]], np.uint64)
     number_of_chunks = max(1, len(fingerprints) ** 2 // PAIRS_AT_ONCE)
@@ -432,7 +432,7 @@ def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, p
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError where a picture is in two parts, or a part has no picture of some class."""
+    """Raise DataError if a picture is in two parts, or a part has no picture of some class."""
     check_labelled_parts(parts, columns.key, columns.target)
 
 
@@ -547,7 +547,7 @@ def write_inputs(rows: pd.DataFrame, path: Path) -> None:
 
 
 def to_base64(rows: pd.DataFrame) -> list[str]:
-    """Return each picture's file in base64; a prepared square as PNG where there is no file."""
+    """Return each picture's file in base64; a prepared square as PNG if there is no file."""
     contents = rows["raw"] if "raw" in rows else rows["image"]
     return [base64.b64encode(_file_of(content)).decode() for content in contents]
 

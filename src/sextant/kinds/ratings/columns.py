@@ -16,8 +16,8 @@ SPLITS = ("hash",)
 class Table(Strict):
     """The format of one file.
 
-    `names` are the names of its first columns, in their order, where the file has no header; null
-    where it has one.
+    `names` are the names of its first columns, in their order, if the file has no header; null if
+    it has one.
     """
 
     delimiter: Annotated[str, Field(min_length=1)]

@@ -107,7 +107,7 @@ class Encoder:
         item_columns: np.ndarray,
         shape: tuple[int, int],
     ) -> np.ndarray:
-        """(users, items) uint8: the code of each rating in the column, 0 where there is none."""
+        """(users, items) uint8: the code of each rating in the column, 0 if there is none."""
         stars = column.to_numpy(float)
         rated = ~np.isnan(stars)
         codes = np.zeros(shape, np.uint8)
@@ -180,7 +180,7 @@ class Encoder:
 
     def example(self) -> pd.DataFrame:
         """A synthetic input example: two users with ratings; the second also asks for a film."""
-        first, second, third = (self.items * 3)[:3]  # also where there are fewer than three films
+        first, second, third = (self.items * 3)[:3]  # also if there are fewer than three films
         low, high = self.columns.values[0], self.columns.values[-1]
         lines = [(1, first, high), (1, second, low), (2, first, high), (2, third, np.nan)]
         return self.inputs(pd.DataFrame(lines, columns=self.columns.needed))

@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     window: (days, window - 1, features) float32, standardised features of each step, oldest step
     first.
     base: (days,) float32, the base price that the forecast is a log return over.
-    target: (days,) float32, log(next target price / base); NaN where the next day is not in the
+    target: (days,) float32, log(next target price / base); NaN if the next day is not in the
     rows.
     """
 

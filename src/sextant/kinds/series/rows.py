@@ -251,7 +251,7 @@ def split(rows: pd.DataFrame, columns: Columns, split: DateSplit) -> dict[str, p
 
 
 def check_parts(parts: Mapping[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError where a part has no day to score, or less history than a window."""
+    """Raise DataError if a part has no day to score, or less history than a window."""
     for name, rows in parts.items():
         days = len(scored(rows))
         history = len(rows) - days

@@ -199,7 +199,7 @@ def _day_field(day: str, date_format: str) -> str:
 
 
 def _number_field(number: float, name: str, columns: Columns) -> str:
-    """A number with thousands separators, in quotes where it contains the delimiter."""
+    """A number with thousands separators, in quotes if it contains the delimiter."""
     if name == columns.volume:
         text = f"{number:,.0f}"
     else:

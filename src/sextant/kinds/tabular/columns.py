@@ -12,11 +12,11 @@ SPLITS = ("hash",)
 class Columns(Strict):
     """The role of each column of a table, and how its files are written.
 
-    names: the columns of a file without a header, in its order; null where the file has one.
+    names: the columns of a file without a header, in its order; null if the file has one.
     delimiter: the character between two cells.
     unknown: the text that marks a missing value, in addition to the empty cell; or null.
     key: identifies a row and decides its part; null: the whole row does.
-    target: the label; null where rows have no label.
+    target: the label; null if rows have no label.
     ignored: neither input nor label.
     numeric, categorical: the features.
     """

@@ -25,7 +25,7 @@ DTYPES: dict[str, type] = {"double": np.float64, "long": np.int64, "string": obj
 
 
 class Batch(NamedTuple):
-    """Rows as tensors; the target is -1 where a row has no label."""
+    """Rows as tensors; the target is -1 if a row has no label."""
 
     numeric: "Tensor"  # (rows, numeric) float32
     categories: "Tensor"  # (rows, categorical) int64, codes from 1; 0 is UNSEEN
@@ -53,7 +53,7 @@ class Encoder:
     numbers: the statistics of each numeric column.
     gaps: the numeric columns that had missing values in training, and may have them in inputs.
     levels: the levels of each categorical column, sorted, None last; their codes count from 1.
-    classes: the labels, sorted; empty where rows have none.
+    classes: the labels, sorted; empty if rows have none.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Encoder:
         """Return input rows as `encode` takes them; label, key and ignored columns may be missing.
 
         Raises DataError for a missing or surplus column, text or infinity in a numeric column, and
-        a missing value where training had none. Warns of a level that training did not have.
+        a missing value in a column that had none in training. Warns of a level that training did not have.
         """
         check_input_columns(frame, self.columns.features, self.columns.all)
         if frame.empty:
@@ -255,7 +255,7 @@ def _levels(column: pd.Series) -> list[Level]:
 
 
 def _check_levels(column: pd.Series, levels: list[Level], name: str) -> None:
-    """Raise DataError for a missing category where training had none; warn of unseen levels."""
+    """Raise DataError for a missing category, unless training had some; warn of unseen levels."""
     is_missing = column.isna()
     if is_missing.any() and None not in levels:
         raise DataError(
@@ -280,7 +280,7 @@ def _listed(levels: list[Level]) -> str:
 def type_of_levels(levels: list[Level]) -> MlflowType:
     """Return the MLflow type of a category.
 
-    Whole numbers are `long`, as a caller's table has them; `double` where some are missing, since
+    Whole numbers are `long`, as a caller's table has them; `double` if some are missing, since
     NaN is a float.
     """
     present = [level for level in levels if level is not None]

@@ -67,7 +67,7 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
 
 def to_numbers(column: pd.Series, name: str) -> pd.Series:
-    """Return a column as numbers, NaN where a value is missing.
+    """Return a column as numbers, NaN if a value is missing.
 
     Raises DataError for text and infinity.
     """
@@ -90,8 +90,10 @@ def to_levels(column: pd.Series) -> pd.Series:
 
 
 def _level(value: Label | None) -> str | None:
-    """The text of a category. pandas turns whole numbers into floats where one of a column is
-    missing, so 1.0 is the level "1"."""
+    """The text of a category, None for a missing one.
+
+    pandas turns a column of whole numbers into floats if one is missing, so 1.0 is the level "1".
+    """
     if pd.isna(value):
         return None
     if isinstance(value, float | np.floating) and value.is_integer():
@@ -123,7 +125,7 @@ def _keys(rows: pd.DataFrame, columns: Columns) -> list[str]:
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError where a key is in two parts, or a part has no row or lacks a class."""
+    """Raise DataError if a key is in two parts, or a part has no row or lacks a class."""
     check_labelled_parts(parts, columns.key, columns.target)
 
 

@@ -48,7 +48,7 @@ class Uniform(Strict):
 
 
 class Normal(Strict):
-    """Normal, or a shifted lognormal where `skew` is not 0; clipped to `low` and `high`, rounded.
+    """Normal, or a shifted lognormal if `skew` is not 0; clipped to `low` and `high`, rounded.
 
     mean + sd * (exp(skew * z) - 1) / skew with a standard normal z, which for skew -> 0 is
     mean + sd * z.

@@ -106,7 +106,7 @@ def _mistakes(
 ) -> dict[str, Table]:
     """The wrong predictions of the highest probability, with the `important` columns.
 
-    Empty where no prediction is wrong.
+    Empty if no prediction is wrong.
     """
     predictions = answers["prediction"]
     wrong = np.flatnonzero(predictions.to_numpy() != truth.to_numpy())
@@ -133,7 +133,7 @@ def _mistakes(
 def _legible(values: pd.Series) -> pd.Series:
     """Round floats to three significant digits of their standard deviation.
 
-    They become integers where no fraction is left of them.
+    They become integers if no fraction is left of them.
     """
     if not pd.api.types.is_float_dtype(values):
         return values

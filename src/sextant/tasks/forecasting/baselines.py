@@ -83,7 +83,7 @@ def _with_bounds(value: Value, train: pd.DataFrame, columns: "Columns") -> "cont
     """The baseline that answers `value(rows)`, with bounds from its log errors on `train`."""
     truth = forecast_days(train, columns)["next"].to_numpy()
     tail = (1 - COVERAGE) / 2
-    # NaN where the day after the last row is not in `train`.
+    # NaN if the day after the last row is not in `train`.
     low, high = np.nanquantile(np.log(truth / value(train)), (tail, 1 - tail))
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:

@@ -110,7 +110,7 @@ def as_answers(
     """Return answers, of a model or a baseline.
 
     The columns are `after`, the last day that is known to the forecast, the value (`next_open`
-    where the target is Open), and the bounds `lower_90` and `upper_90`.
+    if the target is Open), and the bounds `lower_90` and `upper_90`.
     """
     answers = {
         "after": after.to_numpy(),
@@ -122,7 +122,7 @@ def as_answers(
 
 
 def value_column(columns: "Columns") -> str:
-    """The column of an answer that has the forecast value: `next_open` where the target is Open."""
+    """The column of an answer that has the forecast value: `next_open` if the target is Open."""
     return f"next_{columns.target.lower()}"
 
 

@@ -269,7 +269,7 @@ def _inferred(
 
 
 def _liked(stars: pd.Series, like: float, prefix: str) -> np.ndarray:
-    """`yes` or `no` after `prefix`, or `unknown` where there is no rating."""
+    """`yes` or `no` after `prefix`, or `unknown` if there is no rating."""
     values = stars.to_numpy(float)
     labels = np.where(values >= like, f"{prefix}yes", f"{prefix}no")
     return np.where(np.isnan(values), "unknown", labels)

@@ -28,7 +28,7 @@ NEWTON_STEPS = 50
 SMALLEST_STEP = 1e-10
 # A slope outside of this range means that val contradicts the ranking, or that it has too few rows.
 LARGEST_SLOPE = 100
-LEAST_PROBABILITY = 1e-15  # keeps the log loss finite where a probability of 0 or 1 was wrong
+LEAST_PROBABILITY = 1e-15  # keeps the log loss finite if a probability of 0 or 1 was wrong
 
 
 def calibrate(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:

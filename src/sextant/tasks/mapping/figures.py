@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ...saved_model import SavedModel
 
 PLANES_ACROSS = 4  # component planes side by side
-# Cells of all component planes together, which bounds the size of the page. Where a table has more
+# Cells of all component planes together, which bounds the size of the page. If a table has more
 # features, those that vary most are drawn.
 CELLS = 4000
 LETTERED_SIDE = 15  # units along a side of a map up to which a number fits into a cell

@@ -109,7 +109,7 @@ def unit_weights(model: "SavedModel") -> np.ndarray | None:
 def units_figure(weights: np.ndarray, train: pd.DataFrame, encoder: "Encoder") -> Figure:
     """The films with the largest weights, (units, items), in the units whose weights vary most."""
     counts = _rating_counts(train, encoder)
-    # Where no film has enough ratings, as in a small test, the films with the most are drawn.
+    # If no film has enough ratings, as in a small test, the films with the most are drawn.
     least = min(RATINGS_OF_FILM, int(counts.max()))
     films = np.flatnonzero(counts >= least)
     units = np.argsort(-weights[:, films].std(1), kind="stable")[:UNITS]

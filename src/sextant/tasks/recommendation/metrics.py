@@ -30,7 +30,7 @@ CUT = 10  # the k of recall_at_10 and ndcg_at_10
 
 
 def output(outputs: Mapping[str, Tensor], name: str) -> Tensor:
-    """The tensor that a net predicts under `name`; raises UsageError where it predicts none.
+    """The tensor that a net predicts under `name`; raises UsageError if it predicts none.
 
     `make check` refuses such a pair of net and task earlier; this is for callers from Python.
     """
@@ -156,7 +156,7 @@ def recommend(scores: np.ndarray, unrated: np.ndarray, count: int) -> np.ndarray
 def retrieval(user: np.ndarray, rank: np.ndarray, liked: np.ndarray) -> dict[str, float]:
     """recall_at_10 and ndcg_at_10, means over the users who liked one of the requested films.
 
-    `user`, `rank` and `liked` (bool) are (requests). NaN where no user liked any.
+    `user`, `rank` and `liked` (bool) are (requests). NaN if no user liked any.
     """
     user_index, _ = pd.factorize(user[liked])
     if not len(user_index):

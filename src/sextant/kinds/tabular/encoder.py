@@ -183,7 +183,8 @@ class Encoder:
         """Return input rows as `encode` takes them; label, key and ignored columns may be missing.
 
         Raises DataError for a missing or surplus column, text or infinity in a numeric column, and
-        a missing value in a column that had none in training. Warns of a level that training did not have.
+        a missing value in a column that had none in training. Warns of a level that training did
+        not have.
         """
         check_input_columns(frame, self.columns.features, self.columns.all)
         if frame.empty:

@@ -230,7 +230,7 @@ CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
     "unknown metric": (
         MODEL_CONF,
         put("schedule.monitor", "f1"),
-        "schedule: `f1` is no metric of classification",
+        "schedule: `f1` is not a metric of classification",
     ),
     "negative margin": (
         MODEL_CONF,
@@ -245,7 +245,7 @@ CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
     "guard on an unknown metric": (
         MODEL_CONF,
         put("gate.guards", ["f1 >= 0.5"]),
-        "gate: `f1` is no metric of classification",
+        "gate: `f1` is not a metric of classification",
     ),
     "kind in the data set's conf": (
         DATASET_CONF,

@@ -222,13 +222,13 @@ FAULTS = {
         "model",
         "schedule.monitor",
         "puppies",
-        r"schedule: `puppies` is no metric of \w+; choose from: .+, ",
+        r"schedule: `puppies` is not a metric of \w+; choose from: .+, ",
     ),
     "unknown guard": (
         "model",
         "gate.guards",
         ["puppies <= 1"],
-        r"gate: `puppies` is no metric of \w+; choose from: .+, ",
+        r"gate: `puppies` is not a metric of \w+; choose from: .+, ",
     ),
     "no guard": (
         "model",

@@ -252,7 +252,7 @@ def test_a_missing_input_is_named_with_the_command_that_makes_it(trained, monkey
         Path(path).rename(f"away-{Path(path).name}")
         with pytest.raises(
             SextantError,
-            match=f"^{path} does not exist; `make repro` makes it, `dvc checkout` restores",
+            match=f"^{path} does not exist; `make repro` creates it, `dvc checkout` restores",
         ):
             run_by_dvc(monkeypatch)
 

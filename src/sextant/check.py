@@ -82,7 +82,7 @@ def _lacking_for_figures(conf: config.ModelConf, task: str) -> list[str]:
 
 
 def check_metrics(conf: config.ModelConf, monitor: str) -> None:
-    """Raise UsageError if a guard or the `monitor` is no metric of the task.
+    """Raise UsageError if a guard or the `monitor` is not a metric of the task.
 
     The monitor must also be computed after each epoch and have a direction.
     """
@@ -91,17 +91,17 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
     metrics = ", ".join(task.metrics.METRICS)
     if monitor not in task.metrics.METRICS:
         raise UsageError(
-            f"{where} schedule: `{monitor}` is no metric of {conf.task}; choose from: {metrics}"
+            f"{where} schedule: `{monitor}` is not a metric of {conf.task}; choose from: {metrics}"
         )
     for guard in conf.gate.guards:
         name = guard.split()[0]
         if name not in task.metrics.METRICS:
             raise UsageError(
-                f"{where} gate: `{name}` is no metric of {conf.task}; choose from: {metrics}"
+                f"{where} gate: `{name}` is not a metric of {conf.task}; choose from: {metrics}"
             )
     if monitor not in task.monitors:
         raise UsageError(
-            f"{where} schedule: `{monitor}` cannot pick an epoch; choose from:"
+            f"{where} schedule: `{monitor}` cannot choose an epoch; choose from:"
             f" {', '.join(task.monitors)}"
         )
 

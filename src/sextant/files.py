@@ -45,7 +45,7 @@ def needed(path: Path) -> Path:
     """Return `path`, the output of an earlier stage; raise SextantError if it does not exist."""
     if not path.exists():
         raise SextantError(
-            f"{path} does not exist; `make repro` makes it, `dvc checkout` restores the last one"
+            f"{path} does not exist; `make repro` creates it, `dvc checkout` restores the last one"
         )
     return path
 

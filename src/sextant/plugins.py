@@ -253,13 +253,16 @@ class Task:
                 f"baseline `{name}` does not fit kind {kind}; it fits {', '.join(kinds[name])}"
             )
         fit = available[name]
-        allowed = inspect.signature(fit).parameters
+        allowed = []
+        for parameter in inspect.signature(fit).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                allowed.append(parameter.name)
         for setting in settings:
-            if (
-                setting not in allowed
-                or allowed[setting].kind is not inspect.Parameter.KEYWORD_ONLY
-            ):
-                raise UsageError(f"baseline `{name}` has no setting `{setting}`")
+            if setting not in allowed:
+                raise UsageError(
+                    f"baseline `{name}` has no setting `{setting}`; it has:"
+                    f" {', '.join(allowed) or 'none'}"
+                )
         return functools.partial(fit, **settings)
 
 

@@ -46,7 +46,9 @@ def main(argv: list[str]) -> None:
     report = needed(paths.validation(name))
     validation = read_json(report)
     if not validation["success"]:
-        raise DataError(f"{name} failed its expectations; see {report}, then `make validate`")
+        raise DataError(
+            f"{name} failed its expectations; see {report}, correct the data, then `make validate`"
+        )
     rows = plugins.kind(conf.kind).rows
     parts = prepare(rows.read(needed(paths.raw(name)), conf.columns), conf)
     out = paths.prepared(name) if paths.run_by_dvc() else paths.SCRATCH / "prepared" / name

@@ -536,7 +536,7 @@ def _source(folder: Path, dataset: str) -> str:
         receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
-            f"{folder} has no {RECEIPT}; `make pull DATASET={dataset}` brings the data"
+            f"{folder} has no {RECEIPT}; `make pull DATASET={dataset}` fetches the data"
         ) from None
     return str(receipt["source"])
 

@@ -75,7 +75,7 @@ def test_coverage_has_a_target_value_and_cannot_pick_an_epoch(workspace: Path) -
     path.write_text(path.read_text().replace("monitor: pinball", "monitor: coverage_90"))
     with pytest.raises(
         UsageError,
-        match="`coverage_90` cannot pick an epoch; choose from: rmse, mae, pinball, skill",
+        match="`coverage_90` cannot choose an epoch; choose from: rmse, mae, pinball, skill",
     ):
         check.check_model(config.model("rnn"))
 

@@ -603,9 +603,9 @@ def test_an_empty_part_is_refused_without_labels_too():
         ("model.net.sigma=-1", "`sigma` is -1"),
         (
             "model.schedule.monitor=outlier_auroc",
-            "`outlier_auroc` cannot pick an epoch; choose from: quantization",
+            "`outlier_auroc` cannot choose an epoch; choose from: quantization",
         ),
-        ("model.gate.guards=['puppies <= 1']", "`puppies` is no metric of mapping"),
+        ("model.gate.guards=['puppies <= 1']", "`puppies` is not a metric of mapping"),
     ],
 )
 def test_a_wrong_conf_is_refused_before_anything_runs(workspace, override, message):

@@ -171,7 +171,9 @@ def git() -> Finding:
 def dvc() -> Finding:
     """Check that DVC is initialised here."""
     if not Path("dvc.yaml").is_file():
-        return Finding("broken", "dvc.yaml is not here", "run from the root of the repository")
+        return Finding(
+            "broken", "there is no dvc.yaml in this folder", "run from the root of the repository"
+        )
     if not Path(".dvc/config").is_file():
         return Finding("broken", ".dvc/config is missing", "git checkout .dvc, or: dvc init")
     return ok("initialised")

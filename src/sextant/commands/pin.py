@@ -182,7 +182,7 @@ def repinned(text: str, changes: Sequence[Change], path: Path) -> str:
             after = change.after
             wanted.append(f"{change.file}: bytes: {after.bytes}, sha256: {after.sha256}")
         raise UsageError(
-            f"{path}: the pins cannot be replaced without changing more; write them by hand:"
+            f"{path}: the pins cannot be replaced without other changes; write them by hand:"
             f" {'; '.join(wanted)}"
         )
     return result

@@ -14,7 +14,7 @@ def roll_back(model: str) -> None:
     if previous is None:
         raise SextantError(
             f"{champion.name} had no champion before version {champion.version};"
-            " `make promote` names one by hand"
+            " `make promote` chooses one by hand"
         )
     record_champion(model, champion.name, previous)
     print_champion(champion.name, previous, champion)

@@ -163,7 +163,7 @@ def test_data_that_failed_validation_are_refused(conf, monkeypatch):
 def test_a_missing_output_of_an_earlier_stage_is_named(conf, monkeypatch, missing):
     path = Path(missing.format(conf.name))
     path.rename("elsewhere")
-    with pytest.raises(SextantError, match=f"^{path} does not exist; `make repro` makes it"):
+    with pytest.raises(SextantError, match=f"^{path} does not exist; `make repro` creates it"):
         run(conf, monkeypatch)
 
 

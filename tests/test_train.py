@@ -145,7 +145,7 @@ def test_by_hand_it_trains_into_scratch_the_same_every_time(prepared, capsys):
         (
             [f"model={MODEL}"],
             SextantError,
-            r"data/prepared/\w+/profile.json does not exist; `make repro` makes it",
+            r"data/prepared/\w+/profile.json does not exist; `make repro` creates it",
         ),
         (["model=strawberry"], UsageError, "unknown model `strawberry`"),
         (

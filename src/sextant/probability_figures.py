@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BINS = np.linspace(0, 1, 11)  # edges of the bins of predicted probability
 RATES = np.round(np.linspace(0, 1, 41), 3)  # false positive rates that have a tooltip
-THRESHOLD = 0.5  # of two classes, the probability from which the last one is predicted
+THRESHOLD = 0.5  # with two classes, the last one is predicted from this probability on
 MAX_NUMBERED = 12  # with more classes, a number no longer fits into its cell
 
 Answers = Mapping[str, pd.DataFrame]  # by name, the model's first
@@ -50,7 +50,8 @@ def classifier_figures(
 def roc(answers: Answers, scores: Scores, truth: pd.Series, classes: "Sequence[Label]") -> Figure:
     """True positive rate against false positive rate.
 
-    Of more than two classes, each against the rest in a thin line, and their mean in a thick one.
+    With more than two classes, there is a thin line for each class against the rest, and a thick
+    one for their mean.
     """
     figure = canvas("ROC curve")
     axes = figure.add_subplot()
@@ -111,7 +112,7 @@ def _rates(positive: pd.Series, probability: pd.Series) -> tuple[np.ndarray, np.
 def _mean_rates(
     answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rates of two classes; of more, the mean true positive rate over one against the rest."""
+    """The rates of the last of two classes; with more, the mean of each class against the rest."""
     if len(classes) == 2:
         return _rates(truth == classes[-1], answers["probability"])
     grid = np.linspace(0, 1, 201)
@@ -174,7 +175,7 @@ def _events(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The probability of each row's event, and whether it happened, as 0 or 1.
 
-    The event is the last of two classes, and the predicted one of more.
+    With two classes, the event is the last one; with more, it is the predicted one.
     """
     happened = truth.to_numpy() == answers["prediction"].to_numpy()
     if len(classes) == 2:

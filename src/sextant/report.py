@@ -44,12 +44,15 @@ class Picture:
     """A figure for the page: its title (the alternative text), its caption, and the inline SVG."""
 
     title: str
-    says: str
+    caption: str
     svg: str
 
 
 class TableRecord(TypedDict):
-    """A table in reports/tables/<model>.json: `data` row by row; null for a missing value."""
+    """A table in reports/tables/<model>.json.
+
+    `says` is the caption, `data` has one list per row, with null for a missing value.
+    """
 
     title: str
     says: str
@@ -62,7 +65,7 @@ class Table:
     """A table for the page: `data` is formatted text, `numeric` marks the columns of numbers."""
 
     title: str
-    says: str
+    caption: str
     columns: list[str]
     data: list[tuple[str, ...]]
     numeric: list[bool]
@@ -148,7 +151,7 @@ def _format_column(column: Sequence[Cell]) -> list[str]:
     decimals = 0
     for cell in column:
         if isinstance(cell, float):
-            # Four decimals are what the page shows of any score.
+            # The page shows four decimals of every score.
             fraction = f"{cell:.4f}".rstrip("0").partition(".")[2]
             decimals = max(decimals, len(fraction))
     return [_format_cell(cell, decimals) for cell in column]
@@ -163,7 +166,7 @@ def _format_cell(cell: Cell, decimals: int) -> str:
 
 
 def section(model: str, metrics: Metrics, numbers: Iterator[int]) -> Section:
-    """Read what the stages wrote about a model and its data.
+    """Read the outputs of the other stages for a model and its data.
 
     `numbers` numbers the figures of the whole page. Raises SextantError for a missing file.
     """

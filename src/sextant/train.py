@@ -112,7 +112,7 @@ def precision(
 
 
 def code_files(conf: config.ModelConf) -> list[Path]:
-    """The files of CODE for one model."""
+    """The paths in CODE for the family, kind and task of one model."""
     package = Path(__file__).parent
     chosen = {"family": conf.family, "kind": conf.kind, "task": conf.task}
     return [package / path.format(**chosen) for path in CODE]

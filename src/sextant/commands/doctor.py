@@ -71,9 +71,9 @@ def python() -> Finding:
 
 
 def packages(folder: Path = Path(".")) -> Finding:
-    """Compare what is installed with pyproject.toml and constraints.txt.
+    """Compare the installed packages with pyproject.toml and constraints.txt.
 
-    A package of the first must be installed; one of the second should be that version.
+    Packages in the first must be installed; those in the second should have the pinned version.
     """
     pinned = dict(pins((folder / "constraints.txt").read_text(encoding="utf-8")))
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     plan_repro = reproduce.plan_repro
 
     def numbering_plan(*args: object, **kwargs: object) -> list[Any]:
-        """DVC's plan; a second call to compute it would read dvc.lock twice more, for seconds."""
+        """DVC's own plan, because computing it again would take seconds to read dvc.lock."""
         stages: list[Any] = plan_repro(*args, **kwargs)
         numbers.plan(stage.addressing for stage in stages)
         return stages

@@ -158,7 +158,7 @@ class RBM(nn.Module):
         return Pairs(row, item, rated.sum(1))
 
     def visible_states(self, codes: Tensor, pairs: Pairs) -> Tensor:
-        """v, (pairs, levels): one-hot at the rating; of Bernoulli units 1 if the film was liked."""
+        """v, (pairs, levels): one-hot at the rating; for Bernoulli units 1 if it is a like."""
         level = codes[pairs.row, pairs.item].long() - 1
         if self.binary:
             return (level >= self.liked_from).to(self.offset.dtype)[:, None]

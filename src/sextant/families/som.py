@@ -349,7 +349,7 @@ def pca_grid(x: Tensor, rows: int, cols: int) -> Tensor:
 
 
 def _grid_offsets(x: Tensor, n: int) -> Tensor:
-    """Offsets of n rows or columns from the center, in standard deviations; of one alone, 0."""
+    """Offsets of n rows or columns from the center, in standard deviations; 0 for a single one."""
     if n == 1:
         return x.new_zeros(1)
     return torch.linspace(-1, 1, n, dtype=x.dtype) * blocks.REACH

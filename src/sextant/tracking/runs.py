@@ -65,7 +65,7 @@ class TrainingRun:
             self.flush()
 
     def flush(self) -> None:
-        """Send the metrics that wait."""
+        """Send the metrics that have not been sent."""
         for start in range(0, len(self.waiting), BATCH_SIZE):
             self.mlflow.log_batch(self.run_id, metrics=self.waiting[start : start + BATCH_SIZE])
         self.waiting = []

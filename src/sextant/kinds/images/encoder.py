@@ -83,7 +83,7 @@ class Encoder:
         return Batch(images, torch.from_numpy(target.astype(np.int64)))
 
     def flat(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return what a baseline reads, (rows, channels * flat * flat) float64.
+        """Return features for baselines, (rows, channels * flat * flat) float64.
 
         The pictures are averaged to `flat` x `flat` pixels and standardised.
         """

@@ -171,7 +171,7 @@ class Encoder:
         return scale
 
     def flat(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return what a baseline reads, (rows, columns) float64: `wide`, numbers standardised."""
+        """Return features for baselines, (rows, columns) float64: `wide`, numbers standardised."""
         wide = self.wide(rows)
         for name, statistics in self.numbers.items():
             wide[name] = (wide[name] - statistics.mean) / statistics.std

@@ -95,8 +95,9 @@ def answers(
 def as_answers(probs: np.ndarray, classes: Sequence[Label]) -> pd.DataFrame:
     """Return answers from the class probabilities, (rows, classes), of a net or a baseline.
 
-    `prediction` is the most probable class. Of two classes, `probability` is that of the last one.
-    Of more, it is that of the predicted one, and each class has a column `probability_<class>`.
+    `prediction` is the most probable class. With two classes, `probability` is that of the last
+    one. With more, it is that of the predicted one, and each class has a column
+    `probability_<class>`.
     """
     columns: dict[str, pd.Series | np.ndarray] = {
         "prediction": pd.Series(pd.Index(classes).take(probs.argmax(1)))

@@ -29,10 +29,6 @@ from sextant.tracking import registry, store
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Operation with range is deprecated"  # raised by MLflow with pandas 3
-)
-
 
 # --- the interface ------------------------------------------------------------------------------
 

@@ -210,8 +210,6 @@ def test_the_gate_reads_guards_on_the_guard_rows():
 
 
 @pytest.mark.slow
-# A warning of MLflow 3.17 with pandas 3.1.
-@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 def test_the_registered_interface_gives_the_columns_of_scores_as_details(tmp_path, monkeypatch):
     import mlflow.pyfunc
 

@@ -20,9 +20,6 @@ from sextant.tracking import packing, registry, store
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Operation with range is deprecated"  # raised by MLflow with pandas 3
-)
 MODEL = "ann"
 NAME = registry.registered_name(MODEL, "embedded")
 

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),  # MLflow, pandas 3
-]
+pytestmark = pytest.mark.slow
 
 MODEL = "ann"
 NAME = registry.registered_name(MODEL, "embedded")

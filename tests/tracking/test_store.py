@@ -19,9 +19,6 @@ from sextant import files
 from sextant.errors import SextantError
 from sextant.tracking import registry, store
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Operation with range is deprecated"  # raised by MLflow with pandas 3
-)
 NAME = "sextant-ann-twin"
 
 

@@ -26,7 +26,6 @@ NO_DEPENDENCY = {"__main__", "errors", "terminal", "check", "decisions", "model_
 # cannot be conditional.
 SHARED = (
     "families/blocks.py",
-    "kinds/tables.py",
     "probability_figures.py",
     "tasks/recommendation/",
 )

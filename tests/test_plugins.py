@@ -12,7 +12,7 @@ from sextant.errors import UsageError
 
 
 def test_every_plugin_is_listed_and_no_shared_module() -> None:
-    assert plugins.names("kinds") == ["images", "ratings", "series", "tabular"]
+    assert {"images", "ratings", "series", "tabular"} <= set(plugins.names("kinds"))
     assert {"ann", "som"} <= set(plugins.names("families"))
     assert {"classification", "stars"} <= set(plugins.names("tasks"))
     assert "blocks" not in plugins.names("families")

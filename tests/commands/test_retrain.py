@@ -99,7 +99,7 @@ def test_a_success_restores_nothing(workspace: Path) -> None:
     assert conf.read_bytes() == b"kind: other\n"
 
 
-def test_twins_have_nothing_new(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_twins_have_nothing_new(one_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = "in params.yaml change the line `source: embedded` to `source: mirror`"
     with pytest.raises(UsageError, match=message):
         retrain.main([])

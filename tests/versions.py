@@ -71,8 +71,13 @@ class Versions:
 
     def set_back(self, state: str) -> "MlflowClient":
         """Set the registry back to a state, and forget the decision files; a client."""
+        import mlflow
+
         shutil.rmtree("reports/decisions", ignore_errors=True)
         copy_database(self.database(state), Path("mlflow.db"))
+        # MLflow finds the logged model of a version by its global URI, which an earlier test may
+        # have set to another database.
+        mlflow.set_tracking_uri(store.uri())
         return store.client()
 
 

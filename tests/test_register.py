@@ -86,13 +86,9 @@ def test_a_repeated_call_gives_the_first_decision_and_changes_nothing(versions: 
 
 @pytest.mark.slow
 def test_of_two_versions_of_one_digest_the_first_decision_counts(versions: Versions) -> None:
-    import mlflow
-
     client = versions.set_back("3")
     third = client.get_model_version(NAME, "3")
     tags = {"digest": third.tags["digest"]}
-    # MLflow looks up the source at its global address, which another test may have set.
-    mlflow.set_tracking_uri(store.uri())
     client.create_model_version(NAME, third.source, third.run_id, tags=tags)
     candidate = versions.candidate("3")
     record = without_judging(lambda: register.register(candidate))

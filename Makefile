@@ -10,8 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The code of this checkout, even if .venv was installed for another one.
 export PYTHONPATH := $(CURDIR)/src
 
-# pip installs without compiling (--no-compile), so Python writes the bytecode at the first import. If
-# this variable forbade that, every start would compile some thousand modules again.
+# Packages are installed without compiling, so Python writes the bytecode at the first import. If this
+# variable forbade that, every start would compile some thousand modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 # No telemetry, and no pickle is loaded.
@@ -50,8 +50,7 @@ environment:
 	    "install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 2; }; \
 	  echo 'making .venv: a minute or two, about 2 GB ...' >&2; \
 	  { .venv/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear .venv; } && \
-	  .venv/bin/python -m pip install -qq --no-compile -c constraints.txt \
-	    $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -e '.[$(EXTRAS)]' && \
+	  .venv/bin/python -m sextant.environment '.[$(EXTRAS)]' $(if $(TORCH_INDEX),"$(TORCH_INDEX)") && \
 	  echo "$(STAMP)" > .venv/.ready || { echo 'the environment is incomplete: correct what pip reports above,' \
 	    'then run the same command again' >&2; exit 1; }; }
 

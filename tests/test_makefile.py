@@ -211,6 +211,21 @@ def test_a_target_calls_its_command_with_the_arguments(
     assert done.stdout.splitlines()[-1] == command
 
 
+def test_a_stale_environment_is_installed_with_the_extras_and_the_index_of_torch(
+    bare: Path,
+) -> None:
+    make_environment(bare)
+    (bare / "constraints.txt").write_text("numpy==2\n")
+    (bare / ".dvc").mkdir()
+    (bare / ".dvc/config").write_text("[core]\n    remote = storage\n    url = s3://bucket/x\n")
+    arguments = ("setup", "TORCH_INDEX=https://host/cpu", f"PYTHON={sys.executable}")
+    done = make(*arguments, folder=bare)
+    assert "making .venv" in done.stderr
+    expected = "[-m][sextant.environment][.[dev,s3]][https://host/cpu]"
+    assert done.stdout.splitlines()[1] == expected
+    assert (bare / ".venv/.ready").read_text().endswith(" dev,s3\n")
+
+
 def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path) -> None:
     make_environment(bare)
     assert make("repro", folder=bare).stdout.splitlines() == [

@@ -183,8 +183,9 @@ class Family(Protocol[B]):
     codebook); `param_groups()`, the parameters in groups, as optimizers take them; `check(net,
     optimizer, schedule)`, static, which raises UsageError for arguments that are each valid but do
     not go together; `outputs(net)`, static, the names of the tensors that `predict` returns, where
-    they depend on the arguments. Figures may need further members: a task's figures.py names them
-    in a Protocol.
+    they depend on the arguments; `loss_and_outputs(batch)`, the loss in evaluation mode and the
+    tensors of `predict` from one pass, where that is cheaper than `loss` and `predict`. Figures may
+    need further members: a task's figures.py names them in a Protocol.
     """
 
     OUTPUTS: ClassVar[tuple[str, ...]]  # the names of the tensors that `predict` returns

@@ -215,6 +215,20 @@ def test_the_loss_is_a_finite_scalar(case, net, rows, progress):
     assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad
 
 
+def test_loss_and_outputs_are_the_loss_and_the_prediction(case, net):
+    """A family that computes both at once gives, to the last bit, what it gives one by one."""
+    loss_and_outputs = plugins.optional(net.eval(), "loss_and_outputs", None)
+    if loss_and_outputs is None:
+        pytest.skip("the family computes them one by one")
+    for batch in (case.val, case.train):
+        with torch.no_grad():
+            torch.manual_seed(5)
+            loss, outputs = loss_and_outputs(batch)
+            torch.manual_seed(5)
+            assert torch.equal(loss, net.loss(batch))
+            assert equal(outputs, net.predict(batch))
+
+
 def test_progress_is_a_float_that_is_not_saved(case, net):
     assert isinstance(net.progress, float)
     assert not any("progress" in name for name in net.state_dict())

@@ -145,11 +145,24 @@ class ANN(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross entropy over rows and members."""
-        logits = self(batch)
-        target = batch.target.repeat_interleave(logits.shape[1])
-        return F.cross_entropy(logits.flatten(0, 1), target)
+        return _cross_entropy(self(batch).log_softmax(-1), batch.target)
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`logits` (rows, classes): the log of the members' mean probability."""
-        logits = self(batch)
-        return {"logits": logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])}
+        return {"logits": _log_of_mean(self(batch).log_softmax(-1))}
+
+    def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss` and `predict` from one forward pass."""
+        log_probs = self(batch).log_softmax(-1)
+        return _cross_entropy(log_probs, batch.target), {"logits": _log_of_mean(log_probs)}
+
+
+def _cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
+    """The mean over rows and members; log_probs (rows, members, classes), target (rows)."""
+    member_target = target.repeat_interleave(log_probs.shape[1])
+    return F.nll_loss(log_probs.flatten(0, 1), member_target)
+
+
+def _log_of_mean(log_probs: Tensor) -> Tensor:
+    """(rows, members, classes) to (rows, classes): the log of the members' mean probability."""
+    return log_probs.logsumexp(1) - math.log(log_probs.shape[1])

@@ -88,12 +88,17 @@ class RNN(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean negative log likelihood of r / unit."""
-        location, scale = self(batch)
-        freedom = 2 + self.freedom.exp()  # the variance of a Student-t is finite above 2
-        returns = torch.distributions.StudentT(freedom, location / self.unit, scale / self.unit)
-        return -returns.log_prob(batch.target / self.unit).mean()
+        return self.loss_and_outputs(batch)[0]
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`location` and `scale` of the log return over the base price, (days) each."""
         location, scale = self(batch)
         return {"location": location, "scale": scale}
+
+    def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss` and `predict` from one forward pass."""
+        location, scale = self(batch)
+        freedom = 2 + self.freedom.exp()  # the variance of a Student-t is finite above 2
+        returns = torch.distributions.StudentT(freedom, location / self.unit, scale / self.unit)
+        loss = -returns.log_prob(batch.target / self.unit).mean()
+        return loss, {"location": location, "scale": scale}

@@ -258,7 +258,7 @@ class SAE(nn.Module):
             mask = mask * self._draw_kept(mask)
             weight = weight * (1 - (1 - self.visible) * mask)
         answer = self(stars * mask, mask, batch.user)
-        loss = _sum((answer - target) ** 2 * weight) / _sum(weight).clamp_min(1e-6)
+        loss = _mean_square(answer - target, weight)
         if self.refeed and self.training:
             dense = answer.detach()
             fed_back = self(dense, torch.ones_like(dense), batch.user)
@@ -269,6 +269,13 @@ class SAE(nn.Module):
         """`stars` (users, items), not clipped to the scale."""
         stars = self.values[batch.observed.long()]
         return {"stars": self(stars, (batch.observed > 0).float(), batch.user)}
+
+    def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss` in evaluation mode, which is the error of `predict`, and `predict`."""
+        outputs = self.predict(batch)
+        target = self.values[batch.target.long()]
+        weight = (batch.target > 0).float()
+        return _mean_square(outputs["stars"] - target, weight), outputs
 
     @torch.no_grad()
     def units(self) -> Tensor:
@@ -281,6 +288,11 @@ class SAE(nn.Module):
             weight, _ = self.stack.output_layer()
             return weight.T
         return self._encode_films(self.values[self.ratings.long()], (self.ratings > 0).float()).T
+
+
+def _mean_square(error: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean of the squared errors, both (users, items)."""
+    return _sum(error**2 * weight) / _sum(weight).clamp_min(1e-6)
 
 
 def _sum(x: Tensor) -> Tensor:

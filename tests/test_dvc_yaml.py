@@ -19,9 +19,10 @@ from sextant import train
 PACKAGE = ROOT / "src/sextant"
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 BLOCKS = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# Stages load these and do not depend on them, because none can change an output: they word
-# messages, refuse a conf, or keep state beside the graph.
-NO_DEPENDENCY = {"__main__", "errors", "terminal", "check", "decisions", "model_card", "tracking"}
+# Stages load these and do not depend on them, because none can change an output: they start a
+# stage, word messages, refuse a conf, or keep state beside the graph.
+NO_DEPENDENCY = {"__main__", "fork_server"}
+NO_DEPENDENCY |= {"errors", "terminal", "check", "decisions", "model_card", "tracking"}
 # Some data sets or models do not load these and depend on them all the same, since a dependency
 # cannot be conditional.
 SHARED = (

@@ -4,6 +4,7 @@ Modules are imported only when their verb runs, because importing torch or MLflo
 """
 
 import importlib
+import os
 from collections.abc import Mapping
 
 from .errors import UsageError, run
@@ -67,8 +68,17 @@ def dispatch(argv: list[str]) -> int | None:
     return code
 
 
+def start(argv: list[str]) -> int | None:
+    """Run a verb in a child of the fork server if there is one, else in this process."""
+    if os.environ.get("SEXTANT_FORK_SERVER") and argv and argv[0] in VERBS:
+        from . import fork_server
+
+        fork_server.run_forked(argv)
+    return dispatch(argv)
+
+
 def main() -> None:
-    run(dispatch)
+    run(start)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,296 @@
+"""A server that imports the libraries once and forks for each start of `python -m sextant`.
+
+Importing torch, Lightning, MLflow and Great Expectations takes seconds, a fork some milliseconds.
+`running()` starts a server, which lives as long as its starter, and yields the variable
+SEXTANT_FORK_SERVER with the path of its socket; `python -m sextant` with that variable is a client.
+The client sends its arguments, environment and standard streams; the server forks, and the child
+runs the verb with the code of the client's checkout, because the server imports libraries only.
+Signals go from the client to the child, the exit code back. The client starts plainly, as without a
+server, where the child would differ from it: see `traits`. SEXTANT_FORK_SERVER=off forbids it all.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "SEXTANT_FORK_SERVER"
+LIBRARIES = (
+    *("pandas", "pydantic", "yaml", "requests", "fsspec", "hydra", "PIL.Image", "jinja2"),
+    *("pytorch_lightning", "matplotlib.pyplot", "great_expectations", "mlflow.pyfunc"),
+    *("sklearn.ensemble", "sklearn.linear_model", "sklearn.decomposition", "threadpoolctl"),
+)
+# Variables that no library reads at its import; any other one must be the same in the server. Only
+# the server has JE_ARROW_MALLOC_CONF, which prevents a thread.
+FREE = {"PATH", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "VIRTUAL_ENV", "MLFLOW_TRACKING_URI"}
+FREE |= {"JE_ARROW_MALLOC_CONF"}
+FREE_PREFIXES = ("SEXTANT_", "DVC_", "GIT_", "MAKE", "MFLAGS", "PYTEST_")
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+GPUS = ("nvidia*", "kfd", "dxg")  # device files of NVIDIA, AMD and of Windows' Linux
+STARTED = b"s"
+PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def running_possible() -> bool:
+    """Whether a server may run here: on Linux without a GPU, whose drivers forbid to fork."""
+    gpus = [path for pattern in GPUS for path in Path("/dev").glob(pattern)]
+    return sys.platform == "linux" and not gpus
+
+
+def traits() -> dict[str, Any]:
+    """What a forked child would have of the server and not of its client.
+
+    The client starts plainly where these differ, for example OMP_NUM_THREADS or the ulimits.
+    """
+    own: dict[str, Any] = {
+        "server": Path(__file__).read_text(encoding="utf-8"),
+        "python": [sys.version, os.path.realpath(sys.executable), list(sys.flags)],
+        "libraries": [os.path.realpath(path) for path in sys.path if path.endswith("-packages")],
+        "options": [sys.warnoptions, {name: str(sys._xoptions[name]) for name in sys._xoptions}],
+        "process": [os.nice(0), os.getuid(), os.getgid(), sorted(os.sched_getaffinity(0))],
+        "limits": Path("/proc/self/limits").read_text(),
+        "network": os.readlink("/proc/self/ns/net"),
+    }
+    for name, value in os.environ.items():
+        if name not in FREE and not name.startswith(FREE_PREFIXES):
+            own[name] = value
+    return own
+
+
+# --- starter ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running() -> Iterator[dict[str, str]]:
+    """Run a server; yield the variable for the environment of its clients, {} if there is none.
+
+    It does not wait for the server's imports: clients do. If SEXTANT_FORK_SERVER is already set, to
+    the socket of another server or to `off`, that is what it yields.
+    """
+    if os.environ.get(VARIABLE) or not running_possible():
+        yield {VARIABLE: os.environ[VARIABLE]} if os.environ.get(VARIABLE) else {}
+        return
+    from . import tracking  # noqa: F401  # sets the variables that MLflow reads when it is imported
+
+    with tempfile.TemporaryDirectory(prefix="sextant-", ignore_cleanup_errors=True) as folder:
+        address = f"{folder}/socket"
+        # The server reads this pipe, which ends when the starter does, however it dies.
+        alive, pipe = os.pipe()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(128)
+            fds = (listener.fileno(), alive)
+            # A session of its own: the Ctrl-C of a terminal is for the clients.
+            server = subprocess.Popen(
+                [sys.executable, __file__, *map(str, fds)], pass_fds=fds, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                env={**os.environ, "JE_ARROW_MALLOC_CONF": "background_thread:false"},
+            )  # fmt: skip
+        os.close(alive)
+        try:
+            yield {VARIABLE: address}
+        finally:
+            os.close(pipe)
+            server.wait()
+
+
+# --- client -------------------------------------------------------------------------------------
+
+
+def run_forked(argv: list[str]) -> None:
+    """End this process with the exit code of a forked child that has run the verb in its place.
+
+    Returns if no server answers or it refuses. Raises SextantError if it dies while the child runs.
+    """
+    address = os.environ.get(VARIABLE, "off")
+    if address == "off" or sys.platform != "linux" or None in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+        _send_request(connection, argv)
+        answer = connection.recv(1)
+    except OSError:
+        return
+    if answer != STARTED:
+        return
+    for number in FORWARDED:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: _forward(connection, number))
+    status = connection.recv(8)
+    if not status:
+        from .errors import SextantError
+
+        raise SextantError(
+            f"the fork server was killed while `{' '.join(argv)}` ran; run the same command again"
+        )
+    code = os.waitstatus_to_exitcode(int(status))
+    if code < 0:  # the child was killed: this process dies of the same signal
+        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        os.kill(os.getpid(), -code)
+    os._exit(code)  # what is registered for the exit has run in the child
+
+
+def _send_request(connection: socket.socket, argv: list[str]) -> None:
+    """Send one byte with four descriptors: the standard streams and a file with all else."""
+    request = {
+        "traits": traits(),
+        "argv": [sys.argv[0], *argv],
+        "path": sys.path,
+        "prefixes": [sys.prefix, sys.exec_prefix, sys.executable],
+        "folder": os.getcwd(),
+        "umask": _umask(),
+        "environment": dict(os.environ),
+        "ignored": [int(n) for n in FORWARDED if signal.getsignal(n) == signal.SIG_IGN],
+        "sitecustomize": "sitecustomize" in sys.modules,
+    }
+    with open(os.memfd_create("request"), "w+b") as stream:
+        stream.write(json.dumps(request).encode())
+        stream.flush()
+        socket.send_fds(connection, [b"r"], [0, 1, 2, stream.fileno()])
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _forward(connection: socket.socket, number: int) -> None:
+    with suppress(OSError):  # the child has just ended
+        connection.send(bytes([number]))
+
+
+# --- server -------------------------------------------------------------------------------------
+
+
+def import_libraries() -> None:
+    """Import LIBRARIES; exits if that leaves a thread, which a fork would not copy."""
+    # Of the folders in sys.path, this file's own has modules named like libraries.
+    sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    # OpenBLAS ends its threads before a fork, and starts them again where it is used.
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+    threads = os.listdir("/proc/self/task")
+    if len(threads) > 1:
+        sys.exit(f"fork server: {len(threads)} threads run after the imports, so it cannot fork")
+    gc.collect()
+    gc.freeze()  # the collector of a child leaves the pages of these objects shared
+
+
+def serve(listener: socket.socket, alive: int, own: dict[str, Any]) -> dict[str, Any]:
+    """Fork for each client until the starter has ended; return the request in a child alone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors need not be waited for
+    while True:
+        ready, _, _ = select.select([listener, alive], [], [])
+        if alive in ready:
+            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            os.close(alive)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return _supervise(connection, own)
+        connection.close()
+
+
+def _supervise(connection: socket.socket, own: dict[str, Any]) -> dict[str, Any]:
+    """Fork the child of a client and wait for either of them; return the request in the child.
+
+    There is one supervisor for each client, so that the death of the server harms no running child.
+    """
+    _, fds, _, _ = socket.recv_fds(connection, 1, 4)
+    request: dict[str, Any] = json.loads(os.pread(fds[3], os.fstat(fds[3]).st_size, 0))
+    theirs = request["traits"]
+    different = [name for name in {**own, **theirs} if own.get(name) != theirs.get(name)]
+    if different:  # the end of this process closes the connection
+        if request["environment"].get("SEXTANT_DEBUG") == "1":
+            os.write(fds[2], f"not forked: other {', '.join(different)}\n".encode())
+        os._exit(0)
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        return {**request, "streams": fds[:3]}
+    for fd in fds:
+        os.close(fd)
+    with suppress(OSError):
+        connection.send(STARTED)
+        _forward_until_end(connection, child)
+        connection.send(str(os.waitpid(child, 0)[1]).encode())
+    os._exit(0)
+
+
+def _forward_until_end(connection: socket.socket, child: int) -> None:
+    """Send the client's signals to the child until it ends; kill it if the client dies."""
+    pidfd = os.pidfd_open(child)
+    while True:
+        ready, _, _ = select.select([connection, pidfd], [], [])
+        if pidfd in ready:
+            return
+        numbers = connection.recv(16)
+        for number in numbers:
+            os.kill(child, number)
+        if not numbers:
+            os.killpg(child, signal.SIGKILL)
+            return
+
+
+def become(request: dict[str, Any], inherited: list[str]) -> None:
+    """Give this child what its client has, in place of the `inherited` variables and all else."""
+    os.setsid()  # the terminal's signals come through the client, once
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for target, fd in enumerate(request["streams"]):
+        os.dup2(fd, target)
+        os.close(fd)
+    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+    os.umask(request["umask"])
+    os.chdir(request["folder"])
+    for name in inherited:
+        os.environ.pop(name, None)
+    os.environ.update(request["environment"])
+    time.tzset()
+    tempfile.tempdir = None
+    sys.argv[:] = request["argv"]
+    sys.path[:] = request["path"]
+    sys.prefix, sys.exec_prefix, sys.executable = request["prefixes"]
+    importlib.invalidate_caches()
+    for number in FORWARDED:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
+    sys.modules["numpy"].random.seed()  # or all children would draw the same numbers
+    if request["sitecustomize"]:
+        sys.modules.pop("sitecustomize", None)
+        importlib.import_module("sitecustomize")
+
+
+def main(listener: int, alive: int) -> None:
+    """Serve; a child of the server runs the verb of its client and ends."""
+    own = json.loads(json.dumps(traits()))
+    inherited = list(os.environ)  # and not what libraries set while they are imported
+    import_libraries()
+    request = serve(socket.socket(fileno=listener), alive, own)
+    become(request, inherited)
+    command_line = importlib.import_module("sextant.__main__")
+    sys.modules["__main__"] = command_line
+    command_line.run(command_line.dispatch)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,17 +1,19 @@
 """The learner on paper: a net of one weight, each of whose steps can be written down."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sextant import config, optimizers, train
 from sextant import learner as module
+from sextant.errors import SextantError
 from sextant.learner import Chunks, Learner, Rows, derived_seed
 
 CPU = config.Trainer(accelerator="cpu", devices=1)
@@ -42,9 +44,14 @@ class Fall(nn.Module):
         return {"w": self.w.expand(len(batch.x))}
 
 
-TASK = SimpleNamespace(
-    metrics=SimpleNamespace(watch=lambda outputs, batch: {"w": outputs["w"][0].item()})
-)
+def task(direction: str = "down") -> Any:
+    """A task whose one metric is the weight."""
+    metrics = SimpleNamespace(
+        METRICS={"w": direction}, watch=lambda outputs, batch: {"w": outputs["w"][0].item()}
+    )
+    return SimpleNamespace(metrics=metrics)
+
+
 STEPS, EPOCHS = 5, 3  # 37 rows in batches of 7: two rows an epoch wait for another
 
 
@@ -62,34 +69,47 @@ def schedule(**changes: Any) -> optimizers.Schedule:
 
 
 def learner(
-    net: Any = None, rate: float = 1.0, seed: int = 3, tick: Any = abs, **changes: Any
+    net: Any = None,
+    rate: float = 1.0,
+    seed: int = 3,
+    tick: Any = abs,
+    direction: str = "down",
+    **changes: Any,
 ) -> Learner:
     rows, descent = (
         Batch(torch.arange(37.0)),
         {"name": "sgd", "lr": rate, "momentum": 0.0, "weight_decay": 0.0},
     )
     return Learner(
-        net or Fall(), rows, rows, TASK, descent, schedule(**changes), seed, lambda row: None, tick
+        net or Fall(),
+        rows,
+        rows,
+        task(direction),
+        descent,
+        schedule(**changes),
+        seed,
+        lambda row: None,
+        tick,
     )
 
 
 def fitted(folder: Path, **changes: Any) -> Learner:
     train.quieten()
     trained = learner(**changes)
-    train.fit(trained, folder, CPU, "min")
+    train.fit(trained, folder, CPU)
     return trained
 
 
 @pytest.fixture(autouse=True)
 def chunks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five steps an epoch are three chunks, the last of them of one step."""
-    monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(module, "CHUNK_STEPS", 2)
 
 
 # --- the steps ----------------------------------------------------------------------------------
 
 
-def test_progress_is_told_before_each_step(tmp_path):
+def test_progress_is_set_before_each_step(tmp_path):
     reported = [progress for progress, _, _ in fitted(tmp_path).net.seen]
     assert reported == pytest.approx(
         [(epoch + step / STEPS) / EPOCHS for epoch in range(EPOCHS) for step in range(STEPS)]
@@ -150,6 +170,7 @@ def test_counts_are_copied_and_not_averaged():
 
     trained = learner(Counting(), ema=0.9)
     trained.net.steps += 7
+    trained.on_train_start()
     trained._average(0.9)
     assert trained.averaged.steps == 7
 
@@ -188,46 +209,171 @@ def test_validation_leaves_the_net_in_training(tmp_path):
     assert len(fitted(tmp_path).net.seen) == STEPS * EPOCHS  # which counts where `training` is true
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("min", 3), ("max", 1)])
-def test_the_epoch_that_is_kept(tmp_path, mode, kept):
+@pytest.mark.parametrize(("direction", "kept"), [("down", 3), ("up", 1)])
+def test_the_epoch_that_is_kept(tmp_path, direction, kept):
     train.quieten()
-    net, epoch = train.fit(learner(), tmp_path, CPU, mode)
+    net, epoch = train.fit(learner(direction=direction), tmp_path, CPU)
     assert (epoch, net.w.item()) == (kept, -5 * kept)
 
 
 def test_training_stops_when_patience_ends(tmp_path):
     train.quieten()
-    trained = learner(max_epochs=11, patience=2)
-    _, epoch = train.fit(trained, tmp_path, CPU, "max")  # w falls, so the first epoch is the best
+    # w falls, so the first epoch is the best.
+    trained = learner(direction="up", max_epochs=11, patience=2)
+    _, epoch = train.fit(trained, tmp_path, CPU)
     assert (len(trained.history), epoch) == (3, 1)
 
 
 # --- the rows -----------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 211), st.integers(1, 97), st.integers(0, 11), st.integers(0, 5))
-def test_an_epoch_is_whole_batches_of_distinct_rows(rows, batch_size, seed, epoch):
-    chunks = Chunks(rows, batch_size, seed)
-    chunks.set_epoch(epoch)
-    trained = list(chunks)
+@settings(max_examples=30)
+@given(
+    st.integers(1, 211),
+    st.integers(1, 97),
+    st.integers(0, 11),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_a_training_is_whole_batches_of_distinct_rows_an_epoch(
+    rows, batch_size, seed, epochs, rounds
+):
+    chunks = Chunks(rows, batch_size, seed, epochs, 3)
+    again = Chunks(rows, batch_size, seed, epochs, 3)
     size = min(batch_size, rows)
-    assert len(trained) == len(chunks)
-    assert all(chunk.shape[1] == size and 1 <= len(chunk) <= module.CHUNK for chunk in trained)
-    indices = torch.cat(trained).flatten().tolist()
-    assert len(indices) == rows // size * size
-    assert len(set(indices)) == len(indices) and set(indices) <= set(range(rows))
-    again = Chunks(rows, batch_size, seed)
-    again.set_epoch(epoch)
-    assert all(map(torch.equal, trained, again))
+    steps = []
+    for number in range(rounds):
+        chunks.set_epoch(number)
+        again.set_epoch(number)
+        trained = list(chunks)
+        assert len(trained) == len(chunks)
+        assert all(chunk.shape[1] == size and 1 <= len(chunk) <= 3 for chunk in trained)
+        assert all(map(torch.equal, trained, again))
+        steps += torch.cat(trained).tolist()
+    assert len(steps) == rounds * epochs * chunks.steps
+    for start in range(0, len(steps), chunks.steps):
+        indices = sum(steps[start : start + chunks.steps], [])
+        assert len(set(indices)) == rows // size * size and set(indices) <= set(range(rows))
 
 
-def test_an_iterator_made_before_it_knows_its_epoch_still_has_its_order():
-    """On resume Lightning asks for the iterator first and says which epoch it is afterwards."""
-    early, late = Chunks(37, 7, 3), Chunks(37, 7, 3)
+def test_the_order_of_an_epoch_does_not_depend_on_the_rounds():
+    orders = []
+    for epochs in (1, 2, 6):
+        chunks = Chunks(37, 7, 3, epochs, 4)
+        steps = []
+        for number in range(6 // epochs):
+            chunks.set_epoch(number)
+            steps.append(torch.cat(list(chunks)))
+        orders.append(torch.cat(steps))
+    assert torch.equal(orders[0], orders[1]) and torch.equal(orders[0], orders[2])
+
+
+def test_an_iterator_made_before_it_knows_its_round_still_has_its_order():
+    """On resume Lightning asks for the iterator first and says which round it is afterwards."""
+    early, late = Chunks(37, 7, 3, 2, 4), Chunks(37, 7, 3, 2, 4)
     iterator = iter(early)
     for chunks in (early, late):
         chunks.set_epoch(5)
     assert all(map(torch.equal, iterator, late))
+
+
+# --- the looks at val ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train_rows", "val_rows", "steps", "max_epochs", "expected"),
+    [
+        (6000, 1000, 46, 40, 1),  # a look costs 0.08 of the steps of an epoch
+        (943, 908, 14, 40, 5),  # 0.48
+        (943, 908, 14, 41, 1),  # 41 has no other divisor
+        (943, 908, 14, 16, 2),  # more looks than their cost allows, for a curve
+        (449, 110, 3, 48, 4),  # three steps an epoch
+        (400, 80, 1, 100, 10),
+        (400, 80, 1, 3, 1),
+        (37, 37, 5, 1, 1),
+    ],
+)
+def test_val_is_looked_at_as_often_as_the_counts_say(
+    train_rows, val_rows, steps, max_epochs, expected
+):
+    assert module.epochs_per_round(train_rows, val_rows, steps, max_epochs) == expected
+
+
+def test_a_round_of_several_epochs_takes_the_steps_of_each_and_one_look(tmp_path):
+    """18 epochs in rounds of two: 37 rows on val cost five times a tenth of an epoch's steps."""
+    trained = fitted(tmp_path, max_epochs=18, patience=18)
+    assert trained.chunks.epochs == 2
+    assert [row["epoch"] for row in trained.history] == [2, 4, 6, 8, 10, 12, 14, 16, 18]
+    assert [row["val/w"] for row in trained.history] == [
+        -5 * row["epoch"] for row in trained.history
+    ]
+    assert [progress for progress, _, _ in trained.net.seen] == pytest.approx(
+        [step / (18 * STEPS) for step in range(18 * STEPS)]
+    )
+
+
+def test_patience_is_counted_in_epochs_whatever_the_rounds(tmp_path):
+    trained = fitted(tmp_path, direction="up", max_epochs=18, patience=5)
+    assert [row["epoch"] for row in trained.history] == [2, 4, 6, 8]  # 7 would be 5 after the best
+
+
+class Interrupted(Exception):
+    """Raised in place of a kill."""
+
+
+def interrupted(number: int) -> Callable[[dict[str, float]], None]:
+    """A report that interrupts the training at the end of an epoch."""
+
+    def report(row: dict[str, float]) -> None:
+        if row["epoch"] == number:
+            raise Interrupted
+
+    return report
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+def test_a_resumed_training_ends_the_same_whenever_checkpoints_were_written(
+    tmp_path, monkeypatch, seconds
+):
+    """After every round, or after the first one alone."""
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", seconds)
+    whole = fitted(tmp_path / "whole", max_epochs=18, patience=18, ema=0.9)
+    for number in (6, 16, 18):
+        folder = tmp_path / str(number)
+        stopped = learner(max_epochs=18, patience=18, ema=0.9)
+        stopped.report = interrupted(number)
+        with pytest.raises(Interrupted):
+            train.fit(stopped, folder, CPU)
+        assert len(train.checkpoints(folder)) == (1 if seconds else 2)
+        resumed = fitted(folder, max_epochs=18, patience=18, ema=0.9)
+        assert resumed.history == whole.history
+        assert resumed.averaged.w.item() == whole.averaged.w.item()
+        assert len(train.checkpoints(folder)) == 2
+
+
+def test_a_score_that_is_not_a_number_is_never_kept(tmp_path):
+    class Broken(Fall):
+        def predict(self, batch: Batch) -> dict[str, Tensor]:
+            return {"w": self.w.expand(len(batch.x)) * torch.nan}
+
+    with pytest.raises(SextantError, match="val/w is not a number in any epoch"):
+        fitted(tmp_path, net=Broken())
+
+
+def test_loss_and_outputs_of_a_family_come_from_one_pass(tmp_path):
+    class OnePass(Fall):
+        def loss(self, batch: Batch) -> Tensor:
+            assert self.training
+            return super().loss(batch)
+
+        def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            return 2 * self.w.sum(), self.predict(batch)
+
+    history = fitted(tmp_path, net=OnePass()).history
+    assert [row["val/loss"] for row in history] == [-10, -20, -30]
+
+
+# --- rows and seeds -----------------------------------------------------------------------------
 
 
 def test_rows_are_picked_by_chunks_of_steps():

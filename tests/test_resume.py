@@ -20,7 +20,6 @@ from conftest import Clone
 from sextant.files import folder_digest, sha256
 
 EPOCHS = 31
-CHECKPOINTS = 3  # that the training writes before it is killed
 EXPERIMENT = "sextant-ann-twin"
 
 
@@ -29,15 +28,12 @@ def digests(clone: Clone) -> tuple[str, str]:
     return folder_digest(clone.path / "models/ann"), sha256(clone.path / "reports/curves/ann.csv")
 
 
-def wait_for_checkpoints(folder: Path, number: int, training: subprocess.Popen[str]) -> Path:
-    """The folder of checkpoints below `folder`, once `last.ckpt` was written `number` times."""
-    times: set[int] = set()
-    while len(times) < number:
+def wait_for_a_checkpoint(folder: Path, training: subprocess.Popen[str]) -> Path:
+    """The folder of checkpoints below `folder`, once the first one is written."""
+    while not (written := list(folder.glob("*/*.ckpt"))):
         assert training.poll() is None, "the training ended before it could be killed"
-        for last in folder.glob("*/last.ckpt"):
-            times.add(last.stat().st_mtime_ns)
         time.sleep(0.01)
-    return next(folder.glob("*/last.ckpt")).parent
+    return written[0].parent
 
 
 @pytest.mark.slow(minutes=1)
@@ -51,7 +47,7 @@ def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
     training = process(
         "dvc", "repro", "train@ann", cwd=clone.path, env=clone.env, stdout=subprocess.DEVNULL
     )
-    folder = wait_for_checkpoints(clone.path / ".checkpoints/ann", CHECKPOINTS, training)
+    folder = wait_for_a_checkpoint(clone.path / ".checkpoints/ann", training)
 
     # A second training of this model stops and names the process of the first one. The first one is
     # paused, so that it cannot end meanwhile.
@@ -70,7 +66,7 @@ def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
 
     printed = clone.run("dvc", "repro", "train@ann").stderr
     (epochs,) = re.findall(r"^train ann: continues after (\d+) ", printed, re.MULTILINE)
-    assert CHECKPOINTS <= int(epochs) < EPOCHS
+    assert 1 <= int(epochs) < EPOCHS
     resumed = digests(clone)
     assert (clone.path / "reports/curves/ann.csv").read_text().count("\n") == 1 + EPOCHS
     leftovers = [path for path in (clone.path / ".checkpoints").rglob("*") if path.is_file()]

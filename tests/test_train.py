@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 
@@ -39,10 +40,10 @@ def test_a_second_training_of_the_same_names_the_first(tmp_path):
 def test_checkpoints_stay_where_a_training_failed(tmp_path):
     folder = tmp_path / "digest"
     with pytest.raises(ZeroDivisionError), train.locked(folder):
-        (folder / "last.ckpt").touch()
+        (folder / "000000.ckpt").touch()
         raise ZeroDivisionError
     with train.locked(folder):
-        assert (folder / "last.ckpt").exists()
+        assert (folder / "000000.ckpt").exists()
 
 
 def test_a_checkpoint_fits_conf_data_and_seed_or_is_not_met(workspace, monkeypatch):
@@ -69,6 +70,22 @@ def test_a_checkpoint_fits_conf_data_and_seed_or_is_not_met(workspace, monkeypat
     assert train.checkpoint_folder(conf, data) == Path("/elsewhere") / usual
     (data / "profile.json").write_text('{"other": "data"}')
     assert train.checkpoint_folder(conf, data).name != usual.name
+
+
+def test_the_newest_checkpoint_that_can_be_read_is_taken(tmp_path, capsys):
+    assert train.readable_checkpoint(tmp_path) is None
+    for number in range(3):
+        torch.save({"epoch": number}, tmp_path / f"{number:06}.ckpt")
+    assert train.readable_checkpoint(tmp_path) == tmp_path / "000002.ckpt"
+    assert capsys.readouterr().err == ""
+
+    content = (tmp_path / "000002.ckpt").read_bytes()
+    (tmp_path / "000002.ckpt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "000001.ckpt").write_bytes(b"")
+    assert train.readable_checkpoint(tmp_path) == tmp_path / "000000.ckpt"
+    assert train.checkpoints(tmp_path) == [tmp_path / "000000.ckpt"]
+    first, second = capsys.readouterr().err.splitlines()
+    assert "000002.ckpt cannot be read" in first and "000001.ckpt cannot be read" in second
 
 
 def test_the_curves_come_back_as_they_were(tmp_path):

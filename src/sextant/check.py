@@ -84,7 +84,7 @@ def _lacking_for_figures(conf: config.ModelConf, task: str) -> list[str]:
 def check_metrics(conf: config.ModelConf, monitor: str) -> None:
     """Raise UsageError if a guard or the `monitor` is not a metric of the task.
 
-    The monitor must also be computed after each epoch and have a direction.
+    The monitor must also be computed at each look at val and have a direction.
     """
     where = str(paths.model_conf(conf.name))
     task = plugins.task(conf.task)

@@ -238,7 +238,7 @@ class TaskMetrics(Protocol[B, E]):
         """The metrics of answers, in float64."""
 
     def watch(self, outputs: Mapping[str, Tensor], batch: B) -> dict[str, float]:
-        """The metrics on val after each epoch, uncalibrated."""
+        """The metrics on val at each look during training, uncalibrated."""
 
     def contributions(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: E) -> Sample:
         """Per-row contributions to the primary metric, for the bootstrap."""

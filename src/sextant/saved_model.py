@@ -5,7 +5,7 @@ but this package.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -143,16 +143,46 @@ def outputs(net: nn.Module, batch: "contracts.Batch") -> dict[str, Tensor]:
     net.eval()
     with torch.no_grad():
         parts = [family.predict(chunk) for chunk in chunks(batch)]
+    return _joined(parts)
+
+
+def loss_and_outputs(net: nn.Module, batch: "contracts.Batch") -> tuple[float, dict[str, Tensor]]:
+    """The mean loss over the rows of a batch, and `outputs`, in one pass where the family has it.
+
+    A family whose loss and prediction share work defines `loss_and_outputs`.
+    """
+    family = cast("contracts.Family", net)
+
+    def two_passes(chunk: "contracts.Batch") -> tuple[Tensor, dict[str, Tensor]]:
+        return family.loss(chunk), family.predict(chunk)
+
+    one_pass = plugins.optional(net, "loss_and_outputs", two_passes)
+    net.eval()
+    total = 0.0
+    parts = []
+    with torch.no_grad():
+        for chunk in chunks(batch):
+            loss, part = one_pass(chunk)
+            total += len(chunk[0]) * loss.item()
+            parts.append(part)
+    return total / len(batch[0]), _joined(parts)
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     whole = {}
     for name in parts[0]:
         whole[name] = torch.cat([part[name] for part in parts])
     return whole
 
 
+def numbers_per_row(batch: "contracts.Batch") -> int:
+    """How many numbers the tensors of a batch have for each row, 1 or more."""
+    return max(1, sum(math.prod(tensor.shape[1:]) for tensor in batch))
+
+
 def chunks(batch: B) -> Iterator[B]:
     """Yield a batch in chunks of at most CHUNK_ROWS rows and about CHUNK_NUMBERS input numbers."""
-    numbers = sum(math.prod(tensor.shape[1:]) for tensor in batch)
-    size = min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // max(1, numbers)))
+    size = min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // numbers_per_row(batch)))
     rows = max(1, len(batch[0]))  # a batch without rows gives one empty chunk
     for start in range(0, rows, size):
         yield plugins.take(batch, slice(start, start + size))

@@ -1,8 +1,8 @@
 """Stage train: train a model on the parts train and val.
 
 An interrupted training resumes to the same weights: the order of rows is a function of (seed,
-epoch), every other draw one of (seed, epoch, chunk), and a checkpoint is written at the end of each
-epoch.
+epoch), every other draw one of (seed, round, chunk), and a checkpoint is written every few seconds
+at the end of a round, which is the epochs between two looks at val.
 """
 
 import csv
@@ -11,6 +11,8 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,10 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
-from . import check, config, files, optimizers, paths, plugins, saved_model
+from . import check, config, errors, files, optimizers, paths, plugins, saved_model
 from .errors import SextantError
 from .learner import Learner, Report, Tick, derived_seed
 from .terminal import Progress
@@ -57,28 +58,64 @@ CODE = (
 )
 
 
-def fit(
-    learner: Learner, folder: Path, trainer: config.Trainer, mode: str
-) -> tuple[nn.Module, int]:
+CHECKPOINT_SECONDS = 5.0  # between two checkpoints: what a kill loses at most
+CHECKPOINTS_KEPT = 2  # the newest, and the one before it in case that one cannot be read
+
+
+class Checkpoints(pl.callbacks.Checkpoint):
+    """Writes a checkpoint after the first round, then every few seconds, and at the end.
+
+    A checkpoint takes longer than an epoch of a small model, so it is not written for each. When it
+    is written changes no result. Lightning calls a callback of this base class last, when the
+    learner has scored the round.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.due = 0.0  # time of the next checkpoint, after the first one
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if not last and time.monotonic() < self.due:
+            return
+        trainer.save_checkpoint(self.folder / f"{trainer.current_epoch:06}.ckpt")
+        for old in checkpoints(self.folder)[CHECKPOINTS_KEPT:]:
+            old.unlink()
+        self.due = time.monotonic() + CHECKPOINT_SECONDS
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    return sorted(folder.glob("*.ckpt"), reverse=True)
+
+
+def readable_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that can be read; those that cannot are removed."""
+    for path in checkpoints(folder):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+            return path
+        except Exception as error:  # a torn file raises almost anything
+            print(
+                f"{path} cannot be read ({errors.describe(error)}); the training resumes from the"
+                " checkpoint before it, or from the start",
+                file=sys.stderr,
+            )
+            path.unlink()
+    return None
+
+
+def fit(learner: Learner, folder: Path, trainer: config.Trainer) -> tuple[nn.Module, int]:
     """Train, resuming from `folder` after an interruption; return the best net and its epoch.
 
-    `mode` is max or min: the good direction of the monitored metric. Epochs are counted from 1.
+    Epochs are counted from 1. Raises SextantError if no epoch has a score on val.
     """
-    monitor = f"val/{learner.schedule.monitor}"
-    each_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(folder, "best", monitor, mode=mode, **each_epoch)
-    # A second callback, because `save_last` of the first one writes only when that one writes.
-    last = ModelCheckpoint(folder, "last", **each_epoch)
-    stopping = EarlyStopping(
-        monitor, mode=mode, patience=learner.schedule.patience, check_on_train_epoch_end=True
-    )
-    checkpoint_file = folder / "last.ckpt"
     lightning_trainer = pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         precision=precision(learner.schedule, trainer),
-        max_epochs=learner.schedule.max_epochs,
-        callbacks=[stopping, best, last],
+        max_epochs=learner.schedule.max_epochs // learner.chunks.epochs,
+        callbacks=[Checkpoints(folder)],
         logger=False,
         # An epoch can take a fraction of a second, so `train` shows one bar over all epochs.
         enable_progress_bar=False,
@@ -87,11 +124,15 @@ def fit(
         use_distributed_sampler=False,
         deterministic=True,
     )
-    resumed = str(checkpoint_file) if checkpoint_file.is_file() else None
-    lightning_trainer.fit(learner, ckpt_path=resumed, weights_only=True)
-    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    learner.load_state_dict(checkpoint["state_dict"])
-    return learner.averaged.cpu(), int(checkpoint["epoch"]) + 1
+    lightning_trainer.fit(learner, ckpt_path=readable_checkpoint(folder), weights_only=True)
+    best = learner.best
+    if best is None:
+        raise SextantError(
+            f"val/{learner.schedule.monitor} is not a number in any epoch, so none can be kept;"
+            " lower optimizer.lr, or set schedule.clip"
+        )
+    learner.averaged.load_state_dict(best.weights)
+    return learner.averaged.cpu(), best.epoch
 
 
 def precision(
@@ -172,7 +213,7 @@ def learn(
     """Train on the parts train and val; return the model and its history, one entry per epoch.
 
     `profile` is prepare's profile of the data, and `folder` holds the checkpoints. `report` is
-    called after each epoch with its metrics, `tick` before each step with the number of epochs done
+    called after each round with its metrics, `tick` before each step with the number of epochs done
     so far.
     """
     kind = plugins.kind(profile["kind"])
@@ -192,8 +233,7 @@ def learn(
     learner = Learner(
         net, train_batch, val_batch, task, conf.optimizer, schedule, conf.seed, report, tick
     )
-    mode = "max" if task.metrics.METRICS[schedule.monitor] == "up" else "min"
-    best, epoch = fit(learner, folder, conf.trainer, mode)
+    best, epoch = fit(learner, folder, conf.trainer)
 
     calibration = task.metrics.calibrate(saved_model.outputs(best, val_batch), val_batch)
     card: dict[str, Any] = {

@@ -315,9 +315,10 @@ class Interrupted(Exception):
 
 
 @pytest.fixture(autouse=True)
-def chunks_of_five(monkeypatch) -> None:
+def short_chunks_and_checkpoints_of_each_epoch(monkeypatch) -> None:
     """16 steps an epoch are four chunks, the last of them incomplete."""
-    monkeypatch.setattr(learner, "CHUNK", 5)
+    monkeypatch.setattr(learner, "CHUNK_STEPS", 5)
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
 
 
 def make_learner(
@@ -350,8 +351,7 @@ def make_learner(
 def fit(case: Case, learning: learner.Learner, folder: Path) -> tuple[dict[str, Tensor], int]:
     """Train; the state of the best net, and its epoch."""
     train.quieten()
-    mode = "max" if case.monitor_rises else "min"
-    best, epoch = train.fit(learning, folder, case.conf.trainer, mode)
+    best, epoch = train.fit(learning, folder, case.conf.trainer)
     return copy_state(best), epoch
 
 
@@ -455,4 +455,7 @@ def test_the_best_epoch_on_val_is_kept(case, tmp_path):
     net = copy.deepcopy(learning.net)
     net.load_state_dict(state)
     scores = case.task.metrics.watch(saved_model.outputs(net, case.val), case.val)
-    assert scores[case.monitor] == pytest.approx(best[f"val/{case.monitor}"], abs=1e-9)
+    # Val is looked at with the precision of training, and `outputs` computes in float32.
+    half = train.precision(learning.schedule, case.conf.trainer) == "bf16-mixed"
+    exact = pytest.approx(best[f"val/{case.monitor}"], abs=0.02 if half else 1e-9)
+    assert scores[case.monitor] == exact

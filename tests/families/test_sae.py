@@ -350,7 +350,7 @@ def test_a_trained_net_is_restored_from_its_file_and_the_same_seed_gives_the_sam
             seed,
             lambda row: None,
         )
-        best, _ = train.fit(learning, tmp_path / f"checkpoints {name}", TRAINER, "min")
+        best, _ = train.fit(learning, tmp_path / f"checkpoints {name}", TRAINER)
         saved_model.save(tmp_path / name, card, best, encoder)
         inputs = encoder.inputs(parts["val"])
         expected = saved_model.SavedModel(card, best, encoder).predict(inputs)

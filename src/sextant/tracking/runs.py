@@ -25,7 +25,7 @@ LEGEND = """\
 {task} on `{dataset}` ({data}). Each run is one training. \
 The prefix of a metric says where it comes from:
 
-- `train/`, `val/`: after each epoch; the step is the epoch
+- `train/`, `val/`: at each look at val, every few epochs; the step is the epoch
 - `best/`: the epoch that was kept, on val
 - `test/`: the saved model on the test part; \
 `test/interval_…` is the 95 % interval of the metric that the gate reads

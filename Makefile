@@ -142,6 +142,12 @@ test-fast: environment ## | run the tests without pipelines and long trainings
 results: need-SEXTANT_MIRROR environment ## SEXTANT_MIRROR=/folder | results on the published protocols
 	@for script in results/*.py; do python "$$script" || exit; done
 
+bench: environment ## [ROW=loop] [AGAINST=commit] [OPTIONS=pairs=1] | measure a row; list the rows
+	@if [ -f "bench/$$ROW.py" ]; then python "bench/$$ROW.py" $${AGAINST:+"against=$$AGAINST"} $$OPTIONS; \
+	else for script in bench/*.py; do \
+	  printf 'make bench ROW=%-8s %s\n' "$$(basename "$$script" .py)" "$$(sed -n '1s/"""//gp' "$$script")"; done; \
+	  [ -z "$$ROW" ] || { echo "there is no row $$ROW" >&2; exit 2; }; fi
+
 lint: environment ## | run ruff and mypy
 	@ruff check .
 	@ruff format --check .
@@ -166,7 +172,7 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMES = MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMES = ROW row AGAINST against MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 arguments := $(foreach override,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(override))))
 $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(filter $(NAMES),$(arguments)),$(if $(findstring $(name)=,$(use)),,$(error \
   $(name) is not an argument here. Usage: $(use)))))
@@ -175,4 +181,4 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(filter $(NAMES),$(arguments)),$(i
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
-  register promote rollback pin retrain remote check test test-fast results lint format clean
+  register promote rollback pin retrain remote check test test-fast results bench lint format clean

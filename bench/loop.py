@@ -37,7 +37,7 @@ AGAINST = "0efe4ab"
 LAST_LINES = 15  # of the output of a command that failed
 # Variables of the caller, most of them from make, that would change what a command does.
 FOREIGN = re.compile(
-    "MAKE|MFLAGS|SEXTANT_|MLFLOW_|DVC_|PYTHONPATH$|VIRTUAL_ENV$|OMP_NUM_THREADS$|XDG_CACHE_HOME$"
+    "MAKE|MFLAGS|PYTHONDONTWRITEBYTECODE|SEXTANT_|MLFLOW_|DVC_|PYTHONPATH$|VIRTUAL_ENV$|OMP_NUM_THREADS$|XDG_CACHE_HOME$"
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sextant import __main__ as door
 
-LOADED = "import sys, sextant.__main__ as door; {}; print(*sys.modules, sep='\\n')"
+LOADED = "import sys, sextant.__main__ as door\n{}\nprint(*sys.modules, sep='\\n')"
 
 
 def loaded(statement: str) -> set[str]:
@@ -37,6 +37,13 @@ def test_help_and_a_usage_error_import_nothing_heavy():
     for statement in ("door.dispatch(['--help'])", "door.dispatch([])"):
         modules = loaded(statement)
         assert "sextant.errors" in modules and not heavy & modules
+
+
+@pytest.mark.parametrize("verb", ["pull", "validate", "prepare", "train", "evaluate"])
+def test_a_stage_without_a_name_is_refused_before_its_imports(verb, one_model):
+    modules = loaded(f"try: door.dispatch(['{verb}'])\nexcept door.UsageError: pass")
+    assert "sextant.config" in modules
+    assert not {"sextant.train", "torch", "pandas", "mlflow"} & modules
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,8 @@ def make_environment(folder: Path) -> None:
         (["ui", "PORT=8080"], "[-m][sextant][ui][port=8080]"),
         (["pin", "DATASET=churn"], "[-m][sextant][pin][dataset=churn]"),
         (["results", "SEXTANT_MIRROR=/data"], "[results/last.py]"),
+        (["bench", "ROW=loop", "OPTIONS=pairs=1 only=test"], "[bench/loop.py][pairs=1][only=test]"),
+        (["bench", "ROW=loop", "AGAINST=main~2"], "[bench/loop.py][against=main~2]"),
         (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),
     ],
 )
@@ -206,6 +208,8 @@ def test_a_target_calls_its_command_with_the_arguments(
     make_environment(bare)
     (bare / "results").mkdir()
     (bare / "results/last.py").touch()
+    (bare / "bench").mkdir()
+    (bare / "bench/loop.py").touch()
     done = make(*arguments, folder=bare)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == command
@@ -224,6 +228,19 @@ def test_a_stale_environment_is_installed_with_the_extras_and_the_index_of_torch
     expected = "[-m][sextant.environment][.[dev,s3]][https://host/cpu]"
     assert done.stdout.splitlines()[1] == expected
     assert (bare / ".venv/.ready").read_text().endswith(" dev,s3\n")
+
+
+def test_bench_lists_its_rows_and_refuses_any_other(bare: Path) -> None:
+    make_environment(bare)
+    shutil.copytree(ROOT / "bench", bare / "bench")
+    listed = make("bench", folder=bare)
+    rows = [line.split()[2] for line in listed.stdout.splitlines()]
+    assert rows == sorted(f"ROW={path.stem}" for path in (ROOT / "bench").glob("*.py"))
+    assert max(map(len, listed.stdout.splitlines())) <= 100
+    unknown = make("bench", "ROW=lop", folder=bare)
+    assert unknown.returncode == 2
+    assert unknown.stdout == listed.stdout
+    assert "there is no row lop" in unknown.stderr
 
 
 def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path) -> None:

@@ -63,9 +63,22 @@ def dispatch(argv: list[str]) -> int | None:
     verb, *rest = argv
     if verb not in VERBS:
         raise UsageError(f"unknown verb `{verb}`; expected one of: {', '.join(VERBS)}")
+    _check_name(verb, rest)
     module = importlib.import_module(f".{VERBS[verb][0]}", __package__)
     code: int | None = module.main(rest)
     return code
+
+
+def _check_name(verb: str, arguments: list[str]) -> None:
+    """Raise UsageError if a stage needs `model=…` or `dataset=…` and the name is missing or wrong.
+
+    The stage checks it too, but only after it has imported what it needs, torch for example.
+    """
+    group, equals, _ = VERBS[verb][1].partition("=")
+    if verb in STAGES and equals and group.isalpha():
+        from . import config
+
+        config.named(arguments, group)
 
 
 def start(argv: list[str]) -> int | None:

@@ -231,7 +231,7 @@ def save(figure: Figure, path: Path) -> None:
     }
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        _fix_ticks(figure)
+        _lay_out(figure)
         figure.savefig(text, format="svg", metadata=metadata)
     svg = text.getvalue().replace(INK, "currentColor")
     # Only the areas with a tooltip take the pointer, so that text or a line above one does not hide
@@ -244,20 +244,27 @@ def save(figure: Figure, path: Path) -> None:
         beside.write_text(svg, encoding="utf-8")
 
 
-def _fix_ticks(figure: Figure) -> None:
+def _lay_out(figure: Figure) -> None:
     """Lay the figure out, and keep the number of ticks of every axis as it is then.
 
     Otherwise layout and ticks can alternate: a wider margin leaves fewer ticks with shorter labels,
     for which the margin becomes narrower, for which the ticks become more and their labels longer,
     and these push the name of the axis over the edge.
+
+    `savefig` would draw the figure once more for the layout alone, so it gets one without an engine.
     """
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    engine.execute(figure)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             locator = axis.get_major_locator()
             if isinstance(locator, AutoLocator):
                 # Within 1 and 9, as AutoLocator itself limits them.
                 locator.set_params(nbins=min(max(axis.get_tick_space(), 1), 9))
+    engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def _as_jpeg(png: re.Match[str]) -> str:

@@ -55,9 +55,17 @@ def test_a_stage_without_a_name_is_refused_before_its_imports(verb, one_model):
         (["train", "ann"], 2, "sextant: `ann` is not understood; expected model=… or key=value"),
     ],
 )
-def test_the_door_answers_in_one_line(words, code, message):
-    command = [sys.executable, "-m", "sextant", *words]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == code
-    assert message in (done.stderr if code else done.stdout)
-    assert len(done.stderr.splitlines()) == (1 if code else 0)
+def test_the_door_answers_in_one_line(words, code, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sextant", *words])
+    with pytest.raises(SystemExit) as ended:
+        door.main()
+    assert ended.value.code == code
+    out, err = capsys.readouterr()
+    assert message in (err if code else out)
+    assert len(err.splitlines()) == (1 if code else 0)
+
+
+def test_python_runs_the_package_as_a_command():
+    done = subprocess.run([sys.executable, "-m", "sextant"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: sextant VERB")

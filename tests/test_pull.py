@@ -72,7 +72,7 @@ def mirror_conf(home: Path) -> config.DatasetConf:
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     body=st.sampled_from([BODY, OTHER, BODY[:701], BODY + b"7", b""]),
@@ -242,18 +242,18 @@ def test_the_pauses_double(home: Path, server: Server, farm: config.DatasetConf)
     assert time.monotonic() - begin >= 0.02 * (1 + 2 + 4 + 8)
 
 
-@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("after", "least", "most"),
+    ("after", "least", "most", "status"),
     [
-        ("7", 7, 7),
-        ("0", 2, 2),
-        ("in 40 s", 38, 40),  # a date, in whole seconds
-        (formatdate(0, usegmt=True), 2, 2),
-        ("31536000", download.LONGEST, download.LONGEST),
-        ("soon", 2, 2),
-        ("-7", 2, 2),
-        ("", 2, 2),
+        ("7", 7, 7, 429),
+        ("7", 7, 7, 503),
+        ("0", 2, 2, 429),
+        ("in 40 s", 38, 40, 503),  # a date, in whole seconds
+        (formatdate(0, usegmt=True), 2, 2, 429),
+        ("31536000", download.LONGEST, download.LONGEST, 503),
+        ("soon", 2, 2, 503),
+        ("-7", 2, 2, 503),
+        ("", 2, 2, 503),
     ],
 )
 def test_a_busy_server_may_set_the_pause(
@@ -756,12 +756,6 @@ def test_a_source_that_cannot_be_used(
     with pytest.raises(UsageError):
         pull.pull(conf, home / "data/raw/farm")
     assert not (home / "data").exists()
-
-
-def test_the_confs_of_this_repository_pass(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    for name in config.params().datasets:
-        pull.check_sources(config.dataset(name))
 
 
 # --- full disks, and the command line -----------------------------------------------------------

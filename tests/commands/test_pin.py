@@ -67,7 +67,7 @@ def server() -> Iterator[Server]:
 # --- properties ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=29, deadline=None)
+@settings(max_examples=11, deadline=None)
 @given(
     st.lists(st.binary(max_size=47), min_size=1, max_size=3),
     st.booleans(),

@@ -116,8 +116,8 @@ def unknown_kind(conf: Any) -> None:
     conf["models"][MODEL]["kind"] = "sounds"
 
 
-# By the name of the fault: the file, the change, and what the message must match. At least one fault
-# is for each part of `sextant check`; the tests of the parts have the others.
+# By the name of the fault: the file, the change, and what the message must match. One fault or more
+# for each part of `sextant check`; the tests of the parts have the others.
 CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
     "unknown kind": (
         PARAMS,

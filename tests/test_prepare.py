@@ -22,17 +22,23 @@ def prepared(request, tmp_path_factory) -> tuple[config.DatasetConf, Path]:
 
     Tests share the workspace and must not change it; the fixture `conf` copies it.
     """
-    conf = twins.conf_of(request.param)
+    conf = twins.conf_of(request.param, small=True)
     workspace = tmp_path_factory.mktemp(request.param)
     shutil.copytree(ROOT / "conf", workspace / "conf")
     shutil.copy(ROOT / "params.yaml", workspace)
     (workspace / "data/raw").mkdir(parents=True)
-    (workspace / "data/raw" / conf.name).symlink_to(twins.raw(conf.name, tmp_path_factory))
+    (workspace / "data/raw" / conf.name).symlink_to(
+        twins.raw(conf.name, tmp_path_factory, small=True)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workspace)
         write_validation(conf.name)
         run(conf, patch)
     return conf, workspace
+
+
+# What does not depend on the kind is tested on one data set.
+ONE = pytest.mark.parametrize("prepared", twins.LISTED[:1], indirect=True)
 
 
 @pytest.fixture
@@ -142,6 +148,7 @@ def test_the_profile_has_what_later_stages_need(conf):
     assert plugins.kind(conf.kind).columns.Columns(**profile["layout"]) == conf.columns
 
 
+@ONE
 def test_run_by_hand_it_writes_to_scratch(conf, capsys):
     before = folder_digest(output_folder(conf))
     prepare.main([f"dataset={conf.name}"])
@@ -150,6 +157,7 @@ def test_run_by_hand_it_writes_to_scratch(conf, capsys):
     assert capsys.readouterr().out.startswith(f"{conf.name}: train ")
 
 
+@ONE
 def test_data_that_failed_validation_are_refused(conf, monkeypatch):
     before = folder_digest(output_folder(conf))
     write_validation(conf.name, success=False)
@@ -159,6 +167,7 @@ def test_data_that_failed_validation_are_refused(conf, monkeypatch):
     assert folder_digest(output_folder(conf)) == before
 
 
+@ONE
 @pytest.mark.parametrize("missing", ["reports/validation/{}.json", "data/raw/{}"])
 def test_a_missing_output_of_an_earlier_stage_is_named(conf, monkeypatch, missing):
     path = Path(missing.format(conf.name))

@@ -1,6 +1,7 @@
 """The twins of the data sets that params.yaml lists, each written once for all workers."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,23 +10,46 @@ from conftest import ROOT, made_once
 from sextant import config, plugins
 
 LISTED: list[str] = list(yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"])
+# By kind, what a small twin has instead, so that it is written, read and prepared in a fraction of
+# the time. The numbers are prime, so that a mistaken axis does not fit by chance.
+SMALL: dict[str, dict[str, Any]] = {
+    "images": {
+        "each": {"training_set": 97, "test_set": 29},
+        "copies": {},
+        "short_side": 64,
+        "long_side": 96,
+    },
+    "ratings": {
+        "users": 223,
+        "items": 131,
+        "ratings": 7001,
+        "least": 7,
+        "test": 1409,
+        "test_users": 103,
+        "unknown": 5,
+        "repeated_titles": 3,
+    },
+}
 
 
-def conf_of(name: str, *overrides: str) -> config.DatasetConf:
+def conf_of(name: str, *overrides: str, small: bool = False) -> config.DatasetConf:
     """The conf of a data set that has a twin; the test is skipped for one that has none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         conf = config.dataset(name, overrides)
     if conf.twin is None:
         pytest.skip(f"{name} has no twin")
+    if small:
+        return conf.model_copy(update={"twin": {**conf.twin, **SMALL.get(conf.kind, {})}})
     return conf
 
 
-def raw(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def raw(name: str, tmp_path_factory: pytest.TempPathFactory, small: bool = False) -> Path:
     """The folder with the files of a twin; tests share it and must not change it."""
-    conf = conf_of(name)
+    conf = conf_of(name, small=small)
 
     def write(folder: Path) -> None:
         plugins.kind(conf.kind).twin.write_twin(config.twin(conf), conf.columns, folder)
 
-    return made_once(f"twin of {name}", tmp_path_factory, write).path
+    size = "small twin" if small and conf.kind in SMALL else "twin"
+    return made_once(f"{size} of {name}", tmp_path_factory, write).path

@@ -5,6 +5,7 @@ tests for one conf and one line.
 """
 
 import copy
+import functools
 import math
 import random
 from collections.abc import Callable
@@ -26,7 +27,8 @@ from sextant.errors import SextantError
 from sextant.files import folder_digest
 from sextant.kinds.parts import scored
 
-LISTED = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+LISTED, LISTED_KINDS = PARAMS["models"], PARAMS["datasets"]
 CONFS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
 MODELS = [name for name in CONFS if name in LISTED]  # a conf without a line is switched off
 # Arguments that the confs could set and do not, tested like the confs themselves.
@@ -110,21 +112,35 @@ def take(batch: Any, rows: int) -> Any:
     return plugins.take(batch, slice(rows))
 
 
+Prepared = tuple[config.DatasetConf, dict[str, pd.DataFrame]]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Callable[[str], Prepared]:
+    """The conf of a data set, and the parts of its small twin; several cases share them."""
+
+    @functools.cache
+    def prepare_once(dataset: str) -> Prepared:
+        kind = LISTED_KINDS[dataset]
+        conf = twins.conf_of(dataset, *CHEAPER.get(kind, []), small=True)
+        raw = twins.raw(dataset, tmp_path_factory, small=True)
+        return conf, prepare.prepare(plugins.kind(kind).rows.read(raw, conf.columns), conf)
+
+    return prepare_once
+
+
 @pytest.fixture(
     scope="module", params=CASES, ids=[" ".join([name, *overrides]) for name, overrides in CASES]
 )
-def case(request, tmp_path_factory) -> Case:
+def case(request, prepared) -> Case:
     name, overrides = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         net_overrides = [f"model.net.{override}" for override in overrides]
         conf = config.model(name, ["budget=smoke", *net_overrides])
-    dataset = twins.conf_of(conf.dataset, *CHEAPER.get(conf.kind, []))
     torch.set_num_threads(1)  # two tests at once on two cores would wait for each other
-    kind = plugins.kind(conf.kind)
-    raw = kind.rows.read(twins.raw(conf.dataset, tmp_path_factory), dataset.columns)
-    parts = prepare.prepare(raw, dataset)
-    encoder = kind.encoder.Encoder.fit(parts["train"], dataset.columns)
+    dataset, parts = prepared(conf.dataset)
+    encoder = plugins.kind(conf.kind).encoder.Encoder.fit(parts["train"], dataset.columns)
     train_batch = take(encoder.encode(parts["train"]), TRAIN_ROWS)
     val_batch = take(encoder.encode(parts["val"]), VAL_ROWS)
     return Case(conf, dataset.columns, encoder, parts, train_batch, val_batch)
@@ -207,8 +223,7 @@ def test_predict_draws_nothing_and_changes_nothing(case, net):
     assert equal(copy_state(net), weights)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 211])
-@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("rows", "progress"), [(1, 0.0), (7, 0.5), (211, 1.0)])
 def test_the_loss_is_a_finite_scalar(case, net, rows, progress):
     net.progress = progress
     loss = net.loss(take(case.train, rows))

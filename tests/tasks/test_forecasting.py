@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import svgs
 import torch
 from builders import MIRROR
 from matplotlib.axes import Axes
@@ -418,10 +419,7 @@ def test_the_figure_of_prices_has_its_unit_and_the_trivial_baseline(drawn: Drawn
 
 
 def test_the_bytes_are_the_same_on_a_second_drawing(drawn: Drawn, tmp_path: Path) -> None:
-    for name, figure in drawn.figures.items():
-        drawing.save(figure, tmp_path / "first.svg")
-        drawing.save(drawn.again[name], tmp_path / "second.svg")
-        assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+    svgs.check_same(drawn.figures, drawn.again, drawn.figures, tmp_path)
 
 
 def test_the_tooltip_of_a_day_has_price_forecast_and_trivial_baseline(drawn: Drawn) -> None:

@@ -1,5 +1,6 @@
 """Task mapping: metrics by hand, injected outliers, baselines, figures, and its data set."""
 
+import functools
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import svgs
 import torch
 from builders import MIRROR, hash_split, table_columns
 from matplotlib.figure import Figure
@@ -304,9 +306,15 @@ def draw(columns: Columns = COLUMNS, **net: object) -> dict[str, Figure]:
     train, rows = table(), table(31, seed=11)
     model = initial_model(train, columns, **net)
     answers = model.answer(model.inputs(rows))
-    drawn = mapping_figures.figures(answers, rows, columns, {}, model, train)
-    del drawn["outliers"]
-    return drawn
+    figures = mapping_figures.figures(answers, rows, columns, {}, model, train)
+    del figures["outliers"]
+    return figures
+
+
+@functools.cache
+def drawn(grid: str = "rectangular") -> dict[str, Figure]:
+    """The figures of a map with this grid; tests share them and must not change them."""
+    return draw(grid=grid)
 
 
 def unit_tooltips(figure: Figure) -> list[str]:
@@ -322,33 +330,31 @@ def prototypes(model: SavedModel) -> pd.DataFrame:
 
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
 def test_figures_have_titles_and_captions_and_are_drawn_to_the_same_bytes(grid, tmp_path):
-    first, second = draw(grid=grid), draw(grid=grid)
+    first, second = drawn(grid), draw(grid=grid)
     assert list(first) == list(second) == ["u_matrix", "hits", "components", "labels"]
     for name in first:
         assert first[name].get_suptitle() and first[name].get_label(), name
-        drawing.save(first[name], tmp_path / "first.svg")
-        drawing.save(second[name], tmp_path / "second.svg")
-        svg = (tmp_path / "first.svg").read_bytes()
-        assert svg == (tmp_path / "second.svg").read_bytes(), name
+        svg = svgs.svg(first[name], tmp_path)
+        assert svg == svgs.svg(second[name], tmp_path), name
         assert b"<image" not in svg, name
 
 
 def test_figures_have_the_numbers_of_the_answers():
-    drawn, model = draw(), initial_model(table())
+    figures, model = drawn(), initial_model(table())
     counts = model.answer(table()).groupby(["row", "col"]).size()
-    texts = [text.get_text() for text in drawn["hits"].axes[0].texts]
+    texts = [text.get_text() for text in figures["hits"].axes[0].texts]
     assert sorted(int(text) for text in texts if text) == sorted(counts)
-    assert f"the fullest has {counts.max()}" in drawn["hits"].get_label()
+    assert f"the fullest has {counts.max()}" in figures["hits"].get_label()
     outliers = int(model.answer(table(31, seed=11))["outlier"].sum())
-    assert f"Crosses: the {outliers} of 31 test rows" in drawn["u_matrix"].get_label()
-    planes = [axes.get_title().split("\n")[0] for axes in drawn["components"].axes]
+    assert f"Crosses: the {outliers} of 31 test rows" in figures["u_matrix"].get_label()
+    planes = [axes.get_title().split("\n")[0] for axes in figures["components"].axes]
     assert planes == list(model.encoder.scale)
-    assert "kind is not a feature" in drawn["labels"].get_label()
+    assert "kind is not a feature" in figures["labels"].get_label()
 
 
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
 def test_the_tooltip_of_a_unit_has_its_training_rows_and_their_most_frequent_label(grid):
-    drawn, model = draw(grid=grid), initial_model(table(), grid=grid)
+    figures, model = drawn(grid), initial_model(table(), grid=grid)
     answers = model.answer(table())
     kinds = pd.crosstab([answers["row"], answers["col"]], table()["kind"])
     pattern = (
@@ -357,7 +363,7 @@ def test_the_tooltip_of_a_unit_has_its_training_rows_and_their_most_frequent_lab
     )
     for name in ("u_matrix", "hits", "labels"):
         units = []
-        for text in unit_tooltips(drawn[name]):
+        for text in unit_tooltips(figures[name]):
             units.append([int(number or 0) for number in re.match(pattern, text).groups()])
         assert len(units) == 12 and sum(hits for _, _, hits, _, _ in units) == 101
         for row, col, hits, most, kind in units:
@@ -371,7 +377,7 @@ def test_the_tooltip_of_a_unit_has_the_features_furthest_from_the_average_first(
     codebook = prototypes(model)
     average = model.encoder.wide(table()).mean()
     spans = {name: span for name, (_, span) in model.encoder.scale.items()}
-    for unit, text in enumerate(unit_tooltips(draw()["hits"])):
+    for unit, text in enumerate(unit_tooltips(drawn()["hits"])):
         features = re.findall(r"([\w=]+) (-?[\d.]+) \(average (-?[\d.]+)\)", text)
         assert len(features) == 4
         deviations = []
@@ -387,7 +393,7 @@ def test_component_planes_have_the_values_of_the_units():
     model = initial_model(table())
     codebook = prototypes(model)
     tooltips = []
-    for text in unit_tooltips(draw()["components"]):
+    for text in unit_tooltips(drawn()["components"]):
         tooltips.append(re.fullmatch(r"row \d, column \d: (\S+) (\S+)", text).groups())
     assert [name for name, _ in tooltips] == np.repeat(list(model.encoder.scale), 12).tolist()
     for i, (name, value) in enumerate(tooltips):

@@ -16,6 +16,7 @@ from PIL import Image
 from sextant import drawing, saved_model
 from sextant.kinds.images.columns import Columns, Folders
 from sextant.kinds.images.encoder import Encoder
+from sextant.probability_figures import label_probability
 from sextant.tasks.classification import figures
 from sextant.tasks.classification.figures import SIDE
 from sextant.tasks.classification.metrics import Label, as_answers
@@ -88,11 +89,28 @@ def sheet(figure: Figure) -> list[tuple[str, np.ndarray]]:
     return places
 
 
-@pytest.mark.parametrize("size", [(5, 7, 3), (5, 7, 1), (300, 200, 3)], ids=str)
-@pytest.mark.parametrize("classes", [[0, 1], CLASSES], ids=len)
+def worst(rows: pd.DataFrame, classes: Sequence[Label]) -> Figure:
+    """The figure of the worst answers to these rows."""
+    given = answers(classes)
+    return figures.worst(rows, given, label_probability(given, rows["kind"], classes), "kind")
+
+
+def grad_cam(
+    model: saved_model.SavedModel, rows: pd.DataFrame, given: pd.DataFrame, classes: Sequence[Label]
+) -> Figure:
+    """The figure of the evidence for these answers."""
+    truth_probs = label_probability(given, rows["kind"], classes)
+    return figures.grad_cam(model.net.grad_cam, model.encoder, rows, given, truth_probs, "kind")
+
+
+@pytest.mark.parametrize(
+    ("size", "classes"),
+    [((5, 7, 3), [0, 1]), ((5, 7, 1), CLASSES), ((300, 200, 3), CLASSES)],
+    ids=["small", "grey", "large"],
+)
 def test_the_worst_pictures_are_those_whose_true_class_is_least_probable(classes, size):
     rows = pictures(classes, size=size)
-    figure = figures.figures(answers(classes), rows, COLUMNS, {})["worst"]
+    figure = worst(rows, classes)
     places = sheet(figure)
     assert len(places) == 12
     assert [int(image[0, 0, 0]) for _, image in places[:3]] == [50, 30, 0]
@@ -120,7 +138,7 @@ def test_an_easy_class_does_not_fill_all_places():
     probability = np.where(rows["kind"] == "bee", 0.99, 0.3)
     easy = pd.DataFrame({"prediction": rows["kind"], "probability": probability})
     model = untrained(rows)
-    figure = figures.figures(easy, rows, COLUMNS, {}, model=model, train=rows)["grad_cam"]
+    figure = grad_cam(model, rows, easy, ["ant", "bee"])
     classes = [title.split(":")[0] for title, _ in sheet(figure)[:8:2]]
     assert classes == ["bee", "ant", "bee", "ant"]
 
@@ -133,9 +151,7 @@ def test_the_tint_is_where_the_evidence_is():
         noise.append(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
     rows["image"] = noise
     model = untrained(rows)
-    figure = figures.figures(answers(CLASSES), rows, COLUMNS, {}, model=model, train=rows)[
-        "grad_cam"
-    ]
+    figure = grad_cam(model, rows, answers(CLASSES), CLASSES)
     maps = model.net.grad_cam(model.encoder.encode(rows.iloc[[5]]))[0]
     heat = maps[CLASSES.index(answers(CLASSES)["prediction"][5])].numpy()
     image = sheet(figure)[9][1].astype(int)
@@ -181,7 +197,7 @@ def test_pictures_are_jpeg_of_the_size_drawn_and_the_same_on_every_run(tmp_path)
     ramp = np.linspace(0, 255, 16).astype(np.uint8)
     rows["image"] = [np.stack([np.tile(np.roll(ramp, i), (16, 1))] * 3, 2) for i in range(17)]
     for name in ("a", "b"):
-        figure = figures.figures(answers(CLASSES), rows, COLUMNS, {})["worst"]
+        figure = worst(rows, CLASSES)
         drawing.save(figure, tmp_path / name)
     svg = (tmp_path / "a").read_text()
     assert svg == (tmp_path / "b").read_text()

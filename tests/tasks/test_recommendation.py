@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import svgs
 import torch
 from builders import MIRROR
 from movielens import COLUMNS
@@ -421,11 +422,7 @@ def test_figures_have_titles_captions_and_labels_and_are_drawn_to_the_same_bytes
         for axes in figure.axes:
             shared = axes.get_shared_x_axes().get_siblings(axes)
             assert axes.get_ylabel() and any(other.get_xlabel() for other in shared), name
-    second = drawn.__wrapped__(task)
-    for name in figures:
-        drawing.save(first[name], tmp_path / "first.svg")
-        drawing.save(second[name], tmp_path / "second.svg")
-        assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes(), name
+    svgs.check_same(first, drawn.__wrapped__(task), figures, tmp_path)
 
 
 def test_the_films_with_the_largest_weights_are_drawn_of_a_unit():

@@ -144,7 +144,7 @@ results: need-SEXTANT_MIRROR environment ## SEXTANT_MIRROR=/folder | results on 
 
 bench: environment ## [ROW=loop] [AGAINST=commit] [OPTIONS=pairs=1] | measure a row; list the rows
 	@if [ -f "bench/$$ROW.py" ]; then python "bench/$$ROW.py" $${AGAINST:+"against=$$AGAINST"} $$OPTIONS; \
-	else for script in bench/*.py; do \
+	else for script in bench/[a-z]*.py; do \
 	  printf 'make bench ROW=%-8s %s\n' "$$(basename "$$script" .py)" "$$(sed -n '1s/"""//gp' "$$script")"; done; \
 	  [ -z "$$ROW" ] || { echo "there is no row $$ROW" >&2; exit 2; }; fi
 

@@ -14,7 +14,6 @@ folder of the real data for `mirror`, and for the second half of `ci`.
 """
 
 import os
-import platform
 import re
 import resource
 import shutil
@@ -27,7 +26,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
 
-import psutil
+from _machine import busy_time, machine
 
 from sextant.errors import SextantError, UsageError, run
 
@@ -162,13 +161,6 @@ def children_time() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def busy_time() -> float:
-    """CPU seconds since the start of the machine that some program, or the host, has used."""
-    times = psutil.cpu_times()
-    # Linux counts the time of guests in `user` and `nice` as well.
-    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
-
-
 # The figures. Each makes or takes a clone, which is not timed, and times one command in it. `pair`
 # counts the pairs from 1. None: the commit does not have the command.
 
@@ -299,8 +291,8 @@ FIGURES: dict[str, Callable[[Checkout, int], Run | None]] = {
 def main(argv: list[str]) -> int:
     """Measure and print the table; the code is 1 if a command failed."""
     options = parse(argv)
-    names = figures(options.only)
     commits = [short_hash("HEAD"), short_hash(options.against)]
+    names = figures(options.only)
     print(machine(), file=sys.stderr)
     lines = []
     with tempfile.TemporaryDirectory(prefix="sextant-bench-") as folder:
@@ -354,18 +346,6 @@ def short_hash(commit: str) -> str:
     if done.returncode:
         raise UsageError(f"against={commit}: no such commit in this repository")
     return done.stdout.strip()
-
-
-def machine() -> str:
-    """One line: cores, processor, Python, load average."""
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        model = re.search(r"model name\s*: (.*)", info.read_text())
-        processor = model[1] if model else processor
-    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
-    python = platform.python_version()
-    return f"{os.cpu_count()} cores, {processor}, Python {python}, load average {load}"
 
 
 def measure(name: str, checkouts: list[Checkout], pairs: int) -> str:

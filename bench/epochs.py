@@ -1,4 +1,4 @@
-"""An epoch in the training loop against the same steps bare; a som against python-som
+"""An epoch in the loop against the same steps bare; a som against python-som
 
     python bench/epochs.py [models=ann,cnn,rnn,som,rbm,sae] [pairs=3]
 

@@ -15,6 +15,48 @@ def test_weights_decay_and_vectors_do_not():
     assert [p.ndim for p in vectors["params"]] == [1, 1, 1, 1] and vectors["weight_decay"] == 0
 
 
+# --- dropout ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("p", "dropped"), [(0.2, 51), (0.5, 128), (0.001, 1), (0.999, 255), (1 / 256, 1)]
+)
+def test_dropout_drops_a_share_in_256ths_and_keeps_the_expectation(p, dropped):
+    torch.manual_seed(1)
+    rows = 200_003  # not divisible by the eight bytes of a random number
+    y = blocks.Dropout(p)(torch.ones(rows, 5, dtype=torch.float64))
+    share = dropped / 256
+    assert set(y.unique().tolist()) == {0.0, 256 / (256 - dropped)}
+    tolerance = 5 * (share * (1 - share) / y.numel()) ** 0.5
+    assert float((y == 0).double().mean()) == pytest.approx(share, abs=tolerance)
+    # Neighbours, which come from one random number, are independent.
+    zero = (y == 0).double()
+    both = float((zero[:, 1:] * zero[:, :-1]).mean())
+    assert both == pytest.approx(share**2, abs=5 * share / y.numel() ** 0.5)
+
+
+def test_dropout_in_evaluation_and_of_share_0_changes_nothing():
+    x = torch.randn(3, 5)
+    assert blocks.Dropout(0.5).eval()(x) is x
+    assert blocks.Dropout(0.0)(x) is x
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_dropout_repeats_under_a_seed_and_passes_gradients_of_what_it_keeps(inplace):
+    dropout, x = blocks.Dropout(0.3, inplace), torch.randn(31, 7, requires_grad=True)
+    outputs = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        z = x * 1.0
+        y = dropout(z)
+        assert (y is z) == inplace
+        outputs.append(y)
+    assert torch.equal(*outputs)
+    (grad,) = torch.autograd.grad(outputs[0].sum(), x)
+    torch.testing.assert_close(grad * x, outputs[0])
+    assert not torch.equal(dropout(x * 1.0), outputs[0])
+
+
 # --- Gibbs sampling -----------------------------------------------------------------------------
 
 

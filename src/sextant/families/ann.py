@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..kinds.tabular.encoder import UNSEEN, Batch
+from . import blocks
 
 Size = Annotated[int, Field(ge=1)]
 MIN_BIN_WIDTH = 1e-6  # of a bin between equal edges, which makes it a step
@@ -65,7 +66,7 @@ class PiecewiseLinear(nn.Module):
 class SharedLinear(nn.Module):
     """A linear layer per body, shared by the members of that body.
 
-    (rows, bodies, members, n_in) to (rows, bodies, members, n_out).
+    (bodies, members * rows, n_in) to (bodies, members * rows, n_out).
     """
 
     def __init__(self, bodies: int, n_in: int, n_out: int):
@@ -75,7 +76,7 @@ class SharedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(bodies, 1, n_out).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("rbmi,bio->rbmo", x, self.weight) + self.bias
+        return torch.bmm(x, self.weight).add_(self.bias)
 
 
 class ANN(nn.Module):
@@ -118,7 +119,10 @@ class ANN(nn.Module):
         layers = []
         for n_in, n_out in pairwise(sizes):
             linear = SharedLinear(bodies, n_in, n_out)
-            layers.append(nn.Sequential(linear, nn.ReLU(), nn.Dropout(dropout)))
+            # In place, because no backward pass reads the sums; that dropout comes first changes
+            # nothing, since what it keeps is multiplied by a positive number.
+            activation = [blocks.Dropout(dropout, inplace=True), nn.ReLU(inplace=True)]
+            layers.append(nn.Sequential(linear, *activation))
         self.body = nn.Sequential(*layers)
         bound = sizes[-1] ** -0.5
         head = torch.empty(bodies, members, sizes[-1], classes).uniform_(-bound, bound)
@@ -135,34 +139,40 @@ class ANN(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits of each member, (rows, bodies * members, classes)."""
+        return self._member_logits(batch).permute(2, 0, 1)
+
+    def _member_logits(self, batch: Batch) -> Tensor:
+        """Logits of each member, (bodies * members, classes, rows)."""
         embedded = [self.numbers(batch.numeric)]
         for column, embedding in enumerate(self.categories):
             embedded.append(embedding(batch.categories[:, column]))
         x = torch.cat(embedded, 1)
-        h = self.body(x[:, None, None, :] * self.adapter)  # (rows, bodies, members, hidden)
-        logits = torch.einsum("rbmh,bmhc->rbmc", h, self.head) + self.base
-        return logits.flatten(1, 2)
+        adapted = x * self.adapter[:, :, None]  # (bodies, members, rows, n_in)
+        head = self.head.flatten(0, 1)  # (bodies * members, hidden, classes)
+        h = self.body(adapted.flatten(1, 2)).view(len(head), len(x), head.shape[1])
+        logits = torch.baddbmm(self.base.flatten(0, 1)[:, None], h, head)
+        # The softmax runs over the second axis, so that it is computed for many rows at once.
+        return logits.transpose(1, 2)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross entropy over rows and members."""
-        return _cross_entropy(self(batch).log_softmax(-1), batch.target)
+        return _cross_entropy(self._member_logits(batch).log_softmax(1), batch.target)
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`logits` (rows, classes): the log of the members' mean probability."""
-        return {"logits": _log_of_mean(self(batch).log_softmax(-1))}
+        return {"logits": _log_of_mean(self._member_logits(batch).log_softmax(1))}
 
     def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """`loss` and `predict` from one forward pass."""
-        log_probs = self(batch).log_softmax(-1)
+        log_probs = self._member_logits(batch).log_softmax(1)
         return _cross_entropy(log_probs, batch.target), {"logits": _log_of_mean(log_probs)}
 
 
 def _cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
-    """The mean over rows and members; log_probs (rows, members, classes), target (rows)."""
-    member_target = target.repeat_interleave(log_probs.shape[1])
-    return F.nll_loss(log_probs.flatten(0, 1), member_target)
+    """The mean over members and rows; log_probs (members, classes, rows), target (rows)."""
+    return -log_probs.gather(1, target.expand(len(log_probs), 1, -1)).mean()
 
 
 def _log_of_mean(log_probs: Tensor) -> Tensor:
-    """(rows, members, classes) to (rows, classes): the log of the members' mean probability."""
-    return log_probs.logsumexp(1) - math.log(log_probs.shape[1])
+    """(members, classes, rows) to (rows, classes): the log of the members' mean probability."""
+    return log_probs.logsumexp(0).T - math.log(len(log_probs))

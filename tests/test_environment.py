@@ -1,6 +1,7 @@
 """Installation by uv with pip's settings, from indexes on this machine; and by pip where uv fails.
 
-The project that is installed needs `tiny`. The index `old` has version 1 of it, `new` has 2.
+The project that is installed needs `tiny`. The index `old` has version 1 of it, `new` has 2, and
+`cpu` has 2+cpu.
 """
 
 import hashlib
@@ -132,7 +133,7 @@ def write_wheel(folder: Path, name: str, version: str, metadata: str = "") -> Pa
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two simple indexes (PEP 503) and the certificate of their server."""
     folder = tmp_path_factory.mktemp("indexes")
-    for index, version in (("old", "1"), ("new", "2")):
+    for index, version in (("old", "1"), ("new", "2"), ("cpu", "2+cpu")):
         wheel = write_wheel(folder / index / "tiny", "tiny", version)
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         link = f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>'
@@ -216,6 +217,20 @@ def test_constraints_hold_for_uv(project: Project, address: str, files: Path) ->
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert project.installed() == ("1", "uv")
+
+
+def test_a_build_in_the_index_of_torch_has_a_pinned_version(
+    project: Project, address: str, files: Path
+) -> None:
+    """torch==2.13.0 is 2.13.0+cpu in its index for CPUs, as with pip."""
+    (project.folder / "constraints.txt").write_text("tiny==2\n")
+    done = project.install(
+        *(".[dev]", f"{address}/cpu"),
+        PIP_INDEX_URL=f"{address}/new",
+        PIP_CERT=str(files / "cert.pem"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert project.installed() == ("2+cpu", "uv")
 
 
 def test_uv_installs_from_folders_without_an_index(project: Project, files: Path) -> None:

@@ -3,6 +3,9 @@
 A run of a pipeline costs minutes even at `budget: smoke`, so `pipeline` (one model) and
 `whole_pipeline` (every model) are made once per run of pytest. Tests that change something work in
 a copy, which costs half a second.
+
+The stages and commands that tests start in clones are forked from one server, see
+src/sextant/fork_server.py, unless SEXTANT_FORK_SERVER is `off`.
 """
 
 import json
@@ -11,8 +14,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,8 @@ import pytest
 import yaml
 from filelock import FileLock
 from hypothesis import settings
+
+from sextant import fork_server
 
 if TYPE_CHECKING:
     from versions import Versions
@@ -55,8 +61,23 @@ if "DVC_STAGE" in os.environ:
 # `make test` starts two workers, and with two threads each, the threads wait for one another on two
 # cores. The commands that tests start inherit the variables.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# What the Makefile exports, so that what `make` starts is forked from the same server.
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+PLAIN = {fork_server.VARIABLE: "off"}  # for a start without the fork server
+HOME = "SEXTANT_TEST_HOME"
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the fork server, once for all workers of pytest-xdist, which inherit its variable."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        resources = ExitStack()
+        config.add_cleanup(resources.close)
+        os.environ[HOME] = resources.enter_context(tempfile.TemporaryDirectory())
+        os.environ.update(resources.enter_context(fork_server.running(clone_environment())))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -104,6 +125,19 @@ def list_one_model(path: Path) -> None:
     params.write_text(params.read_text().partition("\ndatasets:")[0] + ONE_MODEL)
 
 
+def clone_environment() -> dict[str, str]:
+    """The environment of what runs in clones: nothing of the person who runs the tests."""
+    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return environment | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": "src",
+        "DVC_NO_ANALYTICS": "1",
+        "HOME": os.environ[HOME],
+        "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+    }  # fmt: skip
+
+
 class Clone:
     """A git clone of this checkout, as a user has it.
 
@@ -112,15 +146,7 @@ class Clone:
 
     def __init__(self, path: Path):
         self.path = path
-        self.env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        self.env |= {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": "src",
-            "DVC_NO_ANALYTICS": "1",
-            "HOME": str(path.parent),
-            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
-            "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
-        }  # fmt: skip
+        self.env = clone_environment()
 
     def run(
         self, *command: str, code: int | None = 0, **env: str
@@ -313,14 +339,14 @@ def made_once(
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which one model's pipeline has run at `budget: smoke`; its outputs are committed.
 
-    Tests must not change it; `clone` is a copy for those that do.
+    Its stages start plainly. Tests must not change it; `clone` is a copy for those that do.
     """
 
     def make(path: Path) -> None:
         clone = fresh_clone(path)
         list_one_model(path)
         clone.commit("one model")
-        clone.repro()
+        clone.repro(**PLAIN)
         clone.commit("the pipeline of one model")
 
     return made_once("pipeline", tmp_path_factory, make)
@@ -328,7 +354,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture(scope="session")
 def whole_pipeline(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the pipeline of every listed model has run. Tests must not change it."""
+    """A clone in which the pipeline of every listed model has run. Tests must not change it.
+
+    Its stages are forked, except for those of `pipeline`.
+    """
 
     def make(path: Path) -> None:
         clone = copy_clone(pipeline, path)
@@ -405,7 +434,8 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for popen in started:
         if popen.poll() is None:
             os.killpg(popen.pid, 9)
-        popen.wait()
+        with popen:  # closes its pipes and waits for it
+            pass
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Clone
+from conftest import PLAIN, Clone
 
 from sextant.files import folder_digest, sha256
 
@@ -44,8 +44,10 @@ def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
     schedule = {"max_epochs": EPOCHS, "patience": EPOCHS}
     clone.set("conf/model/ann.yaml", budgets__smoke__schedule=schedule)
     earlier = len(clone.runs(EXPERIMENT))
+    # A plain start, because a forked one would not be in the group of processes that is stopped.
+    environment = clone.env | PLAIN
     training = process(
-        "dvc", "repro", "train@ann", cwd=clone.path, env=clone.env, stdout=subprocess.DEVNULL
+        "dvc", "repro", "train@ann", cwd=clone.path, env=environment, stdout=subprocess.DEVNULL
     )
     folder = wait_for_a_checkpoint(clone.path / ".checkpoints/ann", training)
 

@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import select
@@ -22,8 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ LIBRARIES = (
 # Variables that no library reads at its import; any other one must be the same in the server. Only
 # the server has JE_ARROW_MALLOC_CONF, which prevents a thread.
 FREE = {"PATH", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "VIRTUAL_ENV", "MLFLOW_TRACKING_URI"}
-FREE |= {"JE_ARROW_MALLOC_CONF"}
-FREE_PREFIXES = ("SEXTANT_", "DVC_", "GIT_", "MAKE", "MFLAGS", "PYTEST_")
+FREE |= {"COLUMNS", "LINES", "JE_ARROW_MALLOC_CONF"}
+FREE_PREFIXES = ("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MAKE", "MFLAGS", "PYTEST_")
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 GPUS = ("nvidia*", "kfd", "dxg")  # device files of NVIDIA, AMD and of Windows' Linux
 STARTED = b"s"
@@ -75,17 +75,19 @@ def traits() -> dict[str, Any]:
 
 
 @contextmanager
-def running() -> Iterator[dict[str, str]]:
+def running(environment: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
     """Run a server; yield the variable for the environment of its clients, {} if there is none.
 
-    It does not wait for the server's imports: clients do. If SEXTANT_FORK_SERVER is already set, to
-    the socket of another server or to `off`, that is what it yields.
+    The first client makes the server import the libraries and waits for it. `environment` is the
+    server's, and its clients need the same: by default that of this process. If it contains
+    SEXTANT_FORK_SERVER, the socket of another server or `off`, that is what is yielded.
     """
-    if os.environ.get(VARIABLE) or not running_possible():
-        yield {VARIABLE: os.environ[VARIABLE]} if os.environ.get(VARIABLE) else {}
-        return
-    from . import tracking  # noqa: F401  # sets the variables that MLflow reads when it is imported
+    from .tracking import VARIABLES
 
+    environment = os.environ if environment is None else environment
+    if environment.get(VARIABLE) or not running_possible():
+        yield {name: value for name, value in environment.items() if name == VARIABLE}
+        return
     with tempfile.TemporaryDirectory(prefix="sextant-", ignore_cleanup_errors=True) as folder:
         address = f"{folder}/socket"
         # The server reads this pipe, which ends when the starter does, however it dies.
@@ -98,7 +100,7 @@ def running() -> Iterator[dict[str, str]]:
             server = subprocess.Popen(
                 [sys.executable, __file__, *map(str, fds)], pass_fds=fds, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                env={**os.environ, "JE_ARROW_MALLOC_CONF": "background_thread:false"},
+                env={**VARIABLES, **environment, "JE_ARROW_MALLOC_CONF": "background_thread:false"},
             )  # fmt: skip
         os.close(alive)
         try:
@@ -119,6 +121,8 @@ def run_forked(argv: list[str]) -> None:
     address = os.environ.get(VARIABLE, "off")
     if address == "off" or sys.platform != "linux" or None in (sys.stdin, sys.stdout, sys.stderr):
         return
+    from . import tracking  # noqa: F401  # sets the variables that MLflow reads at its import
+
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(address)
@@ -131,6 +135,7 @@ def run_forked(argv: list[str]) -> None:
     for number in FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: _forward(connection, number))
+    signal.signal(signal.SIGTSTP, lambda number, frame: _pause(connection))
     status = connection.recv(8)
     if not status:
         from .errors import SextantError
@@ -140,7 +145,8 @@ def run_forked(argv: list[str]) -> None:
         )
     code = os.waitstatus_to_exitcode(int(status))
     if code < 0:  # the child was killed: this process dies of the same signal
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        if -code != signal.SIGKILL:  # whose action cannot be set
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)  # what is registered for the exit has run in the child
 
@@ -175,11 +181,18 @@ def _forward(connection: socket.socket, number: int) -> None:
         connection.send(bytes([number]))
 
 
+def _pause(connection: socket.socket) -> None:
+    """Stop the child, then this process; when this one continues, so does the child."""
+    _forward(connection, signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    _forward(connection, signal.SIGCONT)
+
+
 # --- server -------------------------------------------------------------------------------------
 
 
 def import_libraries() -> None:
-    """Import LIBRARIES; exits if that leaves a thread, which a fork would not copy."""
+    """Import LIBRARIES; end the server if that leaves a thread, which a fork would not copy."""
     # Of the folders in sys.path, this file's own has modules named like libraries.
     sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
     for name in LIBRARIES:
@@ -199,7 +212,7 @@ def serve(listener: socket.socket, alive: int, own: dict[str, Any]) -> dict[str,
     """Fork for each client until the starter has ended; return the request in a child alone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors need not be waited for
     while True:
-        ready, _, _ = select.select([listener, alive], [], [])
+        ready, _, _ = select.select([listener.fileno(), alive], [], [])
         if alive in ready:
             shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
             os._exit(0)
@@ -231,26 +244,31 @@ def _supervise(connection: socket.socket, own: dict[str, Any]) -> dict[str, Any]
         return {**request, "streams": fds[:3]}
     for fd in fds:
         os.close(fd)
-    with suppress(OSError):
-        connection.send(STARTED)
-        _forward_until_end(connection, child)
-        connection.send(str(os.waitpid(child, 0)[1]).encode())
+    if _forward_until_end(connection, child):
+        with suppress(OSError):
+            connection.send(str(os.waitpid(child, 0)[1]).encode())
+    else:
+        os.kill(child, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has not called `become`
+            os.killpg(child, signal.SIGKILL)
     os._exit(0)
 
 
-def _forward_until_end(connection: socket.socket, child: int) -> None:
-    """Send the client's signals to the child until it ends; kill it if the client dies."""
+def _forward_until_end(connection: socket.socket, child: int) -> bool:
+    """Send the client's signals to the child until it ends; return False if the client dies."""
     pidfd = os.pidfd_open(child)
-    while True:
-        ready, _, _ = select.select([connection, pidfd], [], [])
-        if pidfd in ready:
-            return
-        numbers = connection.recv(16)
-        for number in numbers:
-            os.kill(child, number)
-        if not numbers:
-            os.killpg(child, signal.SIGKILL)
-            return
+    with suppress(OSError):
+        connection.send(STARTED)
+        while True:
+            ready, _, _ = select.select([connection.fileno(), pidfd], [], [])
+            if pidfd in ready:
+                return True
+            numbers = connection.recv(16)
+            if not numbers:
+                break
+            for number in numbers:
+                os.kill(child, number)
+    return False
 
 
 def become(request: dict[str, Any], inherited: list[str]) -> None:
@@ -260,14 +278,13 @@ def become(request: dict[str, Any], inherited: list[str]) -> None:
     for target, fd in enumerate(request["streams"]):
         os.dup2(fd, target)
         os.close(fd)
-    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     os.umask(request["umask"])
     os.chdir(request["folder"])
     for name in inherited:
         os.environ.pop(name, None)
     os.environ.update(request["environment"])
-    time.tzset()
-    tempfile.tempdir = None
     sys.argv[:] = request["argv"]
     sys.path[:] = request["path"]
     sys.prefix, sys.exec_prefix, sys.executable = request["prefixes"]
@@ -287,6 +304,7 @@ def main(listener: int, alive: int) -> None:
     inherited = list(os.environ)  # and not what libraries set while they are imported
     codes = [1]
     atexit.register(_leave, codes)  # the first to be registered is the last to run
+    select.select([listener, alive], [], [])  # nothing is imported before the first client
     import_libraries()
     request = serve(socket.socket(fileno=listener), alive, own)
     become(request, inherited)

@@ -12,10 +12,14 @@ recognised.
 import os
 
 # MLflow reads these variables when it is imported, so they are set before any module imports it.
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")  # a pickle can run any code
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A stage prints a few lines for people; MLflow's warnings, addresses and bars would bury them.
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no warning where git is not installed
+VARIABLES = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a pickle can run any code
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A stage prints a few lines for people; MLflow's warnings, addresses and bars would bury them.
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",  # no warning where git is not installed
+}
+for name, value in VARIABLES.items():
+    os.environ.setdefault(name, value)

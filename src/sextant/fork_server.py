@@ -271,8 +271,8 @@ def _forward_until_end(connection: socket.socket, child: int) -> bool:
     return False
 
 
-def become(request: dict[str, Any], inherited: list[str]) -> None:
-    """Give this child what its client has, in place of the `inherited` variables and all else."""
+def become(request: dict[str, Any]) -> None:
+    """Give this child what its client has."""
     os.setsid()  # the terminal's signals come through the client, once
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for target, fd in enumerate(request["streams"]):
@@ -282,8 +282,7 @@ def become(request: dict[str, Any], inherited: list[str]) -> None:
         sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     os.umask(request["umask"])
     os.chdir(request["folder"])
-    for name in inherited:
-        os.environ.pop(name, None)
+    os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv[:] = request["argv"]
     sys.path[:] = request["path"]
@@ -300,14 +299,13 @@ def become(request: dict[str, Any], inherited: list[str]) -> None:
 
 def main(listener: int, alive: int) -> None:
     """Serve; a child of the server runs the verb of its client and ends."""
-    own = json.loads(json.dumps(traits()))
-    inherited = list(os.environ)  # and not what libraries set while they are imported
+    own = json.loads(json.dumps(traits()))  # before the libraries set variables
     codes = [1]
     atexit.register(_leave, codes)  # the first to be registered is the last to run
     select.select([listener, alive], [], [])  # nothing is imported before the first client
     import_libraries()
     request = serve(socket.socket(fileno=listener), alive, own)
-    become(request, inherited)
+    become(request)
     command_line = importlib.import_module("sextant.__main__")
     sys.modules["__main__"] = command_line
     try:

@@ -66,18 +66,23 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PLAIN = {fork_server.VARIABLE: "off"}  # for a start without the fork server
+# The home and the server of all clones, for the workers of pytest-xdist.
 HOME = "SEXTANT_TEST_HOME"
+SERVER = "SEXTANT_TEST_SERVER"
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the fork server, once for all workers of pytest-xdist, which inherit its variable."""
+    """Start the fork server, once for all workers of pytest-xdist."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         resources = ExitStack()
         config.add_cleanup(resources.close)
         os.environ[HOME] = resources.enter_context(tempfile.TemporaryDirectory())
-        os.environ.update(resources.enter_context(fork_server.running(clone_environment())))
+        # Not in the environment of pytest: a command line that a test calls would end pytest.
+        os.environ[SERVER] = os.environ.pop(fork_server.VARIABLE, "")
+        server = resources.enter_context(fork_server.running(clone_environment()))
+        os.environ[SERVER] = server.get(fork_server.VARIABLE, "off")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -133,6 +138,7 @@ def clone_environment() -> dict[str, str]:
         "PYTHONPATH": "src",
         "DVC_NO_ANALYTICS": "1",
         "HOME": os.environ[HOME],
+        fork_server.VARIABLE: os.environ[SERVER],
         "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
         "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
     }  # fmt: skip

@@ -7,13 +7,12 @@ imports numpy alone.
 import json
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,6 @@ with fork_server.running() as variables:
     print(json.dumps(variables), flush=True)
     sys.stdin.read()
 """
-LIBRARIES = r"LIBRARIES = \((?s:.*?)\n\)"
 Process = Callable[..., "subprocess.Popen[str]"]
 
 pytestmark = pytest.mark.skipif(
@@ -82,9 +80,10 @@ pytestmark = pytest.mark.skipif(
 class Probe:
     """A folder with the package, in which its verb runs."""
 
-    def __init__(self, folder: Path, process: Process, libraries: str) -> None:
+    def __init__(self, folder: Path, process: Process) -> None:
         self.folder = folder
         self.process = process
+        self.starters: list[subprocess.Popen[str]] = []
         self.env = {**os.environ, **PLAIN, "PYTHONPATH": "src"}
         package = folder / "src/sextant"
         (package / "tracking").mkdir(parents=True)
@@ -92,16 +91,21 @@ class Probe:
             (package / file).write_text((PACKAGE / file).read_text())
         verbs = 'VERBS = {"probe": ("probe", "", "")}'
         (package / "__main__.py").write_text(replaced("VERBS = .*", verbs, "__main__.py"))
-        (package / "fork_server.py").write_text(replaced(LIBRARIES, libraries, "fork_server.py"))
+        (package / "fork_server.py").write_text((PACKAGE / "fork_server.py").read_text())
         (package / "probe.py").write_text(PROBE)
 
-    def serve(self) -> psutil.Process:
+    def serve(self, library: str = "numpy") -> psutil.Process:
         """Start a server, for all that this folder starts later; return its starter."""
+        server = replaced(
+            r"LIBRARIES = \((?s:.*?)\n\)", f"LIBRARIES = ({library!r},)", "fork_server.py"
+        )
+        (self.folder / "src/sextant/fork_server.py").write_text(server)
         starter = self.process(
             sys.executable, "-c", STARTER, cwd=self.folder,
             env={name: value for name, value in self.env.items() if name not in PLAIN},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.starters.append(starter)
         assert starter.stdout
         self.env |= json.loads(starter.stdout.readline())
         return psutil.Process(starter.pid)
@@ -153,8 +157,13 @@ def gone(pid: int) -> bool:
 
 
 @pytest.fixture
-def probe(tmp_path: Path, process: Process) -> Probe:
-    return Probe(tmp_path, process, 'LIBRARIES = ("numpy",)')
+def probe(tmp_path: Path, process: Process) -> Iterator[Probe]:
+    probe = Probe(tmp_path, process)
+    yield probe
+    for starter in probe.starters:
+        if starter.stdin and starter.poll() is None:
+            starter.stdin.close()  # after which it removes the folder of its server
+            starter.wait(60)
 
 
 @pytest.fixture
@@ -279,16 +288,15 @@ def test_a_client_starts_plainly_without_a_server(probe: Probe) -> None:
         assert done.stderr == "to stderr\n"
 
 
-def test_a_server_whose_libraries_start_a_thread_does_not_fork(
-    tmp_path: Path, process: Process
-) -> None:
-    probe = Probe(tmp_path, process, 'LIBRARIES = ("threaded",)')
-    (tmp_path / "src/threaded.py").write_text(
+def test_a_server_whose_libraries_start_a_thread_does_not_fork(probe: Probe) -> None:
+    (probe.folder / "src/threaded.py").write_text(
         "import threading, time\n"
         "threading.Thread(target=time.sleep, args=[9], daemon=True).start()\n"
     )
-    probe.serve()
+    probe.serve("threaded")
     assert not probe.run(*probe.command("0"))[1]["forked"]
+    _, errors = probe.starters[0].communicate(timeout=60)
+    assert errors == "fork server: 2 threads run after the imports, so it cannot fork\n"
 
 
 def test_no_server_runs_on_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +333,6 @@ def test_a_killed_server_leaves_its_children_and_the_next_start_is_plain(probe: 
     client, state = probe.wait()
     server.kill()
     until(lambda: gone(server.pid))
-    shutil.rmtree(Path(probe.env[fork_server.VARIABLE]).parent)  # as the end of its starter does
     assert not gone(state["pid"])
     client.send_signal(signal.SIGINT)
     assert client.wait(60) == 130
@@ -350,19 +357,14 @@ def test_a_client_whose_child_was_lost_says_so_in_one_line(probe: Probe) -> None
 # --- what the server of the stages has imported -------------------------------------------------
 
 
-def test_the_server_of_the_stages_forks_and_has_no_module_of_the_package(
-    tmp_path: Path, process: Process
-) -> None:
+def test_the_server_of_the_stages_forks_and_has_no_module_of_the_package(probe: Probe) -> None:
     """The server of this run of pytest, which would not fork if it had more than one thread.
 
     So a record of the modules of a forked stage is right: those that the stage has loaded.
     """
-    libraries = re.search(LIBRARIES, (PACKAGE / "fork_server.py").read_text())
-    assert libraries
-    probe = Probe(tmp_path, process, libraries[0])
     probe.env = clone_environment() | {"SEXTANT_DEBUG": "1"}
     if probe.env[fork_server.VARIABLE] == "off":
-        probe.serve()
+        pytest.skip("this run of pytest has no fork server")
     done, state = probe.run(*probe.command("0"))
     assert done.stderr == "to stderr\n"
     assert state["forked"]

@@ -123,15 +123,19 @@ def run_forked(argv: list[str]) -> None:
         return
     from . import tracking  # noqa: F401  # sets the variables that MLflow reads at its import
 
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(address)
-        _send_request(connection, argv)
-        answer = connection.recv(1)
-    except OSError:
-        return
-    if answer != STARTED:
-        return
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(address)
+            _send_request(connection, argv)
+            started = connection.recv(1) == STARTED
+        except OSError:
+            started = False
+        if started:
+            _end_like_child(connection, argv)
+
+
+def _end_like_child(connection: socket.socket, argv: list[str]) -> None:
+    """Send signals to the child until it ends, then end with its code or of its signal."""
     for number in FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: _forward(connection, number))

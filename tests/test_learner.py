@@ -175,6 +175,28 @@ def test_counts_are_copied_and_not_averaged():
     assert trained.averaged.steps == 7
 
 
+def test_the_statistics_of_batch_normalisation_are_averaged_once_over_the_steps_of_the_weights(
+    tmp_path,
+):
+    class Normalising(Fall):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(1)
+
+        def loss(self, batch: Batch) -> Tensor:
+            return super().loss(batch) + self.norm(batch.x[:, None]).sum()
+
+    trained = fitted(tmp_path, net=Normalising(), ema=0.8)
+    mean, variance = 0.0, 1.0
+    for step, (_, _, rows) in enumerate(trained.net.seen, start=1):
+        decay = min(0.8, step / (step + 9))
+        mean = decay * mean + (1 - decay) * torch.tensor(rows).mean().item()
+        variance = decay * variance + (1 - decay) * torch.tensor(rows).var().item()
+    assert trained.averaged.norm.running_mean.item() == pytest.approx(mean)
+    assert trained.averaged.norm.running_var.item() == pytest.approx(variance)
+    assert trained.averaged.norm.momentum == 0.1  # as a user of the saved net expects
+
+
 def test_a_model_of_two_halves_has_its_own_rates(tmp_path):
     class Halves(Fall):
         def __init__(self) -> None:

@@ -63,6 +63,17 @@ def epochs_per_round(train_rows: int, val_rows: int, steps: int, max_epochs: int
     return epochs
 
 
+def leave_averaging_to_ema(net: nn.Module) -> None:
+    """Set the momentum of batch normalisation to 1, so that its statistics are those of one batch.
+
+    The running mean of the weights includes them. Statistics that are averaged twice belong to
+    earlier weights than those beside them, and the loss on val leaps while the weights change fast.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+
+
 class Rows(Dataset):
     """A batch in memory; an index tensor (steps, batch_size) gives tensors of that shape."""
 
@@ -142,7 +153,10 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.net: Any = net
-        self.averaged: Any = copy.deepcopy(net) if schedule.ema else net
+        self.averaged: Any = net
+        if schedule.ema:
+            self.averaged = copy.deepcopy(net)
+            leave_averaging_to_ema(net)
         self.train_rows = train
         self.val_rows = val
         self.task = task

@@ -106,6 +106,24 @@ def test_bfloat16_is_taken_only_where_it_was_asked_for(accelerator):
     assert train.precision(schedule("bfloat16"), trainer) in ("32-true", "bf16-mixed")
 
 
+@pytest.mark.parametrize(
+    ("avx512", "amx", "name", "faster"),
+    [
+        (False, False, "Intel Xeon", False),
+        (True, False, "Intel Xeon", False),
+        (True, True, "Intel Xeon", True),
+        (True, False, "AMD EPYC", True),
+    ],
+)
+def test_bfloat16_is_faster_by_amx_or_by_the_avx512_of_other_makers(
+    avx512, amx, name, faster, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name})
+    assert train.cpu_multiplies_bfloat16_faster() == faster
+
+
 # --- the whole of it ----------------------------------------------------------------------------
 
 

@@ -59,31 +59,33 @@ doctor: environment ## | what is missing or broken here, and how to repair it
 
 ##@ Pipeline
 
-repro: environment check ## | run everything that params.yaml lists, up to the champion
-	@python -m sextant repro
-	@python -m sextant register --write
-	@python -m sextant leaderboard
+# Stages that do not need each other run side by side, JOBS at a time: as many as there are cores, unless
+# JOBS says otherwise.
+jobs = $${JOBS:+"jobs=$$JOBS"}
+
+repro: environment ## [JOBS=2] | run everything that params.yaml lists, up to the champion
+	@python -m sextant repro --whole $(jobs)
 
 # `make train MODEL=ann` is `dvc repro train@ann` with numbered stages; without a name, the stage runs for
 # every model or data set.
-stage = python -m sextant repro $(1)$(if $(2),@$(2))
+stage = python -m sextant repro $(1)$(if $(2),@$(2)) $(jobs)
 
-pull: environment check ## [DATASET=churn] | fetch the raw files and check their size and sha256
+pull: environment check ## [DATASET=churn] [JOBS=2] | fetch the raw files and check their size and sha256
 	@$(call stage,pull,$(DATASET))
 
-validate: environment check ## [DATASET=churn] | check the data against their expectations
+validate: environment check ## [DATASET=churn] [JOBS=2] | check the data against their expectations
 	@$(call stage,validate,$(DATASET))
 
-prepare: environment check ## [DATASET=churn] | repair the rows and split them into four parts
+prepare: environment check ## [DATASET=churn] [JOBS=2] | repair the rows and split them into four parts
 	@$(call stage,prepare,$(DATASET))
 
-train: environment check ## [MODEL=ann] | train, or resume an interrupted training
+train: environment check ## [MODEL=ann] [JOBS=2] | train, or resume an interrupted training
 	@$(call stage,train,$(MODEL))
 
-evaluate: environment check ## [MODEL=ann] | score the test part, beside the baselines
+evaluate: environment check ## [MODEL=ann] [JOBS=2] | score the test part, beside the baselines
 	@$(call stage,evaluate,$(MODEL))
 
-report: environment check ## | write the report page, reports/index.html
+report: environment check ## [JOBS=2] | write the report page, reports/index.html
 	@$(call stage,report,)
 
 ##@ Use
@@ -172,7 +174,7 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMES = ROW row AGAINST against MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMES = JOBS jobs ROW row AGAINST against MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 arguments := $(foreach override,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(override))))
 $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(filter $(NAMES),$(arguments)),$(if $(findstring $(name)=,$(use)),,$(error \
   $(name) is not an argument here. Usage: $(use)))))

@@ -15,7 +15,7 @@ PLACES = {
     "omegaconf": {"config"},
     "great_expectations": {"validate"},
     "pytorch_lightning": {"train", "learner"},
-    "dvc": {"commands.repro"},
+    "dvc": {"commands.repro", "commands.scheduler"},
     "mlflow": {"tracking"},
 }
 

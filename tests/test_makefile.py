@@ -93,10 +93,15 @@ def test_a_missing_argument_gives_one_line_with_the_usage(
 @pytest.mark.parametrize(
     ("arguments", "name", "usage"),
     [
-        (["train", "model=ann"], "model", "make train [MODEL=ann]"),
-        (["train", "DATASET=churn"], "DATASET", "make train [MODEL=ann]"),
-        (["lint", "MODEL=ann"], "MODEL", "make lint"),
-        (["pull", "report", "DATASET=churn", "url=x"], "url", "make pull report [DATASET=churn]"),
+        (["train", "model=ann"], "model", "make train [MODEL=ann] [JOBS=2]"),
+        (["train", "DATASET=churn"], "DATASET", "make train [MODEL=ann] [JOBS=2]"),
+        (["repro", "jobs=2"], "jobs", "make repro [JOBS=2]"),
+        (["lint", "JOBS=2"], "JOBS", "make lint"),
+        (
+            ["pull", "leaderboard", "DATASET=a", "url=x"],
+            "url",
+            "make pull leaderboard [DATASET=churn] [JOBS=2]",
+        ),
     ],
 )
 def test_a_name_that_a_target_does_not_take_is_refused(
@@ -171,6 +176,8 @@ def make_environment(folder: Path) -> None:
     [
         (["train", "MODEL=ann"], "[-m][sextant][repro][train@ann]"),
         (["train"], "[-m][sextant][repro][train]"),
+        (["train", "JOBS=3"], "[-m][sextant][repro][train][jobs=3]"),
+        (["repro", "JOBS=many"], "[-m][sextant][repro][--whole][jobs=many]"),
         (["pull", "DATASET=churn"], "[-m][sextant][repro][pull@churn]"),
         (["report"], "[-m][sextant][repro][report]"),
         (["register"], "[-m][sextant][register][--write]"),
@@ -243,14 +250,9 @@ def test_bench_lists_its_rows_and_refuses_any_other(bare: Path) -> None:
     assert "there is no row lop" in unknown.stderr
 
 
-def test_repro_checks_every_conf_first_and_ends_with_the_leaderboard(bare: Path) -> None:
+def test_repro_is_one_command(bare: Path) -> None:
     make_environment(bare)
-    assert make("repro", folder=bare).stdout.splitlines() == [
-        "[-m][sextant][check]",
-        "[-m][sextant][repro]",
-        "[-m][sextant][register][--write]",
-        "[-m][sextant][leaderboard]",
-    ]
+    assert make("repro", folder=bare).stdout == "[-m][sextant][repro][--whole]\n"
 
 
 def test_bytecode_is_written_even_if_the_caller_forbids_it(bare: Path) -> None:

@@ -21,7 +21,7 @@ STAGES = {
 }
 COMMANDS = {
     "check": ("check", "[model=ann]", "check params.yaml and every conf before anything runs"),
-    "repro": ("commands.repro", "[stage ...]", "`dvc repro` with numbered stages"),
+    "repro": ("commands.repro", "[stage ...] [jobs=2]", "`dvc repro`, side by side"),
     "leaderboard": ("commands.leaderboard", "", "print one table of all models"),
     "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
     "serve": ("commands.serve", "model=ann [port=5001]", "serve the champion over HTTP"),

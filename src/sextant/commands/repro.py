@@ -1,62 +1,186 @@
-"""`dvc repro` with numbered stages: `[12/34] Running stage 'train@ann':`.
+"""`dvc repro` with numbered stages, side by side: `[12/34] Running stage 'train@ann':`.
 
-`sextant repro [stage ...]` (or `make repro`) passes its arguments to `dvc repro`, prints DVC's
-other lines unchanged and ends with its exit code.
+`sextant repro [stage ...] [jobs=n]` passes its other arguments to `dvc repro`, prints DVC's lines
+and ends with its exit code. With `--whole` (`make repro`) it also does what belongs before and
+after: it checks every conf, and judges the models and prints the leaderboard.
 """
 
 import atexit
+import fcntl
 import logging
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-from .. import terminal
+from .. import config, terminal
+from ..errors import SextantError, UsageError
+from . import leaderboard, scheduler
+from .slots import Need
+
+if TYPE_CHECKING:
+    from dvc.stage import Stage
+
+WHOLE = "--whole"
+MIB = 2**20
+# By stage, what one run takes on the twins at `budget: standard`: seconds on one core, and the peak
+# of resident memory, of which half as much again is asked for.
+SECONDS = {"pull": 2, "validate": 1, "prepare": 1, "train": 30, "evaluate": 5, "register": 5}
+MEMORY = {"pull": 170, "validate": 300, "prepare": 200, "train": 900, "evaluate": 700}
+OTHER_SECONDS = 1
+OTHER_MEMORY = 400
+RESERVE = 1.5
+INTERRUPTED = 252  # DVC's exit code after Ctrl-C
+STOPPING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class StageNumbers(logging.Filter):
-    """Puts the number of a stage before DVC's lines about it: running, restored, or unchanged."""
+    """Puts the number of a stage before DVC's lines about it: running, restored, or unchanged.
+
+    Where several stages can run at the same time, their other lines begin with the stage's name.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.numbers: dict[str, str] = {}
+        self.several = False
 
-    def plan(self, names: Iterable[str]) -> None:
-        """Number the stages in the order in which DVC runs them."""
-        stages = list(names)
-        for number, name in enumerate(stages, start=1):
-            self.numbers[name] = f"[{number}/{len(stages)}]"
+    def plan(self, stages: Sequence["Stage"], several: bool) -> None:
+        """Number the stages in the order in which DVC runs them one by one."""
+        self.several = several
+        for number, stage in enumerate(stages, start=1):
+            self.numbers[stage.addressing] = f"[{number}/{len(stages)}]"
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Number a record whose one argument is a stage; all records pass."""
         arguments = record.args if isinstance(record.args, tuple) else ()
         if len(arguments) == 1 and str(arguments[0]) in self.numbers:
             record.msg = f"{self.numbers[str(arguments[0])]} {record.msg}"
+        elif self.several and record.threadName in self.numbers:
+            record.msg = f"{record.threadName} | {record.msg}"
         return True
 
 
-def main(argv: list[str]) -> int:
-    """`sextant repro [stage ...]`: run `dvc repro` with these arguments; return its exit code."""
+def parse(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
+    """The number of slots, whether `--whole` is there, and the arguments of `dvc repro`.
+
+    Raises UsageError for a number of jobs below 1 or none at all.
+    """
+    jobs = len(os.sched_getaffinity(0))
+    arguments = []
+    for argument in argv:
+        name, _, value = argument.partition("=")
+        if name != "jobs":
+            arguments.append(argument)
+        elif value.isdecimal() and int(value) > 0:
+            jobs = int(value)
+        else:
+            raise UsageError(
+                f"jobs={value}: expected a whole number above 0, of stages that run side by side;"
+                " without it, there are as many as cores"
+            )
+    whole = WHOLE in arguments
+    return jobs, whole, [argument for argument in arguments if argument != WHOLE]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep a second `sextant repro` out of this clone.
+
+    Raises SextantError if one is running.
+    """
+    folder = Path(".dvc/tmp")
+    if not folder.parent.is_dir():  # DVC refuses to run here
+        yield
+        return
+    folder.mkdir(exist_ok=True)
+    with (folder / "sextant-repro").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise SextantError(
+                f"process {lock.read().strip()} is running the pipeline of this clone already; wait"
+                " for its end, or stop it"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield
+        finally:
+            lock.truncate(0)
+
+
+def threads() -> dict[str, int]:
+    """By model, the threads that its conf gives to it; empty if a conf is faulty."""
+    counts = {}
+    try:
+        for name in config.params().models:
+            counts[name] = int(config.model(name).schedule["threads"])
+    except (SextantError, KeyError, TypeError, ValueError):  # `check` or the stage explains it
+        return {}
+    return counts
+
+
+def free_memory() -> int:
+    """The bytes that programs can take without swapping."""
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def run_stages(arguments: Sequence[str], jobs: int, threads: dict[str, int]) -> int:
+    """Run `dvc repro` with `jobs` slots; return its exit code."""
     from dvc.cli import main as dvc
     from dvc.logger import colorama
-    from dvc.repo import reproduce
+
+    def need(stage: "Stage") -> Need:
+        kind, _, name = stage.addressing.partition("@")
+        slots = threads.get(name, 1) if kind in ("train", "evaluate", "register") else 1
+        memory = int(RESERVE * MEMORY.get(kind, OTHER_MEMORY) * MIB)
+        return Need(slots, memory, SECONDS.get(kind, OTHER_SECONDS) * slots)
 
     numbers = StageNumbers()
-    plan_repro = reproduce.plan_repro
-
-    def numbering_plan(*args: object, **kwargs: object) -> list[Any]:
-        """DVC's own plan, because computing it again would take seconds to read dvc.lock."""
-        stages: list[Any] = plan_repro(*args, **kwargs)
-        numbers.plan(stage.addressing for stage in stages)
-        return stages
-
-    reproduce.plan_repro = numbering_plan
+    scheduler.install(jobs, free_memory, need, numbers.plan)
     for handler in logging.getLogger("dvc").handlers:
-        if handler.level == logging.INFO:
+        if handler.level in (logging.INFO, logging.WARNING):
             handler.addFilter(numbers)
         # DVC colours the words WARNING and ERROR and does not read NO_COLOR.
         formatter: Any = handler.formatter
         formatter.log_colors = terminal.colored(sys.stderr)
     if not terminal.colored(sys.stdout):
         atexit.unregister(colorama.initialise.reset_all)  # it would print an escape sequence
-    code: int = dvc(["repro", *argv])
-    return code
+    code: int = dvc(["repro", *arguments])
+    return 130 if code == INTERRUPTED else code
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # as shells report it
+
+
+def _run_verb(*arguments: str) -> int:
+    """Run a verb in another process, which ends if this one is interrupted."""
+    return subprocess.run([sys.executable, "-m", "sextant", *arguments]).returncode
+
+
+def main(argv: list[str]) -> int:
+    """`sextant repro [--whole] [stage ...] [jobs=n]`: return the exit code of the first failure."""
+    jobs, whole, arguments = parse(argv)
+    for number in STOPPING:
+        signal.signal(number, _end)
+    with alone():
+        if whole and (code := _run_verb("check")):
+            return code
+        code = run_stages(arguments, jobs, threads() if jobs > 1 else {})
+        if code or not whole:
+            return code
+        code = _run_verb("register", "--write")
+        if code == 0:
+            leaderboard.main([])
+        return code

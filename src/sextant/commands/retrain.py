@@ -268,8 +268,10 @@ def refusal(output: Iterable[str]) -> str:
     """
     message = ""
     for line in output:
-        if line.startswith("sextant: "):
-            message = line.removeprefix("sextant: ").strip()
+        # A stage's name comes first where several stages run at the same time.
+        match = re.match(r"(?:\S+ \| )?sextant: (.*)", line)
+        if match:
+            message = match[1].strip()
     return re.split("; `(?:git checkout dvc.lock && )?dvc checkout`", message)[0]
 
 

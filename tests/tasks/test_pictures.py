@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -82,10 +83,10 @@ def all_figures(*classes: Label) -> dict[str, Figure]:
 
 def sheet(figure: Figure) -> list[tuple[str, np.ndarray]]:
     """Title and picture of each place that has a picture."""
+    (axes,) = figure.axes
     places = []
-    for axes in figure.axes:
-        if axes.images:
-            places.append((axes.get_title(), np.asarray(axes.images[0].get_array())))
+    for image, title in zip(axes.images, axes.texts, strict=True):
+        places.append((title.get_text(), np.asarray(image.get_array())))
     return places
 
 
@@ -190,6 +191,24 @@ def test_titles_fit_and_every_figure_has_a_caption():
     for name, figure in drawn.items():
         assert figure.texts[0].get_window_extent().x1 < figure.bbox.x1, name
         assert figure.get_label(), name
+
+
+@pytest.mark.parametrize("name", ["worst", "grad_cam", "augmentation"])
+def test_pictures_and_their_titles_do_not_overlap_or_leave_the_sheet(name):
+    figure = all_figures(*CLASSES)[name]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    (axes,) = figure.axes
+    figure.draw(renderer)
+    boxes = [figure.texts[0].get_window_extent(renderer)]
+    for artist in [*axes.images, *axes.texts]:
+        box = artist.get_window_extent(renderer)
+        if box.width > 0:  # a picture may have no title
+            boxes.append(box)
+    for i, box in enumerate(boxes):
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+        for other in boxes[:i]:
+            assert not box.overlaps(other)
 
 
 def test_pictures_are_jpeg_of_the_size_drawn_and_the_same_on_every_run(tmp_path):

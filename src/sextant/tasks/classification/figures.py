@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ... import plugins
-from ...drawing import COLORS, INK, Table, canvas, in_style, short, tooltip
+from ...drawing import COLORS, INK, WIDTH, Table, canvas, in_style, short, tooltip
 from ...probability_figures import classifier_figures, label_probability
 from .metrics import SMALLEST, scores
 
@@ -231,6 +231,10 @@ GRAD_CAM = 4  # right answers, and as many mistakes
 AUGMENTED = 4  # training pictures
 AUGMENTATIONS = 5  # of each
 SEED = 0
+# Of a sheet, in inches.
+HEADING = 0.3  # the title of the figure
+TITLE_LINE = 0.14  # a line of a picture's title
+GAP = 0.08  # between two pictures
 
 
 def worst(
@@ -351,14 +355,30 @@ def _sheet(
     images: Sequence[np.ndarray],
     titles: Sequence[str],
 ) -> Figure:
-    """A sheet of pictures with titles, row by row; places without a picture stay empty."""
+    """A sheet of pictures with titles, row by row; places without a picture stay empty.
+
+    All are on the same axes, whose unit is the inch: axes of their own, with their ticks, would
+    take most of the time of the figure.
+    """
     figure = canvas(title, height)
-    places = figure.subplots(*shape, squeeze=False).ravel()
-    for axes in places:
-        axes.set_axis_off()
-    for axes, image, text in zip(places, images, titles, strict=False):
-        axes.imshow(image, interpolation="none", clip_on=False)
-        axes.set_title(text, fontsize=8, pad=3)
+    figure.set_layout_engine("none")
+    bottom = height - HEADING
+    axes = figure.add_axes((0, 0, 1, bottom / height), xlim=(0, WIDTH), ylim=(bottom, 0))
+    axes.set_axis_off()
+    rows, cols = shape
+    lines = max(text.count("\n") for text in titles) + 1
+    above = lines * TITLE_LINE
+    side = min(WIDTH / cols, bottom / rows - above) - GAP
+    for place, (image, text) in enumerate(zip(images, titles, strict=True)):
+        down, along = divmod(place, cols)
+        x = (along + 0.5) * WIDTH / cols
+        y = down * bottom / rows + above + side / 2
+        half_height = side / 2 * image.shape[0] / SIDE
+        half_width = side / 2 * image.shape[1] / SIDE
+        edges = (x - half_width, x + half_width, y + half_height, y - half_height)
+        axes.imshow(image, extent=edges, interpolation="none", clip_on=False, aspect="auto")
+        axes.text(x, y - half_height - GAP / 2, text, fontsize=8, ha="center", va="bottom")
+    axes.set(xlim=(0, WIDTH), ylim=(bottom, 0))  # imshow has set them to the last picture's
     return figure
 
 

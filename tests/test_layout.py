@@ -1,6 +1,7 @@
 """The rules of the tree: who may import whom, where each framework is used, where tests stand."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,13 @@ def name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {name(path): ast.parse(path.read_text()) for path in FILES}
+MODULES = {name(path): path for path in FILES}
+
+
+@functools.cache
+def parsed(module: str) -> ast.Module:
+    """A module's syntax tree."""
+    return ast.parse(MODULES[module].read_text())
 
 
 def statements(node: ast.AST, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -40,13 +47,14 @@ def statements(node: ast.AST, lazy: bool) -> Iterator[ast.Import | ast.ImportFro
         yield from statements(child, lazy)
 
 
+@functools.cache
 def own_imports(module: str, lazy: bool = True) -> set[str]:
     """The modules of the package that a module imports."""
     package = module.split(".")
     if not (PACKAGE.joinpath(*package).is_dir()):
         package = package[:-1]
     imported = set()
-    for statement in statements(MODULES[module], lazy):
+    for statement in statements(parsed(module), lazy):
         if isinstance(statement, ast.ImportFrom) and statement.level:
             base = package[: len(package) - statement.level + 1]
             base = [*base, *(statement.module or "").split(".")] if statement.module else base
@@ -56,10 +64,11 @@ def own_imports(module: str, lazy: bool = True) -> set[str]:
     return imported - {""}
 
 
+@functools.cache
 def foreign_imports(module: str) -> set[str]:
     """The top-level packages outside of ours that a module imports."""
     imported = set()
-    for statement in statements(MODULES[module], lazy=True):
+    for statement in statements(parsed(module), lazy=True):
         if isinstance(statement, ast.Import):
             imported |= {alias.name.split(".")[0] for alias in statement.names}
         elif not statement.level:

@@ -135,20 +135,18 @@ def test_rows_are_read_from_each_format(folder: Path, tmp_path: Path, suffix: st
     pd.testing.assert_frame_equal(model.predict(model.read(path)), model.predict(rows))
 
 
-@pytest.mark.parametrize("suffix", ["", ".csv", ".json"])
 @pytest.mark.parametrize("name", config.params().datasets)
-def test_an_empty_folder_as_input_is_refused_in_one_line(
-    tmp_path: Path, name: str, suffix: str
-) -> None:
+def test_an_empty_folder_as_input_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     """For every kind, whatever the folder is called: of pictures, a folder is a valid input."""
     conf = config.dataset(name)
-    folder = tmp_path / f"rows{suffix}"
-    folder.mkdir()
     encoder: Any = SimpleNamespace(columns=conf.columns)
     model = SavedModel({"kind": conf.kind}, torch.nn.Identity(), encoder)
     message = r"rows\S* (cannot be read \(is a directory\); name a file|has no pictures)"
-    with pytest.raises(DataError, match=message):
-        model.read(folder)
+    for suffix in ("", ".csv", ".json"):
+        folder = tmp_path / f"rows{suffix}"
+        folder.mkdir()
+        with pytest.raises(DataError, match=message):
+            model.read(folder)
 
 
 # --- nets ---------------------------------------------------------------------------------------

@@ -153,8 +153,8 @@ def test_every_opening_needs_its_own_files_and_runs_its_own_stages(
     names = ["sextant-ann-twin", "sextant-churn_small-twin", "sextant-loans", "sextant-slope-twin"]
     assert [name for name, _, judged in clone.versions() if judged] == names
 
-    # With all of these in one clone, beside all models of the repository, its fast tests pass. Tests
-    # in other files, and of other models and data sets, cannot see what was added.
+    # With all of these in one clone, beside all models of the repository, its fast tests pass. The
+    # tests of other files, models and data sets cannot see what was added.
     params = (ROOT / "params.yaml").read_text()
     with_openings = yaml.safe_load((clone.path / "params.yaml").read_text())
     (clone.path / "params.yaml").write_text(params)

@@ -8,6 +8,7 @@ The stages and commands that tests start in clones are forked from one server, s
 src/sextant/fork_server.py, unless SEXTANT_FORK_SERVER is `off`.
 """
 
+import gc
 import json
 import os
 import shutil
@@ -42,6 +43,8 @@ datasets:
 models:
   ann: {family: ann, task: classification, dataset: churn, kind: tabular}
 """
+# The test files that import Lightning.
+TRAINING = ("test_learner", "test_models", "test_sae", "test_train", "test_dvc_yaml")
 # The modules of the package that a stage had loaded when it ended; see `record_imports`.
 SITECUSTOMIZE = """
 import atexit, os, sys
@@ -69,6 +72,9 @@ PLAIN = {fork_server.VARIABLE: "off"}  # for a start without the fork server
 # The home and the server of all clones, for the workers of pytest-xdist.
 HOME = "SEXTANT_TEST_HOME"
 SERVER = "SEXTANT_TEST_SERVER"
+# Imports and the collection of tests make objects that live to the end. The garbage collector would
+# look at them again and again, for two fifths of that time.
+gc.disable()
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
@@ -81,8 +87,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[HOME] = resources.enter_context(tempfile.TemporaryDirectory())
         # Not in the environment of pytest: a command line that a test calls would end pytest.
         os.environ[SERVER] = os.environ.pop(fork_server.VARIABLE, "")
-        server = resources.enter_context(fork_server.running(clone_environment()))
+        server = PLAIN
+        if needs_server(config):
+            server = resources.enter_context(fork_server.running(clone_environment()))
         os.environ[SERVER] = server.get(fork_server.VARIABLE, "off")
+
+
+def needs_server(config: pytest.Config) -> bool:
+    """Whether slow tests may run: the others start no process that imports the libraries."""
+    return not config.option.collectonly and "not slow" not in config.option.markexpr
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but never what was imported and collected before."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,13 +109,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     `slow(minutes=3)` says how long a test takes on two cores. The tests that use `whole_pipeline`
     come before all others: the second worker steals tests from the end of the list, so it does not
-    wait while the first one makes that fixture.
+    wait while the first one makes that fixture. Each worker gets one half of the list at first, so
+    the fast tests that train stand together: only one worker imports Lightning for them.
     """
 
-    def place(item: pytest.Item) -> tuple[bool, bool, float]:
+    def place(item: pytest.Item) -> tuple[bool, bool, float, bool]:
         slow = item.get_closest_marker("slow")
         minutes = slow.kwargs.get("minutes", 0) if slow else 0
-        return slow is None, "whole_pipeline" not in getattr(item, "fixturenames", ()), -minutes
+        whole = "whole_pipeline" in getattr(item, "fixturenames", ())
+        return slow is None, not whole, -minutes, item.path.stem not in TRAINING
 
     items.sort(key=place)
 

@@ -8,12 +8,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import mlflow.pyfunc
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, Clone
-from mlflow.pyfunc.scoring_server import invocations
 
 import sextant
 from sextant.commands import predict
@@ -101,6 +99,9 @@ def test_the_command_line_gives_the_answers_of_python(model: str, tmp_path: Path
 
 def test_the_server_gives_the_answers_of_python(model: str) -> None:
     """Call MLflow's handler of a request; tests/commands/test_serve.py starts a real server."""
+    import mlflow.pyfunc
+    from mlflow.pyfunc.scoring_server import invocations
+
     champion = registry.champion_of(store.client(), model)
     packed = mlflow.pyfunc.load_model(str(packing.folder_of(champion.model_uri)))
     example = packed.input_example

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from axe_playwright_python.sync_playwright import Axe
 from conftest import Clone
-from playwright.sync_api import Browser, Page, sync_playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 WIDTHS = (1280, 390)
 TIMEOUT = 180_000  # ms; a browser is slow while another test worker trains
@@ -35,7 +36,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
+    from playwright.sync_api import sync_playwright
+
     assert CHROMIUM, "SEXTANT_BROWSER=needed, but no chromium is on PATH: apt install chromium"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
@@ -91,7 +94,7 @@ TEXT_FAULTS = """
 class Opened:
     """A page with the messages on its console and the addresses that it requested."""
 
-    def __init__(self, page: Page, address: str):
+    def __init__(self, page: "Page", address: str):
         self.page = page
         self.console: list[str] = []
         self.requests: list[str] = []
@@ -104,7 +107,7 @@ class Opened:
 
 @pytest.fixture(scope="module", params=WIDTHS)
 def opened(
-    browser: Browser, whole_pipeline: Clone, request: pytest.FixtureRequest
+    browser: "Browser", whole_pipeline: Clone, request: pytest.FixtureRequest
 ) -> Iterator[Opened]:
     """The page opened from disk, as wide as a laptop and as a phone."""
     page = browser.new_page(viewport={"width": request.param, "height": 900})
@@ -174,6 +177,8 @@ def test_pointing_at_a_mark_shows_its_values(opened: Opened) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(opened: Opened, scheme: Any) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
     opened.page.emulate_media(color_scheme=scheme)
     serious = []
     for violation in Axe().run(opened.page).response["violations"]:
@@ -195,7 +200,7 @@ def test_the_dark_theme_is_for_the_screen_and_not_for_print(opened: Opened) -> N
 
 
 def test_without_decisions_js_only_its_failed_request_is_logged(
-    browser: Browser, whole_pipeline: Clone, tmp_path: Path, models: list[str]
+    browser: "Browser", whole_pipeline: Clone, tmp_path: Path, models: list[str]
 ) -> None:
     shutil.copy(whole_pipeline.path / "reports/index.html", tmp_path)
     handler = partial(Quiet, directory=str(tmp_path))

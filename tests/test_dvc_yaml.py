@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, Clone, copy_clone
-from dvc.repo import Repo
-
-from sextant import train
 
 PACKAGE = ROOT / "src/sextant"
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -118,6 +115,8 @@ def may_change_an_output(file: str) -> bool:
 
 
 def test_a_checkpoint_is_bound_to_the_code_that_train_depends_on():
+    from sextant import train
+
     for model, line in PARAMS["models"].items():
         files = {path.format(**line) for path in train.CODE}
         assert files == set(code(f"train@{model}"))
@@ -133,6 +132,8 @@ def clone(whole_pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Cl
 
 
 def stale_stages(clone: Clone) -> set[str]:
+    from dvc.repo import Repo
+
     with chdir(clone.path), Repo() as repo:
         return set(repo.status())
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from mlflow.exceptions import MlflowException
 
 from sextant import errors
 from sextant.errors import DataError, SextantError, UsageError
@@ -16,6 +15,8 @@ from sextant.errors import DataError, SextantError, UsageError
     "cause", ["database is locked", "disk I/O error", "database or disk is full"]
 )
 def test_a_database_error_is_one_line_without_the_statement(cause: str) -> None:
+    from mlflow.exceptions import MlflowException
+
     statement = "[SQL: INSERT INTO metrics (key) VALUES (?)]\n(e3q8)"
     error = MlflowException(f"(sqlite3.OperationalError) {cause}\n{statement}")
     line = errors.one_line(error)

@@ -357,6 +357,7 @@ def test_a_client_whose_child_was_lost_says_so_in_one_line(probe: Probe) -> None
 # --- what the server of the stages has imported -------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_server_of_the_stages_forks_and_has_no_module_of_the_package(probe: Probe) -> None:
     """The server of this run of pytest, which would not fork if it had more than one thread.
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, Clone, copy_clone
-from dvc.repo import Repo
 
 pytestmark = pytest.mark.slow
 
@@ -173,6 +172,8 @@ def apply_changes(clone: Clone, *changes: Change) -> None:
 
 def stale_stages(clone: Clone, *changes: Change) -> dict[str, set[str]]:
     """The stages that `dvc status` lists with these changes, each with its changed files."""
+    from dvc.repo import Repo
+
     before = {file: (clone.path / file).read_text() for file, _ in changes}
     try:
         apply_changes(clone, *changes)

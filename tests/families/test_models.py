@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,13 @@ import yaml
 from conftest import ROOT
 from torch import Tensor
 
-from sextant import config, learner, optimizers, plugins, prepare, saved_model, train
+from sextant import config, optimizers, plugins, prepare, saved_model
 from sextant.errors import SextantError
 from sextant.files import folder_digest
 from sextant.kinds.parts import scored
+
+if TYPE_CHECKING:
+    from sextant.learner import Learner
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 LISTED, LISTED_KINDS = PARAMS["models"], PARAMS["datasets"]
@@ -329,11 +332,15 @@ class Interrupted(Exception):
     """Raised in place of a kill."""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_chunks_and_checkpoints_of_each_epoch(monkeypatch) -> None:
     """16 steps an epoch are four chunks, the last of them incomplete."""
-    monkeypatch.setattr(learner, "CHUNK_STEPS", 5)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("sextant.learner.CHUNK_STEPS", 5)
+    monkeypatch.setattr("sextant.train.CHECKPOINT_SECONDS", 0.0)
+
+
+# Only these tests import Lightning, which takes seconds.
+TRAINS = pytest.mark.usefixtures("short_chunks_and_checkpoints_of_each_epoch")
 
 
 def make_learner(
@@ -342,7 +349,9 @@ def make_learner(
     report: Callable[[dict[str, float]], None] = lambda row: None,
     lr: float | None = None,
     **schedule: object,
-) -> learner.Learner:
+) -> "Learner":
+    from sextant.learner import Learner
+
     settings = {"max_epochs": 5, "batch_size": 13, "patience": 5}
     optimizer = case.conf.optimizer
     net = make_net(case, seed)
@@ -351,7 +360,7 @@ def make_learner(
         # either, so the net stays in evaluation mode.
         optimizer = {**optimizer, "lr": lr}
         net.eval().train = lambda mode=True: net
-    return learner.Learner(
+    return Learner(
         net,
         case.train,
         case.val,
@@ -363,8 +372,10 @@ def make_learner(
     )
 
 
-def fit(case: Case, learning: learner.Learner, folder: Path) -> tuple[dict[str, Tensor], int]:
+def fit(case: Case, learning: "Learner", folder: Path) -> tuple[dict[str, Tensor], int]:
     """Train; the state of the best net, and its epoch."""
+    from sextant import train
+
     train.quieten()
     best, epoch = train.fit(learning, folder, case.conf.trainer)
     return copy_state(best), epoch
@@ -380,6 +391,7 @@ def interrupt_after(epoch: int) -> Callable[[dict[str, float]], None]:
     return report
 
 
+@TRAINS
 @pytest.mark.slow
 def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
     def train_bytes(seed: int, name: str) -> tuple[bytes, list[dict[str, float]]]:
@@ -393,6 +405,7 @@ def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
     assert train_bytes(5, "other seed")[0] != first[0]
 
 
+@TRAINS
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "ema"), [("in the third epoch", None), ("at the end of the third epoch", 0.9)]
@@ -423,6 +436,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(case, tmp_path, 
     assert resumed.history == whole.history
 
 
+@TRAINS
 @pytest.mark.slow
 def test_a_resumed_training_repeats_no_epoch_after_the_best(case, tmp_path):
     """No step changes a weight: the best epoch is the first, and training goes on at the last."""
@@ -434,6 +448,7 @@ def test_a_resumed_training_repeats_no_epoch_after_the_best(case, tmp_path):
     assert (epochs, best) == ([4, 5], 1)
 
 
+@TRAINS
 @pytest.mark.slow
 def test_a_training_that_had_stopped_early_stays_stopped(case, tmp_path):
     stopped = make_learner(case, lr=1e-30, patience=2)
@@ -449,6 +464,7 @@ def test_a_training_that_had_stopped_early_stays_stopped(case, tmp_path):
     assert resumed.history == stopped.history
 
 
+@TRAINS
 def test_a_loss_of_nan_stops_training_before_the_weights_change(case, tmp_path):
     learning = make_learner(case)
     net, before = learning.net, copy_parameters(learning.net)
@@ -460,8 +476,11 @@ def test_a_loss_of_nan_stops_training_before_the_weights_change(case, tmp_path):
     assert equal(copy_parameters(net), before)
 
 
+@TRAINS
 @pytest.mark.slow
 def test_the_best_epoch_on_val_is_kept(case, tmp_path):
+    from sextant import train
+
     learning = make_learner(case)
     state, epoch = fit(case, learning, tmp_path)
     pick = max if case.monitor_rises else min

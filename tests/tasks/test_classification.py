@@ -10,7 +10,6 @@ import torch
 from builders import table_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -151,6 +150,8 @@ def test_a_prediction_is_a_label_of_the_data(classes):
 
 @pytest.mark.parametrize("classes", [TWO, THREE, list(range(7))], ids=len)
 def test_the_metrics_equal_those_of_scikit_learn(classes):
+    from sklearn import metrics as sklearn_metrics
+
     tensors, batch = outputs(len(classes))
     truth = [classes[i] for i in batch.target]
     probs = tensors["logits"].softmax(1).numpy()

@@ -22,11 +22,18 @@ def test_wilson_agrees_with_the_textbook_and_stays_between_0_and_1() -> None:
 def test_a_score_with_all_weights_1_is_the_plain_score() -> None:
     values = RNG.normal(size=211)
     targets = RNG.random(211) < 0.4
-    ones = np.ones(211)
-    assert mean(values).score(ones) == pytest.approx(values.mean())
-    assert root_mean(values**2).score(ones) == pytest.approx(np.sqrt((values**2).mean()))
+    assert mean(values).observed == pytest.approx(values.mean())
+    assert root_mean(values**2).observed == pytest.approx(np.sqrt((values**2).mean()))
     tied = values.round(1)
-    assert auroc(tied, targets).score(ones) == pytest.approx(roc_auc_score(targets, tied))
+    area = roc_auc_score(targets, tied)
+    assert auroc(tied, targets).observed == pytest.approx(area, rel=1e-14)
+    assert auroc(tied, targets).score(np.ones(211)) == auroc(tied, targets).observed
+
+
+def test_the_area_is_nan_if_a_score_is_nan_or_a_class_is_missing() -> None:
+    assert np.isnan(auroc([0.3, np.nan, 0.1], [True, False, True]).observed)
+    assert np.isnan(auroc([0.3, 0.1], [True, True]).observed)
+    assert np.isnan(auroc([], []).observed)
 
 
 @given(st.lists(st.integers(0, 3), min_size=20, max_size=20).filter(any))

@@ -34,6 +34,11 @@ class Sample:
     groups: np.ndarray
     share: float | None = None
 
+    @property
+    def observed(self) -> float:
+        """The score of the rows themselves, each drawn once."""
+        return self.score(np.ones(len(self.groups)))
+
 
 def mean(values: ArrayLike, groups: ArrayLike | None = None) -> Sample:
     """Return the Sample of the mean of `values`, (rows,).
@@ -62,13 +67,15 @@ def auroc(score: ArrayLike, positive: ArrayLike, groups: ArrayLike | None = None
     """Return the Sample of the area under the ROC curve.
 
     `score`, (rows,), is higher where a row is more likely `positive`, (rows,) of bool. Equal scores
-    count half. The area of a draw without both classes is NaN.
+    count half. The area of a draw without both classes is NaN, and so is that of any draw if a
+    score is NaN.
     """
     scores = np.asarray(score, np.float64)
     is_positive = np.asarray(positive, bool)
     # Sorted once here, so that a draw costs two sums over runs of equal scores and no sort.
     order = np.argsort(scores, kind="stable")
-    run_starts = np.unique(scores[order], return_index=True)[1]
+    ascending = scores[order]
+    run_starts = np.flatnonzero(np.diff(ascending, prepend=np.nan))
     positives = is_positive[order].astype(np.float64)
     negatives = (~is_positive)[order].astype(np.float64)
 
@@ -78,7 +85,7 @@ def auroc(score: ArrayLike, positive: ArrayLike, groups: ArrayLike | None = None
         negatives_per_run = np.add.reduceat(drawn * negatives, run_starts)
         negatives_below = np.cumsum(negatives_per_run) - negatives_per_run / 2
         pairs = positives_per_run.sum() * negatives_per_run.sum()
-        if not pairs:
+        if not pairs or np.isnan(ascending[-1]):  # sorting puts NaN last
             return float("nan")
         return float(positives_per_run @ negatives_below / pairs)
 

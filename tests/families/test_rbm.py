@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sextant import plugins
+from sextant.families import blocks
 from sextant.families.rbm import RBM, Pairs
 
 USERS, ITEMS, HIDDEN = 5, 7, 3
@@ -146,7 +147,7 @@ def run_chains(net: RBM, start: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
     many = repeat(pairs, CHAINS)
     torch.manual_seed(1)
     v = start.repeat(CHAINS, 1)
-    h = torch.bernoulli(net.hidden_logits(v, many).sigmoid())
+    h = blocks.draw_binary(net.hidden_logits(v, many).sigmoid())
     v, _, mean = net.gibbs(v, h, many, free.repeat(CHAINS), STEPS)
     return v.unflatten(0, (CHAINS, -1)), mean.unflatten(0, (CHAINS, -1))
 
@@ -214,7 +215,7 @@ def test_the_gradient_of_the_loss_is_contrastive_divergence(units, k):
     torch.manual_seed(11)
     free = torch.ones(len(data), dtype=torch.bool)
     with torch.no_grad():
-        h = torch.bernoulli(net.hidden_logits(data, pairs).sigmoid())
+        h = blocks.draw_binary(net.hidden_logits(data, pairs).sigmoid())
         _, _, model = net.gibbs(data, h, pairs, free, k)
     w, b = torch.zeros_like(net.weight), torch.zeros_like(net.visible_bias)
     c, d = torch.zeros_like(net.hidden_bias), torch.zeros_like(net.rated)
@@ -244,7 +245,7 @@ def test_the_gradient_is_that_of_the_difference_of_free_energies(units):
     net.loss(batch).backward()
     torch.manual_seed(11)
     with torch.no_grad():
-        h = torch.bernoulli(net.hidden_logits(data, pairs).sigmoid())
+        h = blocks.draw_binary(net.hidden_logits(data, pairs).sigmoid())
         _, _, model = net.gibbs(data, h, pairs, torch.ones(3, dtype=torch.bool), 1)
     gap = (net.free_energy(data, pairs) - net.free_energy(model, pairs)).sum() / 3
     for name, parameter in net.named_parameters():
@@ -278,7 +279,7 @@ def test_on_val_the_loss_clamps_the_known_ratings():
     torch.manual_seed(5)
     loss = net.loss(batch)
     torch.manual_seed(5)
-    h = torch.bernoulli(net.hidden_logits(v, pairs).sigmoid())
+    h = blocks.draw_binary(net.hidden_logits(v, pairs).sigmoid())
     _, _, mean = net.gibbs(v, h, pairs, torch.tensor([False, False, True]), 1)
     assert (mean[:2] == v[:2]).all()
     gap = net.free_energy(v, pairs)[0] - net.free_energy(mean, pairs)[0]

@@ -198,6 +198,20 @@ def test_watch_gives_the_scores_of_the_answers(task, output, calibration):
     assert watched == pytest.approx(scores, abs=1e-6)
 
 
+@pytest.mark.parametrize("k", [3, 10])
+def test_ranks_in_the_top_are_the_ranks_of_the_answers(k):
+    """Scores are whole numbers, so that many are equal."""
+    rng = np.random.default_rng(3)
+    scores = rng.integers(0, 6, (29, 8)).astype(np.float32)
+    unrated = rng.random((29, 8)) < 0.7
+    user, item = np.nonzero(unrated & (rng.random((29, 8)) < 0.4))
+    ranks = []
+    for u, i in zip(user, item, strict=True):
+        ranks.append(recommendation.rank_of(scores[u, i], scores[u, unrated[u]]))
+    in_top = recommendation.ranks_in_top(k, scores, unrated, user, item)
+    assert in_top.tolist() == np.minimum(ranks, k + 1).tolist()
+
+
 # --- calibration of likes -----------------------------------------------------------------------
 
 

@@ -58,11 +58,19 @@ class Dropout(nn.Module):
         return x.mul_(factor) if self.inplace else x * factor
 
 
+def draw_binary(probs: Tensor) -> Tensor:
+    """1 with the probability `probs`, else 0, for each element.
+
+    In place of torch.bernoulli, which takes three times as long.
+    """
+    return torch.rand_like(probs).lt_(probs)
+
+
 def draw_levels(probs: Tensor) -> Tensor:
     """A random state for each row of `probs`, (n, levels): binary if levels is 1, else one-hot."""
     levels = probs.shape[1]
     if levels == 1:
-        return torch.bernoulli(probs)
+        return draw_binary(probs)
     if len(probs) == 0:  # multinomial refuses an empty input
         return probs
     return F.one_hot(torch.multinomial(probs, 1)[:, 0], levels).to(probs.dtype)
@@ -91,7 +99,7 @@ def gibbs_chain(
         drawn = draw_levels(probs)
         mean = torch.where(free[:, None], probs, visible)
         visible = torch.where(free[:, None], drawn, visible)
-        hidden = torch.bernoulli(hidden_probs(visible))
+        hidden = draw_binary(hidden_probs(visible))
     return visible, hidden, mean
 
 

@@ -151,15 +151,14 @@ class RBM(nn.Module):
         self.offset.copy_(rates)
         self.visible_bias.copy_(rates.logit() if self.binary else rates.log())
         if len(self.chains):
-            h = torch.bernoulli(self.hidden_logits(v, pairs).sigmoid())
+            h = blocks.draw_binary(self.hidden_logits(v, pairs).sigmoid())
             self.chains[train.user] = h.to(torch.uint8)
 
     # --- visible units and their states ---
 
     def pairs(self, codes: Tensor) -> Pairs:
         """The visible units: films whose code, (users, items), is not 0."""
-        rated = codes > 0
-        row, item = rated.nonzero(as_tuple=True)
+        row, item = codes.nonzero(as_tuple=True)
         return Pairs(row, item, torch.bincount(row, minlength=len(codes)))
 
     def visible_states(self, codes: Tensor, pairs: Pairs) -> Tensor:
@@ -202,7 +201,16 @@ class RBM(nn.Module):
 
     def visible_logits(self, h: Tensor, pairs: Pairs) -> Tensor:
         """Logits of every film, rated or not, given h, (users, hidden): (users, items, levels)."""
-        return self.visible_bias + self._visible_field(h, pairs) @ self.scale.T
+        field = self._visible_field(h, pairs)
+        # Of as many levels as features phi is the identity.
+        logits = field if len(self.scale) == self.scale.shape[1] else field @ self.scale.T
+        return logits + self.visible_bias
+
+    def visible_probs(self, h: Tensor, pairs: Pairs) -> Tensor:
+        """P(v_i | h) of the films of the pairs, (pairs, levels)."""
+        field = self._visible_field(h, pairs)[pairs.row, pairs.item]
+        logits = self.visible_bias[pairs.item] + field @ self.scale.T
+        return logits.sigmoid() if self.binary else logits.softmax(1)
 
     def gibbs(
         self, v: Tensor, h: Tensor, pairs: Pairs, free: Tensor, steps: int
@@ -214,9 +222,7 @@ class RBM(nn.Module):
         """
 
         def visible_probs(h: Tensor) -> Tensor:
-            field = self._visible_field(h, pairs)[pairs.row, pairs.item]
-            logits = self.visible_bias[pairs.item] + field @ self.scale.T
-            return logits.sigmoid() if self.binary else logits.softmax(1)
+            return self.visible_probs(h, pairs)
 
         def hidden_probs(v: Tensor) -> Tensor:
             return self.hidden_logits(v, pairs).sigmoid()
@@ -264,7 +270,7 @@ class RBM(nn.Module):
         """`loss` and `predict`; the visible units of both are found once."""
         codes = _data(batch)
         pairs = self.pairs(codes)
-        known = batch.observed[pairs.row, pairs.item] > 0
+        known = batch.observed[pairs.row, pairs.item].nonzero()[:, 0]
         row = pairs.row[known]
         ratings = torch.bincount(row, minlength=len(codes))
         outputs = self._outputs(batch, Pairs(row, pairs.item[known], ratings))
@@ -286,15 +292,15 @@ class RBM(nn.Module):
 
     def _chain(self, batch: Batch, v: Tensor, a: Tensor, pairs: Pairs, free: Tensor) -> Tensor:
         """The mean of v at the end of k steps of the chain; `a` are the hidden logits of v."""
-        persistent = self.training and len(self.chains) > 0
-        if persistent:
+        if self.training and len(self.chains) > 0:
             h = self.chains[batch.user].to(v.dtype)
-        else:
-            h = torch.bernoulli(a.sigmoid())
-        _, h, mean = self.gibbs(v, h, pairs, free, self.k)
-        if persistent:
+            _, h, mean = self.gibbs(v, h, pairs, free, self.k)
             self.chains[batch.user] = h.to(torch.uint8)
-        return mean
+            return mean
+        h = blocks.draw_binary(a.sigmoid())
+        v, h, _ = self.gibbs(v, h, pairs, free, self.k - 1)
+        # Nothing reads the states that the last step would draw.
+        return torch.where(free[:, None], self.visible_probs(h, pairs), v)
 
     def _outputs(self, batch: Batch, pairs: Pairs) -> dict[str, Tensor]:
         """`predict`, where `pairs` are those of the known ratings."""
@@ -351,7 +357,7 @@ class RBM(nn.Module):
         total = torch.zeros(len(repeated))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            h = torch.bernoulli(self.hidden_logits(v, pairs).sigmoid())
+            h = blocks.draw_binary(self.hidden_logits(v, pairs).sigmoid())
             for _ in range(steps):
                 v, h, mean = self.gibbs(v, h, pairs, free, 1)
                 total += mean[free][:, first_liked:].sum(1)
@@ -395,5 +401,8 @@ class RBM(nn.Module):
 
 
 def _data(batch: Batch) -> Tensor:
-    """The codes of all ratings of a batch, known or to predict, (users, items)."""
-    return torch.where(batch.target > 0, batch.target, batch.observed)
+    """The codes of all ratings of a batch, known or to predict, (users, items).
+
+    A rating that is both has the same code in both.
+    """
+    return torch.maximum(batch.observed, batch.target)

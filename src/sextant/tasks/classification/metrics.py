@@ -135,22 +135,22 @@ def scores(answers: pd.DataFrame, truth: pd.Series, classes: Sequence[Label]) ->
     `auroc` is the mean over the classes of one against the rest. `brier` is the mean squared error
     of the probabilities, summed over classes; of two classes, that of the last one alone.
     """
-    from sklearn.metrics import roc_auc_score  # a second to import, which predict does not need
-
     target = pd.Index(classes).get_indexer(pd.Index(truth))
     two = len(classes) == 2
     if two:
         last = answers["probability"].to_numpy(np.float64)
         probs = np.column_stack([1 - last, last])
-        auroc = roc_auc_score(target, last)
+        aurocs = [intervals.auroc(last, target == 1).observed]
     else:
         probs = answers[[f"probability_{label}" for label in classes]].to_numpy(np.float64)
-        auroc = roc_auc_score(target, probs, multi_class="ovr", labels=range(len(classes)))
+        aurocs = []
+        for i in range(len(classes)):
+            aurocs.append(intervals.auroc(probs[:, i], target == i).observed)
     target_probs = np.clip(probs[np.arange(len(target)), target], SMALLEST, 1)
     squared = (probs - np.eye(len(classes))[target]) ** 2
     return {
         "accuracy": float((answers["prediction"].to_numpy() == truth.to_numpy()).mean()),
-        "auroc": float(auroc),
+        "auroc": float(np.mean(aurocs)),
         "log_loss": float(-np.log(target_probs).mean()),
         "brier": float(squared[:, 1].mean() if two else squared.sum(1).mean()),
     }

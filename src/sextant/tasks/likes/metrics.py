@@ -14,7 +14,7 @@ from torch import Tensor
 from ... import intervals
 from ...kinds.ratings.rows import TARGET
 from ..recommendation.metrics import OPTIONS as OPTIONS
-from ..recommendation.metrics import as_answers, output, targets
+from ..recommendation.metrics import as_answers, output, requests_of, targets
 
 if TYPE_CHECKING:
     from ...kinds.ratings.encoder import Batch, Encoder
@@ -102,8 +102,9 @@ def contributions(
 
 def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
     """The metrics on val after an epoch, uncalibrated."""
-    log_odds = output(outputs, "log_odds")[batch.target > 0].double()
-    return _score(log_odds.sigmoid().numpy(), batch.liked.numpy())
+    user, item, _, liked = requests_of(batch)
+    log_odds = torch.from_numpy(output(outputs, "log_odds").numpy()[user, item])
+    return _score(log_odds.double().sigmoid().numpy(), liked)
 
 
 def likelihood(probs: np.ndarray, liked: np.ndarray) -> np.ndarray:
@@ -112,10 +113,8 @@ def likelihood(probs: np.ndarray, liked: np.ndarray) -> np.ndarray:
 
 
 def _score(probs: np.ndarray, liked: np.ndarray) -> dict[str, float]:
-    from sklearn.metrics import roc_auc_score
-
     return {
-        "auroc": float(roc_auc_score(liked, probs)),
+        "auroc": intervals.auroc(probs, liked).observed,
         "accuracy": float(((probs >= 0.5) == liked).mean()),
         "log_loss": float(-np.log(likelihood(probs, liked)).mean()),
     }

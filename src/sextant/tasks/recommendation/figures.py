@@ -85,7 +85,7 @@ def _draw_bands(axes: "Axes", labels: list[str], samples: Mapping[str, list[Samp
     """A line of each name's scores, one point a band, and the intervals of the model's."""
     values: dict[str, list[float]] = {}
     for index, (name, of_bands) in enumerate(samples.items()):
-        values[name] = [sample.score(np.ones(len(sample.groups))) for sample in of_bands]
+        values[name] = [sample.observed for sample in of_bands]
         axes.plot(labels, values[name], **line(index), marker="o", markersize=4, label=name)
     # Only the model has intervals: those of the baselines would overlap them.
     for label, value, sample in zip(labels, values["model"], samples["model"], strict=True):

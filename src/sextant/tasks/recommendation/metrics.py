@@ -10,7 +10,7 @@ no film.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from ...kinds.ratings.rows import TARGET, users_of
 
 if TYPE_CHECKING:
     from ...kinds.ratings.columns import Columns
+    from ...kinds.ratings.encoder import Batch
 
 OPTIONS = {"top_k": 10}
 CUT = 10  # the k of recall_at_10 and ndcg_at_10
@@ -139,6 +140,20 @@ def rank_of(scores: np.ndarray, unrated: np.ndarray) -> np.ndarray:
     return len(unrated) - np.searchsorted(np.sort(unrated), scores, side="left")
 
 
+def ranks_in_top(
+    k: int, scores: np.ndarray, unrated: np.ndarray, user: np.ndarray, item: np.ndarray
+) -> np.ndarray:
+    """The rank of each request, (requests): that of `rank_of` if it is at most k, otherwise k + 1.
+
+    `scores` and `unrated` (bool) are (users, items); `user` and `item`, (requests), are the places
+    of each request in them. The k + 1 highest scores of a user are enough for this, and finding
+    them takes a tenth of the time that sorting all takes.
+    """
+    count = min(k + 1, scores.shape[1])
+    top = np.partition(np.where(unrated, scores, -np.inf), -count, axis=1)[:, -count:]
+    return count - (top[user] < scores[user, item][:, None]).sum(1)
+
+
 def recommend(scores: np.ndarray, unrated: np.ndarray, count: int) -> np.ndarray:
     """The places of the `count` unrated films with the highest scores, or of all if fewer.
 
@@ -148,6 +163,31 @@ def recommend(scores: np.ndarray, unrated: np.ndarray, count: int) -> np.ndarray
     # A stable sort, because the answers to the same rows have to be the same on every machine.
     order = np.argsort(-candidates, kind="stable")
     return order[: min(count, int(unrated.sum()))]
+
+
+# --- the requests of val during training --------------------------------------------------------
+
+
+class Requests(NamedTuple):
+    """The ratings in the target of a batch, user by user, (requests) each.
+
+    `user` and `item` are their places in the batch; `stars` is float64, `liked` bool.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    stars: np.ndarray
+    liked: np.ndarray
+
+
+def requests_of(batch: "Batch") -> Requests:
+    """The requests of a batch."""
+    codes = batch.target.numpy()
+    # NumPy finds the few places that are not 0 six times as fast as torch.
+    places = np.flatnonzero(codes != 0)
+    user, item = np.divmod(places, codes.shape[1])
+    stars = batch.values[0].double().numpy()[codes[user, item] - 1]
+    return Requests(user, item, stars, stars >= batch.like[0].item())
 
 
 # --- retrieval metrics --------------------------------------------------------------------------

@@ -9,8 +9,16 @@ from torch import Tensor
 
 from ... import intervals
 from ...kinds.ratings.rows import TARGET
+from ..recommendation.metrics import (
+    CUT,
+    as_answers,
+    output,
+    ranks_in_top,
+    requests_of,
+    retrieval,
+    targets,
+)
 from ..recommendation.metrics import OPTIONS as OPTIONS
-from ..recommendation.metrics import as_answers, output, rank_of, retrieval, targets
 
 if TYPE_CHECKING:
     from ...kinds.ratings.encoder import Batch, Encoder
@@ -75,21 +83,13 @@ def contributions(
 
 def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
     """The metrics on val after an epoch."""
-    scores = output(outputs, "stars").double().numpy()
-    is_request = batch.target > 0
-    unrated = ((batch.observed == 0) | is_request).numpy()
-    user, item = np.nonzero(is_request.numpy())
-    rank = np.zeros(len(user), int)
-    # The ranks of `as_answers`, from tensors instead of rows. `user` is sorted, because `nonzero`
-    # goes row by row.
-    users, starts = np.unique(user, return_index=True)
-    user_requests = np.split(np.arange(len(user)), starts[1:])
-    for user_index, rows in zip(users, user_requests, strict=True):
-        user_scores = scores[user_index]
-        rank[rows] = rank_of(user_scores[item[rows]], user_scores[unrated[user_index]])
+    scores = output(outputs, "stars").numpy()
+    user, item, stars, liked = requests_of(batch)
+    unrated = (batch.observed.numpy() == 0) | (batch.target.numpy() != 0)
+    rank = ranks_in_top(CUT, scores, unrated, user, item)
     lowest, highest = batch.values[0, 0].item(), batch.values[0, -1].item()
-    preds = np.clip(scores[user, item], lowest, highest)
-    return _score(preds, batch.stars.double().numpy(), user, rank, batch.liked.numpy())
+    preds = np.clip(scores[user, item].astype(np.float64), lowest, highest)
+    return _score(preds, stars, user, rank, liked)
 
 
 def _score(

@@ -188,11 +188,10 @@ def _distances(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> n
 
 def _outlier_auroc(scores: np.ndarray, rows: int) -> float:
     """The mean AUC over the injections; `scores` has those of the rows first."""
-    from sklearn.metrics import roc_auc_score
-
     row_scores, injections = scores[:rows], scores[rows:].reshape(INJECTIONS, -1)
     is_injected = np.repeat([0, 1], [rows, injections.shape[1]])
     aurocs = []
     for injection in injections:
-        aurocs.append(roc_auc_score(is_injected, np.concatenate([row_scores, injection])))
+        both = np.concatenate([row_scores, injection])
+        aurocs.append(intervals.auroc(both, is_injected).observed)
     return float(np.mean(aurocs))

@@ -48,7 +48,7 @@ OPENINGS = "tests/test_openings.py::test_every_opening_needs_its_own_files_and_r
 REMAINING = "tests/test_docs.py::test_the_remaining_commands_run"
 YOUR_DATA = "tests/test_docs.py::test_the_data_of_a_section_can_be_prepared"
 RUN = {  # a call: the test or fixture that runs it, and a part of its source that shows it
-    "dvc repro": ("tests/conftest.py::pipeline", "clone.repro()"),
+    "dvc repro": ("tests/conftest.py::pipeline", "clone.repro("),
     "dvc exp run": ("tests/conftest.py::with_experiment", '"dvc", "exp", "run"'),
     "dvc exp show": ("tests/test_experiments.py::exp_show", '"dvc", "exp", "show"'),
     "dvc metrics diff": (EXPERIMENTS, '"dvc", "metrics", "diff"'),

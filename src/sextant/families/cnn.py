@@ -152,7 +152,9 @@ class CNN(nn.Module):
         contrast = _uniform(x, 1 - self.light, 1 + self.light, 1, 1, 1)
         brightness = _uniform(x, -self.light, self.light, 1, 1, 1) / 2
         balance = _uniform(x, -self.colour, self.colour, x.shape[1], 1, 1) / 2
-        return ((x - self.mean) * contrast + self.mean + brightness + balance).clamp(0, 1)
+        # (x - mean) * contrast + mean + brightness + balance, in one pass over the pixels.
+        shift = self.mean * (1 - contrast) + brightness + balance
+        return torch.addcmul(shift, x, contrast).clamp_(0, 1)
 
     def _cut_hole(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]

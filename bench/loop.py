@@ -34,9 +34,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # The last commit before this loop was measured and shortened.
 AGAINST = "0efe4ab"
 LAST_LINES = 15  # of the output of a command that failed
-# Variables of the caller, most of them from make, that would change what a command does.
+# Variables of the caller that would change what a command does. make passes on its arguments as
+# variables too, and the make of a clone would take OPTIONS for its own.
 FOREIGN = re.compile(
-    "MAKE|MFLAGS|PYTHONDONTWRITEBYTECODE|SEXTANT_|MLFLOW_|DVC_|PYTHONPATH$|VIRTUAL_ENV$|OMP_NUM_THREADS$|XDG_CACHE_HOME$"
+    r"(MAKE|MFLAGS|SEXTANT_|MLFLOW_|DVC_)|(ROW|AGAINST|OPTIONS|JOBS|MODEL|DATASET|INPUT|OUTPUT)$|"
+    r"(PYTHONPATH|PYTHONDONTWRITEBYTECODE|VIRTUAL_ENV|OMP_NUM_THREADS|XDG_CACHE_HOME)$"
 )
 
 

@@ -42,3 +42,15 @@ def test_a_wrong_argument_is_refused(
     loop = importlib.import_module("loop")
     with pytest.raises(UsageError, match=re.escape(message)):
         loop.main([argument])
+
+
+def test_a_clone_has_none_of_the_variables_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make bench OPTIONS=pairs=1` exports OPTIONS, which the make of a clone would take."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    loop = importlib.import_module("loop")
+    for name in ("OPTIONS", "MAKEFLAGS", "SEXTANT_MIRROR", "DVC_ROOT", "PIP_INDEX_URL"):
+        monkeypatch.setenv(name, "x")
+    variables = loop.variables(ROOT)
+    foreign = {"OPTIONS", "MAKEFLAGS", "SEXTANT_MIRROR", "DVC_ROOT"}
+    assert not foreign & set(variables)
+    assert variables["PIP_INDEX_URL"] == "x"

@@ -750,8 +750,19 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return image_rows.read(twins.raw("cats_dogs", tmp_path_factory), PETS)
 
 
-def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
-    facts = image_rows.table(twin, PETS)
+@pytest.fixture(scope="module")
+def facts(twin: pd.DataFrame) -> pd.DataFrame:
+    """What the expectations look at; tests share it and must not change it."""
+    return image_rows.table(twin, PETS)
+
+
+@pytest.fixture(scope="module")
+def repaired(twin: pd.DataFrame) -> pd.DataFrame:
+    """The pictures as squares; tests share them and must not change them."""
+    return image_rows.repair(twin, PETS)
+
+
+def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(facts):
     assert facts.groupby(["test", "animal"]).size().to_dict() == {
         (False, "cats"): 600, (False, "dogs"): 600, (True, "cats"): 100, (True, "dogs"): 100,
     }  # fmt: skip
@@ -763,9 +774,9 @@ def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(twin):
     assert facts["key"].equals(facts["sha256"])
 
 
-def test_the_twin_gives_usable_parts(twin):
+def test_the_twin_gives_usable_parts(repaired):
     split = HashSplit.model_validate(CONF["split"])
-    parts = image_rows.split(image_rows.repair(twin, PETS), PETS, split)
+    parts = image_rows.split(repaired, PETS, split)
     image_rows.check_parts(parts, PETS)
     sizes = {part: len(rows) for part, rows in parts.items()}
     assert sum(sizes.values()) == 1400
@@ -777,11 +788,11 @@ def test_the_twin_gives_usable_parts(twin):
 
 
 @pytest.mark.slow
-def test_the_suite_warns_of_the_duplicate_picture_and_of_nothing_else(twin):
+def test_the_suite_warns_of_the_duplicate_picture_and_of_nothing_else(facts):
     from sextant import validate
 
     failed = []
-    for result in validate.validate(image_rows.table(twin, PETS), SUITE):
+    for result in validate.validate(facts, SUITE):
         if not result["success"]:
             failed.append((result["kwargs"]["column"], result["severity"]))
     assert failed == [("sha256", "warning"), ("lookalike", "warning")]
@@ -811,17 +822,16 @@ DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_the_suite_refuses_damaged_pictures(damage, twin):
+def test_the_suite_refuses_damaged_pictures(damage, facts):
     from sextant import validate
 
-    facts = image_rows.table(twin, PETS)
     results = validate.validate(DAMAGES[damage](facts), SUITE)
     severities = [result["severity"] for result in results if not result["success"]]
     assert "critical" in severities
 
 
-def test_single_pixels_do_not_determine_the_twins_classes(twin):
-    parts = image_rows.split(image_rows.repair(twin, PETS), PETS, SPLIT)
+def test_single_pixels_do_not_determine_the_twins_classes(repaired):
+    parts = image_rows.split(repaired, PETS, SPLIT)
     encoder = Encoder.fit(parts["train"], PETS)
     fit = plugins.task("classification").baselines("images")["logistic_regression"]
     answers = fit(parts["train"], PETS, encoder)(parts["test"])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import twins
 import yaml
 from builders import MIRROR
 from conftest import ROOT
@@ -556,9 +557,7 @@ def test_the_example_gives_answers_for_two_users(encoder: Encoder) -> None:
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("twin")
-    write_twin(TWIN, COLUMNS, folder)
-    return folder
+    return twins.raw("movielens_100k", tmp_path_factory)
 
 
 def test_the_twin_has_the_counts_shares_and_quirks_of_the_files(twin: Path) -> None:
@@ -586,10 +585,14 @@ def test_the_twin_has_the_counts_shares_and_quirks_of_the_files(twin: Path) -> N
     ratings.repair(raw, COLUMNS)
 
 
-def test_the_twin_has_the_same_bytes_each_time(twin: Path, tmp_path: Path) -> None:
-    write_twin(TWIN, COLUMNS, tmp_path)
-    for path in twin.iterdir():
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+def test_the_twin_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_twin(small_twin(), COLUMNS, tmp_path / name)
+    written = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert len(written) == 4
+    for name in written:
+        first, second = tmp_path / "first" / name, tmp_path / "second" / name
+        assert first.read_bytes() == second.read_bytes(), name
 
 
 def test_a_twin_may_have_headers_and_no_test_file(tmp_path: Path) -> None:

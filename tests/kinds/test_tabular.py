@@ -84,7 +84,7 @@ def ab_table(rows: list[tuple[Cell, Cell]]) -> pd.DataFrame:
 
 
 @given(rows=rows_of_cells)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_the_part_of_a_row_depends_on_that_row_alone(rows):
     """Neither growing nor sorting a table moves a row, even where it changes a column's type."""
     alone = {}
@@ -95,7 +95,7 @@ def test_the_part_of_a_row_depends_on_that_row_alone(rows):
 
 
 @given(rows=rows_of_cells)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_the_part_of_a_row_without_a_key_depends_on_that_row_alone(rows):
     counts = dict.fromkeys(PARTS, 0)
     for row in rows:

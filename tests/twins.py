@@ -21,10 +21,10 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "ratings": {
         "users": 223,
-        "items": 131,
-        "ratings": 7001,
+        "items": 401,
+        "ratings": 14009,
         "least": 7,
-        "test": 1409,
+        "test": 2801,
         "test_users": 103,
         "unknown": 5,
         "repeated_titles": 3,

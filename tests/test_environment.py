@@ -169,6 +169,7 @@ def address(files: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_uv_installs_from_the_index_of_the_variables_with_their_certificate(
     project: Project, address: str, files: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_uv_installs_from_the_index_of_the_variables_with_their_certificate(
     assert project.installed() == ("1", "uv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["home/.config/pip/pip.conf", "project/.venv/pip.conf"])
 def test_uv_installs_from_the_index_of_a_file_of_settings(
     project: Project, address: str, files: Path, file: str
@@ -192,6 +194,7 @@ def test_uv_installs_from_the_index_of_a_file_of_settings(
     assert project.installed() == ("2", "uv")
 
 
+@pytest.mark.slow
 def test_the_best_version_of_several_indexes_is_taken(
     project: Project, address: str, files: Path
 ) -> None:
@@ -205,6 +208,7 @@ def test_the_best_version_of_several_indexes_is_taken(
     assert project.installed() == ("2", "uv")
 
 
+@pytest.mark.slow
 def test_constraints_hold_for_uv(project: Project, address: str, files: Path) -> None:
     """Those of the project and those of pip's settings."""
     (project.folder / "constraints.txt").write_text("tiny<3\n")
@@ -219,6 +223,7 @@ def test_constraints_hold_for_uv(project: Project, address: str, files: Path) ->
     assert project.installed() == ("1", "uv")
 
 
+@pytest.mark.slow
 def test_a_build_in_the_index_of_torch_has_a_pinned_version(
     project: Project, address: str, files: Path
 ) -> None:
@@ -233,6 +238,7 @@ def test_a_build_in_the_index_of_torch_has_a_pinned_version(
     assert project.installed() == ("2+cpu", "uv")
 
 
+@pytest.mark.slow
 def test_uv_installs_from_folders_without_an_index(project: Project, files: Path) -> None:
     links = f"{files}/old/tiny {files}/new/tiny"
     done = project.install(PIP_FIND_LINKS=links, PIP_NO_INDEX="1")
@@ -240,6 +246,7 @@ def test_uv_installs_from_folders_without_an_index(project: Project, files: Path
     assert project.installed() == ("2", "uv")
 
 
+@pytest.mark.slow
 def test_pip_installs_where_uv_fails(project: Project, files: Path) -> None:
     project.replace_uv("echo 'error: no\n  cause: disk full' >&2; exit 2")
     done = project.install(PIP_FIND_LINKS=f"{files}/old/tiny", PIP_NO_INDEX="1")
@@ -249,6 +256,7 @@ def test_pip_installs_where_uv_fails(project: Project, files: Path) -> None:
     assert project.installed() == ("1", "pip")
 
 
+@pytest.mark.slow
 def test_pip_installs_where_no_index_has_uv(project: Project, files: Path) -> None:
     shutil.rmtree(project.folder / ".venv/lib")
     venv.create(project.folder / ".venv", with_pip=False, symlinks=True)
@@ -261,6 +269,7 @@ def test_pip_installs_where_no_index_has_uv(project: Project, files: Path) -> No
     assert project.installed() == ("2", "pip")
 
 
+@pytest.mark.slow
 def test_the_code_is_that_of_pip_if_pip_fails_too(project: Project) -> None:
     done = project.install(PIP_NO_INDEX="1")
     assert done.returncode == 1

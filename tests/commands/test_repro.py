@@ -110,6 +110,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_every_stage_is_numbered_whether_it_runs_is_skipped_or_restored(pipeline: Path) -> None:
     done = repro(pipeline, "second", "jobs=1")
     assert done.code == 0
@@ -192,6 +193,7 @@ def test_stages_run_side_by_side_and_every_line_says_of_which_it_is(tmp_path: Pa
     assert sorted(done.stderr.splitlines()) == ["meet@a | three", "meet@b | three"]
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_dvc_one_by_one(pipeline: Path, tmp_path: Path) -> None:
     """The stages end in another order than in dvc.yaml, and a stage has been there before."""
     text = PIPELINE.replace("echo ${item}", "sleep 0.$(echo ${item} | tr abc 420); echo ${item}")
@@ -255,6 +257,7 @@ def start(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
             process.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_ends_all_stages_and_leaves_no_lock(
     tmp_path: Path, number: int, code: int
@@ -277,6 +280,7 @@ def test_an_interruption_ends_all_stages_and_leaves_no_lock(
     assert dvc_repro(folder).ran() == ["join", "meet@a", "meet@b"]
 
 
+@pytest.mark.slow
 def test_a_killed_stage_lets_the_others_finish_and_the_next_run_completes(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", MEETING.replace("${item}.here; do", "go; do"))
     with start(folder, "jobs=2") as process:
@@ -315,6 +319,7 @@ def test_a_second_repro_says_who_is_running_and_stops(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_ends_early_ends_the_run(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", MEETING)
     with start(folder, "jobs=2") as process:
@@ -326,12 +331,14 @@ def test_a_reader_that_ends_early_ends_the_run(tmp_path: Path) -> None:
     assert locks(folder) == []
 
 
+@pytest.mark.slow
 def test_a_stage_that_leaves_a_program_behind_has_ended(tmp_path: Path) -> None:
     text = "stages:\n  one: {cmd: sleep 30 & echo 1 > a, outs: [a]}\n  two: {cmd: echo 2}\n"
     done = repro(folder_of(tmp_path / "x", text), "jobs=2")
     assert done.code == 0 and done.ran() == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_what_else_is_in_dvc_lock_stays(pipeline: Path) -> None:
     assert dvc_repro(pipeline, "first@b").code == 0
     text = (pipeline / "dvc.lock").read_text()
@@ -423,6 +430,7 @@ def on_a_terminal(folder: Path, **env: str) -> str:
     return printed.decode()
 
 
+@pytest.mark.slow
 def test_colours_need_a_terminal_and_no_no_color(pipeline: Path) -> None:
     (pipeline / "b").touch()
     (pipeline / "d").touch()

@@ -232,6 +232,31 @@ def test_the_sitecustomize_of_the_client_runs_in_the_child_and_its_exit_once(ser
     assert done.stdout == "to stdout\n[] True\n"
 
 
+def test_a_script_runs_without_the_code_of_its_caller(served: Probe) -> None:
+    script = "import os, sys; print(sys.argv, sys.path, 'numpy' in sys.modules, file=sys.stderr)"
+    code = f"""
+import sys
+from sextant.fork_server import run_script
+done = run_script({script!r}, "a", "b")
+print(done.returncode, done.stderr.strip())
+print(run_script("1 / 0").stderr.splitlines()[-1], run_script("1 / 0").returncode)
+print(run_script("import sys; sys.exit(3)").returncode)
+"""
+    environment = served.env | {"PYTHONPATH": "src"}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=served.folder, env=environment, capture_output=True,
+        text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert printed[0].startswith("0 ['-c', 'a', 'b'] [") and printed[0].endswith("] True")
+    assert str(served.folder) not in printed[0]
+    assert printed[1:] == ["ZeroDivisionError: division by zero 1", "3"]
+    plain = subprocess.run(
+        [sys.executable, "-c", "from sextant.fork_server import run_script; print(run_script(''))"],
+        cwd=served.folder, env=environment | PLAIN, capture_output=True, text=True,
+    )  # fmt: skip
+    assert plain.stdout == "None\n"
+
+
 # --- signals ------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ import os
 import select
 import shutil
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -30,14 +31,24 @@ from typing import Any
 
 VARIABLE = "SEXTANT_FORK_SERVER"
 LIBRARIES = (
-    *("pandas", "pydantic", "yaml", "requests", "fsspec", "hydra", "PIL.Image", "jinja2"),
-    *("pytorch_lightning", "matplotlib.pyplot", "great_expectations", "mlflow.pyfunc"),
-    *("sklearn.ensemble", "sklearn.linear_model", "sklearn.decomposition", "threadpoolctl"),
+    *("pandas", "pyarrow.dataset", "pydantic", "yaml", "requests", "fsspec", "filelock", "hydra"),
+    *("great_expectations", "great_expectations.render.renderer.site_builder", "jinja2"),
+    *(
+        "pytorch_lightning",
+        "safetensors.torch",
+        "git",
+        "mlflow.pyfunc",
+        "mlflow.tracing.processor.otel",
+    ),
+    *("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
+    *("mlflow.system_metrics.system_metrics_monitor",),
+    *("sklearn.cluster", "sklearn.decomposition", "sklearn.ensemble", "sklearn.linear_model"),
+    *("sklearn.neighbors", "threadpoolctl", "PIL.Image", "matplotlib.backends.backend_svg"),
 )
 # Variables that no library reads at its import; any other one must be the same in the server. Only
 # the server has JE_ARROW_MALLOC_CONF, which prevents a thread.
-FREE = {"PATH", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "VIRTUAL_ENV", "MLFLOW_TRACKING_URI"}
-FREE |= {"COLUMNS", "LINES", "JE_ARROW_MALLOC_CONF"}
+FREE = {"PATH", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "VIRTUAL_ENV", "COLUMNS", "LINES"}
+FREE |= {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "JE_ARROW_MALLOC_CONF"}
 FREE_PREFIXES = ("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MAKE", "MFLAGS", "PYTEST_")
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 GPUS = ("nvidia*", "kfd", "dxg")  # device files of NVIDIA, AMD and of Windows' Linux
@@ -118,20 +129,56 @@ def run_forked(argv: list[str]) -> None:
 
     Returns if no server answers or it refuses. Raises SextantError if it dies while the child runs.
     """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        connection = _start_child([sys.argv[0], *argv], (0, 1, 2))
+        if connection:
+            _end_like_child(connection, argv)
+
+
+def run_script(script: str, *arguments: str) -> "subprocess.CompletedProcess[str] | None":
+    """Run a Python script like `python -P -c script`, without PYTHONPATH, in a forked child.
+
+    Returns its exit code and what it wrote to stderr; None if no server answers or it refuses.
+    """
+    environment = dict(os.environ)
+    folders = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    ours = {os.getcwd(), *map(os.path.abspath, folders)}
+    path = [folder for folder in sys.path if folder not in ours]
+    with tempfile.TemporaryFile("w+") as errors, open(os.devnull, "r+b") as nothing:
+        streams = (nothing.fileno(), nothing.fileno(), errors.fileno())
+        changes = {"script": script, "environment": environment, "path": path}
+        connection = _start_child(["-c", *arguments], streams, **changes)
+        if connection is None:
+            return None
+        with connection:
+            status = connection.recv(8)
+        code = os.waitstatus_to_exitcode(int(status)) if status else 1
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, code, "", errors.read())
+
+
+def _start_child(
+    argv: list[str], streams: tuple[int, int, int], **changes: Any
+) -> socket.socket | None:
+    """Let the server fork a child that is like this process, but for `changes` of the request.
+
+    Returns the connection to it, or None if no server answers or it refuses.
+    """
     address = os.environ.get(VARIABLE, "off")
-    if address == "off" or sys.platform != "linux" or None in (sys.stdin, sys.stdout, sys.stderr):
-        return
+    if address == "off" or sys.platform != "linux":
+        return None
     from . import tracking  # noqa: F401  # sets the variables that MLflow reads at its import
 
-    with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(address)
-            _send_request(connection, argv)
-            started = connection.recv(1) == STARTED
-        except OSError:
-            started = False
-        if started:
-            _end_like_child(connection, argv)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+        _send_request(connection, streams, {"argv": argv, **changes})
+        if connection.recv(1) == STARTED:
+            return connection
+    except OSError:
+        pass
+    connection.close()
+    return None
 
 
 def _end_like_child(connection: socket.socket, argv: list[str]) -> None:
@@ -139,7 +186,8 @@ def _end_like_child(connection: socket.socket, argv: list[str]) -> None:
     for number in FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: _forward(connection, number))
-    signal.signal(signal.SIGTSTP, lambda number, frame: _pause(connection))
+    if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, lambda number, frame: _pause(connection))
     status = connection.recv(8)
     if not status:
         from .errors import SextantError
@@ -155,23 +203,25 @@ def _end_like_child(connection: socket.socket, argv: list[str]) -> None:
     os._exit(code)  # what is registered for the exit has run in the child
 
 
-def _send_request(connection: socket.socket, argv: list[str]) -> None:
+def _send_request(
+    connection: socket.socket, streams: tuple[int, int, int], changes: dict[str, Any]
+) -> None:
     """Send one byte with four descriptors: the standard streams and a file with all else."""
     request = {
         "traits": traits(),
-        "argv": [sys.argv[0], *argv],
+        "script": None,
         "path": sys.path,
         "prefixes": [sys.prefix, sys.exec_prefix, sys.executable],
         "folder": os.getcwd(),
         "umask": _umask(),
         "environment": dict(os.environ),
         "ignored": [int(n) for n in FORWARDED if signal.getsignal(n) == signal.SIG_IGN],
-        "sitecustomize": "sitecustomize" in sys.modules,
+        **changes,
     }
     with open(os.memfd_create("request"), "w+b") as stream:
         stream.write(json.dumps(request).encode())
         stream.flush()
-        socket.send_fds(connection, [b"r"], [0, 1, 2, stream.fileno()])
+        socket.send_fds(connection, [b"r"], [*streams, stream.fileno()])
 
 
 def _umask() -> int:
@@ -296,9 +346,8 @@ def become(request: dict[str, Any]) -> None:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
     sys.modules["numpy"].random.seed()  # or all children would draw the same numbers
-    if request["sitecustomize"]:
-        sys.modules.pop("sitecustomize", None)
-        importlib.import_module("sitecustomize")
+    sys.modules.pop("sitecustomize", None)  # the server's; the client may have another one
+    site.execsitecustomize()
 
 
 def main(listener: int, alive: int) -> None:
@@ -310,10 +359,13 @@ def main(listener: int, alive: int) -> None:
     import_libraries()
     request = serve(socket.socket(fileno=listener), alive, own)
     become(request)
-    command_line = importlib.import_module("sextant.__main__")
-    sys.modules["__main__"] = command_line
     try:
-        command_line.run(command_line.dispatch)
+        if request["script"] is None:
+            command_line = importlib.import_module("sextant.__main__")
+            sys.modules["__main__"] = command_line
+            command_line.run(command_line.dispatch)
+        exec(compile(request["script"], "<script>", "exec"), {"__name__": "__main__"})
+        codes[0] = 0
     except SystemExit as end:
         codes[0] = int(end.code or 0)
         raise

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from sextant.tracking import registry, store
+from sextant.tracking import packing, registry, store
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -29,6 +29,17 @@ def test_a_model_that_is_not_registered_has_no_versions(client: "MlflowClient") 
     assert registry.versions(client, "sextant-nobody") == []
     assert registry.champion(client, "sextant-nobody") is None
     assert registry.champion_history(client, "sextant-nobody") == []
+
+
+@pytest.mark.slow
+def test_the_champion_of_a_local_store_is_found_without_mlflow(
+    client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = registry.champion_of(client, "ann")
+    assert registry.champion_here("ann") == (expected, packing.folder_of(expected.model_uri))
+    assert registry.champion_here("nobody") is None
+    monkeypatch.setattr(store, "uri", lambda: "http://localhost:1")
+    assert registry.champion_here("ann") is None
 
 
 @pytest.mark.slow

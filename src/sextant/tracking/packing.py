@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from .. import files
+from .. import files, fork_server
 from ..errors import SextantError, reason
 from .store import client, database, files_exist, uri
 
@@ -156,11 +156,16 @@ def answers_of(model_uri: str, rows: Path, out: Path) -> str | None:
         folder = folder_of(model_uri)
     except FilesMissing as error:
         return str(error)
-    environment = dict(os.environ)
-    environment.pop("PYTHONPATH", None)  # it would put this checkout's code before the packed code
-    command = [sys.executable, "-P", "-c", ANSWER_SCRIPT, str(folder), str(rows), str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    arguments = (str(folder), str(rows), str(out))
+    done = fork_server.run_script(ANSWER_SCRIPT, *arguments) or _answer_plainly(*arguments)
     if done.returncode == 0:
         return None
     lines = done.stderr.strip().splitlines()
     return lines[-1] if lines else f"exit code {done.returncode} without a message"
+
+
+def _answer_plainly(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = dict(os.environ)
+    environment.pop("PYTHONPATH", None)  # it would put this checkout's code before the packed code
+    command = [sys.executable, "-P", "-c", ANSWER_SCRIPT, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)

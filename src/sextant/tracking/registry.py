@@ -5,10 +5,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SextantError
-from .store import NOTE, address, files_exist, moved_from, query, raise_unless_absent
+from .store import (
+    NOTE,
+    address,
+    files_exist,
+    local_path,
+    moved_from,
+    query,
+    raise_unless_absent,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -260,6 +269,33 @@ def _write_times(mlflow: "MlflowClient", name: str, previous: Version | None) ->
 
 
 # --- a local store, without importing MLflow ----------------------------------------------------
+
+
+def champion_here(model: str) -> tuple[Version, Path] | None:
+    """The champion that `champion_of` finds, from a local store, with the folder of its files.
+
+    None for a server, and where a champion or its files are missing: MLflow tells more.
+    """
+    for name in registered_names(model):
+        rows = query(
+            "SELECT version.version, version.storage_location FROM model_versions AS version"
+            " JOIN registered_model_aliases AS champion USING (name, version)"
+            " WHERE name = ? AND champion.alias = ?",
+            name,
+            CHAMPION,
+        )
+        for number, location in rows:
+            folder = local_path(location or "")
+            if folder is None or not files_exist(location):
+                return None
+            tags = query(
+                "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?",
+                name,
+                str(number),
+            )
+            uri = f"models:/{name}/{number}"
+            return Version(name, str(number), dict(tags), True, uri), folder
+    return None
 
 
 def is_judged_here(name: str, digest: str) -> bool:

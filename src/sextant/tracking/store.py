@@ -234,10 +234,15 @@ def moved_from() -> str | None:
     return None
 
 
+def local_path(location: str) -> Path | None:
+    """The path of a location, a path or URI, on this machine; None on another one."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path) if parts.scheme == "file" else location)
+
+
 def files_exist(location: str | None) -> bool:
     """Whether a packed model exists at a path or URI; assumed to be true on another machine."""
-    parts = urlsplit(location or "")
-    if parts.scheme not in ("", "file"):
-        return True
-    path = unquote(parts.path) if parts.scheme == "file" else location or ""
-    return Path(path, "MLmodel").is_file()
+    path = local_path(location or "")
+    return path is None or (path / "MLmodel").is_file()

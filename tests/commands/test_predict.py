@@ -260,7 +260,10 @@ def test_a_model_without_a_champion_is_named() -> None:
 @pytest.fixture
 def real() -> "Iterator[MlflowClient]":
     """The twin's champion registered a second time, as a model of real data."""
+    import mlflow
+
     client = store.client()
+    mlflow.set_tracking_uri(store.uri())  # where MLflow looks for the logged model of a version
     name = registry.registered_name(MODEL, "mirror")
     twin = client.get_model_version(NAME, "1")
     client.create_registered_model(name, tags={"dataset": "churn"})

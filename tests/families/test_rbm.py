@@ -136,7 +136,7 @@ def test_the_conditionals_of_each_layer_follow_from_the_energy(units):
     torch.testing.assert_close(probs, mean_v)
 
 
-CHAINS, STEPS = 20_000, 60
+CHAINS, STEPS = 20_000, 20
 TOLERANCE = 5 * 0.5 / CHAINS**0.5  # five standard errors of a share, at most
 
 

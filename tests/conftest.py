@@ -44,7 +44,9 @@ models:
   ann: {family: ann, task: classification, dataset: churn, kind: tabular}
 """
 # The test files that import Lightning.
-TRAINING = ("test_learner", "test_models", "test_sae", "test_train", "test_dvc_yaml")
+TRAINING = (
+    *("test_dvc_yaml", "test_learner", "test_models", "test_results", "test_sae", "test_train"),
+)
 # The modules of the package that a stage had loaded when it ended; see `record_imports`.
 SITECUSTOMIZE = """
 import atexit, os, sys

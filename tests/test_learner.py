@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import torch
@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sextant import config, optimizers, train
-from sextant import learner as module
+from sextant import config, optimizers
 from sextant.errors import SextantError
-from sextant.learner import Chunks, Learner, Rows, derived_seed
+
+if TYPE_CHECKING:
+    from sextant.learner import Learner
 
 CPU = config.Trainer(accelerator="cpu", devices=1)
 
@@ -75,7 +76,9 @@ def learner(
     tick: Any = abs,
     direction: str = "down",
     **changes: Any,
-) -> Learner:
+) -> "Learner":
+    from sextant.learner import Learner
+
     rows, descent = (
         Batch(torch.arange(37.0)),
         {"name": "sgd", "lr": rate, "momentum": 0.0, "weight_decay": 0.0},
@@ -93,7 +96,9 @@ def learner(
     )
 
 
-def fitted(folder: Path, **changes: Any) -> Learner:
+def fitted(folder: Path, **changes: Any) -> "Learner":
+    from sextant import train
+
     train.quieten()
     trained = learner(**changes)
     train.fit(trained, folder, CPU)
@@ -103,6 +108,8 @@ def fitted(folder: Path, **changes: Any) -> Learner:
 @pytest.fixture(autouse=True)
 def chunks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five steps an epoch are three chunks, the last of them of one step."""
+    from sextant import learner as module
+
     monkeypatch.setattr(module, "CHUNK_STEPS", 2)
 
 
@@ -131,6 +138,8 @@ def test_the_order_of_rows_is_another_each_epoch_and_no_row_comes_twice(tmp_path
 
 
 def test_what_a_net_draws_is_a_matter_of_seed_epoch_and_chunk(tmp_path):
+    from sextant.learner import Learner, derived_seed
+
     def draws(trained: Learner) -> list[float]:
         return [drawn for _, drawn, _ in trained.net.seen]
 
@@ -233,12 +242,16 @@ def test_validation_leaves_the_net_in_training(tmp_path):
 
 @pytest.mark.parametrize(("direction", "kept"), [("down", 3), ("up", 1)])
 def test_the_epoch_that_is_kept(tmp_path, direction, kept):
+    from sextant import train
+
     train.quieten()
     net, epoch = train.fit(learner(direction=direction), tmp_path, CPU)
     assert (epoch, net.w.item()) == (kept, -5 * kept)
 
 
 def test_training_stops_when_patience_ends(tmp_path):
+    from sextant import train
+
     train.quieten()
     # w falls, so the first epoch is the best.
     trained = learner(direction="up", max_epochs=11, patience=2)
@@ -260,6 +273,8 @@ def test_training_stops_when_patience_ends(tmp_path):
 def test_a_training_is_whole_batches_of_distinct_rows_an_epoch(
     rows, batch_size, seed, epochs, rounds
 ):
+    from sextant.learner import Chunks
+
     chunks = Chunks(rows, batch_size, seed, epochs, 3)
     again = Chunks(rows, batch_size, seed, epochs, 3)
     size = min(batch_size, rows)
@@ -279,6 +294,8 @@ def test_a_training_is_whole_batches_of_distinct_rows_an_epoch(
 
 
 def test_the_order_of_an_epoch_does_not_depend_on_the_rounds():
+    from sextant.learner import Chunks
+
     orders = []
     for epochs in (1, 2, 6):
         chunks = Chunks(37, 7, 3, epochs, 4)
@@ -292,6 +309,8 @@ def test_the_order_of_an_epoch_does_not_depend_on_the_rounds():
 
 def test_an_iterator_made_before_it_knows_its_round_still_has_its_order():
     """On resume Lightning asks for the iterator first and says which round it is afterwards."""
+    from sextant.learner import Chunks
+
     early, late = Chunks(37, 7, 3, 2, 4), Chunks(37, 7, 3, 2, 4)
     iterator = iter(early)
     for chunks in (early, late):
@@ -318,6 +337,8 @@ def test_an_iterator_made_before_it_knows_its_round_still_has_its_order():
 def test_val_is_looked_at_as_often_as_the_counts_say(
     train_rows, val_rows, steps, max_epochs, expected
 ):
+    from sextant import learner as module
+
     assert module.epochs_per_round(train_rows, val_rows, steps, max_epochs) == expected
 
 
@@ -358,6 +379,8 @@ def test_a_resumed_training_ends_the_same_whenever_checkpoints_were_written(
     tmp_path, monkeypatch, seconds
 ):
     """After every round, or after the first one alone."""
+    from sextant import train
+
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", seconds)
     whole = fitted(tmp_path / "whole", max_epochs=18, patience=18, ema=0.9)
     for number in (6, 16, 18):
@@ -399,18 +422,24 @@ def test_loss_and_outputs_of_a_family_come_from_one_pass(tmp_path):
 
 
 def test_rows_are_picked_by_chunks_of_steps():
+    from sextant.learner import Rows
+
     rows = Rows(Batch(torch.arange(37.0) * 2))
     assert rows[torch.tensor([[0, 1, 2], [36, 3, 4]])].x.tolist() == [[0, 2, 4], [72, 6, 8]]
 
 
 @given(st.lists(st.one_of(st.integers(), st.text(max_size=3)), max_size=5))
 def test_a_derived_seed_is_a_function_of_its_parts(parts):
+    from sextant.learner import derived_seed
+
     seed = derived_seed(*parts)
     assert seed == derived_seed(*parts) and 0 <= seed < 2**63
     assert seed != derived_seed(*parts, 0)
 
 
 def test_derived_seeds_do_not_meet():
+    from sextant.learner import derived_seed
+
     seeds = {
         derived_seed(seed, epoch, chunk)
         for seed in range(5)

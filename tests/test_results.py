@@ -2,6 +2,7 @@
 pages.
 """
 
+import functools
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,18 +23,15 @@ SCRIPTS = sorted(RESULTS.glob("*.py"))
 DAYS = 53
 
 
+@functools.cache
 def imported(name: str) -> ModuleType:
-    """A script of results/ as a module."""
+    """A script of results/ as a module; it imports Lightning, which takes seconds."""
     spec = importlib.util.spec_from_file_location(f"results_{name}", RESULTS / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
-
-
-RNN = imported("rnn")
-SOM = imported("som")
 
 
 def forecasts(errors_by_method: Mapping[str, Sequence[float]]) -> pd.DataFrame:
@@ -68,20 +66,20 @@ def test_each_script_has_a_page() -> None:
 
 
 def test_there_are_five_seeds_and_five_splits() -> None:
-    assert len(set(RNN.SEEDS)) >= 5
-    assert len(set(SOM.SALTS)) >= 5
+    assert len(set(imported("rnn").SEEDS)) >= 5
+    assert len(set(imported("som").SALTS)) >= 5
 
 
 # --- rnn ----------------------------------------------------------------------------------------
 
 
 def test_a_bootstrap_of_constant_errors_gives_their_mean_over_seeds() -> None:
-    rmse = RNN._bootstrapped(forecasts({"model": [1.0, 3.0]}))
-    assert rmse["model"] == pytest.approx(np.full(RNN.DRAWS, 2.0))
+    rmse = imported("rnn")._bootstrapped(forecasts({"model": [1.0, 3.0]}))
+    assert rmse["model"] == pytest.approx(np.full(imported("rnn").DRAWS, 2.0))
 
 
 def test_a_bootstrap_of_random_errors_lies_around_their_deviation() -> None:
-    rmse = RNN._bootstrapped(forecasts({"previous_close": [-2.0]}))
+    rmse = imported("rnn")._bootstrapped(forecasts({"previous_close": [-2.0]}))
     low, high = middle(rmse["previous_close"])
     assert 1 < low < 2 < high < 3
 
@@ -89,7 +87,7 @@ def test_a_bootstrap_of_random_errors_lies_around_their_deviation() -> None:
 def test_all_methods_have_the_same_resamples() -> None:
     model = forecasts({"model": [-2.0]})
     both = pd.concat([model, model.assign(method="previous_close")], ignore_index=True)
-    rmse = RNN._bootstrapped(both)
+    rmse = imported("rnn")._bootstrapped(both)
     assert np.array_equal(rmse["model"], rmse["previous_close"])
 
 
@@ -97,7 +95,7 @@ ANSWERS = forecasts({"model": [1.0, 1.0], "previous_close": [2.0], "ar5": [0.1]}
 
 
 def test_the_table_has_an_interval_of_rmse_and_of_coverage() -> None:
-    table = RNN._table(ANSWERS)
+    table = imported("rnn")._table(ANSWERS)
     assert all(line.count("|") == len(forecasting.METRICS) + 4 for line in table)
     model, baseline, ar5 = table[2:]
     assert "1.000 to 1.000" in model
@@ -106,13 +104,13 @@ def test_the_table_has_an_interval_of_rmse_and_of_coverage() -> None:
 
 
 def test_the_model_has_a_deviation_over_seeds_and_a_baseline_has_none() -> None:
-    model, baseline, _ = RNN._table(ANSWERS)[2:]
+    model, baseline, _ = imported("rnn")._table(ANSWERS)[2:]
     assert "1.000 ± 0.000" in model
     assert "±" not in baseline
 
 
 def test_the_page_compares_the_model_and_says_which_information_it_used() -> None:
-    page = " ".join(RNN._page(ANSWERS, ANSWERS).split())
+    page = " ".join(imported("rnn")._page(ANSWERS, ANSWERS).split())
     assert "minus that of previous_close on the same days: 95 % from -1.000 to -1.000" in page
     assert f"seed 1: p = 1.00, {DAYS} of {DAYS} days" in page
     assert "Information used: Open, High, Low, Close and Volume" in page
@@ -122,7 +120,7 @@ def test_the_page_compares_the_model_and_says_which_information_it_used() -> Non
 def test_each_quarter_is_the_test_part_of_a_split_after_half_a_year_of_val() -> None:
     conf = config.dataset("google_stock")
     days = pd.bdate_range("2012-01-03", "2017-01-31").strftime("%Y-%m-%d")
-    quarters = list(RNN._quarters(pd.DataFrame({conf.columns.date: days}), conf))
+    quarters = list(imported("rnn")._quarters(pd.DataFrame({conf.columns.date: days}), conf))
     assert len(quarters) == 8
     rows, split = quarters[0]
     assert (split.val_from, split.gate_from, split.test_from) == (
@@ -145,11 +143,11 @@ def test_the_split_of_the_pipeline_is_as_the_page_says() -> None:
 
 def test_a_paired_interval_is_students_without_shared_rows_and_wider_with_them() -> None:
     differences = [0.06, 0.07, 0.08, 0.07, 0.05]
-    low, high = SOM.paired(differences, 0.0)
+    low, high = imported("som").paired(differences, 0.0)
     # 2.776 is the 97.5 % quantile of Student's t with 4 degrees of freedom.
     half = 2.776 * np.std(differences, ddof=1) / 5**0.5
     assert (low, high) == pytest.approx((0.066 - half, 0.066 + half), abs=1e-5)
-    wider_low, wider_high = SOM.paired(differences, 2 / 7)
+    wider_low, wider_high = imported("som").paired(differences, 2 / 7)
     assert wider_low < low < high < wider_high
 
 
@@ -158,11 +156,11 @@ def test_a_paired_interval_is_students_without_shared_rows_and_wider_with_them()
 
 def test_the_committed_pages_are_written_by_these_scripts() -> None:
     rnn = _flat(RESULTS / "rnn.md")
-    assert f"seeds {', '.join(map(str, RNN.SEEDS))}." in rnn
+    assert f"seeds {', '.join(map(str, imported('rnn').SEEDS))}." in rnn
     assert "rmse, 95 %" in rnn
     assert "RMSE of the model minus that of previous_close" in rnn
     som = _flat(RESULTS / "som.md")
-    assert " ".join(str(SOM.__doc__).split("\n\n", 1)[1].split()) in som
+    assert " ".join(str(imported("som").__doc__).split("\n\n", 1)[1].split()) in som
     assert "som minus knn_distance on the same rows" in som
     assert "95 % from" in som
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from conftest import ROOT
 
-from sextant import config, optimizers, plugins, prepare, saved_model, train
+from sextant import config, optimizers, plugins, prepare, saved_model
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest, read_json, write_json
 
@@ -25,6 +25,8 @@ def schedule(precision: str) -> optimizers.Schedule:
 
 
 def test_a_second_training_of_the_same_names_the_first(tmp_path):
+    from sextant import train
+
     folder = tmp_path / "digest"
     with train.locked(folder):
         with pytest.raises(
@@ -38,6 +40,8 @@ def test_a_second_training_of_the_same_names_the_first(tmp_path):
 
 
 def test_checkpoints_stay_where_a_training_failed(tmp_path):
+    from sextant import train
+
     folder = tmp_path / "digest"
     with pytest.raises(ZeroDivisionError), train.locked(folder):
         (folder / "000000.ckpt").touch()
@@ -47,6 +51,8 @@ def test_checkpoints_stay_where_a_training_failed(tmp_path):
 
 
 def test_a_checkpoint_fits_conf_data_and_seed_or_is_not_met(workspace, monkeypatch):
+    from sextant import train
+
     data = Path("data/prepared/x")
     data.mkdir(parents=True)
     (data / "profile.json").write_text("{}")
@@ -73,6 +79,8 @@ def test_a_checkpoint_fits_conf_data_and_seed_or_is_not_met(workspace, monkeypat
 
 
 def test_the_newest_checkpoint_that_can_be_read_is_taken(tmp_path, capsys):
+    from sextant import train
+
     assert train.readable_checkpoint(tmp_path) is None
     for number in range(3):
         torch.save({"epoch": number}, tmp_path / f"{number:06}.ckpt")
@@ -89,6 +97,8 @@ def test_the_newest_checkpoint_that_can_be_read_is_taken(tmp_path, capsys):
 
 
 def test_the_curves_come_back_as_they_were(tmp_path):
+    from sextant import train
+
     history = [
         {"epoch": e, "train/loss": math.exp(-e), "val/log_loss": 1 / (3 + e)} for e in range(1, 4)
     ]
@@ -101,6 +111,8 @@ def test_the_curves_come_back_as_they_were(tmp_path):
 
 @pytest.mark.parametrize("accelerator", ["auto", "cpu"])
 def test_bfloat16_is_taken_only_where_it_was_asked_for(accelerator):
+    from sextant import train
+
     trainer = config.Trainer(accelerator=accelerator, devices=1)
     assert train.precision(schedule("float32"), trainer) == "32-true"
     assert train.precision(schedule("bfloat16"), trainer) in ("32-true", "bf16-mixed")
@@ -118,6 +130,8 @@ def test_bfloat16_is_taken_only_where_it_was_asked_for(accelerator):
 def test_bfloat16_is_faster_by_amx_or_by_the_avx512_of_other_makers(
     avx512, amx, name, faster, monkeypatch
 ):
+    from sextant import train
+
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name})
@@ -148,6 +162,8 @@ def prepared(workspace) -> config.ModelConf:
 
 @pytest.mark.slow
 def test_by_hand_it_trains_into_scratch_the_same_every_time(prepared, capsys):
+    from sextant import train
+
     words = [f"model={MODEL}", "budget=smoke", "model.schedule.max_epochs=2"]
     train.main(words)
     scratch = Path(".scratch") / MODEL
@@ -196,6 +212,8 @@ def test_by_hand_it_trains_into_scratch_the_same_every_time(prepared, capsys):
     ],
 )
 def test_what_cannot_be_trained_says_so_and_writes_nothing(workspace, words, error, says):
+    from sextant import train
+
     with pytest.raises(error, match=says):
         train.main(words)
     assert sorted(path.name for path in workspace.iterdir()) == ["conf", "params.yaml"]

@@ -13,7 +13,7 @@ from stock import COLUMNS, WINDOW, days
 from torch import Tensor
 from torch.nn import functional as F
 
-from sextant import config, evaluate, plugins, saved_model, train
+from sextant import config, evaluate, plugins, saved_model
 from sextant.families.rnn import RNN
 from sextant.kinds.series import encoder as series
 from sextant.kinds.series import rows as series_rows
@@ -207,6 +207,8 @@ def train_model(
     folder: Path, conf: config.DatasetConf
 ) -> tuple[saved_model.SavedModel, dict[str, pd.DataFrame]]:
     """The model as the pipeline trains it, at budget standard on folder/raw; and the parts."""
+    from sextant import train
+
     rows = series_rows.repair(series_rows.read(folder / "raw", conf.columns), conf.columns)
     parts = series_rows.split(rows, conf.columns, conf.split)
     profile = {

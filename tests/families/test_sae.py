@@ -10,7 +10,7 @@ import torch
 import yaml
 from conftest import ROOT
 
-from sextant import config, learner, optimizers, plugins, saved_model, strict, train
+from sextant import config, optimizers, plugins, saved_model, strict
 from sextant.errors import UsageError
 from sextant.families.sae import ACTIVATIONS, SAE, Stack
 from sextant.kinds.ratings import rows as rating_rows
@@ -322,6 +322,8 @@ def test_a_trained_net_is_restored_from_its_file_and_the_same_seed_gives_the_sam
     mode, tied, parts, tmp_path
 ):
     """As the train stage does it. In mode item the file includes the ratings of training."""
+    from sextant import learner, train
+
     columns = strict.check(Columns, DATASET["columns"], "columns")
     encoder = Encoder.fit(parts["train"], columns)
     train_batch, val_batch = encoder.encode(parts["train"]), encoder.encode(parts["val"])

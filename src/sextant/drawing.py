@@ -251,7 +251,8 @@ def _lay_out(figure: Figure) -> None:
     for which the margin becomes narrower, for which the ticks become more and their labels longer,
     and these push the name of the axis over the edge.
 
-    `savefig` would draw the figure once more for the layout alone, so it gets one without an engine.
+    `savefig` would draw the figure once more for the layout alone, so it gets one without
+    an engine.
     """
     engine = figure.get_layout_engine()
     if engine is None:

@@ -194,11 +194,11 @@ def test_tied_layers_share_weights_and_a_decoder_has_its_own_bias():
         "decoders.0.bias": (5,),
         "decoders.1.bias": (7,),
     }
-    x = torch.randn(2, 7)
+    x, scale = torch.randn(2, 7), torch.rand(2, 1)
     first, second = stack.encoders
-    hidden = torch.tanh(x @ first.weight.T + first.bias)
+    hidden = torch.tanh((x * scale) @ first.weight.T + first.bias)
     code = torch.tanh(hidden @ second.weight.T + second.bias)
-    torch.testing.assert_close(stack.encode(x, torch.ones_like(x)), code)
+    torch.testing.assert_close(stack.encode(x, torch.ones_like(x), scale), code)
     hidden = torch.tanh(code @ second.weight + stack.decoders[0].bias)
     out = hidden @ first.weight + stack.decoders[1].bias
     torch.testing.assert_close(stack.decode(code), out)
@@ -208,10 +208,11 @@ def test_tied_layers_share_weights_and_a_decoder_has_its_own_bias():
 def test_a_layer_between_equal_sizes_is_residual():
     stack = Stack([7, 5, 5], "tanh", 0.0, tied=False, masks=False)
     x = torch.randn(2, 7)
+    scale = torch.ones(2, 1)
     hidden = torch.tanh(stack.encoders[0](x))
     layer = stack.encoders[1]
     expected = hidden + torch.tanh(hidden @ layer.weight.T / 5 + layer.bias)
-    torch.testing.assert_close(stack.encode(x, torch.ones_like(x)), expected)
+    torch.testing.assert_close(stack.encode(x, torch.ones_like(x), scale), expected)
 
 
 # --- mode item ----------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_in_mode_item_the_answers_for_a_user_are_one_output_of_each_film():
     biases = net.biases(stars, mask)
     x, present = ((stars - biases) * mask).T, mask.T
     scale = (present.sum(1, keepdim=True) + 2.0).rsqrt()
-    code = net.stack.encode(x * scale, present * scale)  # one row per film
+    code = net.stack.encode(x, present, scale)  # one row per film
     outputs = net.stack.decode(code)  # (items, users)
     torch.testing.assert_close(net.predict(make_batch())["stars"], biases + outputs.T)
 

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from .metrics import as_answers
 
@@ -36,6 +35,8 @@ def logistic_regression(
     C is scikit-learn's default and is not tuned, so that the baseline needs no part to choose it
     on.
     """
+    from sklearn.linear_model import LogisticRegression  # a second, which `check` need not wait for
+
     # L-BFGS stops when it has converged, far below 10,000 iterations; the default of 100 is too few
     # for wide tables, and scikit-learn would warn.
     model = LogisticRegression(max_iter=10_000)

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from ...families import blocks
@@ -38,6 +35,8 @@ def untrained_pca(
 
     The first axis lies along the longer side of the grid.
     """
+    from sklearn.decomposition import PCA  # a second, which `check` need not wait for
+
     x = scaled(train, encoder)
     pca = PCA(min(2, *x.shape), svd_solver="full").fit(x)
     axes = np.zeros((2, x.shape[1]))  # with one feature or row, the second axis is 0
@@ -81,6 +80,8 @@ def kmeans(
 
     The best of ten starts. It bounds the quantization error that a map with a topology can reach.
     """
+    from sklearn.cluster import KMeans  # before the limit, which is for libraries that are loaded
+
     x = scaled(train, encoder)
     clusters = min(net["rows"] * net["cols"], len(np.unique(x, axis=0)))
     # Threads add their sums in the order in which they finish, which changes the last digits.
@@ -106,6 +107,8 @@ def nearest_neighbor(
     The mean distance to the 3, 5 or 10 nearest rows has a lower outlier AUROC on val on four of
     five splits of the real credit applications, and on the mean over them.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     x = scaled(train, encoder)
     model = NearestNeighbors(n_neighbors=1).fit(x)
     train_distances = np.zeros(1)

@@ -168,7 +168,7 @@ def children_time() -> float:
 
 
 def repro(checkout: Checkout, pair: int) -> Run | None:
-    """make repro: twins, budget standard, empty cache and registry"""
+    """make repro: twins, empty cache and registry"""
     clone = checkout.clone()
     done, _ = execute(clone, "make", "repro")
     checkout.keep(clone)
@@ -176,7 +176,7 @@ def repro(checkout: Checkout, pair: int) -> Run | None:
 
 
 def mirror(checkout: Checkout, pair: int) -> Run | None:
-    """make repro with `source: mirror`: real data, budget standard"""
+    """make repro with `source: mirror`: real data"""
     clone = checkout.clone()
     change(clone / "params.yaml", "\nsource: embedded", "\nsource: mirror")
     done, _ = execute(clone, "make", "repro", SEXTANT_MIRROR=os.environ["SEXTANT_MIRROR"])
@@ -303,7 +303,8 @@ def main(argv: list[str]) -> int:
             checkouts.append(Checkout(commit, Path(folder, letter), options.budget))
         for name in names:
             lines.append(measure(name, checkouts, int(options.pairs)))
-    print(f"\n{machine()}; {options.pairs} pairs; seconds as median (lowest to highest)\n")
+    print(f"\n{machine()}; {options.pairs} pairs; budget {options.budget}")
+    print("seconds as median (lowest to highest)\n")
     print(f"| work | {commits[0]} | {commits[1]} | ratio | CPU ratio | cores used by others |")
     print("|---|---|---|---|---|---|")
     print("\n".join(lines))

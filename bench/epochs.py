@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from sextant import config, optimizers, plugins, prepare, pull, saved_model, train
 from sextant.errors import UsageError, run
-from sextant.learner import Learner, Rows, derived_seed
+from sextant.learner import Learner, Rows, derived_seed, gradients
 
 if TYPE_CHECKING:
     from sextant.contracts import Batch
@@ -110,7 +110,7 @@ def bare(data: Data, at_most: int) -> tuple[Time, int]:
     learner = make_learner(data)
     optimizer = learner.configure_optimizers()
     step = bare_step(learner, optimizer, train.precision(learner.schedule, data.conf.trainer))
-    rows = Rows(data.train)
+    rows = Rows(learner.train_rows)
     learner.net.train()
     epochs = 0
 
@@ -120,8 +120,8 @@ def bare(data: Data, at_most: int) -> tuple[Time, int]:
         while epochs < at_most and time.perf_counter() - started < BARE_SECONDS:
             learner.chunks.set_epoch(epochs // learner.chunks.epochs)
             learner.net.progress = epochs / learner.schedule.max_epochs
-            for index in learner.chunks:
-                for batch in plugins.steps(rows[index]):
+            for chunk, index in enumerate(learner.chunks):
+                for batch in learner.steps(rows[index], chunk):
                     step(batch)
             epochs += learner.chunks.epochs
 
@@ -138,10 +138,9 @@ def bare_step(
     current = floats(learner.net)
 
     def step(batch: "Batch") -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            loss = learner.net.loss(batch)
         optimizer.zero_grad()
-        loss.backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            gradients(learner.net, batch)
         if schedule.clip:
             nn.utils.clip_grad_norm_(parameters, schedule.clip)
         optimizer.step()

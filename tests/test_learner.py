@@ -278,19 +278,55 @@ def test_a_training_is_whole_batches_of_distinct_rows_an_epoch(
     chunks = Chunks(rows, batch_size, seed, epochs, 3)
     again = Chunks(rows, batch_size, seed, epochs, 3)
     size = min(batch_size, rows)
+    if size == rows:
+        assert list(chunks) == [slice(None)] * len(chunks)
+        assert sum(chunks.steps_in(chunk) for chunk in range(len(chunks))) == epochs
+        return
     steps = []
     for number in range(rounds):
         chunks.set_epoch(number)
         again.set_epoch(number)
         trained = list(chunks)
         assert len(trained) == len(chunks)
-        assert all(chunk.shape[1] == size and 1 <= len(chunk) <= 3 for chunk in trained)
+        for number_of_chunk, chunk in enumerate(trained):
+            assert chunk.shape == (chunks.steps_in(number_of_chunk), size)
+        assert max(map(len, trained)) <= 3
         assert all(map(torch.equal, trained, again))
         steps += torch.cat(trained).tolist()
     assert len(steps) == rounds * epochs * chunks.steps
     for start in range(0, len(steps), chunks.steps):
         indices = sum(steps[start : start + chunks.steps], [])
         assert len(set(indices)) == rows // size * size and set(indices) <= set(range(rows))
+
+
+def test_a_batch_of_all_rows_is_the_same_in_each_step(tmp_path):
+    """Six epochs in chunks of two steps: rounds of one epoch, because val has as many rows."""
+    trained = fitted(tmp_path, batch_size=100, max_epochs=6, patience=6)
+    assert [rows for _, _, rows in trained.net.seen] == [list(range(37))] * 6
+    assert [row["train/loss"] for row in trained.history] == [0, -1, -2, -3, -4, -5]
+
+
+class Prepared(NamedTuple):
+    doubled: Tensor
+
+
+class ClosedForm(Fall):
+    """Reads rows that are computed once, and knows its gradient."""
+
+    def prepare(self, batch: Batch) -> Prepared:
+        return Prepared(2 * batch.x)
+
+    def gradients(self, batch: Prepared) -> Tensor:
+        self.seen.append((self.progress, 0.0, batch.doubled.tolist()))
+        self.w.grad = torch.ones_like(self.w)
+        return self.w.detach().sum()
+
+
+def test_a_family_may_prepare_its_rows_and_set_its_gradients(tmp_path):
+    trained, plain = fitted(tmp_path / "closed", net=ClosedForm()), fitted(tmp_path / "plain")
+    assert trained.history == plain.history
+    for (_, _, doubled), (_, _, rows) in zip(trained.net.seen, plain.net.seen, strict=True):
+        assert doubled == [2 * row for row in rows]
 
 
 def test_the_order_of_an_epoch_does_not_depend_on_the_rounds():

@@ -93,6 +93,23 @@ def test_an_optimizer_finds_the_bottom(name):
     assert x.abs().max() < 0.05
 
 
+def test_plain_descent_is_that_of_torch():
+    steps = []
+    for optimizer_class in (optimizers.Descent, torch.optim.SGD):
+        x = nn.Parameter(torch.tensor([3.0, -2.0]))
+        unused = nn.Parameter(torch.ones(1))
+        groups = [{"params": [x], "lr": 0.3}, {"params": [unused]}]
+        optimizer = optimizer_class(groups, lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (x**3).sum().backward()
+            optimizer.step()
+        steps.append(x.detach())
+    assert torch.equal(steps[0], steps[1])
+    plain = {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
+    assert isinstance(optimizers.build(plain, [x]), optimizers.Descent)
+
+
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 @pytest.mark.parametrize(
     ("change", "says"),

@@ -184,8 +184,10 @@ class Family(Protocol[B]):
     optimizer, schedule)`, static, which raises UsageError for arguments that are each valid but do
     not go together; `outputs(net)`, static, the names of the tensors that `predict` returns, where
     they depend on the arguments; `loss_and_outputs(batch)`, the loss in evaluation mode and the
-    tensors of `predict` from one pass, where that is cheaper than `loss` and `predict`. Figures may
-    need further members: a task's figures.py names them in a Protocol.
+    tensors of `predict` from one pass, where that is cheaper than `loss` and `predict`;
+    `prepare(train)`, the training batch as `loss` reads it, where that is the same in each epoch;
+    `gradients(batch)`, the loss without a graph, which sets the gradients itself, where they have
+    a closed form. Figures may need further members: a task's figures.py names them in a Protocol.
     """
 
     OUTPUTS: ClassVar[tuple[str, ...]]  # the names of the tensors that `predict` returns

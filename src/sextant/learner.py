@@ -7,6 +7,7 @@ round: the epochs between two looks at val.
 
 import copy
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,9 @@ class Chunks(Sampler):
 
     The incomplete last batch of an epoch is dropped; other rows fall into it each epoch. The
     sampler is lazy, because on resume Lightning asks for the iterator before it sets the round.
+
+    If a batch has all rows (`whole`), their order is of no account: each chunk is all rows once,
+    and `steps_in` is the number of steps on them.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: int, epochs: int, chunk_steps: int):
@@ -99,6 +103,7 @@ class Chunks(Sampler):
         self.chunk_steps = chunk_steps
         self.round = 0
         self.steps = rows // self.batch_size
+        self.whole = self.batch_size == rows
 
     def set_epoch(self, epoch: int) -> None:
         """Set the round, which is Lightning's epoch."""
@@ -107,7 +112,14 @@ class Chunks(Sampler):
     def __len__(self) -> int:
         return math.ceil(self.epochs * self.steps / self.chunk_steps)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def steps_in(self, chunk: int) -> int:
+        """The steps of a chunk of the round, counted from 0."""
+        return min(self.chunk_steps, self.epochs * self.steps - chunk * self.chunk_steps)
+
+    def __iter__(self) -> Iterator[Tensor | slice]:
+        if self.whole:
+            yield from itertools.repeat(slice(None), len(self))
+            return
         first = self.round * self.epochs
         orders = torch.cat([self._order(epoch) for epoch in range(first, first + self.epochs)])
         yield from orders.split(self.chunk_steps)
@@ -126,6 +138,19 @@ class Best:
     epoch: int  # counted from 1
     score: float
     weights: dict[str, Tensor]
+
+
+def gradients(net: nn.Module, batch: "contracts.Batch") -> Tensor:
+    """The loss, without its graph; the gradients of the weights become those of the loss.
+
+    A family that has its gradients in closed form defines `gradients`.
+    """
+    closed_form = plugins.optional(net, "gradients", None)
+    if closed_form:
+        return cast(Tensor, closed_form(batch))
+    loss = cast("contracts.Family", net).loss(batch)
+    loss.backward()
+    return loss.detach()
 
 
 class Learner(pl.LightningModule):
@@ -157,7 +182,8 @@ class Learner(pl.LightningModule):
         if schedule.ema:
             self.averaged = copy.deepcopy(net)
             leave_averaging_to_ema(net)
-        self.train_rows = train
+        prepare = plugins.optional(net, "prepare", None)
+        self.train_rows = prepare(train) if prepare else train
         self.val_rows = val
         self.task = task
         self.optimizer_conf = optimizer
@@ -172,7 +198,7 @@ class Learner(pl.LightningModule):
         rows = len(train[0])
         steps = max(1, rows // schedule.batch_size)
         epochs = epochs_per_round(rows, len(val[0]), steps, schedule.max_epochs)
-        step_numbers = saved_model.numbers_per_row(train) * min(schedule.batch_size, rows)
+        step_numbers = saved_model.numbers_per_row(self.train_rows) * min(schedule.batch_size, rows)
         chunk_steps = min(CHUNK_STEPS, max(1, CHUNK_NUMBERS // step_numbers))
         self.chunks = Chunks(rows, schedule.batch_size, seed, epochs, chunk_steps)
 
@@ -218,8 +244,14 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: "contracts.Batch", batch_idx: int) -> None:
         round_start = self.current_epoch * self.chunks.epochs * self.chunks.steps
         first = round_start + batch_idx * self.chunks.chunk_steps
-        for step, step_batch in enumerate(plugins.steps(batch), start=first):
+        for step, step_batch in enumerate(self.steps(batch, batch_idx), start=first):
             self.losses.append(self.step(step_batch, step))
+
+    def steps(self, batch: B, chunk: int) -> Iterator[B]:
+        """The batches of the single steps of a chunk of the round, counted from 0."""
+        if self.chunks.whole:
+            return itertools.repeat(batch, self.chunks.steps_in(chunk))
+        return plugins.steps(batch)
 
     def step(self, batch: "contracts.Batch", done: int) -> Tensor:
         """One optimizer step after `done` others; its loss."""
@@ -231,22 +263,21 @@ class Learner(pl.LightningModule):
             group["lr"] = lr * self.schedule.factor(progress)
         self.net.progress = progress
         self.averaged.progress = progress
-        loss: Tensor = self.net.loss(batch)
+        optimizer.zero_grad()
+        loss = gradients(self.net, batch)
         if not torch.isfinite(loss):  # checked before the weights change
             epoch = done // self.chunks.steps + 1
             raise SextantError(
                 f"the loss is {loss.item()} in epoch {epoch}; lower optimizer.lr, or set"
                 " schedule.clip"
             )
-        optimizer.zero_grad()
-        self.manual_backward(loss)
         if self.schedule.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.clip)
         optimizer.step()
         if self.schedule.ema:
             # The decay grows to its final value, so that the first weights lose their influence.
             self._average(min(self.schedule.ema, (done + 1) / (done + 10)))
-        return loss.detach()
+        return loss
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:

@@ -32,9 +32,33 @@ def sgd(
     weight_decay: NotNegative,
 ) -> torch.optim.Optimizer:
     """Return stochastic gradient descent, with Nesterov's momentum if `momentum` is above 0."""
+    if momentum == 0 and weight_decay == 0:
+        return Descent(params, lr=lr)
     return torch.optim.SGD(
         params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
+
+
+class Descent(torch.optim.SGD):
+    """w <- w - lr g, as torch.optim.SGD computes it without momentum and weight decay.
+
+    The hooks and checks of torch.optim take 60 us a step, as long as the arithmetic of a small map.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.add_(weight.grad, alpha=-group["lr"])
+
+    # torch.optim wraps the method of a class without this mark in its hooks for profilers.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.grad = None
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, TypeAlias, cast
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from pydantic import Field
@@ -35,7 +35,7 @@ TABLE_UNITS = 128  # the largest map whose h is computed for all pairs of units 
 
 
 def gaussian(q: Tensor) -> Tensor:
-    return (-q / 2).exp()
+    return (q * -0.5).exp()
 
 
 def bubble(q: Tensor) -> Tensor:
@@ -72,6 +72,15 @@ PRODUCTS: dict[str, list[tuple[Pull, Pull]]] = {
     "gaussian": [(gaussian, gaussian)],
     "mexican_hat": [(mexican_hat, gaussian), (gaussian, minus_gaussian_bend)],
 }
+
+
+class Moments(NamedTuple):
+    """Rows as the loss reads them: (x, 1, x^2), (rows, 2 features + 1).
+
+    The 1 counts the rows in sums over them, and adds a constant in products with prototypes.
+    """
+
+    values: Tensor
 
 
 class SOM(nn.Module):
@@ -255,23 +264,31 @@ class SOM(nn.Module):
 
         Numbers as 0..1 of their range in training, then the levels of each category.
         """
-        return self._features_and_one(batch, 0)[:, :-1]
+        return self._x(self.prepare(batch).values)
 
-    def _features_and_one(self, batch: Batch, more: int) -> Tensor:
-        """Rows as their features and a 1, (rows, features + 1 + more); `more` columns are 0.
-
-        The 1 counts rows in sums over rows, and adds a constant in products with prototypes.
-        """
+    def prepare(self, batch: Batch) -> Moments:
+        """Rows as `loss` may have them too; training computes them once, not in each epoch."""
         features = self.codebook.shape[1]
-        x = self.codebook.new_zeros(len(batch.numeric), features + 1 + more)
-        numbers = x[:, : len(self.low)]
+        values = self.low.new_ones(len(batch.numeric), 2 * features + 1)
+        numbers = values[:, : len(self.low)]
         torch.sub(batch.numeric, self.low, out=numbers).div_(self.span)
+        x = values[:, :features]
         if len(self.before):
-            # Code 0, a level that training did not contain, goes to the column of the 1.
-            levels = torch.where(batch.categories > 0, batch.categories + self.before, features)
-            x.scatter_(1, levels, 0.5**0.5)
-        x[:, features] = 1
-        return x
+            # Code 0, a level that training did not contain, goes to the first column of x^2.
+            levels = torch.where(batch.categories > 0, batch.categories + self.before, features + 1)
+            x[:, len(self.low) :] = 0
+            values.scatter_(1, levels, 0.5**0.5)
+        torch.mul(x, x, out=values[:, features + 1 :])
+        return Moments(values)
+
+    def _x(self, moments: Tensor) -> Tensor:
+        """The features of rows, (rows, features), from their moments."""
+        return moments[:, : self.codebook.shape[1]]
+
+    def _scored(self, moments: Tensor, count: int) -> list[Tensor]:
+        """The nearest unit of each row, (rows), and the next nearest ones: `nearest_units`."""
+        codebook = self.codebook.detach()
+        return nearest_units(moments[:, : codebook.shape[1] + 1], codebook, count)
 
     # --- the grid ---
 
@@ -335,30 +352,26 @@ class SOM(nn.Module):
 
     # --- training ---
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch | Moments) -> Tensor:
         """The loss of the class's docstring. In training it also updates `spread`."""
         loss, slope = self._loss_and_slope(batch)
         # Its value is 0, and `slope` its gradient by the codebook.
         zero = (self.codebook * slope).sum()
         return loss + (zero - zero.detach())
 
-    def gradients(self, batch: Batch) -> Tensor:
-        """The loss as `loss` has it; its gradient becomes that of the codebook."""
-        loss, slope = self._loss_and_slope(batch)
-        self.codebook.grad = slope
+    def gradients(self, batch: Batch | Moments) -> Tensor:
+        """The value of `loss`, without a graph; its gradient becomes that of the codebook."""
+        loss, self.codebook.grad = self._loss_and_slope(batch)
         return loss
 
-    def _loss_and_slope(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss, and its gradient by the codebook, (units, features), both without a graph."""
-        features = self.codebook.shape[1]
-        moments = self._features_and_one(batch, features)
-        x = moments[:, :features]
-        torch.mul(x, x, out=moments[:, features + 1 :])
-        bmu = nearest_units(moments[:, : features + 1], self.codebook.detach(), 1)[0]
-        return self._descent(moments, bmu)
+    def _loss_and_slope(self, batch: Batch | Moments) -> tuple[Tensor, Tensor]:
+        """The loss, and its gradient by the codebook, (units, features)."""
+        moments = batch if isinstance(batch, Moments) else self.prepare(batch)
+        (bmu,) = self._scored(moments.values, 1)
+        return self._descent(moments.values, bmu)
 
     def _descent(self, moments: Tensor, bmu: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and its gradient, of rows as (x, 1, x^2) and their bmus.
+        """The loss and its gradient, of rows as moments (x, 1, x^2) and their bmus.
 
         With means over the rows, m_j = sum_i h_ij x_i / n_j, p_j = sum_i h_ij / n_j, which is 1 in
         the batch rule, and q_j = sum_i h_ij x_i^2 / n_j, the gradient by W_j is p_j W_j - m_j,
@@ -402,19 +415,18 @@ class SOM(nn.Module):
         all equal. A distance alone does not show that 0.1 is much in one place of the map and
         nothing in another.
         """
-        x = self._features_and_one(batch, 0)
-        return self._outputs(x, nearest_units(x, self.codebook.detach(), CANDIDATES))
+        moments = self.prepare(batch).values
+        return self._outputs(self._x(moments), self._scored(moments, CANDIDATES))
 
     def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """`loss` and `predict` of a batch, with one search for the bmus."""
-        x = self._features_and_one(batch, 0)
-        candidates = nearest_units(x, self.codebook.detach(), CANDIDATES)
-        moments = torch.cat([x, x[:, :-1] ** 2], 1)
-        return self._descent(moments, candidates[0])[0], self._outputs(x, candidates)
+        moments = self.prepare(batch).values
+        candidates = self._scored(moments, CANDIDATES)
+        loss, _ = self._descent(moments, candidates[0])
+        return loss, self._outputs(self._x(moments), candidates)
 
     def _outputs(self, x: Tensor, candidates: list[Tensor]) -> dict[str, Tensor]:
-        """What `predict` returns for rows as features and a 1, with candidates for the bmu."""
-        x = x[:, :-1]
+        """What `predict` returns for rows, (rows, features), with candidates for their bmu."""
         units, distances = two_nearest(x, self.codebook, candidates)
         bmu, second = units.unbind(1)
         prototype = self.codebook[bmu]

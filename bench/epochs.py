@@ -1,4 +1,4 @@
-"""An epoch in the loop against the same steps bare; a som against python-som
+"""An epoch in the loop against the same steps bare
 
     python bench/epochs.py [models=ann,cnn,rnn,som,rbm,sae] [pairs=3]
 
@@ -7,13 +7,8 @@ early stopping, Lightning), divided by its epochs. Bare: forward pass, backward 
 optimizer step and running mean on the same batches in the same order, and nothing else. Both in
 turn, in one process, with the threads of the conf; the table shows medians, and ratios of wall and
 of CPU time.
-
-The last line is a whole training of the som on all 690 rows, and that of python-som on the same
-numbers with as many epochs. It is left out unless `pip install python-som==0.8.0` was run.
 """
 
-import importlib
-import importlib.util
 import re
 import sys
 import tempfile
@@ -26,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from _machine import busy_time, machine
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from sextant import config, optimizers, plugins, prepare, pull, saved_model, train
@@ -38,7 +32,6 @@ if TYPE_CHECKING:
 
 # Bare steps are all alike, so an expensive model needs no whole training of them.
 BARE_SECONDS = 5.0
-OTHER_SOM = "python_som"
 
 
 class Data(NamedTuple):
@@ -178,31 +171,6 @@ def line(ours: list[Time], theirs: list[Time]) -> str:
     return f"{times} | {wall[0] / wall[1]:.2f} | {cpu[0] / cpu[1]:.2f}"
 
 
-def compare_maps(pairs: int) -> str:
-    """Measure whole trainings of the som and of python-som in turn, on all rows."""
-    som: Any = importlib.import_module(OTHER_SOM)
-    data = read("som", whole=True)
-    numbers = data.train[0].double().numpy()
-    net, epochs = data.conf.net, data.conf.schedule["max_epochs"]
-
-    def train_other() -> None:
-        other = som.SOM(
-            x=net["rows"], y=net["cols"], input_len=numbers.shape[1],
-            neighborhood_radius=net["sigma"], random_seed=data.conf.seed,
-        )  # fmt: skip
-        other.weight_initialization(mode="linear", data=numbers)
-        other.train(numbers, n_iteration=epochs, mode="batch")
-
-    ours, theirs = [], []
-    with threadpool_limits(data.conf.schedule["threads"]):
-        for _ in range(pairs):
-            ours.append(timed(lambda: fit(data)))
-            theirs.append(timed(train_other))
-    return (
-        f"| som, whole, {len(numbers)} rows, {epochs} epochs, python-som | {line(ours, theirs)} | |"
-    )
-
-
 def main(argv: list[str]) -> None:
     """Measure and print the table."""
     options = {"models": "", "pairs": "3"}
@@ -221,8 +189,6 @@ def main(argv: list[str]) -> None:
     for name in names:
         print(f"{name} ...", file=sys.stderr)
         lines.append(compare(name, pairs))
-    if "som" in names and importlib.util.find_spec(OTHER_SOM):
-        lines.append(compare_maps(pairs))
     print(f"\n{machine()}; {pairs} pairs; medians, milliseconds an epoch or a whole training\n")
     print("| training | loop | bare | ratio | CPU ratio | cores used by others |")
     print("|---|---|---|---|---|---|")

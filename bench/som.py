@@ -1,18 +1,23 @@
-"""A step of the som against an epoch of python-som, on four sizes
+"""A som against python-som: an epoch on four sizes, and a whole training
 
     python bench/som.py [python=path] [rounds=20] [seconds=0.1]
 
-An epoch of a som in batch is one optimizer step on all rows. Ours is what training does in it: loss,
-gradient and optimizer step. Theirs is an iteration of `train` of python-som 0.8 in mode `batch`. Both have one thread and a process to themselves, and compute in
-turn, one waiting while the other works: `rounds` times for `seconds`, or for one step if that is
-longer. Printed are the lowest, the median and the highest tenth of the milliseconds that a step of
-either takes, the ratios of the lowest, which other programs disturb least, and of the medians, and
-the cores that other programs and the host kept busy meanwhile.
+An epoch of a som in batch is one optimizer step on all rows. Ours is what training does in it:
+loss, gradient and optimizer step. Theirs is an iteration of `train` of python-som 0.8 in mode
+`batch`. A whole training is 100 epochs of models/som: ours with the first codebook, looks at val,
+checkpoints and all else that `fit` does, theirs with `weight_initialization` and `train`.
+
+Both have one thread and a process to themselves, and compute in turn, one waiting while the other
+works: `rounds` times for `seconds`, or for one step if that is longer. Printed are the lowest, the
+median and the highest tenth of the milliseconds of a step, the ratios of the lowest, which other
+programs disturb least, and of the medians, and the cores that other programs and the host kept busy
+meanwhile.
 
 python-som must not change the environment of this project. `python` names the interpreter of
 another environment that has it; by default a temporary one is made, which needs a package index.
 """
 
+import importlib
 import json
 import os
 import re
@@ -21,47 +26,50 @@ import sys
 import tempfile
 import time
 import venv
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-THREADS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 OTHER = "python-som==0.8.0"
 WARM_UP = 3  # rounds that do not count
 
 
-class Size(NamedTuple):
-    """Rows and features of the data, rows and columns of the map."""
+class Work(NamedTuple):
+    """Rows and features of the data, rows and columns of the map, and the epochs of a step."""
 
     rows: int
     features: int
     down: int
     along: int
+    epochs: int
 
 
-SIZES = [
-    Size(690, 14, 10, 10),
-    Size(690, 14, 60, 60),
-    Size(4000, 50, 25, 15),
-    Size(16000, 300, 90, 70),
+WORKS = [
+    Work(690, 14, 10, 10, 1),
+    Work(690, 14, 60, 60, 1),
+    Work(4000, 50, 25, 15, 1),
+    Work(16000, 300, 90, 70, 1),
+    Work(690, 14, 10, 10, 100),
 ]
 
 
 # --- the processes that compute -----------------------------------------------------------------
 
 
-def work(side: str, size: Size) -> None:
-    """Compute for as many seconds as each line of input says; answer with the times of the steps,
-    in milliseconds, as JSON.
+def compute(side: str, work: Work) -> None:
+    """Compute for as many seconds as each line of input says; answer with the milliseconds of the
+    steps, as JSON.
     """
-    if side == "ours":
-        step = our_step(size)
-    else:
-        step = their_step(size)
+    makers = {"ours": our_step, "theirs": their_step}
+    if work.epochs > 1:
+        makers = {"ours": our_training, "theirs": their_training}
+    step = makers[side](work)
     print("ready", flush=True)
     for line in sys.stdin:
-        times = []
+        times: list[float] = []
         while sum(times) < float(line) * 1e3:
             started = time.perf_counter()
             step()
@@ -69,7 +77,7 @@ def work(side: str, size: Size) -> None:
         print(json.dumps(times), flush=True)
 
 
-def our_step(size: Size) -> Callable[[], None]:
+def our_step(work: Work) -> Callable[[], None]:
     """An optimizer step of the som, as the learner takes it."""
     import torch
 
@@ -80,12 +88,12 @@ def our_step(size: Size) -> Callable[[], None]:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    numbers = torch.rand(size.rows, size.features) * 4 - 2
-    no_categories = torch.empty(size.rows, 0, dtype=torch.long)
-    batch = Batch(numbers, no_categories, torch.full((size.rows,), -1))
+    numbers = torch.rand(work.rows, work.features) * 4 - 2
+    no_categories = torch.empty(work.rows, 0, dtype=torch.long)
+    batch = Batch(numbers, no_categories, torch.full((work.rows,), -1))
     net = SOM(
-        size.features, [], rows=size.down, cols=size.along, grid="rectangular", toroidal=False,
-        neighborhood="gaussian", sigma=max(size.down, size.along) / 2, sigma_end=0.5, init="sample",
+        work.features, [], rows=work.down, cols=work.along, grid="rectangular", toroidal=False,
+        neighborhood="gaussian", sigma=max(work.down, work.along) / 2, sigma_end=0.5, init="sample",
         update="batch",
     )  # fmt: skip
     net.initialise(batch)
@@ -101,19 +109,59 @@ def our_step(size: Size) -> Callable[[], None]:
     return step
 
 
-def their_step(size: Size) -> Callable[[], None]:
+def our_training(work: Work) -> Callable[[], None]:
+    """A whole training of models/som on all rows of its data, which have the size of `work`."""
+    import epochs
+
+    from sextant import train
+
+    train.quieten()
+    warnings.filterwarnings("ignore")  # as in a pipeline, where they go to a log
+    data = epochs.read("som", whole=True)
+    assert data.train[0].shape == (work.rows, work.features)
+    assert data.conf.schedule["max_epochs"] == work.epochs
+
+    def training() -> None:
+        epochs.fit(data)
+
+    return training
+
+
+def their_step(work: Work) -> Callable[[], None]:
     """An iteration of python-som."""
     import numpy as np
-    import python_som
 
-    rows = np.random.default_rng(0).random((size.rows, size.features))
+    python_som: Any = importlib.import_module("python_som")
+    rows = np.random.default_rng(0).random((work.rows, work.features))
     som = python_som.SOM(
-        x=size.down, y=size.along, input_len=size.features, random_seed=0,
-        neighborhood_radius=max(size.down, size.along) / 2,
+        x=work.down, y=work.along, input_len=work.features, random_seed=0,
+        neighborhood_radius=max(work.down, work.along) / 2,
     )  # fmt: skip
     som.weight_initialization(mode="sample", data=rows)
     # `train` would also compute the quantization error each time.
-    return lambda: som._train_batch(rows, 1, verbose=False)
+
+    def step() -> None:
+        som._train_batch(rows, 1, verbose=False)
+
+    return step
+
+
+def their_training(work: Work) -> Callable[[], None]:
+    """A whole training of python-som, from the first codebook to the quantization error."""
+    import numpy as np
+
+    python_som: Any = importlib.import_module("python_som")
+    rows = np.random.default_rng(0).random((work.rows, work.features))
+
+    def training() -> None:
+        som = python_som.SOM(
+            x=work.down, y=work.along, input_len=work.features, random_seed=0,
+            neighborhood_radius=max(work.down, work.along) / 2,
+        )  # fmt: skip
+        som.weight_initialization(mode="linear", data=rows)
+        som.train(rows, n_iteration=work.epochs, mode="batch")
+
+    return training
 
 
 # --- the process that measures ------------------------------------------------------------------
@@ -122,14 +170,13 @@ def their_step(size: Size) -> Callable[[], None]:
 class Worker:
     """A process of one side, which computes only while it is asked to."""
 
-    def __init__(self, python: Path, side: str, size: Size):
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    def __init__(self, python: Path, side: str, work: Work):
         self.process = subprocess.Popen(
-            [str(python), __file__, json.dumps([side, *size])],
+            [str(python), __file__, json.dumps([side, *work])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**os.environ, **ONE_THREAD},
         )
         self.answer()
 
@@ -141,7 +188,7 @@ class Worker:
             sys.exit(f"a process of the comparison ended with code {self.process.wait()}")
         return line
 
-    def compute(self, seconds: float) -> list[float]:
+    def times(self, seconds: float) -> list[float]:
         """Milliseconds of each step, of steps that take `seconds` together."""
         assert self.process.stdin
         self.process.stdin.write(f"{seconds}\n")
@@ -153,28 +200,30 @@ class Worker:
         self.process.communicate()
 
 
-def compare(size: Size, python: Path, rounds: int, seconds: float) -> str:
+def compare(work: Work, python: Path, rounds: int, seconds: float) -> str:
     """Measure both in turn; return the line of the table."""
     from _machine import busy_time
 
-    ours = Worker(Path(sys.executable), "ours", size)
-    theirs = Worker(python, "theirs", size)
+    ours = Worker(Path(sys.executable), "ours", work)
+    theirs = Worker(python, "theirs", work)
     our_times: list[float] = []
     their_times: list[float] = []
     started, busy = time.perf_counter(), busy_time()
     for i in range(WARM_UP + rounds):
-        our_round, their_round = ours.compute(seconds), theirs.compute(seconds)
+        our_round, their_round = ours.times(seconds), theirs.times(seconds)
         if i >= WARM_UP:
             our_times += our_round
             their_times += their_round
-    others = (busy_time() - busy) / (time.perf_counter() - started) - 1  # one of the two computes
+    used = (busy_time() - busy) / (time.perf_counter() - started)
     ours.end()
     theirs.end()
     lowest = min(our_times) / min(their_times)
     middle = median(our_times) / median(their_times)
+    others = max(used - 1, 0.0)  # one of the two always computes
     return (
-        f"| {size.rows} x {size.features}, {size.down} x {size.along} | {spread(our_times)}"
-        f" | {spread(their_times)} | {lowest:.2f} | {middle:.2f} | {max(others, 0.0):.1f} |"
+        f"| {work.rows} x {work.features}, {work.down} x {work.along}, {work.epochs}"
+        f" | {spread(our_times)} | {spread(their_times)} | {lowest:.2f} | {middle:.2f}"
+        f" | {others:.1f} |"
     )
 
 
@@ -195,26 +244,35 @@ def main(argv: list[str]) -> None:
     """Measure and print the table."""
     from _machine import machine
 
+    from sextant.errors import UsageError
+
     options = {"python": "", "rounds": "20", "seconds": "0.1"}
     for argument in argv:
         name, equals, value = argument.partition("=")
         if not equals or name not in options:
-            sys.exit(f"`{argument}` is not understood; expected python=, rounds= or seconds=")
+            raise UsageError(
+                f"`{argument}` is not understood; expected python=, rounds= or seconds="
+            )
         options[name] = value
     if not re.fullmatch("[1-9][0-9]*", options["rounds"]):
-        sys.exit(f"rounds={options['rounds']}: expected a whole number above 0")
+        raise UsageError(f"rounds={options['rounds']}: expected a whole number above 0")
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", options["seconds"]):
+        raise UsageError(f"seconds={options['seconds']}: expected a number")
     with tempfile.TemporaryDirectory() as folder:
         python = Path(options["python"]) if options["python"] else install(Path(folder))
-        print(f"{machine()}; milliseconds a step: lowest / median / highest tenth\n")
-        print("| data, map | ours | python-som | ratio of lowest | of medians | others |")
+        print(f"{machine()}; milliseconds of a step: lowest / median / highest tenth\n")
+        print("| data, map, epochs of a step | ours | python-som | lowest | median | others |")
         print("|---|---|---|---|---|---|")
-        for size in SIZES:
-            print(compare(size, python, int(options["rounds"]), float(options["seconds"])))
+        for work in WORKS:
+            line = compare(work, python, int(options["rounds"]), float(options["seconds"]))
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] and sys.argv[1].startswith("["):
         side, *numbers = json.loads(sys.argv[1])
-        work(side, Size(*numbers))
+        compute(side, Work(*numbers))
     else:
-        main(sys.argv[1:])
+        from sextant.errors import run
+
+        run(main)

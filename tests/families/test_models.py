@@ -247,6 +247,21 @@ def test_loss_and_outputs_are_the_loss_and_the_prediction(case, net):
             assert equal(outputs, net.predict(batch))
 
 
+def test_gradients_in_closed_form_of_prepared_rows_are_those_of_the_loss(case, net):
+    gradients = plugins.optional(net, "gradients", None)
+    if gradients is None:
+        pytest.skip("the family has its gradients from autograd")
+    prepare = plugins.optional(net, "prepare", None)
+    loss = net.loss(case.train)
+    loss.backward()
+    expected = [parameter.grad for parameter in net.parameters()]
+    net.zero_grad()
+    closed_form = gradients(prepare(case.train) if prepare else case.train)
+    assert torch.equal(closed_form, loss) and not closed_form.requires_grad
+    for parameter, gradient in zip(net.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+
+
 def test_progress_is_a_float_that_is_not_saved(case, net):
     assert isinstance(net.progress, float)
     assert not any("progress" in name for name in net.state_dict())
@@ -468,8 +483,10 @@ def test_a_training_that_had_stopped_early_stays_stopped(case, tmp_path):
 def test_a_loss_of_nan_stops_training_before_the_weights_change(case, tmp_path):
     learning = make_learner(case)
     net, before = learning.net, copy_parameters(learning.net)
-    loss = net.loss
-    net.loss = lambda batch: loss(batch) * math.nan
+    for name in ("loss", "gradients"):
+        compute = plugins.optional(net, name, None)
+        if compute:
+            setattr(net, name, lambda batch, compute=compute: compute(batch) * math.nan)
     message = r"the loss is nan in epoch 1; lower optimizer.lr, or set schedule.clip"
     with pytest.raises(SextantError, match=message):
         fit(case, learning, tmp_path)

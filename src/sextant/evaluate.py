@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 
 from . import config, drawing, intervals, paths, plugins, saved_model
 from .errors import SextantError, UsageError
@@ -162,12 +161,12 @@ def main(argv: list[str]) -> None:
     if not paths.run_by_dvc() and outputs.model.is_dir():
         trained = outputs
     model = saved_model.load(needed(trained.model))
-    torch.set_num_threads(model.card["threads"])
     kind = plugins.kind(model.card["kind"])
     prepared = needed(paths.prepared(model.card["dataset"]))
     parts = {part: kind.rows.load(prepared / part) for part in ("train", "val", "test")}
     curves = pd.read_csv(needed(trained.curves))
     baselines = model.task.baselines(model.card["kind"], config.further_baselines(name))
+    saved_model.limit_threads(model.card["threads"])  # of the libraries of the baselines, too
     with Progress(f"evaluate {name}", STEPS + len(baselines), "steps") as progress:
         progress.at(0)
         metrics, answers = evaluate(model, parts, baselines, progress.step)

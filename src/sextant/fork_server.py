@@ -86,12 +86,15 @@ def traits() -> dict[str, Any]:
 
 
 @contextmanager
-def running(environment: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
+def running(
+    environment: Mapping[str, str] | None = None, at_once: bool = False
+) -> Iterator[dict[str, str]]:
     """Run a server; yield the variable for the environment of its clients, {} if there is none.
 
-    The first client makes the server import the libraries and waits for it. `environment` is the
-    server's, and its clients need the same: by default that of this process. If it contains
-    SEXTANT_FORK_SERVER, the socket of another server or `off`, that is what is yielded.
+    The server imports the libraries at once, or when the first client comes, which waits for it.
+    `environment` is the server's, and its clients need the same: by default that of this process.
+    If it contains SEXTANT_FORK_SERVER, the socket of another server or `off`, that is what is
+    yielded.
     """
     from .tracking import VARIABLES
 
@@ -107,9 +110,11 @@ def running(environment: Mapping[str, str] | None = None) -> Iterator[dict[str, 
             listener.bind(address)
             listener.listen(128)
             fds = (listener.fileno(), alive)
+            arguments = [*fds, int(at_once)]
             # A session of its own: the Ctrl-C of a terminal is for the clients.
             server = subprocess.Popen(
-                [sys.executable, __file__, *map(str, fds)], pass_fds=fds, start_new_session=True,
+                [sys.executable, __file__, *map(str, arguments)],
+                pass_fds=fds, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 env={**VARIABLES, **environment, "JE_ARROW_MALLOC_CONF": "background_thread:false"},
             )  # fmt: skip
@@ -118,6 +123,7 @@ def running(environment: Mapping[str, str] | None = None) -> Iterator[dict[str, 
             yield {VARIABLE: address}
         finally:
             os.close(pipe)
+            server.terminate()  # it may still be importing
             server.wait()
 
 
@@ -350,12 +356,13 @@ def become(request: dict[str, Any]) -> None:
     site.execsitecustomize()
 
 
-def main(listener: int, alive: int) -> None:
+def main(listener: int, alive: int, at_once: int) -> None:
     """Serve; a child of the server runs the verb of its client and ends."""
     own = json.loads(json.dumps(traits()))  # before the libraries set variables
     codes = [1]
     atexit.register(_leave, codes)  # the first to be registered is the last to run
-    select.select([listener, alive], [], [])  # nothing is imported before the first client
+    if not at_once:
+        select.select([listener, alive], [], [])
     import_libraries()
     request = serve(socket.socket(fileno=listener), alive, own)
     become(request)
@@ -379,4 +386,4 @@ def _leave(codes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

@@ -125,7 +125,8 @@ class GateRows:
         """The scores of a packed model, or why there are none."""
         import pandas as pd
 
-        trouble = packing.answers_of(uri, self.rows, self.answers)
+        threads = self.model.card["threads"]
+        trouble = packing.answers_of(uri, self.rows, self.answers, threads)
         if trouble:
             return None, trouble
         try:
@@ -149,6 +150,7 @@ def judge(
     from . import saved_model
 
     model = saved_model.load(candidate.folder)
+    saved_model.limit_threads(model.card["threads"])
     rows = plugins.kind(model.card["kind"]).rows
     parts = {part: rows.load(candidate.prepared / part) for part in ("train", "val", "gate")}
     with tempfile.TemporaryDirectory() as folder:

@@ -137,6 +137,18 @@ def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -
     return cast(nn.Module, constructor(**arguments, **net))
 
 
+def limit_threads(count: int) -> None:
+    """Let torch, and the libraries of BLAS and OpenMP that are loaded, use `count` threads.
+
+    By default each takes as many as there are cores. Beside another process, such threads wait for
+    one another in busy loops: the baselines of `rbm` took 17 s of CPU instead of 7.
+    """
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(count)
+    threadpool_limits(count)
+
+
 def outputs(net: nn.Module, batch: "contracts.Batch") -> dict[str, Tensor]:
     """The tensors that a net predicts for a batch, chunk by chunk, on the batch's device."""
     family = cast("contracts.Family", net)

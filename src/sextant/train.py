@@ -236,7 +236,7 @@ def learn(
     train_batch = encoder.encode(parts["train"])
     val_batch = encoder.encode(parts["val"])
 
-    torch.set_num_threads(schedule.threads)
+    saved_model.limit_threads(schedule.threads)
     torch.manual_seed(derived_seed(conf.seed, "initialise"))
     net = saved_model.build(conf.family, encoder.sizes, conf.net)
     initialise = plugins.optional(net, "initialise", None)

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .. import config, terminal
+from .. import config, fork_server, terminal
 from ..errors import SextantError, UsageError
 from . import leaderboard, scheduler
 from .slots import Need
@@ -175,12 +175,18 @@ def main(argv: list[str]) -> int:
     for number in STOPPING:
         signal.signal(number, _end)
     with alone():
-        if whole and (code := _run_verb("check")):
-            return code
-        code = run_stages(arguments, jobs, threads() if jobs > 1 else {})
-        if code or not whole:
-            return code
-        code = _run_verb("register", "--write")
+        if not whole:
+            return run_stages(arguments, jobs, threads() if jobs > 1 else {})
+        with fork_server.running(at_once=True) as variables:
+            # Plainly, while the server imports the libraries.
+            code = _run_verb("check")
+            if code:
+                return code
+            os.environ.update(variables)
+            code = run_stages(arguments, jobs, threads() if jobs > 1 else {})
+            if code:
+                return code
+            code = _run_verb("register", "--write")
         if code == 0:
             leaderboard.main([])
         return code

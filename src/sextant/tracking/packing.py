@@ -130,13 +130,14 @@ def folder_of(model_uri: str) -> Path:
         ) from error
 
 
-# The script of the process in which a packed model answers: folder, input rows and output file
-# are its arguments. The option `details` adds the columns that scores need and callers usually do
-# not.
+# The script of the process in which a packed model answers: folder, input rows, output file and
+# number of threads are its arguments. The option `details` adds the columns that scores need and
+# callers usually do not.
 ANSWER_SCRIPT = """
-import sys, warnings, mlflow.pyfunc, pandas
+import sys, threadpoolctl, warnings, mlflow.pyfunc, pandas
 warnings.simplefilter("ignore")
 model, rows = mlflow.pyfunc.load_model(sys.argv[1]), pandas.read_parquet(sys.argv[2])
+threadpoolctl.threadpool_limits(int(sys.argv[4]))
 inputs = model.metadata.get_input_schema()
 numbers = [column.name for column in inputs if column.type.name == "double"]
 rows[numbers] = rows[numbers].astype(float)  # MLflow refuses an integer where it expects a float
@@ -146,7 +147,7 @@ model.predict(rows, params=params).to_parquet(sys.argv[3])
 """
 
 
-def answers_of(model_uri: str, rows: Path, out: Path) -> str | None:
+def answers_of(model_uri: str, rows: Path, out: Path, threads: int = 1) -> str | None:
     """Let a packed model answer `rows` through its registered interface, into the file `out`.
 
     Both files are Parquet. The model runs its packed code in a process of its own. Returns what
@@ -156,7 +157,7 @@ def answers_of(model_uri: str, rows: Path, out: Path) -> str | None:
         folder = folder_of(model_uri)
     except FilesMissing as error:
         return str(error)
-    arguments = (str(folder), str(rows), str(out))
+    arguments = (str(folder), str(rows), str(out), str(threads))
     done = fork_server.run_script(ANSWER_SCRIPT, *arguments) or _answer_plainly(*arguments)
     if done.returncode == 0:
         return None

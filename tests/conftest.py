@@ -70,6 +70,9 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Before a test imports torch or Lightning, which set variables of their own: what runs in a clone
+# must not have them, and would be no client of the fork server.
+AT_START = dict(os.environ)
 PLAIN = {fork_server.VARIABLE: "off"}  # for a start without the fork server
 # The home and the server of all clones, for the workers of pytest-xdist.
 HOME = "SEXTANT_TEST_HOME"
@@ -155,7 +158,7 @@ def list_one_model(path: Path) -> None:
 
 def clone_environment() -> dict[str, str]:
     """The environment of what runs in clones: nothing of the person who runs the tests."""
-    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    environment = {name: value for name, value in AT_START.items() if name not in FOREIGN}
     return environment | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": "src",

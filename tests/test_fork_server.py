@@ -306,6 +306,16 @@ def test_a_client_starts_plainly_where_the_child_would_differ(served: Probe) -> 
     assert served.run(*served.command("0"))[1]["forked"], "the server still serves"
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_what_a_shell_sets_does_not_keep_a_client_from_forking(probe: Probe, shell: str) -> None:
+    exported = {"PS1": "(.venv) $ ", "PS2": "> ", "PS4": "+", "IFS": " ", "OPTIND": "3"}
+    probe.env |= exported
+    probe.serve()
+    inner = [shell, "-c", '"$0" "$@"; exit $?', *probe.command("0")]
+    done, state = probe.run(*inner, SEXTANT_DEBUG="1")
+    assert state["forked"], done.stderr
+
+
 def test_a_client_starts_plainly_without_a_server(probe: Probe) -> None:
     for address in ("off", "", str(probe.folder / "no-socket"), str(probe.folder)):
         done, state = probe.run(*probe.command("0"), **{fork_server.VARIABLE: address})

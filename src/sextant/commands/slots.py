@@ -22,9 +22,10 @@ class Need:
 class Slots:
     """Lets stages run side by side as far as slots and memory suffice.
 
-    The stage of the highest priority is always the next one. No smaller stage overtakes it, or one
-    that needs all slots would wait until nothing else is left. A stage that needs more slots than
-    there are takes all, and one that needs more memory than there is runs alone.
+    Of the stages that fit beside the running ones, that of the highest priority is the next one. A
+    smaller one overtakes a stage that waits for several slots: with two slots, the second one would
+    otherwise be idle for as long as a long training runs on the first. A stage that needs more
+    slots than there are takes all, and one that needs more memory than there is runs alone.
     """
 
     def __init__(self, count: int, free_memory: Callable[[], int]) -> None:
@@ -37,7 +38,10 @@ class Slots:
         self.closed = False
 
     def register(self, need: Need) -> None:
-        """Queue a stage that may have to run; until it has entered or left, lower ones wait."""
+        """Queue a stage that may have to run; until it has entered or left, lower ones wait.
+
+        They do not wait for one that does not fit.
+        """
         with self.changed:
             self.queue.append(need)
 
@@ -68,10 +72,13 @@ class Slots:
             self.changed.notify_all()
 
     def _is_next(self, need: Need) -> bool:
-        if max(self.queue, key=lambda queued: queued.priority) is not need:
-            return False
         if not self.running:
             self.idle_memory = self.free_memory()
+        fitting = [queued for queued in self.queue if self._fits(queued)]
+        return bool(fitting) and max(fitting, key=lambda queued: queued.priority) is need
+
+    def _fits(self, need: Need) -> bool:
+        if not self.running:
             return True
         slots = sum(other.slots for other in self.running)
         # What the running stages are expected to take, because they may not have taken it yet.

@@ -52,7 +52,8 @@ FREE |= {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "JE_ARROW_MALLOC_CONF"}
 # A shell sets them itself where it has inherited them: PS1 is exported by `activate` of a venv, and
 # DVC starts commands by a shell.
 FREE |= {"PS1", "PS2", "PS4", "IFS", "OPTIND", "PPID", "LINENO", "SHELLOPTS", "BASHOPTS"}
-FREE_PREFIXES = ("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MAKE", "MFLAGS", "PYTEST_")
+FREE_PREFIXES = ("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GITHUB_", "MAKE", "MFLAGS")
+FREE_PREFIXES += ("PYTEST_",)
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 GPUS = ("nvidia*", "kfd", "dxg")  # device files of NVIDIA, AMD and of Windows' Linux
 STARTED = b"s"
@@ -126,7 +127,9 @@ def running(
             yield {VARIABLE: address}
         finally:
             os.close(pipe)
-            server.terminate()  # it may still be importing
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(1)
+            server.terminate()  # it is still importing
             server.wait()
 
 
@@ -273,19 +276,26 @@ def import_libraries() -> None:
 
 def serve(listener: socket.socket, alive: int, own: dict[str, Any]) -> dict[str, Any]:
     """Fork for each client until the starter has ended; return the request in a child alone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors need not be waited for
     while True:
+        _wait_for_ended()
         ready, _, _ = select.select([listener.fileno(), alive], [], [])
         if alive in ready:
+            _wait_for_ended()
             shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
             os._exit(0)
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
             os.close(alive)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             return _supervise(connection, own)
         connection.close()
+
+
+def _wait_for_ended() -> None:
+    """Wait for the supervisors that have ended, so that `time make repro` counts their CPU time."""
+    with suppress(ChildProcessError):  # there is none
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _supervise(connection: socket.socket, own: dict[str, Any]) -> dict[str, Any]:

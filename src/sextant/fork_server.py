@@ -52,8 +52,10 @@ FREE |= {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "JE_ARROW_MALLOC_CONF"}
 # A shell sets them itself where it has inherited them: PS1 is exported by `activate` of a venv, and
 # DVC starts commands by a shell.
 FREE |= {"PS1", "PS2", "PS4", "IFS", "OPTIND", "PPID", "LINENO", "SHELLOPTS", "BASHOPTS"}
-FREE_PREFIXES = ("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GITHUB_", "MAKE", "MFLAGS")
-FREE_PREFIXES += ("PYTEST_",)
+FREE_PREFIXES = (
+    *("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GITHUB_"),
+    *("MAKE", "MFLAGS", "PYTEST_"),
+)
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 GPUS = ("nvidia*", "kfd", "dxg")  # device files of NVIDIA, AMD and of Windows' Linux
 STARTED = b"s"

@@ -54,7 +54,7 @@ FREE |= {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "JE_ARROW_MALLOC_CONF"}
 FREE |= {"PS1", "PS2", "PS4", "IFS", "OPTIND", "PPID", "LINENO", "SHELLOPTS", "BASHOPTS"}
 FREE_PREFIXES = (
     *("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GITHUB_"),
-    *("MAKE", "MFLAGS", "PYTEST_"),
+    *("MAKE", "MFLAGS", "PYTEST_", "CELERY_", "_MP_FORK_LOG"),  # celery runs the queue of DVC
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 GPUS = ("nvidia*", "kfd", "dxg")  # device files of NVIDIA, AMD and of Windows' Linux

@@ -72,9 +72,10 @@ with fork_server.running() as variables:
 """
 Process = Callable[..., "subprocess.Popen[str]"]
 
-pytestmark = pytest.mark.skipif(
-    not fork_server.running_possible(), reason="no fork server on this system"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not fork_server.running_possible(), reason="no fork server on this system"),
+]
 
 
 class Probe:

@@ -136,6 +136,7 @@ def test_every_stage_is_numbered_whether_it_runs_is_skipped_or_restored(pipeline
     ]
 
 
+@pytest.mark.slow
 def test_an_unknown_stage_is_refused_with_dvcs_message(pipeline: Path) -> None:
     done = repro(pipeline, "fist")
     assert (done.code, done.numbered) == (255, [])
@@ -182,6 +183,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_stages_run_side_by_side_and_every_line_says_of_which_it_is(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", MEETING)
     done = repro(folder, "jobs=2")
@@ -226,6 +228,7 @@ def test_the_result_is_that_of_dvc_one_by_one(pipeline: Path, tmp_path: Path) ->
     assert (ours / "d").read_text() == "c\na\n"
 
 
+@pytest.mark.slow
 def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", FAILING)
     (folder / "go").touch()
@@ -303,6 +306,7 @@ def test_a_killed_stage_lets_the_others_finish_and_the_next_run_completes(tmp_pa
     assert (folder / "dvc.lock").read_bytes() == (other / "dvc.lock").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_second_repro_says_who_is_running_and_stops(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", FAILING)
     with start(folder, "next", "jobs=2") as process:

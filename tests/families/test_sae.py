@@ -269,6 +269,7 @@ def test_every_parameter_has_a_gradient(mode):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.slow
 @MODES
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_net_overfits_five_users(mode, activation):

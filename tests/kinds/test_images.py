@@ -762,6 +762,7 @@ def repaired(twin: pd.DataFrame) -> pd.DataFrame:
     return image_rows.repair(twin, PETS)
 
 
+@pytest.mark.slow
 def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(facts):
     assert facts.groupby(["test", "animal"]).size().to_dict() == {
         (False, "cats"): 600, (False, "dogs"): 600, (True, "cats"): 100, (True, "dogs"): 100,
@@ -774,6 +775,7 @@ def test_the_twin_has_the_layout_and_the_quirks_of_the_real_set(facts):
     assert facts["key"].equals(facts["sha256"])
 
 
+@pytest.mark.slow
 def test_the_twin_gives_usable_parts(repaired):
     split = HashSplit.model_validate(CONF["split"])
     parts = image_rows.split(repaired, PETS, split)

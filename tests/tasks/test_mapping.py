@@ -328,6 +328,7 @@ def prototypes(model: SavedModel) -> pd.DataFrame:
     return mapping.upstream(model.net.codebook.detach().double().numpy(), model.encoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
 def test_figures_have_titles_and_captions_and_are_drawn_to_the_same_bytes(grid, tmp_path):
     first, second = drawn(grid), draw(grid=grid)

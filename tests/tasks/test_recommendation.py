@@ -416,6 +416,7 @@ def drawn(task: str, source: str = "embedded") -> dict:
     return draw(task, saved_model, answers, {"flat": answers.assign(**value, rank=7)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task, names",
     [

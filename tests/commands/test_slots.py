@@ -32,6 +32,14 @@ def started(slots: Slots, *needs: Need) -> list[Need]:
     return entered
 
 
+def wait_for(stage: Need, entered: list[Need]) -> None:
+    """Give the thread of a stage a second to let it enter."""
+    for _ in range(100):
+        if stage in entered:
+            break
+        threading.Event().wait(0.01)
+
+
 def test_as_many_run_as_there_are_slots_and_the_highest_priority_first() -> None:
     slots = Slots(2, lambda: GIB)
     low, high, middle = need(priority=1), need(priority=3), need(priority=2)
@@ -45,10 +53,7 @@ def test_a_stage_that_ends_makes_room_for_the_next_one() -> None:
     entered = started(slots, first, second)
     assert entered == [first]
     slots.leave(first)
-    for _ in range(100):
-        if second in entered:
-            break
-        threading.Event().wait(0.01)
+    wait_for(second, entered)
     assert entered == [first, second]
 
 
@@ -61,10 +66,7 @@ def test_smaller_stages_overtake_one_that_waits_for_all_slots_and_it_runs_at_las
     assert entered == [small]
     slots.leave(small)
     slots.leave(running)
-    for _ in range(100):
-        if whole in entered:
-            break
-        threading.Event().wait(0.01)
+    wait_for(whole, entered)
     assert entered == [small, whole]
     slots.leave(whole)
 
@@ -77,10 +79,7 @@ def test_a_stage_of_higher_priority_that_is_still_checked_is_waited_for() -> Non
     entered = started(slots, low)
     assert entered == []
     slots.leave(checked)  # it did not change
-    for _ in range(100):
-        if entered:
-            break
-        threading.Event().wait(0.01)
+    wait_for(low, entered)
     assert entered == [low]
 
 

@@ -135,14 +135,16 @@ def free_memory() -> int:
     return psutil.virtual_memory().available
 
 
-def run_stages(arguments: Sequence[str], jobs: int, threads: dict[str, int]) -> int:
+def run_stages(arguments: Sequence[str], jobs: int) -> int:
     """Run `dvc repro` with `jobs` slots; return its exit code."""
     from dvc.cli import main as dvc
     from dvc.logger import colorama
 
+    threads_of = threads() if jobs > 1 else {}
+
     def need(stage: "Stage") -> Need:
         kind, _, name = stage.addressing.partition("@")
-        slots = threads.get(name, 1) if kind in ("train", "evaluate", "register") else 1
+        slots = threads_of.get(name, 1) if kind in ("train", "evaluate", "register") else 1
         memory = int(RESERVE * MEMORY.get(kind, OTHER_MEMORY) * MIB)
         return Need(slots, memory, SECONDS.get(kind, OTHER_SECONDS) * slots)
 
@@ -176,14 +178,14 @@ def main(argv: list[str]) -> int:
         signal.signal(number, _end)
     with alone():
         if not whole:
-            return run_stages(arguments, jobs, threads() if jobs > 1 else {})
+            return run_stages(arguments, jobs)
         with fork_server.running(at_once=True) as variables:
             # Plainly, while the server imports the libraries.
             code = _run_verb("check")
             if code:
                 return code
             os.environ.update(variables)
-            code = run_stages(arguments, jobs, threads() if jobs > 1 else {})
+            code = run_stages(arguments, jobs)
             if code:
                 return code
             code = _run_verb("register", "--write")

@@ -75,7 +75,7 @@ class Slots:
         if not self.running:
             self.idle_memory = self.free_memory()
         fitting = [queued for queued in self.queue if self._fits(queued)]
-        return bool(fitting) and max(fitting, key=lambda queued: queued.priority) is need
+        return max(fitting, key=lambda queued: queued.priority, default=None) is need
 
     def _fits(self, need: Need) -> bool:
         if not self.running:

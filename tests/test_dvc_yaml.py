@@ -24,6 +24,9 @@ NO_DEPENDENCY |= {"errors", "terminal", "check", "decisions", "model_card", "tra
 # cannot be conditional.
 SHARED = (
     "families/blocks.py",
+    "kinds/formats.py",
+    "kinds/numbers.py",
+    "kinds/levels.py",
     "probability_figures.py",
     "tasks/recommendation/",
 )

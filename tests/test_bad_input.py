@@ -480,6 +480,14 @@ def bring(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def run_as(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let DVC run this stage, of which the last commit has an earlier run."""
+    lock = f"stages:\n  {stage}:\n    cmd: a\n"
+    Path("dvc.lock").write_text(lock)
+    monkeypatch.setattr(errors, "committed_lock", lambda: lock)
+    monkeypatch.setenv("DVC_STAGE", stage)
+
+
 def digests() -> dict[str, str]:
     """The inputs of a stage and the outputs of an earlier run; .scratch/ may change."""
     paths = [path for place in ("data", "reports", "conf") for path in Path(place).rglob("*")]
@@ -506,7 +514,7 @@ def test_validate_refuses_damaged_files(
 ) -> None:
     fault = FAULTS[name]
     fault.damage(bring(fault.dataset, tmp_path_factory))
-    monkeypatch.setenv("DVC_STAGE", f"validate@{fault.dataset}")
+    run_as(f"validate@{fault.dataset}", monkeypatch)
     message = f"{fault.validate}.*{RESTORES}"
     check_refusal(validate.main, message, capsys, f"dataset={fault.dataset}")
 
@@ -522,7 +530,7 @@ def test_prepare_refuses_damaged_files_that_validate_passed(
 ) -> None:
     fault = FAULTS[name]
     fault.damage(bring(fault.dataset, tmp_path_factory))
-    monkeypatch.setenv("DVC_STAGE", f"prepare@{fault.dataset}")
+    run_as(f"prepare@{fault.dataset}", monkeypatch)
     message = f"{fault.prepare}.*{RESTORES}"
     check_refusal(prepare.main, message, capsys, f"dataset={fault.dataset}")
 
@@ -608,9 +616,9 @@ def test_a_user_without_ratings_is_accepted_and_counted(
         lines.insert(943, "944|33|F|other|02139")
 
     edit_lines("u.user", add_user)(bring(FILMS, tmp_path_factory))
-    monkeypatch.setenv("DVC_STAGE", f"validate@{FILMS}")
+    run_as(f"validate@{FILMS}", monkeypatch)
     validate.main([f"dataset={FILMS}"])
-    monkeypatch.setenv("DVC_STAGE", f"prepare@{FILMS}")
+    run_as(f"prepare@{FILMS}", monkeypatch)
     prepare.main([f"dataset={FILMS}"])
     profile = json.loads(Path(f"data/prepared/{FILMS}/profile.json").read_text())
     users = profile["columns"]["user"]
@@ -708,7 +716,7 @@ def test_pull_refuses_files_that_arrive_damaged(
         conf["sources"]["mirror"] = [entry]
         path.write_text(yaml.safe_dump(conf, sort_keys=False))
     monkeypatch.setenv("SEXTANT_MIRROR", str(mirror))
-    monkeypatch.setenv("DVC_STAGE", f"pull@{name}")
+    run_as(f"pull@{name}", monkeypatch)
     message = f"{message}.*; `dvc checkout` restores"
     check_refusal(pull.main, message, capsys, f"dataset={name}", "source=mirror")
     assert [path.name for path in Path("data/raw").iterdir()] == [name]

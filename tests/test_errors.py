@@ -2,8 +2,10 @@
 
 import errno
 import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,18 +92,56 @@ def raising(error: BaseException) -> Callable[[list[str]], int | None]:
     return main
 
 
+# --- how to restore what a stage deleted --------------------------------------------------------
+
+LOCK = "schema: '2.0'\nstages:\n  pull@churn:\n    cmd: a\n  validate@churn:\n    cmd: b\n"
+OF_THE_RUN = "; `dvc checkout` restores the outputs of the last run"
+OF_THE_COMMIT = (
+    "; `git checkout dvc.lock && dvc checkout` restores data and outputs of the last commit"
+)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository whose last commit has LOCK, and whose dvc.lock has a further data set."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.lock").write_text(LOCK)
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (("init", "-q"), ("add", "dvc.lock"), (*who, "commit", "-qm", "a run")):
+        subprocess.run(["git", *command], check=True)
+    Path("dvc.lock").write_text(LOCK + LOCK.partition("stages:\n")[2].replace("churn", "loans"))
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("stage", "error", "hint"),
     [
         ("", DataError("bad"), ""),
-        ("train@ann", UsageError("bad"), "; `dvc checkout` restores"),
-        ("pull@churn", DataError("bad"), "; `dvc checkout` restores"),
-        ("validate@churn", DataError("bad"), "; `git checkout dvc.lock && dvc checkout` restores"),
+        ("validate@churn", UsageError("bad"), OF_THE_RUN),
+        ("pull@churn", DataError("bad"), OF_THE_RUN),
+        ("pull@loans", DataError("bad"), OF_THE_RUN),
+        ("validate@churn", DataError("bad"), OF_THE_COMMIT),
+        # Of these no commit, or not even a run, has anything to restore.
+        ("validate@loans", DataError("bad"), ""),
+        ("pull@wine", DataError("bad"), ""),
+        ("train@ann", UsageError("bad"), ""),
     ],
 )
-def test_a_stage_that_fails_says_how_to_restore_its_outputs(
-    stage: str, error: SextantError, hint: str, monkeypatch: pytest.MonkeyPatch
+def test_a_stage_that_fails_says_how_to_restore_its_outputs_if_there_are_any(
+    stage: str, error: SextantError, hint: str, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_STAGE", stage)
-    assert errors.restore_hint(error).startswith(hint)
-    assert bool(errors.restore_hint(error)) == bool(hint)
+    assert errors.restore_hint(error) == hint
+
+
+@pytest.mark.parametrize("lock", [LOCK, None])
+def test_without_a_commit_nothing_is_said_of_one(
+    lock: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "validate@churn")
+    if lock:
+        Path("dvc.lock").write_text(lock)
+    assert errors.restore_hint(DataError("bad")) == ""
+    monkeypatch.setenv("PATH", "")  # no git
+    assert errors.restore_hint(DataError("bad")) == ""

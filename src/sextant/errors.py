@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 
 class SextantError(Exception):
@@ -70,16 +71,46 @@ def restore_hint(error: BaseException) -> str:
     """The command that restores the outputs that DVC deleted before the stage failed.
 
     DVC empties a stage's outputs before it runs it. If a stage after pull refuses the data, pull
-    has already written them to dvc.lock, which has to be restored too.
+    has already written them to dvc.lock, which has to be restored too. Empty for a stage that no
+    commit, or no earlier run, has outputs of: then these commands restore nothing.
     """
     stage = os.environ.get("DVC_STAGE", "")
     if not stage:
         return ""
     if isinstance(error, DataError) and not stage.startswith("pull"):
+        if not _has_outputs(stage, committed_lock()):
+            return ""
         return (
             "; `git checkout dvc.lock && dvc checkout` restores data and outputs of the last commit"
         )
+    if not _has_outputs(stage, _lock()):
+        return ""
     return "; `dvc checkout` restores the outputs of the last run"
+
+
+def _has_outputs(stage: str, lock: str) -> bool:
+    """Whether the text of a dvc.lock has an entry of a stage, such as `pull@churn`."""
+    return f"\n  {stage}:\n" in lock
+
+
+def _lock() -> str:
+    """The text of dvc.lock; empty if there is none."""
+    try:
+        return Path("dvc.lock").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def committed_lock() -> str:
+    """The text of dvc.lock in the last commit; empty if there is none, or no git."""
+    import subprocess  # only after a failure
+
+    command = ["git", "show", "HEAD:./dvc.lock"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    except OSError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

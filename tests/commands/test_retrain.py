@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import Clone, fresh_clone
 
+from sextant import errors
 from sextant.commands import retrain
 from sextant.errors import DataError, SextantError, UsageError, restore_hint
 
@@ -43,8 +44,12 @@ def test_the_verdict_compares_the_registry_before_and_after(
 
 @pytest.mark.parametrize("stage", ["pull@orders", "validate@orders"])
 def test_the_refusal_is_the_last_message_of_a_stage_without_the_advice_to_restore(
-    stage: str, monkeypatch: pytest.MonkeyPatch
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lock = f"stages:\n  {stage}:\n    cmd: a\n"
+    (tmp_path / "dvc.lock").write_text(lock)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(errors, "committed_lock", lambda: lock)
     monkeypatch.setenv("DVC_STAGE", stage)
     advice = restore_hint(DataError("3 rows are wrong"))
     assert "dvc checkout` restores" in advice

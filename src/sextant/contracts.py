@@ -103,7 +103,11 @@ class EncoderClass(Protocol[C]):
 
 
 class KindColumns(Protocol):
-    """kinds/<kind>/columns.py: the block `columns` of a data set's conf."""
+    """kinds/<kind>/columns.py: the block `columns` of a data set's conf.
+
+    Optional: `input_file(columns, folder)`, a raw file or the folder, with rows that `make predict`
+    takes, or None, where the largest file is not one.
+    """
 
     @property
     def SPLITS(self) -> tuple[str, ...]:

@@ -69,12 +69,19 @@ class Metrics(TypedDict):
 
 
 class Decision(TypedDict):
-    """The keys of reports/decisions/<model>.json that the leaderboard and retrain show."""
+    """The keys of reports/decisions/<model>.json that the leaderboard and retrain show.
+
+    `champion` says whether the decided version is the champion, and `against` which one was at the
+    time of the decision; None if there was none.
+    """
 
     decision: str
     reason: str
     champion: bool
     digest: str
+    registered_model: str
+    version: str
+    against: str | None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """The registry: names of registered models, and their versions."""
 
-from typing import TYPE_CHECKING, NoReturn
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -65,3 +68,65 @@ def test_the_champion_history_is_kept_in_the_tag_of_older_versions(client: "Mlfl
     client.set_registered_model_tag(NAME, "reigns", '["7", "1"]')
     assert registry.champion_history(client, NAME) == ["7", "1"]
     client.set_registered_model_tag(NAME, "reigns", '["1"]')
+
+
+# --- no champion --------------------------------------------------------------------------------
+
+
+def version(decision: dict[str, str] | None) -> registry.Version:
+    """A version of `ann` that is not champion."""
+    tags = {"decision": json.dumps(decision)} if decision else {}
+    return registry.Version(NAME, "2", tags, False, "models:/x/2")
+
+
+REFUSED = {"decision": "not promoted", "reason": "breaks the guard skill >= 0.1: skill is 0.02"}
+PROMOTED = {"decision": "promoted", "reason": "it is better"}
+BY_HAND = "`make promote MODEL=ann VERSION=2` makes it champion by hand"
+
+
+@pytest.mark.parametrize(
+    ("decision", "why"),
+    [
+        (
+            REFUSED,
+            "was not promoted: breaks the guard skill >= 0.1: skill is 0.02; the guard is set in"
+            f" `gate` of conf/model/ann.yaml; {BY_HAND}",
+        ),
+        (PROMOTED, f"was champion and is not any more; {BY_HAND}"),
+        (None, "is not judged yet; `make register` judges it"),
+    ],
+)
+def test_a_model_with_versions_and_no_champion_says_why(
+    decision: dict[str, str] | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "versions", versions_of({NAME: [version(decision)]}))
+    line = str(registry.no_champion(client_with("sextant-cnn-twin"), "ann"))
+    address = store.address()
+    assert line == (
+        f"`ann` has no champion in {address}: version 2 of {NAME} {why};"
+        " models with a champion: cnn"
+    )
+
+
+def test_a_model_without_versions_is_to_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "versions", versions_of({}))
+    line = str(registry.no_champion(client_with(), "ann"))
+    assert line.endswith(
+        "models with a champion: none; `make repro` trains and judges the models of params.yaml"
+    )
+
+
+def versions_of(
+    by_name: dict[str, list[registry.Version]],
+) -> Callable[["MlflowClient", str], list[registry.Version]]:
+    def versions(mlflow: "MlflowClient", name: str) -> list[registry.Version]:
+        return by_name.get(name, [])
+
+    return versions
+
+
+def client_with(*champions: str) -> "MlflowClient":
+    """A client of a registry with these champions."""
+    models = [SimpleNamespace(name=name, aliases={"champion": "1"}) for name in champions]
+    client: Any = SimpleNamespace(search_registered_models=lambda condition: models)
+    return client

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import paths
 from ..errors import SextantError
 from .store import (
     NOTE,
@@ -180,15 +181,55 @@ def champion_of(mlflow: "MlflowClient", model: str) -> Version:
 
 
 def no_champion(mlflow: "MlflowClient", model: str) -> SextantError:
-    """The error for a model without a champion, with the models that have one."""
+    """The error for a model without a champion: why, and what to do; and the models that have one.
+
+    Of a model with versions, the newest one is described; training it again would not help.
+    """
     models = set()
     for registered in mlflow.search_registered_models("name LIKE 'sextant-%'"):
         if CHAMPION in registered.aliases:
             models.add(registered.name.removeprefix("sextant-").removesuffix("-twin"))
+    missing = f"`{model}` has no champion in {address()}"
+    others = f"models with a champion: {', '.join(sorted(models)) or 'none'}"
+    for name in registered_names(model):
+        for version in versions(mlflow, name):
+            return SextantError(f"{missing}: {_why_no_champion(model, version)}; {others}")
     return SextantError(
-        f"`{model}` has no champion in {address()}; models with a champion:"
-        f" {', '.join(sorted(models)) or 'none'}; `make repro` trains and judges the models of"
-        " params.yaml"
+        f"{missing}; {others}; `make repro` trains and judges the models of params.yaml"
+    )
+
+
+def _why_no_champion(model: str, version: Version) -> str:
+    label = f"version {version.version} of {version.name}"
+    by_hand = f"`{promote_command(model, version.version)}` makes it champion by hand"
+    decision = version.decision
+    if decision is None:
+        return f"{label} is not judged yet; `make register` judges it"
+    if decision["decision"] == "promoted":
+        return f"{label} was champion and is not any more; {by_hand}"
+    reason = decision["reason"]
+    return f"{label} was not promoted: {reason}; {remedy(model, reason)}; {by_hand}"
+
+
+def promote_command(model: str, version: str) -> str:
+    """The command that makes a version champion by hand."""
+    return f"make promote MODEL={model} VERSION={version}"
+
+
+def remedy(model: str, reason: str) -> str:
+    """What would change the decision not to promote a model; `reason` is that of the gate.
+
+    The reason itself has the value and the bound. It is read and not the conf, because the version
+    may have been judged with another one.
+    """
+    conf = paths.model_conf(model)
+    if "the guard" in reason:
+        return f"the guard is set in `gate` of {conf}"
+    if "the champion's" in reason:
+        return f"`gate.margin` in {conf} sets by how much a model has to be better"
+    return (
+        "a model has to beat that baseline whatever `gate` says: raise `budget` in params.yaml, or"
+        f" change `net` in {conf}"
     )
 
 
@@ -296,6 +337,11 @@ def champion_here(model: str) -> tuple[Version, Path] | None:
             uri = f"models:/{name}/{number}"
             return Version(name, str(number), dict(tags), True, uri), folder
     return None
+
+
+def is_registered_here(name: str) -> bool:
+    """Whether a local store has versions under this name."""
+    return bool(query("SELECT version FROM model_versions WHERE name = ? LIMIT 1", name))
 
 
 def is_judged_here(name: str, digest: str) -> bool:

@@ -1,5 +1,6 @@
 """The block `columns` of conf/dataset/<name>.yaml for pictures."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -77,3 +78,11 @@ class Columns(Strict):
     def all(self) -> list[str]:
         """The columns of `table`."""
         return ["path", self.target, "test", self.key, *FACTS]
+
+
+def input_file(columns: Columns, folder: Path) -> Path | None:
+    """The folder of the raw files, which has the pictures loose or in archives.
+
+    None for IDX files: `make predict` takes pictures.
+    """
+    return folder if isinstance(columns.files, Folders) else None

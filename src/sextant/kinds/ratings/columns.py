@@ -3,6 +3,7 @@
 The ratings are in one or more files, films (items) with their titles in another, users in a third.
 """
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -69,3 +70,9 @@ class Columns(Strict):
         if self.title not in names:
             names.append(self.title)
         return names
+
+
+def input_file(columns: Columns, folder: Path) -> Path | None:
+    """The first file of ratings, which `make predict` takes as it is; not the catalogue."""
+    path = folder / columns.files[0]
+    return path if path.is_file() else None

@@ -175,7 +175,7 @@ FAULTS = {
         "params",
         "source",
         "puppies",
-        r"params.yaml: `source` is 'puppies'; .*'embedded', 'mirror' or",
+        r"params.yaml: `source` is 'puppies'; .*'embedded', 'local', 'mirror' or",
     ),
     "unknown budget": (
         "params",
@@ -295,13 +295,13 @@ FAULTS = {
         "dataset",
         "source",
         "puppies",
-        r"`source` is 'puppies'; .*'embedded', 'mirror' or 'canonical'",
+        r"`source` is 'puppies'; .*'embedded', 'local', 'mirror' or 'canonical'",
     ),
     "strange source": (
         "dataset",
         "sources.puppies",
         [],
-        r"`sources.puppies.* is 'puppies'; .*'embedded', 'mirror'",
+        r"`sources.puppies.* is 'puppies'; .*'embedded', 'local', 'mirror'",
     ),
     "no twin where it is the source": (
         "dataset",

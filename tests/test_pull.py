@@ -721,7 +721,7 @@ def test_a_fault_in_an_entry_is_named(change: dict[str, Any], message: str, home
         (
             {"mirror": [ENTRY], "embedded": []},
             "mirror",
-            "sources.embedded: unknown key; expected one of: canonical, mirror",
+            "sources.embedded: unknown key; expected one of: local, mirror, canonical",
         ),
         (
             {"canonical": [pinned(url="farm/farm.csv")]},
@@ -873,3 +873,64 @@ def test_partial_downloads_are_below_dvcs_root(home: Path, monkeypatch: pytest.M
     monkeypatch.setenv("DVC_ROOT", str(home / "main"))
     assert pull.downloads() == home / "main/.scratch/downloads"
     assert os.path.isdir(pull.downloads())
+
+
+# --- files and folders of this machine ----------------------------------------------------------
+
+
+def local_conf(home: Path, path: str, body: bytes = BODY) -> config.DatasetConf:
+    return workspace(home, {"local": [pinned(body, path=path)]}, "local")
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_local_file_is_copied_from_its_path(home: Path, below: bool) -> None:
+    (home / "mine").mkdir()
+    (home / "mine/farm.csv").write_bytes(BODY)
+    path = "mine/farm.csv" if below else str(home / "mine/farm.csv")
+    pull.pull(local_conf(home, path), home / "raw")
+    assert (home / "raw/farm.csv").read_bytes() == BODY
+    assert json.loads((home / "raw/source.json").read_text())["source"] == "local"
+
+
+def test_a_relative_path_is_below_the_clone_in_an_experiment_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "clone").mkdir()
+    (home / "clone/farm.csv").write_bytes(BODY)
+    monkeypatch.setenv("DVC_ROOT", str(home / "clone"))
+    pull.pull(local_conf(home, "farm.csv"), home / "raw")
+    assert (home / "raw/farm.csv").read_bytes() == BODY
+
+
+def test_a_local_folder_is_copied_without_hidden_files(home: Path) -> None:
+    for name in ("a/1.txt", "b/2.txt", ".hidden/3.txt", "a/.DS_Store"):
+        (home / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "mine" / name).write_text(name)
+    conf = workspace(home, {"local": [{"file": "mine", "path": "mine"}]}, "local")
+    changes = pin.look(conf)
+    assert changes[0].after.bytes == 14 and changes[0].after.lines is None
+    pins = {"bytes": changes[0].after.bytes, "sha256": changes[0].after.sha256}
+    entry = {"file": "mine", "path": "mine", **pins}
+    conf = workspace(home, {"local": [entry]}, "local")
+    pull.pull(conf, home / "raw")
+    assert sorted(contents(home / "raw")) == ["mine/a/1.txt", "mine/b/2.txt", "source.json"]
+    assert pin.look(conf) == []
+    (home / "mine/a/1.txt").write_text("A/1.txt")
+    with pytest.raises(DataError, match="is not the file that .* pins"):
+        pull.pull(conf, home / "raw")
+    assert [change.file for change in pin.look(conf)] == ["mine"]
+
+
+def test_a_local_file_that_is_missing_or_other_is_refused(home: Path) -> None:
+    with pytest.raises(SextantError, match=r"no such file; put the file there, or correct `path`"):
+        pull.pull(local_conf(home, "farm.csv"), home / "raw")
+    (home / "farm.csv").write_bytes(OTHER)
+    with pytest.raises(DataError, match="is not the file that"):
+        pull.pull(local_conf(home, "farm.csv"), home / "raw")
+    assert not (home / "raw").exists()
+
+
+@pytest.mark.parametrize("path", ["../farm.csv", "/a/../farm.csv", "a//b.csv", ""])
+def test_a_local_path_is_plain(home: Path, path: str) -> None:
+    with pytest.raises(UsageError, match="expected an absolute path, or one below the repository"):
+        pull.check_sources(local_conf(home, path))

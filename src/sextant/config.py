@@ -19,7 +19,7 @@ from .kinds.splits import Split
 from .strict import Strict, advice, check
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Source = Literal["embedded", "mirror", "canonical"]
+Source = Literal["embedded", "local", "mirror", "canonical"]
 Budget = Literal["smoke", "standard", "full"]
 
 SCALARS = ("seed", "source", "budget")  # the values of params.yaml that a command line may override

@@ -1,12 +1,14 @@
 """Stage pull: fetch the files of a data set from its chosen source, each exactly as pinned.
 
-Source `embedded` generates the twin, `mirror` copies from the folder or address in SEXTANT_MIRROR,
-and `canonical` downloads from the public addresses. A source that fails is an error: no other
-source is tried instead, because a model could then be trained on other data unnoticed.
+Source `embedded` generates the twin, `local` copies files and folders of this machine, `mirror`
+copies from the folder or address in SEXTANT_MIRROR, and `canonical` downloads from the public
+addresses. A source that fails is an error: no other source is tried instead, because a model could
+then be trained on other data unnoticed.
 """
 
 import csv
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -25,7 +27,7 @@ import requests
 from pydantic import AfterValidator, Field
 
 from . import config, download, files, paths, plugins
-from .errors import DataError, SextantError, UsageError, one_line, redact
+from .errors import DataError, SextantError, UsageError, describe, one_line, redact
 from .strict import Strict, check
 from .terminal import Progress
 
@@ -42,6 +44,16 @@ def _plain_path(value: str) -> str:
     plain = str(path) == value and not path.is_absolute() and value.isprintable()
     if not plain or {".", ".."} & {value, *path.parts}:
         raise ValueError("expected a plain relative path without `..`, such as folder/file.csv")
+    return value
+
+
+def _local_file(value: str) -> str:
+    path = PurePosixPath(value)
+    if str(path) != value or not value.isprintable() or {".", ".."} & {value, *path.parts}:
+        raise ValueError(
+            "expected an absolute path, or one below the repository, without `..`, such as"
+            " data/loans.csv"
+        )
     return value
 
 
@@ -87,12 +99,26 @@ class Listed(Entry):
 
 
 class Mirror(Entry):
-    """A file of the mirror; `path` is relative to SEXTANT_MIRROR."""
+    """A file or folder of the mirror; `path` is relative to SEXTANT_MIRROR."""
 
     path: PlainPath
 
 
-SOURCES: dict[config.Source, type[Entry]] = {"canonical": Canonical, "mirror": Mirror}
+class Local(Entry):
+    """A file or folder of this machine; `path` is absolute, or relative to the repository's root.
+
+    `bytes` of a folder are those of all its files, and `sha256` is one digest over their paths and
+    digests, see `pin_of`.
+    """
+
+    path: Annotated[str, AfterValidator(_local_file)]
+
+
+SOURCES: dict[config.Source, type[Entry]] = {
+    "local": Local,
+    "mirror": Mirror,
+    "canonical": Canonical,
+}
 
 
 def entries(conf: config.DatasetConf, source: config.Source) -> list[Entry]:
@@ -226,6 +252,10 @@ def locate(entry: Entry) -> str:
         return entry.url
     if isinstance(entry, Listed):
         return str(list_path(entry))
+    if isinstance(entry, Local):
+        # Not below the working directory: an experiment may run in a copy of the repository, which
+        # lacks the files that git does not track.
+        return str((paths.state_root() / entry.path).absolute())
     assert isinstance(entry, Mirror)
     return joined(mirror(), entry.path)
 
@@ -326,12 +356,59 @@ def _fetch_all(
 def _copy(conf: config.DatasetConf, entry: Entry, address: str, path: Path) -> None:
     """Copy an entry from a file system to `path`; if it is a zip, extract its member."""
     with source_errors(conf, entry, address):
-        download.fetch(address, path, entry.file, entry.bytes)
+        if is_folder(address):
+            _copy_folder(Path(address), path)
+        else:
+            download.fetch(address, path, entry.file, entry.bytes)
     _check_pin(conf, entry, address, path)
     if entry.member:
         archive = path.replace(path.with_name(f".{path.name}.zip"))
         _unzip(conf, entry, archive, path)
         archive.unlink()
+
+
+def is_folder(address: str) -> bool:
+    """Return whether an address is that of a folder of this machine."""
+    path = _local_path(address)
+    return path is not None and path.is_dir()
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """Return the files of a folder, sorted, without hidden ones and those in hidden folders."""
+    contents = []
+    for path in folder.rglob("*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not is_hidden:
+            contents.append(path)
+    return sorted(contents)
+
+
+def pin_of(path: Path) -> "FilePin":
+    """Return the size and digest of a file, or of all files of a folder.
+
+    The digest of a folder is over the relative paths and the digests of its files, so it does not
+    depend on the order in which a file system lists them.
+    """
+    if not path.is_dir():
+        return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    size = 0
+    digest = hashlib.sha256()
+    for file in folder_files(path):
+        size += file.stat().st_size
+        digest.update(f"{file.relative_to(path).as_posix()} {files.sha256(file)}\n".encode())
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _copy_folder(source: Path, folder: Path) -> None:
+    """Copy the files of a folder; raises download.Unreachable for one that cannot be read."""
+    folder.mkdir()
+    for file in folder_files(source):
+        copy = folder / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(file, copy)
+        except PermissionError as error:
+            raise download.Unreachable(f"{file.name}: {describe(error)}") from error
 
 
 def _distribute(
@@ -440,8 +517,9 @@ def _download(
 
 
 def _check_pin(conf: config.DatasetConf, entry: Entry, address: str, path: Path) -> None:
-    size = path.stat().st_size
-    digest = files.sha256(path)
+    actual = pin_of(path)
+    size = actual["bytes"]
+    digest = actual["sha256"]
     if (size, digest) != (entry.bytes, entry.sha256):
         raise _not_as_pinned(conf, entry, address, f"sha256 {digest[:12]}, {size:,} bytes")
 
@@ -466,6 +544,8 @@ def source_errors(conf: config.DatasetConf, entry: Entry, address: str) -> Itera
         repair = f"correct the url of `{entry.file}` in {conf_path(conf)}"
         if isinstance(entry, Mirror):
             repair = f"check that SEXTANT_MIRROR names the place that has {entry.path}"
+        if isinstance(entry, Local):
+            repair = f"put the file there, or correct `path` of `{entry.file}` in {conf_path(conf)}"
         if error.later:
             repair = f"run the same command again to resume, or {repair}"
         raise SextantError(

@@ -34,7 +34,12 @@ TERMINAL_HEADINGS = (  # two values to a cell, one above the other
     "gain over best\nbaseline [95 %]",
     "decision",
 )
-DATA_LABELS = {"embedded": "twin", "mirror": "real", "canonical": "real"}  # by source
+DATA_LABELS = {  # by source
+    "embedded": "twin",
+    "local": "real",
+    "mirror": "real",
+    "canonical": "real",
+}
 UNDECIDED = "not registered here"
 CHAMPION = ", champion"  # appended to a decision while its version is the champion
 WIDTH = 100  # characters; at 80 the names of baselines break and a model takes five lines

@@ -256,7 +256,7 @@ def test_a_file_that_changes_while_it_is_pinned_is_never_a_mixture(
 
 def test_a_twin_cannot_be_pinned(home: Path) -> None:
     conf = workspace(home, {}, "embedded")
-    message = "nothing to pin; set `source: mirror` or `source: canonical` in params.yaml or in"
+    message = "nothing to pin; set `source: local`, `mirror` or `canonical` in params.yaml or in"
     with pytest.raises(UsageError, match=message):
         pin.pin(conf)
 

@@ -87,7 +87,7 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
     if conf.chosen_source == "embedded":
         raise UsageError(
             f"{conf.name}: source is `embedded`, a generated twin, so there is nothing to pin; set"
-            f" `source: mirror` or `source: canonical` in {paths.PARAMS} or in"
+            f" `source: local`, `mirror` or `canonical` in {paths.PARAMS} or in"
             f" {pull.conf_path(conf)}"
         )
     located = [(entry, pull.locate(entry)) for entry in pull.chosen_entries(conf)]
@@ -102,10 +102,12 @@ def look(conf: config.DatasetConf, pause: float = download.PAUSE) -> list[Change
         items = progress(located, f"pin {conf.name}", "files") if many else located
         for number, (entry, address) in enumerate(items):
             path = Path(folder) / str(number)
+            if address not in state_of and pull.is_folder(address):
+                state_of[address] = State(**pull.pin_of(Path(address)), lines=None)
             if address not in state_of:
                 with pull.with_filename(path), pull.source_errors(conf, entry, address):
                     download.fetch(address, path, "" if many else entry.file, pause=pause)
-                state_of[address] = State(path.stat().st_size, files.sha256(path), lines(path))
+                state_of[address] = State(**pull.pin_of(path), lines=lines(path))
             state = state_of[address]
             changed = (state.bytes, state.sha256) != (entry.bytes, entry.sha256)
             if changed:

@@ -280,6 +280,8 @@ def _location(dataset: str, source: config.Source) -> tuple[str, dict[str, str |
         return "local", {"uri": f"twin, no real data: conf/dataset/{dataset}.yaml"}
     upstream = config.dataset(dataset).sources.get(source) or [{}]
     first_file = upstream[0]
+    if source == "local":
+        return "local", {"uri": str(first_file.get("path"))}
     if source == "mirror":
         return "local", {"uri": f"$SEXTANT_MIRROR/{first_file.get('path')}"}
     return "http", {"url": first_file.get("url")}

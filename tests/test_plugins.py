@@ -45,6 +45,7 @@ def test_a_function_is_called_with_the_keywords_that_it_names() -> None:
 
     assert plugins.call(fit, 1, 2, net=3, encoder=4) == (1, 2, 3)
     assert plugins.call(lambda train, columns: train + columns, 1, 2, net=3) == 3
+    assert plugins.takes(fit, "net") and not plugins.takes(fit, "gate")
 
 
 def test_an_optional_member_has_a_default() -> None:

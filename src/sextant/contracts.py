@@ -276,7 +276,8 @@ class TaskFigures(Protocol):
     def figures(self) -> Callable[..., Mapping[str, Figure | Table]]:
         """(answers, rows, columns, baselines) -> figures and tables by name, in reading order.
 
-        `model`, `train` and `val` are passed if its signature names them.
+        `model`, `train`, `val` and `gate` are passed if its signature names them; the rows of the
+        gate part may be shown, but not scored.
         """
 
 

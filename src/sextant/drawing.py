@@ -11,6 +11,7 @@ import base64
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,7 +231,9 @@ def save(figure: Figure, path: Path) -> None:
         "Creator": None,
     }
     text = io.StringIO()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # Text stays text in the SVG, and a browser has fonts with the glyphs that this one lacks.
+        warnings.filterwarnings("ignore", r"Glyph \d+")
         _lay_out(figure)
         figure.savefig(text, format="svg", metadata=metadata)
     svg = text.getvalue().replace(INK, "currentColor")

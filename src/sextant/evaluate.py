@@ -126,8 +126,12 @@ def draw(
     answers: "dict[str, pd.DataFrame]",
     curves: pd.DataFrame,
 ) -> tuple[dict[str, "Figure"], dict[str, drawing.Table]]:
-    """The figures of a model, the learning curve first, and its tables, each in reading order."""
+    """The figures of a model, the learning curve first, and its tables, each in reading order.
+
+    `parts` has the gate part if the figures of the task name it.
+    """
     own_answers = answers["model"]
+    other_parts = {part: rows for part, rows in parts.items() if part != "test"}
     baselines = {name: table for name, table in answers.items() if name != "model"}
     drawn = plugins.call(
         model.task.figures.figures,
@@ -136,8 +140,7 @@ def draw(
         model.encoder.columns,
         baselines,
         model=model,
-        train=parts["train"],
-        val=parts["val"],
+        **other_parts,
     )
     figures = {"curve": drawing.learning_curve(curves)}
     tables = {}
@@ -170,7 +173,11 @@ def main(argv: list[str]) -> None:
     with Progress(f"evaluate {name}", STEPS + len(baselines), "steps") as progress:
         progress.at(0)
         metrics, answers = evaluate(model, parts, baselines, progress.step)
-        figures, tables = draw(model, parts, answers, curves)
+        drawn_parts = dict(parts)
+        # Its rows are shown, as places on a map, and never scored here.
+        if plugins.takes(model.task.figures.figures, "gate"):
+            drawn_parts["gate"] = kind.rows.load(prepared / "gate")
+        figures, tables = draw(model, drawn_parts, answers, curves)
         progress.step()
         with written_whole(outputs.figures) as folder:
             folder.mkdir()

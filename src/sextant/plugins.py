@@ -60,6 +60,11 @@ def optional(plugin: object, member: str, default: T) -> T:
     return getattr(plugin, member, default)
 
 
+def takes(function: Callable[..., object], name: str) -> bool:
+    """Whether the signature of a plugin's function names this keyword."""
+    return name in inspect.signature(function).parameters
+
+
 def call(function: Callable[..., T], *args: object, **offered: object) -> T:
     """Call a plugin's function with those of the `offered` keywords that its signature names."""
     parameters = inspect.signature(function).parameters

@@ -1,9 +1,11 @@
 """Task mapping: metrics by hand, injected outliers, baselines, figures, and its data set."""
 
 import functools
+import html
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ import torch
 from builders import MIRROR, hash_split, table_columns
 from matplotlib.figure import Figure
 
-from sextant import check, config, drawing, plugins, saved_model
+from sextant import check, config, drawing, evaluate, plugins, saved_model
 from sextant.errors import DataError, UsageError
 from sextant.gate import decide
 from sextant.kinds.tabular import rows as tabular_rows
@@ -303,12 +305,31 @@ def test_knn_distance_is_the_distance_to_the_nearest_training_row():
 
 def draw(columns: Columns = COLUMNS, **net: object) -> dict[str, Figure]:
     """The figures of `initial_model(table())`, without the table."""
-    train, rows = table(), table(31, seed=11)
-    model = initial_model(train, columns, **net)
-    answers = model.answer(model.inputs(rows))
-    figures = mapping_figures.figures(answers, rows, columns, {}, model, train)
+    model = initial_model(table(), columns, **net)
+    figures = drawn_of(model, parts())
     del figures["outliers"]
     return figures
+
+
+def parts(key: str | None = None, first: int = 700) -> dict[str, pd.DataFrame]:
+    """The parts of a table; with a key, it counts the rows of all parts."""
+    sizes = {"train": (101, 7), "val": (13, 12), "gate": (17, 13), "test": (31, 11)}
+    tables = {}
+    for part, (rows, seed) in sizes.items():
+        tables[part] = table(rows, seed)
+        if key:
+            tables[part][key] = np.arange(first, first + rows)
+        first += rows
+    return tables
+
+
+def drawn_of(model: SavedModel, rows: dict[str, pd.DataFrame]) -> dict[str, Figure | drawing.Table]:
+    """The figures and tables of a model on these parts, as evaluate draws them."""
+    answers = {"model": model.answer(model.inputs(rows["test"]))}
+    curves = pd.DataFrame({"epoch": [1, 2], "train/loss": [2.0, 1.0], "val/loss": [2.0, 1.0]})
+    figures, tables = evaluate.draw(model, rows, answers, curves)
+    del figures["curve"]
+    return figures | tables
 
 
 @functools.cache
@@ -412,17 +433,18 @@ def test_of_many_features_the_component_planes_that_vary_most_are_drawn(monkeypa
 @pytest.mark.parametrize("key", ["id", None])
 def test_the_table_of_outliers_has_the_highest_scores_and_what_contributes_to_them(key):
     columns = COLUMNS.model_copy(update={"key": key})
-    rows = table(31, seed=11).assign(id=np.arange(31) + 700)
+    of_parts = parts(key)
+    rows = of_parts["test"]
     rows.loc[17, "x"] = 500.0
-    model = initial_model(table().assign(id=np.arange(101)), columns)
+    model = initial_model(of_parts["train"], columns)
     answers = model.answer(model.inputs(rows))
-    outliers = mapping_figures.figures(answers, rows, columns, {}, model, table())["outliers"]
+    outliers = drawn_of(model, of_parts)["outliers"]
     expected = answers.head(31).sort_values("outlier_score", ascending=False).head(10)
     cells = outliers.rows
     names = [*mapping.PUBLIC_COLUMNS, "furthest from its unit"]
     assert list(cells) == ([key, *names] if key else names)
     if key:
-        assert cells["id"].tolist() == (expected.index + 700).tolist()
+        assert cells["id"].tolist() == rows["id"][expected.index].tolist()
     assert cells["outlier_score"].tolist() == expected["outlier_score"].round(3).tolist()
     places = expected[["row", "col"]].to_numpy().tolist()
     assert cells[["row", "col"]].to_numpy().tolist() == places
@@ -435,6 +457,102 @@ def test_the_table_of_outliers_has_the_highest_scores_and_what_contributes_to_th
 
 def test_a_table_without_labels_has_no_figure_of_labels():
     assert list(draw(UNLABELLED)) == ["u_matrix", "hits", "components"]
+
+
+# --- who lies where -----------------------------------------------------------------------------
+
+
+def named(
+    names: dict[int, object] | None = None, key: str = "land", **net: object
+) -> tuple[SavedModel, pd.DataFrame, dict[str, Figure | drawing.Table]]:
+    """A map of rows with a key, the rows of all parts, and what is drawn; `names` renames keys."""
+    columns = COLUMNS.model_copy(update={"key": key})
+    of_parts = parts(key)
+    if names:
+        for rows in of_parts.values():
+            rows[key] = [names.get(value, f"land {value}") for value in rows[key]]
+    model = initial_model(of_parts["train"], columns, **net)
+    return model, pd.concat(of_parts.values(), ignore_index=True), drawn_of(model, of_parts)
+
+
+@pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
+def test_a_table_says_where_each_row_of_all_parts_lies_and_nothing_of_scores(grid):
+    model, rows, drawn_items = named(grid=grid)
+    places = drawn_items["places"]
+    answers = model.answer(rows)
+    assert list(places.rows) == ["land", "row", "col"]
+    assert places.rows["land"].tolist() == list(range(700, 700 + 162)) == rows["land"].tolist()
+    assert places.rows[["row", "col"]].to_numpy().tolist() == (
+        answers[["row", "col"]].to_numpy().tolist()
+    )
+    assert "162 rows of all parts, by land" in places.caption
+
+
+@pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
+def test_a_figure_has_the_names_in_the_cells_and_all_of_them_in_their_tooltips(grid):
+    model, rows, drawn_items = named({0: ""}, grid=grid)
+    figure = drawn_items["names"]
+    answers = model.answer(rows)
+    expected = rows["land"].groupby((answers["row"] * 4 + answers["col"]).to_numpy()).apply(sorted)
+    tooltips = unit_tooltips(figure)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert len(tooltips) == len(texts) == 12
+    for unit, (tooltip, text) in enumerate(zip(tooltips, texts, strict=True)):
+        names = expected.get(unit, [])
+        row, col = divmod(unit, 4)
+        plural = "" if len(names) == 1 else "s"
+        line = f"row {row}, column {col}: {len(names)} row{plural} {', '.join(names)}"
+        assert tooltip == line.rstrip()
+        lines = text.split("\n") if text else []
+        shown = [name for name in lines if not name.startswith("+")]
+        assert shown == names[: len(shown)]
+        more = [int(name) for name in lines if name.startswith("+")]
+        assert len(shown) + sum(more) == len(names)
+    assert sum(len(text.split("\n")) > 1 for text in texts) >= 3
+
+
+def test_a_name_is_plain_text_in_the_figure(tmp_path):
+    names = {700: "a $ and $x^2$", 701: 'Côte d\'Ivoire <&> "x"', 702: "line\nend\x00 of \t it"}
+    _, _, drawn_items = named(names)
+    svg = svgs.svg(drawn_items["names"], tmp_path).decode()
+    titles = [html.unescape(title) for title in re.findall("<title>(.*?)</title>", svg)]
+    for name in ("a $ and $x^2$", 'Côte d\'Ivoire <&> "x"', "line end of it"):
+        assert any(name in title for title in titles), name
+    ElementTree.fromstring(svg)
+
+
+def test_names_that_a_font_lacks_raise_no_warning(tmp_path, recwarn):
+    _, _, drawn_items = named({700: "日本", 701: "대한민국"})
+    drawing.save(drawn_items["names"], tmp_path / "names.svg")
+    assert "日本" in (tmp_path / "names.svg").read_text()
+    assert [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)] == []
+
+
+def test_a_long_name_and_further_names_are_cut_to_the_room_of_a_cell():
+    assert mapping_figures.fitted(["Chile", "Peru"], 30) == "Chile\nPeru"
+    assert mapping_figures.fitted(["Saint Vincent"], 30) == "Saint V…"
+    assert mapping_figures.fitted(list("abcdef"), 30) == "a\nb\nc\n+3"
+    assert mapping_figures.fitted(list("abc"), 7) == "+3"
+    assert mapping_figures.fitted([], 30) == ""
+
+
+def test_a_key_that_is_called_as_an_answer_has_a_heading_of_its_own():
+    _, _, drawn_items = named(key="row")
+    assert list(drawn_items["places"].rows) == ["key_row", "row", "col"]
+    assert next(iter(drawn_items["outliers"].rows)) == "key_row"
+
+
+def test_a_large_table_and_one_without_a_key_are_drawn_as_before(monkeypatch):
+    figures = ["u_matrix", "hits", "components", "labels"]
+    assert list(named()[2]) == [*figures, "names", "places", "outliers"]
+    monkeypatch.setattr(mapping_figures, "NAMED_ROWS", 161)
+    assert list(named()[2]) == [*figures, "outliers"]
+
+
+def test_a_large_map_has_names_in_its_tooltips_only(monkeypatch):
+    monkeypatch.setattr(mapping_figures, "LETTERED_SIDE", 3)
+    figure = named()[2]["names"]
+    assert not figure.axes[0].texts and "700" in "".join(unit_tooltips(figure))
 
 
 # --- the data set -------------------------------------------------------------------------------

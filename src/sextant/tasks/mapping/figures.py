@@ -1,4 +1,4 @@
-"""Figures of a map: U-matrix, hits, labels, component planes, and a table of outliers.
+"""Figures of a map: U-matrix, hits, labels, component planes, names; tables of places and outliers.
 
 The tint of a unit goes from none (the least value) to full (the largest), over a range that the
 figure states. The tooltip of a unit names its training rows, their most frequent label, and the
@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, RegularPolygon
 from torch import Tensor
 
-from ...drawing import COLORS, INK, TOOLTIP, Table, canvas, in_style
-from .metrics import Columns, Encoder, scaled, upstream
+from ...drawing import COLORS, INK, TOOLTIP, WIDTH, Table, canvas, in_style, short
+from .metrics import PUBLIC_COLUMNS, Columns, Encoder, scaled, upstream
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,11 @@ TYPICAL = 4  # features in the tooltip of a unit
 DEVIATIONS = 3  # features named in a row of the outlier table
 OUTLIERS = 10  # rows of the outlier table
 LEGEND_LABELS = 12
+# Rows of all parts together up to which the map names each of them. More do not fit into its cells,
+# and are too many for a table to look them up in.
+NAMED_ROWS = 500
+# In points. A cell of a map of 10 x 10 units then takes four lines of seven characters.
+NAME_SIZE = 5.5
 # One unit may have several outliers. They lie around its center, a golden angle apart, so that each
 # can be seen.
 GOLDEN_ANGLE = 2.4
@@ -68,10 +73,14 @@ def figures(
     baselines: Mapping[str, pd.DataFrame],
     model: "SavedModel",
     train: pd.DataFrame,
+    val: pd.DataFrame,
+    gate: pd.DataFrame,
 ) -> dict[str, Figure | Table]:
     """Figures and tables by name; `answers` are those to `inputs(rows)` of the test part.
 
     Hits and labels are those of the training rows, because test has too few rows for all units.
+    If rows have a key and are at most NAMED_ROWS, `names` and `places` show where the rows of all
+    parts lie. Nothing else is shown of the gate part, which only register scores.
     """
     net = cast(Net, model.net)
     encoder = cast(Encoder, model.encoder)
@@ -88,8 +97,95 @@ def figures(
     }
     if labels is not None:
         drawn["labels"] = _labels(net, labels, tooltips)
+    all_rows = pd.concat([train, val, gate, rows], ignore_index=True)
+    if columns.key and len(all_rows) <= NAMED_ROWS:
+        places = _places(model, all_rows, columns.key)
+        drawn["names"] = _names(net, places, columns.key)
+        drawn["places"] = _place_table(places, columns.key)
     drawn["outliers"] = _outliers(model, test_answers, rows, columns)
     return drawn
+
+
+# --- who lies where -----------------------------------------------------------------------------
+
+
+def _places(model: "SavedModel", rows: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The key of each row as `key`, and its unit as `row` and `col`, sorted by key."""
+    answers = model.answer(rows)
+    places = pd.DataFrame(
+        {"key": rows[key].to_numpy(), "row": answers["row"], "col": answers["col"]}
+    )
+    return places.sort_values("key", kind="stable", ignore_index=True)
+
+
+def _place_table(places: pd.DataFrame, key: str) -> Table:
+    return Table(
+        "Who lies where",
+        f"The unit of each of the {len(places):,} rows of all parts, by {key}. Rows of one unit are"
+        " alike, and those of adjacent units nearly so. No score is computed on them together.",
+        places.rename(columns={"key": _key_heading(key)}),
+    )
+
+
+def _key_heading(key: str) -> str:
+    """The heading of the key in a table: another name than that of a column beside it."""
+    return f"key_{key}" if key in PUBLIC_COLUMNS else key
+
+
+def _names(net: Net, places: pd.DataFrame, key: str) -> Figure:
+    """The keys of the rows of each unit: as many as its cell has room for, all in its tooltip."""
+    names: list[list[str]] = [[] for _ in range(len(net.codebook))]
+    for unit, value in zip(_units(net, places), places["key"], strict=True):
+        names[unit].append(_printable(value))
+    # As high as the cells need if they fill the width.
+    high, wide = np.ptp(net.places().numpy(), axis=0) + 1
+    height = 1.1 + (WIDTH - 0.8) * high / wide
+    figure = canvas(f"Names: the {key} of each row", height=min(max(height, 2.5), 9.0))
+    axes = figure.add_subplot()
+    tooltips = []
+    for unit_names in names:
+        plural = "s" if len(unit_names) != 1 else ""
+        tooltips.append(f"{len(unit_names)} row{plural} {', '.join(unit_names)}".rstrip())
+    counts = _counts(net, places)
+    # A tint of at most 0.3, so that the names stay readable on it.
+    _draw_units(axes, net, 0.3 * counts / counts.max(), tooltips)
+    if max(net.rows, net.cols) <= LETTERED_SIDE:
+        side = 72 * min((WIDTH - 0.8) / wide, 7.9 / high)
+        for (y, x), unit_names in zip(net.places().numpy(), names, strict=True):
+            # A key may contain `$`, which must not begin a formula.
+            cell = axes.text(
+                x,
+                y,
+                fitted(unit_names, side),
+                ha="center",
+                va="center",
+                fontsize=NAME_SIZE,
+                linespacing=1.1,
+                parse_math=False,
+            )
+            cell.set_in_layout(False)
+    figure.set_label(
+        f"The {len(places):,} rows of all parts by their best matching unit. A cell names as many"
+        " as it has room for, and its tooltip all of them."
+    )
+    return figure
+
+
+def fitted(names: Sequence[str], side: float) -> str:
+    """The names that a cell of `side` points has room for, one a line, and how many more it has."""
+    across = max(2, int(side / (0.65 * NAME_SIZE)))
+    lines = max(1, int(side / (1.2 * NAME_SIZE)))
+    if len(names) <= lines:
+        return "\n".join(short(name, across) for name in names)
+    texts = [short(name, across) for name in names[: lines - 1]]
+    texts.append(f"+{len(names) - len(texts)}")
+    return "\n".join(texts)
+
+
+def _printable(value: object) -> str:
+    """A key as text in one line, without the characters that an SVG cannot hold."""
+    text = "".join(character if character.isprintable() else " " for character in str(value))
+    return " ".join(text.split())
 
 
 # --- the outliers -------------------------------------------------------------------------------
@@ -103,7 +199,7 @@ def _outliers(
     top_rows, top_answers = rows.iloc[order], answers.loc[order]
     cells = {}
     if columns.key:
-        cells[columns.key] = top_rows[columns.key].tolist()
+        cells[_key_heading(columns.key)] = top_rows[columns.key].tolist()
     cells["row"] = top_answers["row"].tolist()
     cells["col"] = top_answers["col"].tolist()
     cells["outlier_score"] = top_answers["outlier_score"].round(3).tolist()

@@ -410,14 +410,17 @@ def interrupted(number: int) -> Callable[[dict[str, float]], None]:
     return report
 
 
-@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+@pytest.mark.parametrize(
+    ("first", "between", "written"), [(0.0, 0.0, 2), (0.0, 3600.0, 1), (3600.0, 3600.0, 0)]
+)
 def test_a_resumed_training_ends_the_same_whenever_checkpoints_were_written(
-    tmp_path, monkeypatch, seconds
+    tmp_path, monkeypatch, first, between, written
 ):
-    """After every round, or after the first one alone."""
+    """After every round, after the first one alone, or at the end alone."""
     from sextant import train
 
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr(train, "FIRST_CHECKPOINT_SECONDS", first)
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", between)
     whole = fitted(tmp_path / "whole", max_epochs=18, patience=18, ema=0.9)
     for number in (6, 16, 18):
         folder = tmp_path / str(number)
@@ -425,11 +428,11 @@ def test_a_resumed_training_ends_the_same_whenever_checkpoints_were_written(
         stopped.report = interrupted(number)
         with pytest.raises(Interrupted):
             train.fit(stopped, folder, CPU)
-        assert len(train.checkpoints(folder)) == (1 if seconds else 2)
+        assert len(train.checkpoints(folder)) == written
         resumed = fitted(folder, max_epochs=18, patience=18, ema=0.9)
         assert resumed.history == whole.history
         assert resumed.averaged.w.item() == whole.averaged.w.item()
-        assert len(train.checkpoints(folder)) == 2
+        assert len(train.checkpoints(folder)) == (2 if written else 1)
 
 
 def test_a_score_that_is_not_a_number_is_never_kept(tmp_path):

@@ -9,6 +9,7 @@ import csv
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import shutil
 import sys
@@ -62,11 +63,14 @@ CODE = (
 
 
 CHECKPOINT_SECONDS = 5.0  # between two checkpoints: what a kill loses at most
+# Before the first checkpoint: a training that is shorter has little to lose, and a checkpoint takes
+# as long as ten epochs of a small map.
+FIRST_CHECKPOINT_SECONDS = 1.0
 CHECKPOINTS_KEPT = 2  # the newest, and the one before it in case that one cannot be read
 
 
 class Checkpoints(pl.callbacks.Checkpoint):
-    """Writes a checkpoint after the first round, then every few seconds, and at the end.
+    """Writes a checkpoint after the first second, then every few seconds, and at the end.
 
     A checkpoint takes longer than an epoch of a small model, so it is not written for each. When it
     is written changes no result. Lightning calls a callback of this base class last, when the
@@ -75,7 +79,10 @@ class Checkpoints(pl.callbacks.Checkpoint):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.due = 0.0  # time of the next checkpoint, after the first one
+        self.due = math.inf  # time of the next checkpoint
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.due = time.monotonic() + FIRST_CHECKPOINT_SECONDS
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs

@@ -351,6 +351,7 @@ class Interrupted(Exception):
 def short_chunks_and_checkpoints_of_each_epoch(monkeypatch) -> None:
     """16 steps an epoch are four chunks, the last of them incomplete."""
     monkeypatch.setattr("sextant.learner.CHUNK_STEPS", 5)
+    monkeypatch.setattr("sextant.train.FIRST_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("sextant.train.CHECKPOINT_SECONDS", 0.0)
 
 

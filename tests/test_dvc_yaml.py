@@ -27,6 +27,8 @@ SHARED = (
     "kinds/formats.py",
     "kinds/numbers.py",
     "kinds/levels.py",
+    "kinds/archives.py",
+    "kinds/pixels.py",
     "probability_figures.py",
     "tasks/recommendation/",
 )

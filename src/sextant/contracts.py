@@ -122,7 +122,9 @@ class KindRows(Protocol[C, R, S]):
     """kinds/<kind>/rows.py: how rows are read, repaired, split and written.
 
     Optional: `write_inputs(rows, path)`, which writes the rows that the gate lets a champion
-    answer, if they differ from what `write` writes.
+    answer, if they differ from what `write` writes; `passed_over(raw)`, what reading passed over or
+    a rule of conf left out, as JSON, for the report of validate and the profile; `NAMED_BY`, the
+    column of the table that names a row in messages.
     """
 
     def read(self, folder: Path, columns: C) -> R:
@@ -324,7 +326,7 @@ if TYPE_CHECKING:
         series_columns,
         tabular_columns,
     ]
-    _images: KindRows[images_columns.Columns, pd.DataFrame, HashSplit] = images_rows
+    _images: KindRows[images_columns.Columns, images_rows.Raw, HashSplit] = images_rows
     _ratings: KindRows[ratings_columns.Columns, ratings_rows.Raw, HashSplit] = ratings_rows
     _series: KindRows[series_columns.Columns, pd.DataFrame, DateSplit] = series_rows
     _tabular: KindRows[tabular_columns.Columns, pd.DataFrame, HashSplit] = tabular_rows

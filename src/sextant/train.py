@@ -54,6 +54,8 @@ CODE = (
     "kinds/formats.py",
     "kinds/numbers.py",
     "kinds/levels.py",
+    "kinds/archives.py",
+    "kinds/pixels.py",
     "kinds/{kind}/columns.py",
     "kinds/{kind}/rows.py",
     "kinds/{kind}/encoder.py",

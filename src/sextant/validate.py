@@ -35,6 +35,7 @@ from pydantic import AfterValidator, BaseModel, Field, create_model
 from . import config, paths, plugins
 from .errors import DataError, UsageError, one_line
 from .files import RECEIPT, folder_digest, write_json, written_whole
+from .kinds.formats import place
 from .strict import Strict, advice, check
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3  # values in a message
 LISTED = 5  # values of a set in the report
+PLACES = 10  # rows that a message names
 WIDEST = 60  # characters of a value in a message
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -279,14 +281,17 @@ class Result(TypedDict):
     message: str
 
 
-def validate(table: "pd.DataFrame", suite: list[SuiteEntry]) -> list[Result]:
+def validate(
+    table: "pd.DataFrame", suite: list[SuiteEntry], named_by: str | None = None
+) -> list[Result]:
     """Check a table against a suite; return one result per entry, in the order of the suite.
 
-    Raises UsageError for a fault in the suite.
+    Messages name rows by the column `named_by`, or by their place. Raises UsageError for a fault in
+    the suite.
     """
     check_suite(suite, columns=list(table.columns))
     _, validated = _run_suite(table, suite)
-    return _results(suite, validated)
+    return _results(table, suite, validated, named_by)
 
 
 def _run_suite(
@@ -348,11 +353,16 @@ def _silent() -> Iterator[None]:
 
 
 def _results(
-    suite: list[SuiteEntry], validated: list["ExpectationValidationResult"]
+    table: "pd.DataFrame",
+    suite: list[SuiteEntry],
+    validated: list["ExpectationValidationResult"],
+    named_by: str | None,
 ) -> list[Result]:
     results = []
     for entry, result in zip(suite, validated, strict=True):
         unexpected, observed, message = _observation(result)
+        if not result.success:
+            message += _places(table, entry, result.result, named_by)
         results.append(
             Result(
                 expectation=entry["expectation"],
@@ -409,6 +419,26 @@ def _observed_rows(details: Mapping[str, Any]) -> tuple[int, Json, str]:
         examples = list(dict.fromkeys(values))[:EXAMPLES]
         message += f", such as {', '.join(examples)}"
     return unexpected, _json(share), message
+
+
+def _places(
+    table: "pd.DataFrame", entry: SuiteEntry, details: Mapping[str, Any], named_by: str | None
+) -> str:
+    """Return where the unexpected values of a column are, for a message; "" if that is unknown."""
+    values = details.get("partial_unexpected_list") or []
+    column = entry.get("column")
+    if "element_count" not in details or column is None or not values:
+        return ""
+    rows = table.query(entry["row_condition"]) if "row_condition" in entry else table
+    missing = [value for value in values if _is_missing(value)]
+    unexpected = rows[column].isin([value for value in values if not _is_missing(value)])
+    if missing:
+        unexpected |= rows[column].isna()
+    names = []
+    for position in np.flatnonzero(unexpected)[:PLACES]:
+        names.append(str(rows[named_by].iloc[position]) if named_by else place(rows, position))
+    further = ", …" if unexpected.sum() > PLACES else ""
+    return f" ({', '.join(names)}{further})" if names else ""
 
 
 def _observed_set(differences: Mapping[str, list[object]]) -> tuple[int, Json, str]:
@@ -474,11 +504,17 @@ def _json(value: object) -> Json:
 
 
 def summary(
-    dataset: str, source: str, rows: int, digest: str, results: Sequence[Result]
+    dataset: str,
+    source: str,
+    rows: int,
+    digest: str,
+    results: Sequence[Result],
+    passed_over: Mapping[str, object],
 ) -> dict[str, object]:
     """Return the report; `digest` is that of the raw files.
 
     `success`: no critical expectation failed. `counts`: how many passed, and failed by severity.
+    `passed_over`: what reading passed over, or a rule of conf left out, if anything.
     """
     failed = {name: len(_failed(results, name)) for name in ("critical", "warning", "info")}
     expectations = []
@@ -489,6 +525,7 @@ def summary(
         "source": source,
         "success": failed["critical"] == 0,
         "rows": rows,
+        **({"passed_over": passed_over} if passed_over else {}),
         "digest": digest,
         "counts": {"passed": len(results) - sum(failed.values()), **failed},
         "expectations": expectations,
@@ -541,6 +578,16 @@ def _source(folder: Path, dataset: str) -> str:
     return str(receipt["source"])
 
 
+def _described(passed_over: object) -> str:
+    """Return what reading passed over for a line of output: a number, numbers by sort, or names."""
+    if isinstance(passed_over, Mapping):
+        return ", ".join(f"{count:,} {sort}" for sort, count in passed_over.items())
+    if isinstance(passed_over, list):
+        further = ", …" if len(passed_over) > PLACES else ""
+        return f"{len(passed_over):,} ({', '.join(passed_over[:PLACES])}{further})"
+    return f"{passed_over:,}"
+
+
 def write_data_docs(context: "EphemeralDataContext", folder: Path) -> None:
     """Write the Data Docs of the last run to `folder`, in place of those of an earlier one."""
     with written_whole(folder) as beside, _silent():
@@ -571,10 +618,14 @@ def main(argv: list[str]) -> None:
     scratch = paths.state_root() / paths.SCRATCH
     source = _source(folder, name)
     rows = plugins.kind(conf.kind).rows
-    table = rows.table(rows.read(folder, conf.columns), conf.columns)
+    raw = rows.read(folder, conf.columns)
+    count = plugins.optional(rows, "passed_over", lambda raw: {})
+    passed_over = count(raw)
+    table = rows.table(raw, conf.columns)
     check_suite(conf.expectations, str(paths.expectations(name)), list(table.columns))
     context, validated = _run_suite(table, conf.expectations)
-    results = _results(conf.expectations, validated)
+    named_by = plugins.optional(rows, "NAMED_BY", None)
+    results = _results(table, conf.expectations, validated, named_by)
     try:
         write_data_docs(context, scratch / "data_docs" / name)
     except Exception as error:  # not worth failing the stage: Data Docs are an extra
@@ -585,8 +636,10 @@ def main(argv: list[str]) -> None:
     accepted = reason is None and paths.run_by_dvc()
     report = paths.validation(name) if accepted else scratch / "validation" / f"{name}.json"
     digest = folder_digest(folder, without=RECEIPT)
-    write_json(report, summary(name, source, len(table), digest, results))
+    write_json(report, summary(name, source, len(table), digest, results, passed_over))
     if reason:
         raise DataError(f"{reason}; all results are in {report}")
+    for rule, what in passed_over.items():
+        print(f"{name}: {rule}: {_described(what)}")
     passed = sum(result["success"] for result in results)
     print(f"{name}: {passed} of {len(results)} expectations passed ({report})")

@@ -75,8 +75,8 @@ def write_index(folder: Path, pictures: Mapping[str, bytes]) -> None:
 
 def test_loose_and_zipped_pictures_give_the_same_rows(tmp_path):
     pictures = random_pictures()
-    zipped = image_rows.read(write_zip(tmp_path / "zip", pictures), COLUMNS)
-    loose = image_rows.read(write_files(tmp_path / "loose", pictures), COLUMNS)
+    zipped = image_rows.read(write_zip(tmp_path / "zip", pictures), COLUMNS).pictures
+    loose = image_rows.read(write_files(tmp_path / "loose", pictures), COLUMNS).pictures
     pd.testing.assert_frame_equal(zipped, loose)
     assert zipped["path"].tolist() == sorted(pictures)
     assert zipped["raw"].tolist() == [pictures[path] for path in sorted(pictures)]
@@ -95,13 +95,16 @@ def test_hidden_files_are_ignored(tmp_path):
     pictures = random_pictures()
     folder = write_zip(tmp_path, pictures | dict.fromkeys(hidden, b"not a picture"))
     (folder / "source.json").write_text("{}")
-    assert image_rows.read(folder, COLUMNS)["path"].tolist() == sorted(pictures)
+    raw = image_rows.read(folder, COLUMNS)
+    assert raw.pictures["path"].tolist() == sorted(pictures)
+    assert image_rows.passed_over(raw) == {"no pictures": {"system": 4, "text": 1}}
 
 
 def test_the_folders_of_the_classes_may_be_at_the_top(tmp_path):
     files = {"format": "folders", "train": ["."], "test": [], "index": None}
     pictures = {"cats/1.png": random_picture(1), "dogs/2.png": random_picture(2)}
-    rows = image_rows.read(write_files(tmp_path, pictures), picture_columns(files=files))
+    raw = image_rows.read(write_files(tmp_path, pictures), picture_columns(files=files))
+    rows = raw.pictures
     assert rows["animal"].tolist() == ["cats", "dogs"]
     assert not rows["test"].any()
 
@@ -162,7 +165,7 @@ def test_a_class_without_pictures_is_refused(zipped, tmp_path):
     else:
         write_files(tmp_path, random_pictures())
         (tmp_path / "learn/birds").mkdir()
-    message = "class birds of learn has no pictures; add some, or remove its folder"
+    message = "class birds of learn has no pictures; add some, remove its folder, or name"
     with pytest.raises(DataError, match=message):
         image_rows.read(tmp_path, COLUMNS)
 
@@ -232,7 +235,7 @@ def test_pictures_of_the_index_that_do_not_exist_are_refused(write, tmp_path):
     message = f"index.csv lists 27 pictures that do not exist, first {first_missing}; run `make"
     with pytest.raises(DataError, match=message):
         image_rows.read(tmp_path, columns)
-    assert len(image_rows.read(write(tmp_path, pictures), columns)) == 41
+    assert len(image_rows.read(write(tmp_path, pictures), columns).pictures) == 41
 
 
 # --- the facts that the expectations look at ----------------------------------------------------
@@ -261,7 +264,8 @@ def test_the_facts_of_each_picture(tmp_path):
 
 def dhash(image: Image.Image) -> str:
     rows = pd.DataFrame({"path": ["learn/cats/1.png"], "raw": [picture_file(image)]})
-    return image_rows.table(rows.assign(animal="cats", test=False, key="k"), COLUMNS)["dhash"][0]
+    raw = image_rows.Raw(rows.assign(animal="cats", test=False, key="k"), {}, {})
+    return image_rows.table(raw, COLUMNS)["dhash"][0]
 
 
 def test_the_fingerprint_marks_where_a_picture_gets_brighter_to_the_right():
@@ -280,17 +284,18 @@ def test_lookalikes_differ_in_3_bits_at_most(pairs_at_once, monkeypatch):
     fingerprints = np.random.default_rng(5).integers(0, 2**64, 53, np.uint64).tolist()
     for bits in range(7):  # copies of the first seven, changed in so many bits
         fingerprints.append(fingerprints[bits] ^ ((1 << bits) - 1))
-    expected = [False] * len(fingerprints)
+    expected = [0] * len(fingerprints)
     for i, j in itertools.combinations(range(len(fingerprints)), 2):
         if (fingerprints[i] ^ fingerprints[j]).bit_count() <= 3:
-            expected[i] = expected[j] = True
+            expected[i] += 1
+            expected[j] += 1
     assert sum(expected) == 8
     digits = [f"{fingerprint:016x}" for fingerprint in fingerprints]
-    has_lookalike = image_rows._has_lookalike(pd.Series([None, *digits, None]))
-    assert has_lookalike.tolist() == [False, *expected, False]
+    similar = image_rows._similar_pictures(pd.Series([None, *digits, None]))
+    assert similar.tolist() == [0, *expected, 0]
     for few in ([], [None], [None, None], digits[:1]):
-        has_lookalike = image_rows._has_lookalike(pd.Series(few, dtype=object))
-        assert has_lookalike.tolist() == [False] * len(few)
+        similar = image_rows._similar_pictures(pd.Series(few, dtype=object))
+        assert similar.tolist() == [0] * len(few)
 
 
 def test_a_picture_that_does_not_decode_has_no_lookalike(tmp_path):
@@ -322,7 +327,7 @@ def test_the_aspect_ratio_is_kept_in_training_and_in_answers(tall, tmp_path):
     raw = image_rows.read(write_files(tmp_path, {"learn/cats/1.png": picture_file(image)}), COLUMNS)
     prepared = image_rows.repair(raw, COLUMNS)["image"].iloc[0]
     encoder = Encoder(COLUMNS, ["cats"], [0.5] * 3, [0.5] * 3)
-    inputs = encoder.check(pd.DataFrame({"image": raw["raw"]}))
+    inputs = encoder.check(pd.DataFrame({"image": raw.pictures["raw"]}))
     assert prepared.shape == (11, 11, 3)
     assert prepared.dtype == np.uint8
     assert np.array_equal(prepared, inputs["image"].iloc[0])
@@ -408,7 +413,7 @@ def test_a_picture_in_two_parts_is_refused(tmp_path):
     pictures = random_pictures(211)
     pictures["exam/cats/copy.png"] = pictures["learn/cats/1.png"]
     parts = split_folder(write_files(tmp_path, pictures))
-    message = r"key [0-9a-f]{64} is in the parts \w+ and test; expected each key in one part only"
+    message = "learn/cats/1.png, for training, and exam/cats/copy.png, for testing, are the same"
     with pytest.raises(DataError, match=message):
         image_rows.check_parts(parts, COLUMNS)
 
@@ -613,13 +618,13 @@ def test_input_rows_are_read_from_files(write, names, tmp_path):
 
 
 def test_input_files_that_do_not_exist_are_refused(tmp_path):
-    message = r"has no pictures \(.bmp, .+\); name a folder that has some"
+    message = "has no pictures; name a folder that has some"
     with pytest.raises(DataError, match=message):
         image_rows.read_rows(tmp_path, COLUMNS)
     with pytest.raises(DataError, match="nowhere.csv does not exist; name a file of rows"):
         image_rows.read_rows(tmp_path / "nowhere.csv", COLUMNS)
     (tmp_path / "rows.csv").write_text("path\nlost.png\n")
-    message = r"row 1: .*lost.png cannot be read \(No such file or directory\)"
+    message = r"rows.csv line 2: .*lost.png cannot be read \(No such file or directory\)"
     with pytest.raises(DataError, match=message):
         image_rows.read_rows(tmp_path / "rows.csv", COLUMNS)
 
@@ -674,7 +679,7 @@ def test_idx_files_written_by_hand_are_read(digits):
     header = bytes.fromhex("00000803 00000002 00000005 00000007")
     (digits / "b").write_bytes(header + pixels.tobytes())
     (digits / "b-labels").write_bytes(bytes.fromhex("00000801 00000002 02 00"))
-    rows = image_rows.read(digits, DIGITS).query("test")
+    rows = image_rows.read(digits, DIGITS).pictures.query("test")
     assert rows["digit"].tolist() == [2, 0]
     assert rows["path"].tolist() == ["b/0", "b/1"]
     assert np.array_equal(stacked(rows["raw"]), pixels)
@@ -682,8 +687,8 @@ def test_idx_files_written_by_hand_are_read(digits):
 
 def test_idx_pictures_are_prepared_encoded_and_given_as_input(digits, tmp_path):
     raw = image_rows.read(digits, DIGITS)
-    assert raw["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30}
-    assert raw["test"].sum() == 21
+    assert raw.pictures["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30}
+    assert raw.pictures["test"].sum() == 21
     facts = image_rows.table(raw, DIGITS)
     assert (facts["width"] == 11).all()
     assert (facts["channels"] == 1).all()
@@ -746,18 +751,18 @@ PETS = Columns.model_validate(CONF["columns"])
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def twin(tmp_path_factory: pytest.TempPathFactory) -> image_rows.Raw:
     return image_rows.read(twins.raw("cats_dogs", tmp_path_factory), PETS)
 
 
 @pytest.fixture(scope="module")
-def facts(twin: pd.DataFrame) -> pd.DataFrame:
+def facts(twin: image_rows.Raw) -> pd.DataFrame:
     """What the expectations look at; tests share it and must not change it."""
     return image_rows.table(twin, PETS)
 
 
 @pytest.fixture(scope="module")
-def repaired(twin: pd.DataFrame) -> pd.DataFrame:
+def repaired(twin: image_rows.Raw) -> pd.DataFrame:
     """The pictures as squares; tests share them and must not change them."""
     return image_rows.repair(twin, PETS)
 

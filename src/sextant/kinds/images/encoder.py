@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...errors import DataError
 from ...terminal import progress
+from ..formats import place
 from ..parts import Label, class_labels
 from .columns import Columns
 from .rows import Content, channel_statistics, read_picture, square, to_base64
@@ -151,7 +152,7 @@ class Encoder:
 
 def _contents(frame: pd.DataFrame) -> list[tuple[Content, str]]:
     """The content of each input row's picture, and the row's name for messages."""
-    names = [f"row {number}" for number in range(1, len(frame) + 1)]
+    names = [place(frame, position) for position in range(len(frame))]
     contents: list[Content] = []
     if "image" not in frame:
         for path, name in zip(frame["path"], names, strict=True):
@@ -184,5 +185,6 @@ def _content(value: object, name: str) -> Content:
 
 
 def _is_image(array: np.ndarray) -> bool:
-    """Whether an array is a grey or RGB image, uint8 (height, width[, 1 or 3]), with pixels."""
-    return array.dtype == np.uint8 and array.shape[2:] in ((), (1,), (3,)) and array.size > 0
+    """Whether an array is an image, uint8 (height, width[, 1, 3 or 4]), with pixels."""
+    is_shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    return array.dtype == np.uint8 and is_shaped and array.size > 0

@@ -5,43 +5,53 @@ is answered, so the aspect ratio is kept.
 """
 
 import base64
+import fnmatch
 import gzip
 import hashlib
 import io
-import warnings
+import math
+import re
+import sys
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ...errors import DataError
 from ...files import RECEIPT
 from ...terminal import progress
+from .. import archives, pixels
+from ..archives import Member, composed
+from ..formats import Format, place, read_table
+from ..levels import text_of
+from ..numbers import to_numbers
 from ..parts import PARTS, Label, check_labelled_parts, class_labels
 from ..splits import HashSplit, parts_by_hash
-from ..tables import read_table
-from .columns import Columns, Folders, Idx
+from .columns import ArrayPair, Arrays, Columns, Folders, Idx, Labels, Pixels
 
-MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-MAX_BYTES = 2**26  # of one file in a zip; a larger one is not unpacked
+NAMED_BY = "path"  # the column that names a picture in messages
+LISTED = 10  # paths that a message lists
 
 # Two pictures look alike if their 64-bit fingerprints differ in at most so many bits. Of the 10,000
 # real pets, 3 gives seven pairs, all of them true; 4 adds false ones.
 MAX_DIFFERENT_BITS = 3
 PAIRS_AT_ONCE = 2**20  # fingerprints are compared in chunks, which bounds the memory
+# A picture is plain if no two of its pixels differ by more levels: those of noise and of JPEG.
+PLAIN_LEVELS = 16
 
-# The content of a picture: the bytes of its file; uint8 (height, width[, channels]) from IDX files.
+# The content of a picture: the bytes of its file; uint8 (height, width[, channels]) from an array.
 Content: TypeAlias = bytes | np.ndarray
 
 
 class Picture(NamedTuple):
-    """One row of `read`."""
+    """One row of `Raw.pictures`."""
 
     path: str
     label: Label
@@ -50,55 +60,263 @@ class Picture(NamedTuple):
     raw: Content
 
 
-# --- read: folders and zips ---------------------------------------------------------------------
+class Raw(NamedTuple):
+    """The pictures of a folder.
+
+    pictures: one row each: `path`, the class, `test`, `key` and `raw`.
+    left_out: by rule of `leave_out`, the paths of the pictures that it leaves out.
+    aside: by sort, the number of files that are no pictures.
+    """
+
+    pictures: pd.DataFrame
+    left_out: dict[str, list[str]]
+    aside: dict[str, int]
 
 
-def read(folder: Path, columns: Columns) -> pd.DataFrame:
-    """Return one row a picture, sorted by path: `path`, the class, `test`, `key` and `raw`.
+# --- read ---------------------------------------------------------------------------------------
 
-    `raw` is the file's bytes, or an array from an IDX file: uint8 (height, width) or (height,
-    width, channels). Nothing is decoded yet.
+
+def read(folder: Path, columns: Columns) -> Raw:
+    """Return one row a picture: `path`, the class, `test`, `key` and `raw`; by path from folders.
+
+    `raw` is the file's bytes, or from arrays and tables uint8 (height, width[, channels]). Nothing
+    is decoded yet, unless undecodable pictures are to be left out.
     Raises DataError for a file that is missing, cannot be opened, or has a path outside its folder.
     """
-    if isinstance(columns.files, Idx):
-        pictures = _idx_pictures(folder, columns.files)
+    files = columns.files
+    aside: Counter[str] = Counter()
+    if isinstance(files, Idx):
+        pictures = _idx_pictures(folder, files)
+    elif isinstance(files, Arrays):
+        pictures = _array_pictures(folder, files, columns.white)
+    elif isinstance(files, Pixels):
+        pictures = _table_pictures(folder, files, columns)
     else:
-        pictures = _folder_pictures(folder, columns.files)
+        pictures = _folder_pictures(folder, files, columns, aside)
     if not pictures:
+        others = ""
+        if aside:
+            others = f" ({_counted(aside)} in it)"
         raise DataError(
-            f"{folder} has no pictures in the folders of `columns.files`; run `make pull`, or"
-            " correct `columns.files` in the conf"
+            f"{folder} has no pictures in the folders of `columns.files`{others}; run `make pull`,"
+            " or correct `columns.files` in the conf"
         )
-    return pd.DataFrame(pictures, columns=["path", columns.target, "test", "key", "raw"])
+    left_out = {}
+    if "undecodable" in columns.leave_out:
+        left_out["undecodable"] = _undecodable(pictures, columns)
+    if "repeated" in columns.leave_out:
+        left_out["repeated"] = _repeated(pictures)
+    paths = set().union(*left_out.values())
+    remaining = [picture for picture in pictures if picture.path not in paths]
+    names = ["path", columns.target, "test", "key", "raw"]
+    return Raw(pd.DataFrame(remaining, columns=names), left_out, dict(aside))
 
 
-def _folder_pictures(folder: Path, files: Folders) -> list[Picture]:
-    keys = _index_keys(folder, files)
+def passed_over(raw: Raw) -> dict[str, object]:
+    """Return what reading left out, as JSON: paths by rule of conf, the numbers of other files."""
+    counts: dict[str, object] = {rule: paths for rule, paths in raw.left_out.items() if paths}
+    if raw.aside:
+        counts["no pictures"] = raw.aside
+    return counts
+
+
+def _counted(aside: Mapping[str, int]) -> str:
+    """Numbers of files by sort for a message, such as `2 system, 1 text`."""
+    return ", ".join(f"{count:,} {sort}" for sort, count in sorted(aside.items()))
+
+
+def _undecodable(pictures: Sequence[Picture], columns: Columns) -> list[str]:
+    """The paths of the pictures that cannot be decoded; raises DataError for too many of them."""
+    paths = []
+    for picture in progress(pictures, "decoding", "pictures"):
+        try:
+            pixels.decoded(picture.raw, columns.channels, columns.ground, columns.white)
+        except ValueError:
+            paths.append(picture.path)
+    if len(paths) > columns.undecodable_share * len(pictures):
+        raise DataError(
+            f"{len(paths):,} of {len(pictures):,} pictures cannot be decoded: {_listed(paths)};"
+            f" expected a share of at most {columns.undecodable_share:g}; pull them again, or"
+            " change `undecodable_share` in the conf"
+        )
+    return paths
+
+
+def _repeated(pictures: Sequence[Picture]) -> list[str]:
+    """The paths of the pictures for training that are also among those for testing."""
+    test_keys = {picture.key for picture in pictures if picture.test} - {None}
+    return [picture.path for picture in pictures if not picture.test and picture.key in test_keys]
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """Paths for a message, the first LISTED of them."""
+    text = ", ".join(paths[:LISTED])
+    return f"{text}, …" if len(paths) > LISTED else text
+
+
+# --- read: folders and archives -----------------------------------------------------------------
+
+
+def _folder_pictures(
+    folder: Path, files: Folders, columns: Columns, aside: Counter[str]
+) -> list[Picture]:
+    """The pictures in folders, by path; counts the other files in `aside`."""
+    found = archives.members_of_folder(folder, columns.names_encoding, frozenset([RECEIPT]))
+    members = sorted(found, key=lambda member: (member.path, member.raw or b""))
+    keys = _index_keys(members, files)
+    tables = _label_tables(members, files, columns.target)
+    listing = {table.file for table in tables}
+    if files.index:
+        listing.add(composed(files.index.file))
     places = [*files.train, *files.test]
+    classifier = Classifier(files, tables)
     pictures = []
-    classes: set[tuple[str, str]] = set()
-    classes_with_pictures: set[tuple[str, str]] = set()
-    for path, raw in sorted(_members(folder, files), key=lambda member: member[0]):
-        place_and_label = _place_and_label(path, places)
-        if place_and_label is None:
-            if raw is not None and _is_picture(path):
-                expected = ", ".join(f"{place}/<class>/" for place in places)
-                raise DataError(
-                    f"{path} is outside {expected}; move it there, or add its folder to"
-                    " `columns.files` in the conf"
-                )
+    for member in members:
+        if member.path in listing or not _is_candidate(member, files, aside):
             continue
-        classes.add(place_and_label)
-        if raw is not None:
-            classes_with_pictures.add(place_and_label)
-            place, label = place_and_label
-            key = hashlib.sha256(raw).hexdigest() if keys is None else keys.get(path)
-            pictures.append(Picture(path, label, place in files.test, key, raw))
-    for place, label in sorted(classes - classes_with_pictures):
-        raise DataError(f"class {label} of {place} has no pictures; add some, or remove its folder")
+        assert member.raw is not None
+        place_and_rest = _place_and_rest(member.path, places)
+        if place_and_rest is None and not pixels.is_picture(member.path, member.raw):
+            aside["other"] += 1  # of an unknown sort, where no pictures are
+            continue
+        if place_and_rest is None:
+            raise _outside(member.path, files)
+        top, rest = place_and_rest
+        label = classifier.label(member.path, rest, files)
+        if label is None:
+            continue
+        key = hashlib.sha256(member.raw).hexdigest() if keys is None else keys.get(member.path)
+        pictures.append(Picture(member.path, label, top in files.test, key, member.raw))
+    classifier.check(members, pictures, places, files)
     if files.index and keys:
         _check_complete(pictures, keys, files.index.file)
     return pictures
+
+
+def _is_candidate(member: Member, files: Folders, aside: Counter[str]) -> bool:
+    """Whether a member may be a picture; one that is known to be none is counted in `aside`."""
+    if member.is_folder:
+        return False
+    if member.raw is None:
+        aside["system"] += 1
+        return False
+    if _place_and_rest(member.path, files.ignored) is not None:
+        aside["ignored"] += 1
+        return False
+    sort = pixels.other_sort(member.path, member.raw)
+    if sort is not None:
+        aside[sort] += 1
+    return sort is None
+
+
+def _place_and_rest(path: str, places: Iterable[str]) -> tuple[str, str] | None:
+    """The folder of `places` that a path is in, the deepest of several, and the path below it."""
+    for top in sorted(places, key=len, reverse=True):
+        if top == ".":
+            continue
+        if path.startswith(f"{top}/"):
+            return top, path.removeprefix(f"{top}/")
+    return (".", path) if "." in places else None
+
+
+def _outside(path: str, files: Folders) -> DataError:
+    places = [*files.train, *files.test]
+    by_folder = files.pattern is None and files.labels is None
+    inside = "<class>/" if by_folder else ""
+    expected = ", ".join(f"{top}/{inside}" for top in places)
+    advice = "move it there, or add its folder to `columns.files` in the conf"
+    if by_folder and _place_and_rest(path, places) is not None:
+        advice = (
+            "move it there, or set `columns.files.pattern` in the conf if the class is in the name,"
+            " `columns.files.labels` if it is in a CSV"
+        )
+    return DataError(f"{path} is outside {expected}; {advice}")
+
+
+class Classifier:
+    """Finds the class of each picture: in its path, by a pattern, or in CSV files.
+
+    It collects the pictures without a class, so that a message can count them.
+    """
+
+    def __init__(self, files: Folders, tables: "Sequence[LabelTable]"):
+        self.pattern = None if files.pattern is None else re.compile(files.pattern)
+        self.tables = tables
+        self.by_folder = files.pattern is None and files.labels is None
+        self.without: list[str] = []
+
+    def label(self, path: str, rest: str, files: Folders) -> str | None:
+        """The class of the picture at `path`, which is `rest` below its folder; None: it has none.
+
+        Raises DataError for a picture outside of a folder of a class, where that is the class.
+        """
+        label = None
+        if self.by_folder:
+            label, slash, _ = rest.partition("/")
+            if not slash:
+                raise _outside(path, files)
+        elif self.pattern is not None:
+            match = self.pattern.search(rest)
+            if match:
+                label = match["class" if "class" in self.pattern.groupindex else 1]
+        else:
+            label = _label_in(self.tables, path, rest)
+        if not label:
+            self.without.append(path)
+            return None
+        return label
+
+    def check(
+        self,
+        members: Sequence[Member],
+        pictures: Sequence[Picture],
+        places: Sequence[str],
+        files: Folders,
+    ) -> None:
+        """Raise DataError for pictures without a class, and classes without pictures."""
+        if self.without:
+            source = f"do not fit `pattern` {files.pattern}"
+            if self.pattern is None:
+                source = f"are not in {', '.join(table.file for table in self.tables[:3])}"
+            raise DataError(
+                f"{len(self.without):,} pictures {source}: {_listed(self.without)}; correct"
+                " `columns.files` in the conf, or name their folder in `ignored`"
+            )
+        for table in self.tables:
+            table.check_used()
+        if self.by_folder:
+            _check_classes(members, pictures, places, files.ignored)
+
+
+def _check_classes(
+    members: Sequence[Member],
+    pictures: Sequence[Picture],
+    places: Sequence[str],
+    ignored: Sequence[str],
+) -> None:
+    """Raise DataError for the folder of a class that has no pictures."""
+    with_pictures = set()
+    for picture in pictures:
+        place_and_rest = _place_and_rest(picture.path, places)
+        assert place_and_rest is not None
+        with_pictures.add((place_and_rest[0], picture.label))
+    for member in members:
+        if archives.is_system_file(member.path):
+            continue
+        if _place_and_rest(f"{member.path}/", [*ignored]) is not None:
+            continue
+        path = f"{member.path}/" if member.is_folder else member.path
+        place_and_rest = _place_and_rest(path, places)
+        if place_and_rest is None:
+            continue
+        top, rest = place_and_rest
+        label, slash, _ = rest.partition("/")
+        holds_places = any(f"{other}/".startswith(path) for other in places)
+        if slash and label and not holds_places and (top, label) not in with_pictures:
+            raise DataError(
+                f"class {label} of {top} has no pictures; add some, remove its folder, or name it"
+                " in `ignored`"
+            )
 
 
 def _check_complete(pictures: list[Picture], keys: dict[str, str | None], index_file: str) -> None:
@@ -114,112 +332,337 @@ def _check_complete(pictures: list[Picture], keys: dict[str, str | None], index_
         )
 
 
-def _index_keys(folder: Path, files: Folders) -> dict[str, str | None] | None:
+def _index_keys(members: Sequence[Member], files: Folders) -> dict[str, str | None] | None:
     """The key of each path in the index, None if the cell is empty; None without an index."""
     if files.index is None:
         return None
-    path = folder / files.index.file
-    if not path.is_file():
-        raise DataError(f"{path.name}, the index of the pictures, does not exist; run `make pull`")
-    index = pd.read_csv(path, dtype=str, keep_default_na=False)
-    for name in ("path", files.index.key):
-        if name not in index:
-            raise DataError(
-                f"{path.name} lacks column {name}; found {', '.join(map(str, index))}; correct it,"
-                " or change `columns.files.index` in the conf"
-            )
-    keys = {}
-    for place, key in zip(index["path"], index[files.index.key], strict=True):
-        keys[place] = key or None
+    name = files.index.file
+    contents = [member.raw for member in members if member.path == composed(name)]
+    if not contents or contents[0] is None:
+        raise DataError(f"{name}, the index of the pictures, does not exist; run `make pull`")
+    index = _table(name, contents[0], Format(), ["path", files.index.key], "columns.files.index")
+    keys: dict[str, str | None] = {}
+    for path, key in zip(index["path"], index[files.index.key], strict=True):
+        if not pd.isna(path):
+            keys[composed(path)] = None if pd.isna(key) else key
     return keys
 
 
-def _members(folder: Path, files: Folders) -> Iterator[tuple[str, bytes | None]]:
-    """Yield path and bytes of all files in `folder` and its zips, except hidden ones.
+def _table(
+    name: str, content: bytes, form: Format, expected: Sequence[str], key: str
+) -> pd.DataFrame:
+    """The rows of a table that was read already; raises DataError if a column is missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PurePosixPath(name).name
+        path.write_bytes(content)
+        rows = read_table(path, form, expected).rows
+    for column in expected:
+        if column not in rows:
+            raise DataError(
+                f"{name} lacks column {column}; found {', '.join(map(str, rows))}; correct it, or"
+                f" change `{key}` in the conf"
+            )
+    return rows
 
-    The bytes of a folder are None.
+
+# --- read: classes in CSV files -----------------------------------------------------------------
+
+
+class LabelTable:
+    """A CSV with the classes of pictures.
+
+    folder: where its paths begin; only: whether it lists pictures of this folder alone.
     """
-    not_data = {RECEIPT}
-    if files.index:
-        not_data.add(files.index.file)
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if name in not_data or _is_hidden(name):
-            continue
-        if path.is_dir():
-            yield f"{name}/", None
-        elif path.suffix == ".zip":
-            yield from _zip_members(path)
-        else:
-            yield name, path.read_bytes()
+
+    def __init__(self, file: str, folder: str, only: bool) -> None:
+        self.file = file
+        self.folder = folder
+        self.only = only
+        self.label_of: dict[str, str] = {}
+        self.used: set[str] = set()
+
+    def add(self, path: str, label: str, where: str) -> None:
+        """Add a row; raises DataError for a path that has another class already."""
+        other = self.label_of.setdefault(path, label)
+        if other != label:
+            raise DataError(
+                f"{where} gives {path} the class {label}, another line {other}; correct one of them"
+            )
+
+    def find(self, path: str, rest: str) -> str | None:
+        """The class of the picture at `path`, which is `rest` below its folder of `columns.files`.
+
+        The table may name it below its own folder, below that of the pictures, or by its whole
+        path, each with its suffix or not.
+        """
+        names = [] if self.only else [rest, path]
+        if self.folder == ".":
+            names.insert(0, path)
+        elif path.startswith(f"{self.folder}/"):
+            names.insert(0, path.removeprefix(f"{self.folder}/"))
+        for name in names:
+            for candidate in (name, str(PurePosixPath(name).with_suffix(""))):
+                if candidate in self.label_of:
+                    self.used.add(candidate)
+                    return self.label_of[candidate]
+        return None
+
+    def check_used(self) -> None:
+        """Raise DataError if the table lists pictures that do not exist."""
+        missing = [path for path in self.label_of if path not in self.used]
+        if missing:
+            raise DataError(
+                f"{self.file} lists {len(missing):,} pictures that do not exist:"
+                f" {_listed(missing)}; add them, remove the rows, or correct `columns.files` in the"
+                " conf"
+            )
 
 
-def _zip_members(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Yield path and bytes of all files in a zip, except hidden ones.
+def _label_tables(members: Sequence[Member], files: Folders, target: str) -> list[LabelTable]:
+    """The CSV files of `labels`; raises DataError if one is missing or has no class in a row."""
+    tables = []
+    for block in files.labels or []:
+        for pattern in block.file:
+            chosen = [member for member in members if fnmatch.fnmatchcase(member.path, pattern)]
+            if not chosen:
+                raise DataError(
+                    f"{pattern}, with the classes of the pictures, does not exist; run `make pull`,"
+                    " or correct `columns.files.labels` in the conf"
+                )
+            for member in chosen:
+                assert member.raw is not None
+                tables.append(_label_table(member.path, member.raw, block, target))
+    return tables
 
-    The bytes of a folder are None. Raises DataError for a zip that is incomplete, or has a path
-    outside its folder.
-    """
-    remedy = "pull it again, or recreate it"
+
+def _label_table(file: str, content: bytes, block: Labels, target: str) -> LabelTable:
+    rows = _table(file, content, block, [block.path, target], "columns.files.labels")
+    folder = block.folder or PurePosixPath(file).parent.as_posix()
+    table = LabelTable(file, folder, block.folder is not None)
+    for position, (path, label) in enumerate(zip(rows[block.path], rows[target], strict=True)):
+        where = place(rows, position)
+        path_text, label_text = text_of(path), text_of(label)
+        if path_text is None or label_text is None:
+            empty = block.path if path_text is None else target
+            raise DataError(f"{where} has no `{empty}`; expected a path and a class; correct it")
+        table.add(composed(path_text), label_text, where)
+    return table
+
+
+def _label_in(tables: Sequence[LabelTable], path: str, rest: str) -> str | None:
+    """The class of a picture; raises DataError if two CSV files disagree."""
+    labels = {}
+    for table in tables:
+        label = table.find(path, rest)
+        if label is not None:
+            labels[label] = table.file
+    if len(labels) > 1:
+        answers = ", ".join(f"{label} in {file}" for label, file in labels.items())
+        raise DataError(
+            f"{path} has several classes: {answers}; set `folder` of each of"
+            " `columns.files.labels` in the conf"
+        )
+    return next(iter(labels), None)
+
+
+# --- read: arrays -------------------------------------------------------------------------------
+
+
+def _array_pictures(folder: Path, files: Arrays, white: float | None) -> list[Picture]:
+    pictures = []
+    for test, pairs in ((False, files.train), (True, files.test)):
+        for pair in pairs:
+            images_name = pair.images
+            labels_name = pair.labels
+            if pair.file is not None:
+                images_name = f"{pair.file}/{images_name}"
+                labels_name = f"{pair.file}/{labels_name}"
+            images = _images_of(_array(folder, pair.file, pair.images), images_name, white)
+            labels = _array(folder, pair.file, pair.labels)
+            pictures += _paired(images_name, images, labels_name, _array_labels(labels, pair), test)
+    return pictures
+
+
+def _paired(
+    images_name: str, images: np.ndarray, labels_name: str, labels: Sequence[Label], test: bool
+) -> list[Picture]:
+    """Pictures with the sha256 of their pixels as keys; raises DataError for unequal numbers."""
+    if len(images) != len(labels):
+        raise DataError(
+            f"{images_name} has {len(images):,} pictures, but {labels_name} has"
+            f" {len(labels):,} labels; expected one label a picture; name the two of one set in"
+            " `columns.files`"
+        )
+    pictures = []
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        key = hashlib.sha256(image.tobytes()).hexdigest()
+        pictures.append(Picture(f"{images_name}/{i}", label, test, key, image))
+    return pictures
+
+
+def _array(folder: Path, file: str | None, name: str) -> np.ndarray:
+    """An array of a .npz file, or of a .npy file, which never runs code."""
+    path = folder / (name if file is None else file)
+    remedy = "pull it again, or correct `columns.files` in the conf"
+    if not path.is_file():
+        raise DataError(f"{path.name} does not exist; {remedy}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                name = member.filename
-                if _is_outside(name):
-                    raise DataError(
-                        f"{path.name} contains {name!r}, a path outside its folder; {remedy}"
-                    )
-                if member.file_size > MAX_BYTES:
-                    raise DataError(
-                        f"{path.name} contains {name}, {member.file_size:,} bytes; expected at most"
-                        f" {MAX_BYTES:,}; remove it"
-                    )
-                if not _is_hidden(name):
-                    yield name, None if member.is_dir() else archive.read(member)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        RuntimeError,  # a password is needed
-        NotImplementedError,  # an unknown compression
-        ValueError,
-    ) as error:
-        raise DataError(f"{path.name} is not a complete zip file ({error}); {remedy}") from None
+        with path.open("rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content
+            if name in content:
+                array: np.ndarray = content[name]
+                return array
+            names = ", ".join(content)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise DataError(f"{path.name} cannot be read as arrays ({error}); {remedy}") from None
+    raise DataError(f"{path.name} has no array {name}; it has {names}; {remedy}")
 
 
-def _is_outside(name: str) -> bool:
-    """Whether a path in a zip would be written outside the folder that it is unpacked to."""
-    path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts or "\\" in name
+def _images_of(array: np.ndarray, name: str, white: float | None) -> np.ndarray:
+    """Pictures as uint8 (pictures, height, width[, channels])."""
+    if array.dtype.kind not in "buif" or array.ndim not in (3, 4):
+        raise DataError(
+            f"{name} has {array.dtype} in the shape {array.shape}; expected numbers as (pictures,"
+            " height, width), with or without channels; correct `columns.files` in the conf"
+        )
+    if array.ndim == 4:
+        array = _channels_last(array, name)
+    return _as_8_bits(array, name, white)
 
 
-def _is_hidden(name: str) -> bool:
-    """Whether a path is hidden, or one of those that macOS and Windows add."""
-    path = PurePosixPath(name)
-    if path.name in ("_DS_Store", "Thumbs.db"):
-        return True
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
+    """(pictures, height, width, channels) from an array that may have the channels second."""
+    if array.shape[3] in (1, 3, 4):
+        return array
+    if array.shape[1] in (1, 3, 4):
+        return array.transpose(0, 2, 3, 1)
+    raise DataError(
+        f"{name} has the shape {array.shape}; expected 1, 3 or 4 channels at the end or after the"
+        " number of pictures; correct `columns.files` in the conf"
+    )
 
 
-def _is_picture(name: str) -> bool:
-    """Whether a file is a picture by its name."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+def _as_8_bits(array: np.ndarray, name: str, white: float | None) -> np.ndarray:
+    """Pictures as uint8 of the same shape; raises DataError if it is not clear what is white."""
+    if array.dtype == np.uint8 and white is None:
+        return array
+    scaled = np.empty(array.shape, np.uint8)
+    whites: dict[float, int] = {}
+    for i, picture in enumerate(array):
+        try:
+            scaled[i] = pixels.to_8_bits(picture, white)
+        except ValueError as error:
+            raise DataError(f"{name}/{i} cannot be used ({error}); correct it") from None
+        if picture.any():  # in one that is black, all would do
+            whites.setdefault(pixels.white_of(picture), i)
+    if white is None and len(whites) > 1:
+        (first, i), (second, j) = list(whites.items())[:2]
+        raise DataError(
+            f"{name} is not of one scale: picture {i} reaches up to {first:g}, picture {j} up to"
+            f" {second:g}; set `columns.white` in the conf to the value that is white"
+        )
+    return scaled
 
 
-def _place_and_label(path: str, places: list[str]) -> tuple[str, str] | None:
-    """The folder of `places` and the class that a path is in; None if it is in no class."""
-    for place in places:
-        if place == ".":
-            inside = path
-        elif path.startswith(f"{place}/"):
-            inside = path.removeprefix(f"{place}/")
-        else:
-            continue
-        label, slash, _ = inside.partition("/")
-        if slash and label:
-            return place, label
-    return None
+def _array_labels(labels: np.ndarray, pair: ArrayPair) -> list[Label]:
+    """The labels as text; raises DataError for an array that has not one for each picture."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"{pair.labels} has the shape {labels.shape}; expected one label a picture; correct"
+            " `columns.files` in the conf"
+        )
+    texts: list[Label] = []
+    for i, label in enumerate(labels.tolist()):
+        text = text_of(label.decode("utf-8", "replace") if isinstance(label, bytes) else label)
+        if text is None:
+            raise DataError(f"{pair.labels}/{i} is missing; expected a label; correct it")
+        texts.append(text)
+    return texts
+
+
+# --- read: tables of pixels ---------------------------------------------------------------------
+
+
+def _table_pictures(folder: Path, files: Pixels, columns: Columns) -> list[Picture]:
+    pictures = []
+    for test, names in ((False, files.train), (True, files.test)):
+        for name in names:
+            rows = read_table(folder / name, files, [columns.target, files.pixels]).rows
+            if columns.target not in rows:
+                raise DataError(
+                    f"{name} lacks column {columns.target}; found {_listed(list(map(str, rows)))};"
+                    " correct `target` in the conf"
+                )
+            labels: list[Label] = []
+            for position, value in enumerate(rows[columns.target]):
+                text = text_of(value)
+                if text is None:
+                    where = place(rows, position)
+                    raise DataError(f"{where} has no `{columns.target}`; correct it")
+                labels.append(text)
+            images = _table_images(rows, files, name, columns.white)
+            pictures += _paired(name, images, name, labels, test)
+    return pictures
+
+
+def _table_images(rows: pd.DataFrame, files: Pixels, name: str, white: float | None) -> np.ndarray:
+    """The pictures of a table as uint8 (rows, height, width[, channels])."""
+    names = _pixel_names(rows, files)
+    shape = _pixel_shape(len(names), files, name)
+    values = np.empty((len(rows), len(names)), np.float32)
+    for i, column in enumerate(names):
+        values[:, i] = _numbers(rows[column], column, files)
+    if (values == np.rint(values)).all():
+        values = values.astype(np.int32)  # whole numbers do not end at 1
+    array = values.reshape(len(rows), *shape)
+    if len(shape) == 3:
+        array = _channels_last(array, name)
+    return _as_8_bits(array, name, white)
+
+
+def _numbers(column: pd.Series, name: str, files: Pixels) -> np.ndarray:
+    """A column of pixels; raises DataError for a cell that is no finite number."""
+    if files.decimal == "." and files.thousands is None:
+        # A hundred times as fast, for columns of plain numbers, as nearly all are.
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+        if np.isfinite(numbers).all():
+            return numbers
+    numbers = to_numbers(column, name, files).to_numpy(float)
+    if np.isnan(numbers).any():
+        where = place(column, int(np.flatnonzero(np.isnan(numbers))[0]))
+        raise DataError(f"{where} has no `{name}`; expected a pixel; correct it")
+    return numbers
+
+
+def _pixel_names(rows: pd.DataFrame, files: Pixels) -> list[str]:
+    """The columns of the pixels in their order."""
+    names = [str(name) for name in rows if fnmatch.fnmatchcase(str(name), files.pixels)]
+    if not names:
+        raise DataError(
+            f"no column is like {files.pixels}; found {_listed(list(map(str, rows)))}; correct"
+            " `columns.files.pixels` in the conf"
+        )
+    numbers = [re.search(r"\d+$", name) for name in names]
+    if all(numbers):
+        order = np.argsort([int(match[0]) for match in numbers if match], kind="stable")
+        names = [names[i] for i in order]
+    return names
+
+
+def _pixel_shape(number: int, files: Pixels, name: str) -> list[int]:
+    shape = files.shape
+    if shape is None:
+        shape = [math.isqrt(number)] * 2
+    if math.prod(shape) != number:
+        raise DataError(
+            f"{name} has {number:,} columns like {files.pixels}; expected"
+            f" {' x '.join(map(str, shape))}; set `columns.files.shape` in the conf"
+        )
+    return shape
 
 
 # --- read: IDX files ----------------------------------------------------------------------------
@@ -230,16 +673,8 @@ def _idx_pictures(folder: Path, files: Idx) -> list[Picture]:
     for test, pairs in ((False, files.train), (True, files.test)):
         for pair in pairs:
             images = _read_idx(folder / pair.images, (3, 4))
-            labels = _read_idx(folder / pair.labels, (1,))
-            if len(images) != len(labels):
-                raise DataError(
-                    f"{pair.images} has {len(images):,} pictures, but {pair.labels} has"
-                    f" {len(labels):,} labels; expected one label a picture; name the two files of"
-                    " one set in `columns.files`"
-                )
-            for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-                key = hashlib.sha256(image.tobytes()).hexdigest()
-                pictures.append(Picture(f"{pair.images}/{i}", label, test, key, image))
+            labels = _read_idx(folder / pair.labels, (1,)).tolist()
+            pictures += _paired(pair.images, images, pair.labels, labels, test)
     return pictures
 
 
@@ -280,34 +715,15 @@ def _read_idx(path: Path, dimensions: tuple[int, ...]) -> np.ndarray:
 # --- decode -------------------------------------------------------------------------------------
 
 
-def _decoded(raw: Content) -> Image.Image:
-    """A picture, turned upright by its EXIF orientation; raises ValueError with the reason."""
-    if isinstance(raw, np.ndarray):
-        is_grey = raw.shape[2:] == (1,)
-        return Image.fromarray(raw[..., 0] if is_grey else raw)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(raw))
-            image.load()
-            return ImageOps.exif_transpose(image)
-        except Exception as error:  # Pillow's thirty decoders raise errors of many types
-            reason = str(error)
-            if "identify" in reason:  # "cannot identify image file <_io.BytesIO object at 0x…>"
-                reason = "unknown format"
-            raise ValueError(reason) from None
-
-
 def square(raw: Content, columns: Columns, name: str) -> np.ndarray:
     """Return the largest centred square of a picture, scaled: uint8 (size, size, channels).
 
     Raises DataError, beginning with `name`, for a picture that cannot be decoded or is too small.
     """
     try:
-        image = _decoded(raw)
+        image, _ = pixels.decoded(raw, columns.channels, columns.ground, columns.white)
     except ValueError as error:
-        raise DataError(
+        raise Undecodable(
             f"{name} cannot be decoded as a picture ({error}); replace it, or remove it"
         ) from None
     width, height = image.size
@@ -319,7 +735,7 @@ def square(raw: Content, columns: Columns, name: str) -> np.ndarray:
         )
     left = (width - short) / 2
     top = (height - short) / 2
-    scaled = image.convert(MODES[columns.channels]).resize(
+    scaled = image.resize(
         (columns.size, columns.size),
         Image.Resampling.BICUBIC,
         box=(left, top, left + short, top + short),
@@ -327,30 +743,40 @@ def square(raw: Content, columns: Columns, name: str) -> np.ndarray:
     return np.asarray(scaled).reshape(columns.size, columns.size, columns.channels)
 
 
+class Undecodable(DataError):
+    """A picture that cannot be decoded."""
+
+
 def png(image: np.ndarray) -> bytes:
     """Return an image as a PNG file, which decodes to the same pixels."""
     file = io.BytesIO()
-    _decoded(image).save(file, "PNG")
+    is_grey = image.shape[2:] == (1,)
+    Image.fromarray(image[..., 0] if is_grey else image).save(file, "PNG")
     return file.getvalue()
 
 
 # --- the table of the expectations --------------------------------------------------------------
 
 
-def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def table(raw: Raw, columns: Columns) -> pd.DataFrame:
     """Return the facts of each picture: size, whether it decodes, digest, and fingerprint.
 
     `dhash` is a 64-bit fingerprint (Krawetz 2013): whether each of 8 x 8 grey pixels is darker than
     its right neighbour, as hexadecimal. `lookalike`: whether another picture's fingerprint differs
-    in at most MAX_DIFFERENT_BITS bits.
+    in at most MAX_DIFFERENT_BITS bits; `alike`: the share of the other pictures whose does.
+    `plain`: whether the picture is of one colour, up to PLAIN_LEVELS of 255 levels.
     """
-    contents = progress(raw["raw"].tolist(), "checking", "pictures")
-    facts = pd.DataFrame([_facts(content) for content in contents], index=raw.index)
-    facts["lookalike"] = _has_lookalike(facts["dhash"])
-    return pd.concat([raw.drop(columns="raw"), facts], axis=1)[columns.all]
+    pictures = raw.pictures
+    contents = progress(pictures["raw"].tolist(), "checking", "pictures")
+    facts = pd.DataFrame([_facts(content, columns) for content in contents], index=pictures.index)
+    similar = _similar_pictures(facts["dhash"])
+    facts["lookalike"] = similar > 0
+    others = max(1, int(facts["dhash"].notna().sum()) - 1)
+    facts["alike"] = np.where(facts["dhash"].notna(), similar / others, np.nan)
+    return pd.concat([pictures.drop(columns="raw"), facts], axis=1)[columns.all]
 
 
-def _facts(raw: Content) -> dict[str, bool | int | str | None]:
+def _facts(raw: Content, columns: Columns) -> dict[str, bool | int | str | None]:
     content = raw.tobytes() if isinstance(raw, np.ndarray) else raw
     facts: dict[str, bool | int | str | None] = {
         "width": None,
@@ -360,15 +786,17 @@ def _facts(raw: Content) -> dict[str, bool | int | str | None]:
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "dhash": None,
+        "plain": None,
     }
     try:
-        image = _decoded(raw)
+        image, bands = pixels.decoded(raw, columns.channels, columns.ground, columns.white)
     except ValueError:
         return facts
     facts["width"], facts["height"] = image.size
-    facts["channels"] = len(image.getbands())
+    facts["channels"] = bands
     facts["decodable"] = True
     facts["dhash"] = _dhash(image)
+    facts["plain"] = _is_plain(image)
     return facts
 
 
@@ -378,39 +806,63 @@ def _dhash(image: Image.Image) -> str:
     return np.packbits(is_brighter).tobytes().hex()
 
 
-def _has_lookalike(dhash: pd.Series) -> np.ndarray:
-    """Whether another fingerprint is near, shape (rows,) bool; False if there is none."""
+def _is_plain(image: Image.Image) -> bool:
+    levels = [channel.getextrema() for channel in image.split()]
+    return all(highest - lowest <= PLAIN_LEVELS for lowest, highest in levels)
+
+
+def _similar_pictures(dhash: pd.Series) -> np.ndarray:
+    """The number of other fingerprints that are near, shape (rows,) int; 0 if there is none."""
     is_present = dhash.notna().to_numpy()
     fingerprints = np.array([int(digits, 16) for digits in dhash[is_present]], np.uint64)
     number_of_chunks = max(1, len(fingerprints) ** 2 // PAIRS_AT_ONCE)
     near = []
     for chunk in np.array_split(fingerprints, number_of_chunks):
         different_bits = np.bitwise_count(chunk[:, None] ^ fingerprints)
-        # More than one, since each fingerprint is near itself.
-        near.append((different_bits <= MAX_DIFFERENT_BITS).sum(1) > 1)
-    has_lookalike = np.zeros(len(dhash), bool)
-    has_lookalike[is_present] = np.concatenate(near)
-    return has_lookalike
+        # Each fingerprint is near itself.
+        near.append((different_bits <= MAX_DIFFERENT_BITS).sum(1) - 1)
+    similar = np.zeros(len(dhash), np.int64)
+    similar[is_present] = np.concatenate(near)
+    return similar
 
 
 # --- four parts ---------------------------------------------------------------------------------
 
 
-def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def repair(raw: Raw, columns: Columns) -> pd.DataFrame:
     """Return the rows of `read` with a column `image`, uint8 (size, size, channels).
 
-    Raises DataError for a picture that does not decode or is too small, or is not in the index.
+    Raises DataError for pictures that do not decode, are too small, or are not in the index.
     """
-    unlisted = raw["path"][raw["key"].isna()]
+    pictures = raw.pictures
+    unlisted = pictures["path"][pictures["key"].isna()]
     if len(unlisted):
         raise DataError(
             f"{len(unlisted)} pictures, first {unlisted.iloc[0]}, are not in the index; add them"
         )
-    images = np.empty((len(raw), columns.size, columns.size, columns.channels), np.uint8)
-    contents = progress(raw["raw"].tolist(), "decoding", "pictures")
-    for i, (content, path) in enumerate(zip(contents, raw["path"], strict=True)):
-        images[i] = square(content, columns, path)
-    return raw.assign(image=list(images))
+    images = np.empty((len(pictures), columns.size, columns.size, columns.channels), np.uint8)
+    contents = progress(pictures["raw"].tolist(), "decoding", "pictures")
+    faults: list[DataError] = []
+    paths: list[str] = []
+    for i, (content, path) in enumerate(zip(contents, pictures["path"], strict=True)):
+        try:
+            images[i] = square(content, columns, path)
+        except DataError as error:
+            faults.append(error)
+            paths.append(path)
+    if faults:
+        raise _unusable(faults, paths)
+    return pictures.assign(image=list(images))
+
+
+def _unusable(faults: Sequence[DataError], paths: Sequence[str]) -> DataError:
+    """One message for all pictures that cannot be used."""
+    message = str(faults[0])
+    if isinstance(faults[0], Undecodable):
+        message += ", or set `columns.leave_out: undecodable` in the conf"
+    if len(faults) > 1:
+        message += f"; {len(faults):,} pictures cannot be used: {_listed(paths)}"
+    return DataError(message)
 
 
 def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
@@ -433,7 +885,24 @@ def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, p
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     """Raise DataError if a picture is in two parts, or a part has no picture of some class."""
+    _check_repeated(pd.concat([rows[["path", "test", "key"]] for rows in parts.values()]))
     check_labelled_parts(parts, columns.key, columns.target)
+
+
+def _check_repeated(rows: pd.DataFrame) -> None:
+    """Raise DataError if a picture is both among those for training and those for testing."""
+    test_rows = rows[rows["test"]]
+    path_of = dict(zip(test_rows["key"], test_rows["path"], strict=True))
+    repeated = rows[~rows["test"].astype(bool) & rows["key"].isin(path_of)].sort_values("path")
+    if repeated.empty:
+        return
+    path, key = repeated["path"].iloc[0], repeated["key"].iloc[0]
+    number = "" if len(repeated) == 1 else f" (as are {len(repeated):,} of the training pictures)"
+    raise DataError(
+        f"{path}, for training, and {path_of[key]}, for testing, are the same picture{number};"
+        " remove one of them, or set `columns.leave_out: repeated` in the conf, which leaves it out"
+        " of training"
+    )
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
@@ -494,39 +963,113 @@ def channel_statistics(rows: pd.DataFrame, columns: Columns) -> tuple[list[float
 
 
 def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
-    """Return input rows: a folder, a zip, one picture, or a table with `path` or base64 in `image`.
+    """Return input rows: a folder, an archive, one picture, a file in the format of the training
+    files, or a table with `path` or base64 in `image`.
 
-    The frame has `path` and, where files were read, their bytes as `image`. A path in a table is
+    The frame has `path` and, where files were read, their contents as `image`. A path in a table is
     relative to the folder of the table.
     Raises DataError for a file that does not exist or cannot be read.
     """
-    if path.is_dir() or path.suffix == ".zip":
-        return _read_folder(path)
-    if _is_picture(path.name):
-        return pd.DataFrame({"path": [path.name], "image": [read_picture(path)]})
-    rows = read_table(path, ",", None, None, ["path", "image"])
+    if path.is_dir() or archives.is_archive(path):
+        return _read_folder(path, columns)
+    if path.is_file():
+        with path.open("rb") as stream:
+            start = stream.read(pixels.TEXT_BYTES)
+        if path.suffix.lower() in (".npy", ".npz"):
+            return _read_arrays(path, columns)
+        if start.startswith(IDX_START) or (start.startswith(GZIP_START) and _is_idx(path)):
+            return _frame(path.name, _read_idx(path, (3, 4)))
+        if pixels.is_picture(path.name, start):
+            return pd.DataFrame({"path": [path.name], "image": [read_picture(path)]})
+    form = columns.files if isinstance(columns.files, Pixels) else Format()
+    rows = read_table(path, form, ["path", "image"]).rows
+    if isinstance(columns.files, Pixels) and not {"path", "image"} & set(rows):
+        images = _table_images(rows, columns.files, path.name, columns.white)
+        return _frame(path.name, images)
     if "path" in rows and "image" not in rows:
         contents = []
-        for number, name in enumerate(rows["path"], start=1):
-            contents.append(read_picture(path.parent / str(name), f"row {number}: "))
+        for position, name in enumerate(rows["path"]):
+            where = place(rows, position)
+            if pd.isna(name):
+                raise DataError(f"{where} has no `path`; name a picture's file")
+            contents.append(read_picture(path.parent / str(name), f"{where}: "))
         rows["image"] = contents
     return rows
 
 
-def _read_folder(path: Path) -> pd.DataFrame:
-    if path.is_dir():
-        everything = Folders(format="folders", train=["."], test=[], index=None)
-        members = _members(path, everything)
+IDX_START = b"\0\0\x08"
+GZIP_START = b"\x1f\x8b"
+
+
+def _is_idx(path: Path) -> bool:
+    """Whether a gzipped file is an IDX file."""
+    try:
+        with gzip.open(path) as stream:
+            return stream.read(len(IDX_START)) == IDX_START
+    except (EOFError, OSError, zlib.error):
+        return False
+
+
+def _frame(name: str, images: np.ndarray) -> pd.DataFrame:
+    """Input rows of pictures in an array, named by their number from 0, as in training."""
+    paths = [f"{name}/{i}" for i in range(len(images))]
+    return pd.DataFrame({"path": paths, "image": pd.Series(list(images), dtype=object)})
+
+
+def _read_arrays(path: Path, columns: Columns) -> pd.DataFrame:
+    """The pictures of a .npy file, or of a .npz file: the only one, or one named as in training."""
+    if path.suffix.lower() == ".npy":
+        name = path.name
+        array = _array(path.parent, None, name)
     else:
-        members = _zip_members(path)
-    pictures = []
-    for name, raw in members:
-        if raw is not None and _is_picture(name):
-            pictures.append((name, raw))
-    if not pictures:
+        chosen = _images_name(path, columns)
+        name = f"{path.name}/{chosen}"
+        array = _array(path.parent, path.name, chosen)
+    return _frame(name, _images_of(array, name, columns.white))
+
+
+def _images_name(path: Path, columns: Columns) -> str:
+    """The array of a .npz file that has the pictures."""
+    try:
+        with path.open("rb") as stream:
+            names = list(np.load(stream, allow_pickle=False))
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path.name} cannot be read as arrays ({error}); recreate it") from None
+    known = []
+    if isinstance(columns.files, Arrays):
+        known = [pair.images for pair in [*columns.files.test, *columns.files.train]]
+    for name in known:
+        if name in names:
+            return name
+    if len(names) != 1:
+        expected = f"one, or one named {' or '.join(known)}" if known else "one"
         raise DataError(
-            f"{path} has no pictures ({', '.join(sorted(SUFFIXES))}); name a folder that has some"
+            f"{path.name} has the arrays {', '.join(names) or 'none'}; expected {expected}; save"
+            " the pictures alone"
         )
+    return names[0]
+
+
+def _read_folder(path: Path, columns: Columns) -> pd.DataFrame:
+    if path.is_dir():
+        members = archives.members_of_folder(path, columns.names_encoding)
+    else:
+        members = archives.members_of_archive(path, columns.names_encoding)
+    pictures = []
+    aside: Counter[str] = Counter()
+    for member in members:
+        if member.is_folder:
+            continue
+        sort = "system" if member.raw is None else pixels.other_sort(member.path, member.raw)
+        if sort is None:
+            pictures.append((member.path, member.raw))
+        else:
+            aside[sort] += 1
+    if not pictures:
+        others = f"; it has other files: {_counted(aside)}" if aside else ""
+        raise DataError(f"{path} has no pictures{others}; name a folder that has some")
+    if aside:
+        print(f"{path}: files that are no pictures: {_counted(aside)}", file=sys.stderr)
     return pd.DataFrame(sorted(pictures), columns=["path", "image"])
 
 

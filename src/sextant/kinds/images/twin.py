@@ -15,9 +15,10 @@ import pandas as pd
 from PIL import Image
 from pydantic import Field
 
+from ...errors import UsageError
 from ...strict import Strict
 from ...terminal import progress
-from .columns import Columns, Folders, Index
+from .columns import Columns, Folders, Idx, Index
 
 # --- the block `twin` of conf/dataset/<name>.yaml -----------------------------------------------
 
@@ -49,7 +50,7 @@ class Twin(Strict):
     copies: by path, the path of the picture that it is a copy of.
     """
 
-    archive: str | None
+    archive: str | None = None
     seed: int
     each: dict[str, Annotated[int, Field(ge=1)]]
     looks: Annotated[dict[str, Look], Field(min_length=2)]
@@ -58,7 +59,7 @@ class Twin(Strict):
     contrast: Annotated[list[float], Field(min_length=2, max_length=2)]
     noise: Annotated[float, Field(ge=0)]
     mislabelled: Annotated[float, Field(ge=0, lt=1)]
-    copies: dict[str, str]
+    copies: dict[str, str] = {}
 
 
 class File(NamedTuple):
@@ -74,7 +75,10 @@ class File(NamedTuple):
 
 def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     """Write the twin to `folder` in the upstream format: a zip of JPEG files and its index, or IDX
-    files."""
+    files.
+
+    Raises UsageError for another format.
+    """
     rng = np.random.default_rng(twin.seed)
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(columns.files, Folders):
@@ -83,6 +87,11 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
         if columns.files.index:
             _write_index(files, columns.files.index, folder)
         return
+    if not isinstance(columns.files, Idx):
+        raise UsageError(
+            f"a twin of pictures has no files of format `{columns.files.format}`; write `folders`"
+            " or `idx`, or `twin: null`"
+        )
     classes = [int(label) for label in twin.looks]
     for pair in [*columns.files.train, *columns.files.test]:
         labels = rng.permutation(np.repeat(classes, twin.each[pair.images]))

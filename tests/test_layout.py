@@ -163,4 +163,5 @@ def test_every_test_file_stands_where_its_module_stands():
         for test in tests:
             subject = test.stem.removeprefix("test_")
             here = f"{subject}.py" in names or subject in names
-            assert here or subject in ("models", "baselines", "importance", "pictures"), test
+            topics = ("models", "baselines", "importance", "pictures", "picture_sets")
+            assert here or subject in topics, test

@@ -24,7 +24,7 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_type_hints
@@ -509,7 +509,7 @@ def summary(
     rows: int,
     digest: str,
     results: Sequence[Result],
-    passed_over: Mapping[str, object],
+    passed_over: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Return the report; `digest` is that of the raw files.
 
@@ -619,7 +619,9 @@ def main(argv: list[str]) -> None:
     source = _source(folder, name)
     rows = plugins.kind(conf.kind).rows
     raw = rows.read(folder, conf.columns)
-    count = plugins.optional(rows, "passed_over", lambda raw: {})
+    count: Callable[[object], Mapping[str, object]] = plugins.optional(
+        rows, "passed_over", lambda raw: {}
+    )
     passed_over = count(raw)
     table = rows.table(raw, conf.columns)
     check_suite(conf.expectations, str(paths.expectations(name)), list(table.columns))

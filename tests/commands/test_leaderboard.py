@@ -168,10 +168,10 @@ def test_with_a_server_the_last_decision_says_whether_there_is_a_champion(
     assert bool(leaderboard.predict_command([row("ann", "churn")], decisions)) == asked
 
 
-def test_idx_files_are_no_pictures_to_ask_with():
+def test_idx_files_can_be_asked_with():
     files = Idx(format="idx", train=[{"images": "a.gz", "labels": "b.gz"}], test=[])
     columns = twins.conf_of("cats_dogs").columns.model_copy(update={"files": files})
-    assert input_file(columns, Path("data/raw/digits")) is None
+    assert input_file(columns, Path("data/raw/digits")) == Path("data/raw/digits/a.gz")
 
 
 @pytest.mark.parametrize("name", twins.LISTED)

@@ -129,9 +129,7 @@ def _undecodable(pictures: Sequence[Picture], columns: Columns) -> list[str]:
     """The paths of the pictures that cannot be decoded; raises DataError for too many of them."""
     paths = []
     for picture in progress(pictures, "decoding", "pictures"):
-        try:
-            pixels.decoded(picture.raw, columns.channels, columns.ground, columns.white)
-        except ValueError:
+        if not _is_decodable(picture.raw, columns):
             paths.append(picture.path)
     if len(paths) > columns.undecodable_share * len(pictures):
         raise DataError(
@@ -140,6 +138,14 @@ def _undecodable(pictures: Sequence[Picture], columns: Columns) -> list[str]:
             " change `undecodable_share` in the conf"
         )
     return paths
+
+
+def _is_decodable(raw: Content, columns: Columns) -> bool:
+    try:
+        pixels.decoded(raw, columns.channels, columns.ground, columns.white)
+    except ValueError:
+        return False
+    return True
 
 
 def _repeated(pictures: Sequence[Picture]) -> list[str]:
@@ -807,8 +813,8 @@ def _dhash(image: Image.Image) -> str:
 
 
 def _is_plain(image: Image.Image) -> bool:
-    levels = [channel.getextrema() for channel in image.split()]
-    return all(highest - lowest <= PLAIN_LEVELS for lowest, highest in levels)
+    levels = np.asarray(image).reshape(image.width * image.height, -1)
+    return bool((levels.max(axis=0) - levels.min(axis=0) <= PLAIN_LEVELS).all())
 
 
 def _similar_pictures(dhash: pd.Series) -> np.ndarray:
@@ -1060,16 +1066,21 @@ def _read_folder(path: Path, columns: Columns) -> pd.DataFrame:
     for member in members:
         if member.is_folder:
             continue
-        sort = "system" if member.raw is None else pixels.other_sort(member.path, member.raw)
-        if sort is None:
-            pictures.append((member.path, member.raw))
-        else:
+        if member.raw is None:
+            aside["system"] += 1
+            continue
+        sort = pixels.other_sort(member.path, member.raw)
+        if sort is not None:
             aside[sort] += 1
+        elif "undecodable" in columns.leave_out and not _is_decodable(member.raw, columns):
+            aside["undecodable"] += 1
+        else:
+            pictures.append((member.path, member.raw))
     if not pictures:
         others = f"; it has other files: {_counted(aside)}" if aside else ""
         raise DataError(f"{path} has no pictures{others}; name a folder that has some")
     if aside:
-        print(f"{path}: files that are no pictures: {_counted(aside)}", file=sys.stderr)
+        print(f"{path}: files that are not answered: {_counted(aside)}", file=sys.stderr)
     return pd.DataFrame(sorted(pictures), columns=["path", "image"])
 
 

@@ -612,7 +612,7 @@ def test_files_of_a_folder_that_are_no_pictures_are_counted(tmp_path, capsys):
     pictures = {"a.jfif": random_picture(1, form="JPEG"), "Thumbs.db": b"x", "note": b"hello\n"}
     asked = image_rows.read_rows(write_files(tmp_path, pictures), COLUMNS)
     assert asked["path"].tolist() == ["a.jfif"]
-    assert "files that are no pictures: 1 system, 1 text" in capsys.readouterr().err
+    assert "files that are not answered: 1 system, 1 text" in capsys.readouterr().err
 
 
 def test_the_names_of_a_zip_are_read_by_names_encoding(tmp_path):

@@ -89,6 +89,39 @@ def test_every_family_gives_something_and_every_task_needs_something():
         assert plugins.task(name).metrics.OUTPUTS
 
 
+# --- the metric of the gate ---------------------------------------------------------------------
+
+
+def with_gate(model: str, **gate: Any) -> None:
+    """Check the metrics of a model with other keys in its block `gate`."""
+    block = yaml.safe_load(Path(f"conf/model/{model}.yaml").read_text())["gate"]
+    edit(f"conf/model/{model}.yaml", gate={**block, **gate})
+    conf = config.model(model)
+    check.check_metrics(conf, conf.schedule["monitor"])
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "auroc", "log_loss", None])
+def test_the_gate_can_read_each_metric_of_the_task(metric):
+    with_gate("ann", metric=metric)
+
+
+@pytest.mark.parametrize(
+    ("model", "gate", "message"),
+    [
+        ("ann", {"metric": "auc"}, "`auc` is not a metric of classification; choose from: accur"),
+        ("rnn", {"metric": "coverage_90"}, "`coverage_90` has a target value and no direction, .*"),
+        ("ann", {"guards_of": {"churn": ["auc >= 1"]}}, "gate: `auc` is not a metric of class"),
+    ],
+)
+def test_what_is_no_metric_of_the_task_is_refused(model, gate, message):
+    with pytest.raises(UsageError, match=message):
+        with_gate(model, **gate)
+
+
+def test_a_key_with_a_default_can_be_set_on_the_command_line():
+    assert config.model("ann", ["model.gate.metric=auroc"]).gate.metric == "auroc"
+
+
 # --- params.yaml and conf of the form before 0.2 ------------------------------------------------
 
 

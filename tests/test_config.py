@@ -90,7 +90,7 @@ def test_a_budget_overrides_its_model_and_nothing_else(model, budget):
     override = said["budgets"][budget] or {}
     for block in ("net", "optimizer", "schedule"):
         assert getattr(found, block) == {**said[block], **override.get(block, {})}
-    assert (found.budget, found.gate.model_dump()) == (budget, said["gate"])
+    assert (found.budget, found.gate) == (budget, config.Gate(**said["gate"]))
     line = PARAMS["models"][model]
     assert {key: getattr(found, key) for key in line} == line
 

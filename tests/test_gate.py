@@ -1,9 +1,13 @@
 """The gate: laws of the decision, and outputs that do not belong together."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,6 +112,62 @@ def test_guards_read_the_guarded_scores_if_the_task_has_them() -> None:
         challenger, None, {"score": 0.1}, conf, "score", "up", guarded={"error": 0.3}
     )
     assert promoted
+
+
+# --- the rules of a decision, and guards of one data set ----------------------------------------
+
+GUARD = "log_loss <= 0.5"
+
+
+def decision(made_by: config.Gate, word: str = "not promoted") -> dict[str, Any]:
+    return {"decision": word, "metric": made_by.metric or "accuracy", "rules": gate.rules(made_by)}
+
+
+def test_a_gate_that_was_not_edited_has_no_changes() -> None:
+    conf = config.Gate(margin=0.001, guards=[GUARD])
+    assert gate.changed_rules(json.loads(json.dumps(decision(conf))), conf) == ""
+    named = config.Gate(margin=0.001, guards=[GUARD], metric="accuracy")
+    assert gate.changed_rules(decision(conf), named) == ""  # the default, written out
+
+
+@pytest.mark.parametrize(
+    ("edited", "words"),
+    [
+        ({"margin": 0.01}, "margin: 0.001 before, 0.01 now"),
+        ({"guards": []}, "guards: `log_loss <= 0.5` before, none now"),
+        ({"metric": "auroc"}, "metric: the task's first before, auroc now"),
+    ],
+)
+def test_an_edited_gate_is_described(edited: dict[str, Any], words: str) -> None:
+    conf = config.Gate(margin=0.001, guards=[GUARD])
+    assert gate.changed_rules(decision(conf), conf.model_copy(update=edited)) == words
+
+
+def test_of_decisions_without_rules_only_a_refusal_is_made_again() -> None:
+    conf = config.Gate(margin=0.001)
+    old = {"decision": "not promoted", "metric": "accuracy"}
+    assert "does not say" in gate.changed_rules(old, conf)
+    assert gate.changed_rules({**old, "decision": "promoted"}, conf) == ""
+
+
+def test_guards_of_a_data_set_hold_on_that_data_set_alone() -> None:
+    conf = config.Gate(margin=0.001, guards=["brier <= 1"], guards_of={"churn": [GUARD]})
+    assert conf.on("churn").guards == ["brier <= 1", GUARD]
+    assert conf.on("loans").guards == ["brier <= 1"]
+    assert conf.on("loans").guards_of == {}
+
+
+def test_no_conf_that_may_be_copied_has_a_guard_for_every_data_set() -> None:
+    confs = sorted((ROOT / "conf/model").glob("*.yaml"))
+    assert confs
+    for path in confs:
+        block = yaml.safe_load(path.read_text())["gate"]
+        assert block["guards"] == [], f"{path}: name the data set of this guard in guards_of"
+
+
+def test_no_conf_of_the_documentation_has_a_guard() -> None:
+    text = (ROOT / "docs/your-data.md").read_text()
+    assert re.findall(r"^\s*guards(?:_of)?:(?! \[\])", text, re.MULTILINE) == []
 
 
 # --- candidates ---------------------------------------------------------------------------------

@@ -219,13 +219,15 @@ def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(clon
     before = out_digests(clone)
     decision = clone.read_json("reports/decisions/ann.json")
 
-    # The file at the new address is the same, the version keeps its decision under the new gate,
-    # and the edited report writes the same page.
+    # The file at the new address is the same, the version is judged again by the new gate, and the
+    # edited report writes the same page.
     edits = [EDITS["url"][0]["churn"], EDITS["gate"][0]["ann"], SHARED_EDITS["report"][0]]
     apply_changes(clone, *edits)
     assert sorted(clone.repro()) == ["pull@churn", "register@ann", "report"]
     assert out_digests(clone) == before
-    assert clone.read_json("reports/decisions/ann.json") == decision
+    judged = clone.read_json("reports/decisions/ann.json")
+    assert judged["decision"] == decision["decision"] == "promoted"
+    assert "judged again" in judged["reason"] and "0.0123 now" in judged["reason"]
     assert len(clone.versions()) == 1
 
     # A comment in a family trains again. The bytes are the same, so the report does not run.

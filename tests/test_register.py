@@ -19,11 +19,12 @@ import pytest
 import yaml
 from builders import untrained_model
 from conftest import Clone
-from versions import MODEL, NAME, Versions, champion, runs, state, without_judging
+from versions import MODEL, NAME, Versions, champion, crash, runs, state, without_judging
 
 from sextant import files, register, saved_model
 from sextant.commands import rollback
 from sextant.errors import SextantError, UsageError
+from sextant.gate import Candidate
 from sextant.tracking import registry, store
 
 if TYPE_CHECKING:
@@ -129,6 +130,73 @@ def test_another_data_set_under_a_registered_name_is_refused(versions: Versions)
         with pytest.raises(SextantError, match=message):
             call(candidate)
     assert state() == before
+
+
+# --- an edited gate -----------------------------------------------------------------------------
+
+
+def with_gate(versions: Versions, version: str, **changes: object) -> Candidate:
+    """The candidate of a version, with another gate."""
+    candidate = versions.candidate(version)
+    candidate.gate = candidate.gate.model_copy(update=changes)
+    return candidate
+
+
+@pytest.mark.slow
+def test_a_refused_version_is_judged_again_when_the_gate_was_edited(versions: Versions) -> None:
+    versions.set_back("2")
+    strict = with_gate(versions, "3", guards=["accuracy >= 1.0"])
+    refused = register.register(strict)
+    assert refused["decision"] == "not promoted" and champion() == "2"
+    assert without_judging(lambda: register.register(strict)) == refused
+    record = register.register(versions.candidate("3"))
+    assert (record["decision"], record["version"]) == ("promoted", refused["version"])
+    assert champion() == record["version"]
+    assert (
+        "judged again, because the gate was edited (guards: `accuracy >= 1.0`" in record["reason"]
+    )
+    repeated = without_judging(lambda: register.register(versions.candidate("3")))
+    assert repeated == record
+
+
+@pytest.mark.slow
+def test_the_gate_can_compare_another_metric(versions: Versions) -> None:
+    versions.set_back("2")
+    record = register.register(with_gate(versions, "3", metric="log_loss"))
+    assert record["metric"] == "log_loss"
+    assert record["challenger"] < record["champion_score"] < record["baseline"]
+
+
+@pytest.mark.slow
+def test_a_rollback_stands_when_the_gate_was_edited(versions: Versions) -> None:
+    versions.set_back("3")
+    rollback.roll_back(MODEL)
+    record = register.register(with_gate(versions, "3", margin=0.0))
+    assert record["decision"] == "promoted" and not record["champion"]
+    assert f"only `make promote MODEL={MODEL} VERSION=3` brings it back" in record["reason"]
+    assert champion() == "2"
+
+
+@pytest.mark.slow
+def test_a_champion_that_a_stricter_gate_refuses_stays_until_a_person_moves_it(
+    versions: Versions,
+) -> None:
+    versions.set_back("3")
+    record = register.register(with_gate(versions, "3", margin=0.9))
+    assert record["decision"] == "not promoted" and record["champion"]
+    assert record["against"] == "2"  # which it had to beat when it was new
+    assert f"stays champion until `make rollback MODEL={MODEL}`" in record["reason"]
+    assert champion() == "3"
+
+
+@pytest.mark.slow
+def test_a_crash_while_a_version_is_judged_again_is_completed(versions: Versions) -> None:
+    versions.set_back("2")
+    register.register(with_gate(versions, "3", guards=["accuracy >= 1.0"]))
+    candidate = versions.candidate("3")
+    crash(registry, "set_champion", lambda: register.register(candidate))
+    record = without_judging(lambda: register.register(candidate))
+    assert record["decision"] == "promoted" and champion() == record["version"]
 
 
 # --- crashes ------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ DVC empties the outputs of a stage before its command can refuse a faulty conf, 
 first.
 """
 
+import itertools
+
 from . import config, paths, plugins
 from .errors import UsageError
 from .strict import check, signature_model
@@ -82,9 +84,10 @@ def _lacking_for_figures(conf: config.ModelConf, task: str) -> list[str]:
 
 
 def check_metrics(conf: config.ModelConf, monitor: str) -> None:
-    """Raise UsageError if a guard or the `monitor` is not a metric of the task.
+    """Raise UsageError if a guard, `gate.metric` or the `monitor` is not a metric of the task.
 
-    The monitor must also be computed at each look at val and have a direction.
+    The monitor must also be computed at each look at val. Monitor and `gate.metric` must have a
+    direction.
     """
     where = str(paths.model_conf(conf.name))
     task = plugins.task(conf.task)
@@ -93,12 +96,20 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
         raise UsageError(
             f"{where} schedule: `{monitor}` is not a metric of {conf.task}; choose from: {metrics}"
         )
-    for guard in conf.gate.guards:
-        name = guard.split()[0]
+    guards = [*conf.gate.guards, *itertools.chain.from_iterable(conf.gate.guards_of.values())]
+    read = [guard.split()[0] for guard in guards]
+    if conf.gate.metric is not None:
+        read.append(conf.gate.metric)
+    for name in read:
         if name not in task.metrics.METRICS:
             raise UsageError(
                 f"{where} gate: `{name}` is not a metric of {conf.task}; choose from: {metrics}"
             )
+    if conf.gate.metric is not None and conf.gate.metric not in task.directed:
+        raise UsageError(
+            f"{where} gate: `{conf.gate.metric}` has a target value and no direction, so that no"
+            f" model is better by it; choose from: {', '.join(task.directed)}"
+        )
     if monitor not in task.monitors:
         raise UsageError(
             f"{where} schedule: `{monitor}` cannot choose an epoch; choose from:"

@@ -19,6 +19,7 @@ from .kinds.splits import Split
 from .strict import Strict, advice, check
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Guard = Annotated[str, Field(pattern=r"^[a-z0-9_]+ (<=|>=) -?\d+(\.\d+)?$")]
 Source = Literal["embedded", "local", "mirror", "canonical"]
 Budget = Literal["smoke", "standard", "full"]
 
@@ -58,11 +59,20 @@ class Gate(Strict):
     """The conditions for becoming champion.
 
     A challenger must be better than the present champion by at least `margin`, and fulfil every
-    guard, such as `ece <= 0.05`.
+    guard, such as `ece <= 0.05`. `metric` is the metric of the task that is compared; null: its
+    first one. `guards_of` holds further guards by data set: a conf that is copied for another data
+    set leaves them behind, since a bound that fits one data set refuses good models of another.
     """
 
     margin: Annotated[float, Field(ge=0)]
-    guards: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+ (<=|>=) -?\d+(\.\d+)?$")]]
+    guards: list[Guard] = []
+    guards_of: dict[Name, list[Guard]] = {}
+    metric: str | None = None
+
+    def on(self, dataset: str) -> "Gate":
+        """The gate of a model of one data set: all its guards are in `guards`."""
+        guards = [*self.guards, *self.guards_of.get(dataset, [])]
+        return Gate(margin=self.margin, guards=guards, metric=self.metric)
 
 
 class DatasetFile(Strict):
@@ -438,7 +448,11 @@ def flat(block: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """Hydra's composition of conf/ as plain values; raises UsageError with Hydra's message."""
+    """Hydra's composition of conf/ as plain values; raises UsageError with Hydra's message.
+
+    `_check_keys` has checked the keys of the overrides. `++` lets Hydra set a key that has a
+    default and that the file leaves out.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -446,7 +460,7 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(config_dir=str(paths.CONF.resolve()), version_base=None):
-            composed = compose("config", overrides=list(overrides))
+            composed = compose("config", overrides=[_set_or_add(line) for line in overrides])
         # Without this resolver, a conf cannot copy a secret from the environment into the outputs.
         OmegaConf.clear_resolver("oc.env")
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -454,6 +468,11 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
         raise UsageError(f"{error} (composing {' '.join(overrides)})") from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def _set_or_add(override: str) -> str:
+    """An override of a key inside a block in Hydra's form `++key=value`, any other as it is."""
+    return f"++{override}" if "." in override.partition("=")[0] else override
 
 
 def _check_finite(values: object, where: str) -> None:

@@ -246,7 +246,10 @@ class TaskMetrics(Protocol[B, E]):
         """The metrics of answers, in float64."""
 
     def watch(self, outputs: Mapping[str, Tensor], batch: B) -> dict[str, float]:
-        """The metrics on val at each look during training, uncalibrated."""
+        """The metrics on val at each look during training, calibrated on val itself.
+
+        An epoch is chosen by what will be answered; see `calibrate`.
+        """
 
     def contributions(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: E) -> Sample:
         """Per-row contributions to the primary metric, for the bootstrap."""

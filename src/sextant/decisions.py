@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import files, paths
-from .gate import Candidate
+from .gate import Candidate, changed_rules
 from .tracking import registry, store
 
 
@@ -25,7 +25,8 @@ def write_decision(record: Mapping[str, Any]) -> None:
 def judged_here(candidate: Candidate) -> dict[str, Any] | None:
     """The decision on this digest in this registry, if the files and a local database have it.
 
-    It does not import MLflow, which would take two seconds for each model that is judged already.
+    None if the gate has been edited since: then the model is judged again. MLflow is not imported,
+    which would take two seconds for each model that is judged already.
     """
     path = paths.decision(candidate.name)
     if not path.is_file():
@@ -33,6 +34,8 @@ def judged_here(candidate: Candidate) -> dict[str, Any] | None:
     record: dict[str, Any] = files.read_json(path)
     recorded = (record["digest"], record["registered_model"], record["tracking_uri"])
     if recorded != (candidate.digest, candidate.registered, store.address()):
+        return None
+    if changed_rules(record, candidate.gate):
         return None
     if not registry.is_judged_here(candidate.registered, candidate.digest):
         return None

@@ -37,7 +37,7 @@ def decide(
 ) -> tuple[bool, str]:
     """Whether the challenger becomes champion, and the reason in a sentence; a pure function.
 
-    `metric` is the primary metric and `direction` its good direction, `up` or `down`. `guarded`
+    `metric` is the one to compare and `direction` its good direction, `up` or `down`. `guarded`
     are the challenger's scores that the guards read, if the task computes them on other rows than
     the gate part.
     """
@@ -63,8 +63,46 @@ def decide(
     return False, f"{metric} {score:.4f} does not beat the champion's {best:.4f} by {gate.margin:g}"
 
 
+# --- the rules that made a decision -------------------------------------------------------------
+
+
+def rules(gate: config.Gate) -> dict[str, Any]:
+    """What a gate decides by, as a decision records it."""
+    return gate.model_dump(include={"metric", "margin", "guards"})
+
+
+def changed_rules(decision: Mapping[str, Any], gate: config.Gate) -> str:
+    """How a gate differs from the one that made a decision, in words; empty if it does not.
+
+    Decisions of earlier versions do not record their gate. A refusal among them is made again; a
+    promotion has moved the alias, and stands.
+    """
+    recorded = decision.get("rules")
+    if recorded is None:
+        if decision["decision"] == "promoted":
+            return ""
+        return "the decision before does not say which it had"
+    changes = []
+    for name, value in rules(gate).items():
+        if recorded[name] == value:
+            continue
+        if name == "metric" and value == decision["metric"]:  # the default, now written out
+            continue
+        changes.append(f"{name}: {_in_words(recorded[name])} before, {_in_words(value)} now")
+    return "; ".join(changes)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list):
+        return " and ".join(f"`{guard}`" for guard in value) or "none"
+    return "the task's first" if value is None else f"{value}"
+
+
+# --- candidates ---------------------------------------------------------------------------------
+
+
 class Candidate:
-    """The outputs of one model in the workspace.
+    """The outputs of one model in the workspace; `gate` is that of its data set.
 
     Raises SextantError if one is missing, or if they come from different runs of the pipeline.
     """
@@ -72,6 +110,7 @@ class Candidate:
     def __init__(self, name: str):
         self.conf = config.model(name)
         self.name = name
+        self.gate = self.conf.gate.on(self.conf.dataset)
         tracked = paths.tracked(name)
         self.folder = tracked.model
         self.metrics_file = tracked.metrics
@@ -165,12 +204,13 @@ def judge(
             champion_scores, trouble = gate_rows.scores_of(champion.model_uri)
     trivial = _trivial_baseline(candidate, model, parts)
     trivial_scores = gate_rows.score(trivial(gate_rows.inputs))
-    metric, direction = model.task.primary
+    metric = candidate.gate.metric or model.task.primary[0]
+    direction = str(model.task.metrics.METRICS[metric])
     promoted, reason = decide(
         challenger_scores,
         champion_scores,
         trivial_scores,
-        candidate.conf.gate,
+        candidate.gate,
         metric,
         direction,
         _guarded_scores(model, parts),
@@ -183,6 +223,7 @@ def judge(
     return {
         "decision": "promoted" if promoted else "not promoted",
         "reason": reason + remark,
+        "rules": rules(candidate.gate),
         "metric": metric,
         "challenger": challenger_scores[metric],
         "champion_score": champion_scores[metric] if champion_scores else None,

@@ -198,9 +198,15 @@ class Task:
 
     @property
     def primary(self) -> tuple[str, str]:
-        """The metric that the gate reads and its direction, `up` or `down`."""
+        """The first metric and its direction, `up` or `down`; the gate reads it by default."""
         name, direction = next(iter(self.metrics.METRICS.items()))
         return name, str(direction)
+
+    @property
+    def directed(self) -> list[str]:
+        """The metrics of which more, or less, is better; the others have a target value."""
+        metrics = self.metrics.METRICS
+        return [name for name, direction in metrics.items() if direction in ("up", "down")]
 
     @property
     def options(self) -> "Mapping[str, contracts.Option]":
@@ -215,9 +221,8 @@ class Task:
     @property
     def monitors(self) -> list[str]:
         """The metrics that can choose an epoch: computed after each, and with a direction."""
-        metrics = self.metrics.METRICS
-        watched = optional(self.metrics, "WATCHED", list(metrics))
-        return [name for name in watched if metrics[name] in ("up", "down")]
+        watched = optional(self.metrics, "WATCHED", list(self.metrics.METRICS))
+        return [name for name in watched if name in self.directed]
 
     def baselines(
         self, kind: str, further: "Iterable[str | Mapping[str, Mapping[str, object]]]" = ()

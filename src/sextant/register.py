@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import config, files, paths, plugins
 from .decisions import judged_here, print_decision, write_decision
 from .errors import UsageError
-from .gate import Candidate, judge
+from .gate import Candidate, changed_rules, judge
 from .model_card import about, card
 from .tracking import packing, registry, runs, store
 
@@ -27,22 +27,23 @@ OPTION_TYPES = {bool: "boolean", int: "long", float: "double", str: "string"}
 
 
 def register(candidate: Candidate) -> dict[str, Any]:
-    """Give the candidate its first decision in this registry, or repeat the one it has.
+    """Give the candidate its decision in this registry, or repeat the one it has.
 
-    The alias moves only in the call that gives the first decision, so that a rollback survives a
-    fresh clone. The decision is stored as `pending` before the alias moves: after a crash in
-    between, the next call completes it.
+    A decision is made again if the gate (metric, margin, guards) was edited since. The alias moves
+    only in a call that decides, and never to a version that has been champion before, so that a
+    rollback survives a fresh clone and an edited gate. The decision is stored as `pending` before
+    the alias moves: after a crash in between, the next call completes it.
     """
     mlflow = store.client()
     registry.check_data(mlflow, candidate.registered, candidate.metrics["dataset"])
     version = _version_of_digest(mlflow, candidate)
     if version:
         _restore_files(mlflow, candidate, version)
-        if version.decision:
+        if version.decision and not changed_rules(version.decision, candidate.gate):
             return _record(mlflow, candidate, version, version.decision)
     run_id = _run(mlflow, candidate)
     version = version or _create_version(mlflow, candidate, run_id)
-    decision = _pending(mlflow, version) or _decide(mlflow, candidate, version)
+    decision = _pending(mlflow, candidate, version) or _decide(mlflow, candidate, version)
     if decision["decision"] == "promoted" and "champion_until" not in version.tags:
         registry.set_champion(mlflow, version)
     description = f"Gate: {decision['decision']}. {decision['reason']}.\n\n{card(candidate)}"
@@ -77,20 +78,39 @@ def _restore_files(mlflow: "MlflowClient", candidate: Candidate, version: regist
 def _decide(
     mlflow: "MlflowClient", candidate: Candidate, version: registry.Version
 ) -> dict[str, Any]:
-    """The gate's decision against the present champion, stored as `pending`."""
+    """The gate's decision against the version's opponent, stored as `pending`."""
     while True:
-        champion = _other_champion(mlflow, version)
-        decision = judge(candidate, version.model_uri, champion)
+        opponent = _opponent(mlflow, version)
+        decision = judge(candidate, version.model_uri, opponent)
         # Another clone may have changed the champion in the meantime: then judge again.
-        if decision["against"] == _number(_other_champion(mlflow, version)):
+        if decision["against"] == _number(_opponent(mlflow, version)):
             break
+    decision["reason"] += _remark(candidate, version, decision["decision"] == "promoted")
     scores = {f"gate.{name}": f"{value:.6f}" for name, value in decision["gate"].items()}
     registry.tag(mlflow, version, pending=json.dumps(decision), **scores)
     return decision
 
 
-def _pending(mlflow: "MlflowClient", version: registry.Version) -> dict[str, Any] | None:
-    """The decision that a crash left half done, unless its champion has been replaced since.
+def _remark(candidate: Candidate, version: registry.Version, promoted: bool) -> str:
+    """What a decision that is made again adds to its reason; empty for a first one."""
+    if version.decision is None:
+        return ""
+    changes = changed_rules(version.decision, candidate.gate)
+    remark = f"; judged again, because the gate was edited ({changes})"
+    if version.champion and not promoted:
+        remark += f"; it stays champion until `make rollback MODEL={candidate.name}`"
+    if promoted and "champion_until" in version.tags:
+        remark += (
+            "; it has been champion before, so only"
+            f" `make promote MODEL={candidate.name} VERSION={version.version}` brings it back"
+        )
+    return remark
+
+
+def _pending(
+    mlflow: "MlflowClient", candidate: Candidate, version: registry.Version
+) -> dict[str, Any] | None:
+    """The decision that a crash left half done, unless champion or gate have changed since.
 
     It is still valid if the version has been champion since: then the crash came after the alias
     had moved.
@@ -98,18 +118,24 @@ def _pending(mlflow: "MlflowClient", version: registry.Version) -> dict[str, Any
     if "pending" not in version.tags:
         return None
     decision: dict[str, Any] = json.loads(version.tags["pending"])
+    if changed_rules(decision, candidate.gate):
+        return None
     was_champion = version.champion or "champion_until" in version.tags
-    if was_champion or decision["against"] == _number(_other_champion(mlflow, version)):
+    if was_champion or decision["against"] == _number(_opponent(mlflow, version)):
         return decision
     return None
 
 
-def _other_champion(mlflow: "MlflowClient", version: registry.Version) -> registry.Version | None:
-    """The champion, unless it is this version."""
+def _opponent(mlflow: "MlflowClient", version: registry.Version) -> registry.Version | None:
+    """The champion; for the champion itself, which is judged again, the one that it had to beat."""
     champion = registry.champion(mlflow, version.name)
-    if champion and champion.version == version.version:
-        return None
-    return champion
+    if champion is None or champion.version != version.version:
+        return champion
+    beaten = version.decision["against"] if version.decision else None
+    for other in registry.versions(mlflow, version.name):
+        if other.version == beaten:
+            return other
+    return None
 
 
 def _number(version: registry.Version | None) -> str | None:

@@ -65,8 +65,9 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> dict[s
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
-    """todo: the metrics on val after each epoch, uncalibrated."""
-    return _score((outputs["value"].double() - batch.target.double()).numpy())
+    """todo: the metrics on val after each epoch, calibrated as the answers will be."""
+    values = outputs["value"].double() + calibrate(outputs, batch)["offset"]
+    return _score((values - batch.target.double()).numpy())
 
 
 def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> intervals.Sample:

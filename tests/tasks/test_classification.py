@@ -210,12 +210,32 @@ def test_the_metrics_do_not_depend_on_the_order_of_the_rows():
 
 
 @pytest.mark.parametrize("classes", [TWO, THREE], ids=len)
-def test_watch_gives_the_scores_without_calibration(classes):
-    tensors, batch = outputs(len(classes))
-    answers = classification.answers(tensors, None, Encoder(classes), {})
+def test_watch_gives_the_scores_of_the_calibrated_answers(classes):
+    tensors, batch = outputs(len(classes), scale=3.0)
+    calibration = classification.calibrate(tensors, batch)
+    answers = classification.answers(tensors, None, Encoder(classes), calibration)
     truth = table([classes[i] for i in batch.target])
     scores = classification.score(answers, truth, Encoder(classes))
     assert classification.watch(tensors, batch) == pytest.approx(scores)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
+def test_the_scale_of_the_logits_does_not_choose_the_epoch(scale):
+    """Label smoothing keeps logits small, and their log loss high, however well they rank."""
+    watched = classification.watch(*outputs(3, n=2003, scale=scale))
+    assert watched == pytest.approx(classification.watch(*outputs(3, n=2003)), abs=2e-4)
+
+
+def test_of_two_epochs_the_better_one_is_kept_although_its_logits_are_smoothed():
+    """The later one ranks better; uncalibrated, its log loss is higher."""
+    tensors, batch = outputs(2, n=997)
+    noise = torch.randn(997, 2, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+    earlier = {"logits": tensors["logits"] + 0.7 * noise}
+    smoothed = {"logits": 0.2 * tensors["logits"]}
+    raw = [F.cross_entropy(epoch["logits"], batch.target) for epoch in (earlier, smoothed)]
+    assert raw[0] < raw[1]
+    losses = [classification.watch(epoch, batch)["log_loss"] for epoch in (earlier, smoothed)]
+    assert losses[1] < losses[0]
 
 
 def test_every_metric_has_its_direction_and_accuracy_comes_first():

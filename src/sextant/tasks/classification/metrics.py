@@ -77,7 +77,7 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]
 
 def probabilities(outputs: Mapping[str, Tensor], calibration: Mapping[str, float]) -> np.ndarray:
     """Return softmax(logits / temperature), (rows, classes) in float64."""
-    # Without calibration, as in `watch`, the temperature is 1.
+    # Without calibration, as in tests, the temperature is 1.
     temperature = calibration.get("temperature", 1.0)
     return (outputs["logits"].double() / temperature).softmax(1).numpy()
 
@@ -123,10 +123,16 @@ def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Labelled) 
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]:
-    """Return the metrics on val during training, uncalibrated; the labels are class numbers."""
+    """Return the metrics on val during training, calibrated on val itself.
+
+    An epoch is chosen by what will be answered. Label smoothing, for example, puts a floor under
+    the log loss of uncalibrated probabilities: on MNIST it kept epoch 3 of 8, whose accuracy was
+    0.9895 where that of the last one was 0.9922. The labels are class numbers.
+    """
     classes = list(range(outputs["logits"].shape[1]))
     targets = pd.Series(batch.target.numpy())
-    return scores(as_answers(probabilities(outputs, {}), classes), targets, classes)
+    probs = probabilities(outputs, calibrate(outputs, batch))
+    return scores(as_answers(probs, classes), targets, classes)
 
 
 def scores(answers: pd.DataFrame, truth: pd.Series, classes: Sequence[Label]) -> dict[str, float]:

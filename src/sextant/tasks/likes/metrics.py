@@ -70,7 +70,7 @@ def answers(
     """
 
     def probability(log_odds: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-(calibration["slope"] * log_odds + calibration["offset"])))
+        return _probability(log_odds, calibration)
 
     return as_answers(
         output(outputs, "log_odds").double().numpy(),
@@ -101,15 +101,21 @@ def contributions(
 
 
 def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
-    """The metrics on val after an epoch, uncalibrated."""
+    """The metrics on val after an epoch, calibrated on val itself, as the answers will be."""
     user, item, _, liked = requests_of(batch)
-    log_odds = torch.from_numpy(output(outputs, "log_odds").numpy()[user, item])
-    return _score(log_odds.double().sigmoid().numpy(), liked)
+    log_odds = output(outputs, "log_odds").double().numpy()[user, item]
+    return _score(_probability(log_odds, calibrate(outputs, batch)), liked)
 
 
 def likelihood(probs: np.ndarray, liked: np.ndarray) -> np.ndarray:
     """The probability given to what happened, at least LEAST_PROBABILITY; all are (requests)."""
     return np.clip(np.where(liked, probs, 1 - probs), LEAST_PROBABILITY, 1)
+
+
+def _probability(log_odds: np.ndarray, calibration: Mapping[str, float]) -> np.ndarray:
+    """The calibrated probability of each element of `log_odds`, in float64."""
+    odds_against = np.exp(-(calibration["slope"] * log_odds + calibration["offset"]))
+    return np.asarray(1 / (1 + odds_against))
 
 
 def _score(probs: np.ndarray, liked: np.ndarray) -> dict[str, float]:

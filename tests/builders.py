@@ -40,9 +40,6 @@ def table_columns(
 ) -> TableColumns:
     """The columns of a CSV file with a header, in which only the empty cell is missing."""
     return TableColumns(
-        names=None,
-        delimiter=",",
-        unknown=None,
         key=key,
         target=target,
         ignored=list(ignored),

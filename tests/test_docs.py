@@ -390,6 +390,6 @@ def test_the_row_that_travels_is_the_first_of_the_twin_and_in_the_part_on_the_pa
     assert f"{int.from_bytes(digest[:8], 'big') / 2**64:.4f}" == fraction
     table = tabular.repair(tabular.read(raw, conf.columns), conf.columns)
     parts = tabular.split(table, conf.columns, conf.split)
-    assert int(key) in set(parts["test"][conf.columns.key])
+    assert key in set(parts["test"][conf.columns.key])
     for part in ("train", "test"):
         assert f"{len(parts[part]):,} rows" in page

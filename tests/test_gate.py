@@ -1,18 +1,28 @@
 """The gate: laws of the decision, and outputs that do not belong together."""
 
+import importlib
+import io
 import json
 import re
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sextant import config, gate
+from sextant import config, gate, saved_model
+from sextant.commands import predict
 from sextant.errors import SextantError
+from sextant.kinds.tabular import rows as tabular_rows
+from sextant.kinds.tabular.columns import Columns as TableColumns
+from sextant.kinds.tabular.encoder import Encoder
 
 scores = st.floats(-1, 1).map(lambda x: round(x, 6))
 margins = st.floats(0, 0.5).map(lambda x: round(x, 6))
@@ -208,3 +218,123 @@ def test_a_missing_output_is_named(outputs: Path) -> None:
     Path("reports/metrics/ann.json").unlink()
     with pytest.raises(SextantError, match="reports/metrics/ann.json does not exist"):
         gate.Candidate("ann")
+
+
+# --- a champion of code that guessed the types of a table ---------------------------------------
+
+
+def test_the_answers_of_an_older_champion_are_read_as_it_meant_them() -> None:
+    """Its classes were numbers: of 2 and 10, `probability` is that of 10; as text, 2 is last."""
+    answers = pd.DataFrame({"prediction": [2, 10], "probability": [0.1, 0.8]})
+    meant = gate.as_meant(answers, [2, 10], ["10", "2"])
+    assert meant["prediction"].tolist() == ["2", "10"]
+    assert meant["positive"].tolist() == ["10", "10"]
+    three = pd.DataFrame({"prediction": [1.0, 7.0], "probability_1.0": 0.1, "probability_7.0": 0.2})
+    meant = gate.as_meant(three, [1.0, 7.0, 8.0], ["01", "07", "08"])
+    assert meant["prediction"].tolist() == ["01", "07"]
+    assert list(meant) == ["prediction", "probability_01", "probability_07"]
+    truths = pd.DataFrame({"prediction": [True], "probability": [0.6]})
+    meant = gate.as_meant(truths, [False, True], ["FALSE", "TRUE"])
+    assert meant.to_dict("records") == [
+        {"prediction": "TRUE", "probability": 0.6, "positive": "TRUE"}
+    ]
+
+
+@pytest.fixture
+def wines(tmp_path: Path) -> Path:
+    """300 wines whose grade, 2 or 10, follows from x and kind; `opened` is a truth value."""
+    lines = []
+    for number in range(300):
+        kind = number % 3
+        x = (number * 37 % 100) / 10
+        grade = 10 if (x > 5) != (kind == 2) else 2
+        lines.append(f"{number:04},{x},{kind},{'TRUE' if number % 2 else 'FALSE'},{grade}\n")
+    path = tmp_path / "wines.csv"
+    path.write_text("id,x,kind,opened,grade\n" + "".join(lines))
+    return path
+
+
+ROLES = {"key": "id", "target": "grade", "numeric": ["x"], "categorical": ["kind", "opened"]}
+NET = {
+    "bins": 4, "embedding_size": 4, "hidden_sizes": [16], "dropout": 0.0, "bodies": 1, "members": 1,
+}  # fmt: skip
+
+
+def trained(net: Any, batch: Any) -> Any:
+    """A net after some steps on one batch."""
+    torch.manual_seed(0)
+    net.initialise(batch)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        net.loss(batch).backward()
+        optimizer.step()
+    return net.eval()
+
+
+@pytest.fixture
+def old_champion(tmp_path: Path, wines: Path) -> tuple[Path, dict[str, float]]:
+    """A classifier that code of commit 0efe4ab has trained and packed, and its scores by that."""
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    command = ["git", "archive", "0efe4ab", "src/sextant"]
+    archive = subprocess.run(command, cwd=ROOT, capture_output=True)
+    if archive.returncode:
+        pytest.skip("this clone lacks the commit")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as members:
+        members.extractall(tmp_path, filter="data")
+    code = tmp_path / "src/sextant"
+    package = predict._import_packed(code)
+    tabular = importlib.import_module(f"{package}.data.tabular")
+    saved = importlib.import_module(f"{package}.saved")
+    block = {"names": None, "delimiter": ",", "unknown": None, "ignored": [], **ROLES}
+    columns = tabular.Columns(**block)
+    rows = tabular.repair(tabular.read_rows(wines, columns), columns)
+    encoder = tabular.Encoder.fit(rows, columns)
+    assert encoder.classes == [2, 10]
+    torch.manual_seed(0)
+    net = trained(saved.build("ann", encoder.sizes, NET), encoder.encode(rows))
+    card = {
+        "family": "ann", "kind": "tabular", "task": "classification", "net": NET,
+        "columns": block, "calibration": {"temperature": 1.0},
+    }  # fmt: skip
+    saved.save(tmp_path / "wine", card, net, encoder)
+    model = saved.load(tmp_path / "wine")
+    inputs = [ColSpec(dtype, name, required) for name, dtype, required in encoder.schema()]
+    outputs = [ColSpec("long", "prediction"), ColSpec("double", "probability")]
+    mlflow.pyfunc.save_model(
+        str(tmp_path / "packed"),
+        loader_module="sextant.saved",
+        data_path=str(tmp_path / "wine"),
+        code_paths=[str(code)],
+        signature=ModelSignature(Schema(inputs), Schema(outputs)),
+        pip_requirements=[],
+    )
+    return tmp_path / "packed", model.score(model.answer(rows), rows)
+
+
+@pytest.mark.slow
+def test_a_champion_of_older_code_with_numbers_as_classes_is_judged_as_it_meant(
+    workspace: Path, tmp_path: Path, wines: Path, old_champion: tuple[Path, dict[str, float]]
+) -> None:
+    packed, expected = old_champion
+    assert expected["accuracy"] > 0.9
+    columns = TableColumns.model_validate(ROLES)
+    rows = tabular_rows.repair(tabular_rows.read_rows(wines, columns), columns)
+    rows = rows.reset_index(drop=True)
+    encoder = Encoder.fit(rows, columns)
+    assert encoder.classes == ["10", "2"]
+    net = saved_model.build("ann", encoder.sizes, NET)
+    card = {
+        "family": "ann", "kind": "tabular", "task": "classification", "net": NET, "threads": 1,
+        "columns": columns.model_dump(), "calibration": {"temperature": 1.0},
+    }  # fmt: skip
+    challenger = saved_model.SavedModel(card, net, encoder)
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    scores, trouble = gate.GateRows(challenger, rows, folder).scores_of(str(packed))
+    assert scores is not None, trouble
+    for metric in ("accuracy", "auroc", "log_loss", "brier"):
+        assert scores[metric] == pytest.approx(expected[metric], abs=1e-6)

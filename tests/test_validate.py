@@ -759,3 +759,49 @@ def test_the_digest_depends_on_names_and_bytes_and_not_on_the_source(tmp_path: P
     (tmp_path / "rows.csv").rename(tmp_path / "lines.csv")
     digests.append(folder_digest(tmp_path, without=RECEIPT))
     assert digests[0] == digests[1] and len(set(digests)) == 3
+
+
+# --- text columns as an expectation reads them --------------------------------------------------
+
+
+def entry_of(expectation: str, **arguments: object) -> Any:
+    return {"expectation": expectation, "severity": "critical", "why": "a test", **arguments}
+
+
+ROWS = entry_of("expect_table_row_count_to_be_between", min_value=1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "success"),
+    [
+        (entry_of("expect_column_values_to_be_in_set", column="code", value_set=[1, 2]), True),
+        (entry_of("expect_column_values_to_be_in_set", column="code", value_set=["01", "2"]), True),
+        (entry_of("expect_column_values_to_be_in_set", column="code", value_set=["1", "2"]), False),
+        (entry_of("expect_column_values_to_be_in_set", column="flag", value_set=[True]), True),
+        (entry_of("expect_column_values_to_match_regex", column="code", regex="^0?[12]$"), True),
+        (entry_of("expect_column_mean_to_be_between", column="label", min_value=0.5), True),
+        (entry_of("expect_column_values_to_be_of_type", column="label", type_="int64"), True),
+        (entry_of("expect_column_values_to_be_of_type", column="label", type_="str"), True),
+        (entry_of("expect_column_values_to_be_between", column="word", min_value=0), False),
+        (
+            entry_of(
+                "expect_column_values_to_be_in_set",
+                column="code", value_set=["2"], row_condition="label == 0",
+            ),
+            True,
+        ),
+    ],
+)  # fmt: skip
+def test_text_is_compared_with_what_the_suite_has(entry: Any, success: bool) -> None:
+    table = pd.DataFrame(
+        {
+            "code": ["01", "01", "2"],
+            "flag": ["TRUE", "TRUE", None],
+            "label": ["1", "1", "0"],
+            "word": ["a", "1", "2"],
+        },
+        dtype="str",
+    )
+    results = validate.validate(table, [ROWS, entry])
+    assert results[1]["success"] == success
+    assert results[1]["kwargs"] == validate._arguments(entry)

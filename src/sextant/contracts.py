@@ -36,7 +36,10 @@ Fit: TypeAlias = Callable[..., Answer]
 
 
 class Columns(Protocol):
-    """The block `columns` of conf/dataset/<name>.yaml."""
+    """The block `columns` of conf/dataset/<name>.yaml.
+
+    Optional: `resolved(names)`, the block with patterns for columns replaced by those of `names`.
+    """
 
     @property
     def all(self) -> list[str]:

@@ -5,14 +5,15 @@ baselines'.
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from . import config, drawing, intervals, paths, plugins, saved_model
 from .errors import SextantError, UsageError
-from .files import needed, write_json, written_whole
-from .kinds.parts import scored
+from .files import needed, read_json, write_json, written_whole
+from .kinds.parts import UNLABELLED, scored
 from .terminal import Progress
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-6  # another CPU or a GPU rounds differently; the same one reproduces every digit
 STEPS = 5  # of the progress display, plus one for each baseline
+ANSWERS = "answers.csv"  # beside the figures, where the source has test rows without labels
 
 
 def check_reproduced(recorded: dict[str, float], scores: dict[str, float]) -> None:
@@ -152,6 +154,23 @@ def draw(
     return figures, tables
 
 
+def answers_without_labels(
+    model: "SavedModel", prepared: Path, key: str | None
+) -> "pd.DataFrame | None":
+    """The answers to test rows that the source gives without labels; None if there are none.
+
+    The first column is the key, where rows have one. Such rows are answered and not scored.
+    """
+    profile = read_json(prepared / "profile.json")
+    if UNLABELLED not in profile["rows"]:
+        return None
+    rows = plugins.kind(model.card["kind"]).rows.load(prepared / UNLABELLED)
+    answers = model.answer(rows)
+    if key is not None and key not in answers:
+        answers.insert(0, key, rows[key].to_numpy())
+    return answers
+
+
 def main(argv: list[str]) -> None:
     """`sextant evaluate model=<name>`; run by hand, it prefers the scratch model if one exists."""
     name, overrides = config.named(argv, "model")
@@ -178,12 +197,16 @@ def main(argv: list[str]) -> None:
         if plugins.takes(model.task.figures.figures, "gate"):
             drawn_parts["gate"] = kind.rows.load(prepared / "gate")
         figures, tables = draw(model, drawn_parts, answers, curves)
+        key = plugins.optional(model.encoder.columns, "key", None)
+        unlabelled = answers_without_labels(model, prepared, key)
         progress.step()
         with written_whole(outputs.figures) as folder:
             folder.mkdir()
             # Numbered, because the report page shows the files in alphabetical order.
             for number, (title, figure) in enumerate(figures.items()):
                 drawing.save(figure, folder / f"{number:02}-{title}.svg")
+            if unlabelled is not None:
+                unlabelled.to_csv(folder / ANSWERS, index=False)
         progress.step()
     write_json(outputs.tables, {title: table.record() for title, table in tables.items()})
     write_json(outputs.metrics, metrics)

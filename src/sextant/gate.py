@@ -8,12 +8,13 @@ prevents nor biases the comparison.
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import config, files, paths, plugins
 from .errors import SextantError, one_line
+from .kinds.levels import matched, renamed
 from .kinds.parts import scored
 from .tracking import packing, registry
 
@@ -142,6 +143,25 @@ class Candidate:
             )
 
 
+def as_meant(
+    answers: "pd.DataFrame", learnt: Sequence[object], classes: Sequence[str]
+) -> "pd.DataFrame":
+    """The answers of a packed classifier, which has learnt the classes `learnt`, as `classes`.
+
+    Code before levels were text guessed types. Its classes may be numbers, which sort
+    otherwise than text: of the classes 2 and 10, its `probability` is that of 10.
+    """
+    names = renamed(classes, learnt)
+    columns = {}
+    for old, new in names.items():
+        columns[f"probability_{old}"] = f"probability_{new}"
+    meant = answers.rename(columns=columns)
+    meant["prediction"] = [names.get(str(label), str(label)) for label in answers["prediction"]]
+    if len(learnt) == 2 and "positive" not in meant:
+        meant["positive"] = names.get(str(learnt[-1]), str(learnt[-1]))
+    return meant
+
+
 class GateRows:
     """The gate part of a data set, and the answers of packed models to it."""
 
@@ -164,18 +184,45 @@ class GateRows:
         """The scores of a packed model, or why there are none."""
         import pandas as pd
 
+        try:
+            learnt = packing.card_of(uri).get("encoder", {})
+        except packing.FilesMissing as error:
+            return None, str(error)
         threads = self.model.card["threads"]
-        trouble = packing.answers_of(uri, self.rows, self.answers, threads)
+        trouble = packing.answers_of(uri, self._rows_for(learnt), self.answers, threads)
         if trouble:
             return None, trouble
         try:
-            scores = self.score(pd.read_parquet(self.answers))
+            scores = self.score(self._as_meant(pd.read_parquet(self.answers), learnt))
         except Exception as error:  # answers of an old champion may have another form
             return None, f"its answers cannot be scored: {one_line(error)}"
         for name, value in scores.items():
             if not math.isfinite(value):
                 return None, f"its {name} is {value}"
         return scores, ""
+
+    def _rows_for(self, learnt: Mapping[str, Any]) -> Path:
+        """The file of rows for a model whose encoder has this state.
+
+        Code before levels were text guessed types: a model of it knows the category TRUE as True.
+        """
+        levels = learnt.get("levels")
+        if not levels or not isinstance(levels, dict) or not set(levels) <= set(self.inputs):
+            return self.rows
+        columns = {}
+        for name in levels:
+            columns[name] = matched(self.inputs.loc[:, name], levels[name])
+        path = self.rows.with_name("rows-as-learnt.parquet")
+        self.inputs.assign(**columns).to_parquet(path)
+        return path
+
+    def _as_meant(self, answers: "pd.DataFrame", learnt: Mapping[str, Any]) -> "pd.DataFrame":
+        """The answers of a packed model in the classes of this one, if both are classifiers."""
+        classes = self.model.encoder.state().get("classes") or []
+        is_text = all(isinstance(label, str) for label in classes)
+        if not classes or not is_text or not learnt.get("classes") or "prediction" not in answers:
+            return answers
+        return as_meant(answers, learnt["classes"], classes)
 
 
 def judge(

@@ -35,7 +35,7 @@ from pydantic import AfterValidator, BaseModel, Field, create_model
 from . import config, paths, plugins
 from .errors import DataError, UsageError, one_line
 from .files import RECEIPT, folder_digest, write_json, written_whole
-from .kinds.formats import place
+from .kinds.formats import fits_pattern, place
 from .strict import Strict, advice, check
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _check_entry(entry: SuiteEntry, where: str, columns: Collection[str] | None)
     if columns is None:
         return
     for column in _columns(entry):
-        if column not in columns:
+        if not any(column == name or fits_pattern(column, name) for name in columns):
             raise UsageError(
                 f"{where}: the table has no column `{column}`; {advice(column, columns)}"
             )
@@ -257,6 +257,81 @@ def _columns(entry: SuiteEntry) -> list[str]:
 
 def _arguments(entry: SuiteEntry) -> dict[str, object]:
     return {key: value for key, value in entry.items() if key not in REQUIRED}
+
+
+# --- text columns as an expectation reads them --------------------------------------------------
+
+# Expectations that compute with the values of a column. The others that take `min_value` count
+# characters, distinct values or rows.
+OF_NUMBERS = (
+    "expect_column_max_to_be_between",
+    "expect_column_mean_to_be_between",
+    "expect_column_median_to_be_between",
+    "expect_column_min_to_be_between",
+    "expect_column_pair_values_a_to_be_greater_than_b",
+    "expect_column_stdev_to_be_between",
+    "expect_column_values_to_be_between",
+    "expect_column_values_to_be_increasing",
+)
+PLAIN_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+
+
+def as_asked(
+    table: "pd.DataFrame", suite: Sequence[SuiteEntry]
+) -> tuple["pd.DataFrame", list[SuiteEntry]]:
+    """Return table and suite with the same types.
+
+    Keys, categories and labels are text as it is written. Such a column becomes numbers if an entry
+    computes with it and all its values are numbers. Otherwise the numbers and truth values that a
+    `value_set` has for it become the text that means them.
+    """
+    import pandas as pd
+
+    from .kinds.levels import Matcher
+
+    asked = {name for entry in suite for name in _numbers_asked(entry)}
+    typed = table.copy(deep=False)
+    for name in table:
+        is_text = isinstance(table[name].dtype, pd.StringDtype)
+        if is_text and name in asked and table[name].dropna().str.fullmatch(PLAIN_NUMBER).all():
+            typed[name] = pd.to_numeric(table[name].astype(object))
+    matched = []
+    for entry in suite:
+        name = entry.get("column")
+        if name is not None and "value_set" in entry:
+            values = entry["value_set"]
+            if isinstance(typed[name].dtype, pd.StringDtype):
+                matcher = Matcher(typed[name].dropna().unique())
+                values = [matcher.match(value) for value in values]
+            elif name in asked:
+                values = [_as_number(value) for value in values]
+            entry = {**entry, "value_set": values}
+        matched.append(entry)
+    return typed, matched
+
+
+def _as_number(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(PLAIN_NUMBER, value):
+        return float(value)
+    return value
+
+
+def _numbers_asked(entry: SuiteEntry) -> set[str]:
+    """Return the columns that an entry reads as numbers."""
+    names: set[str] = set()
+    if entry["expectation"] in OF_NUMBERS or entry.get("type_", "").startswith(("int", "float")):
+        arguments = _arguments(entry)
+        for key in ("column", "column_A", "column_B"):
+            if key in arguments:
+                names.add(str(arguments[key]))
+    for node in ast.walk(ast.parse(entry.get("row_condition", "True"), mode="eval")):
+        if not isinstance(node, ast.Compare):
+            continue
+        parts = list(ast.walk(node))
+        values = [part.value for part in parts if isinstance(part, ast.Constant)]
+        if any(isinstance(value, int | float) for value in values):
+            names |= {part.id for part in parts if isinstance(part, ast.Name)}
+    return names
 
 
 # --- from a table to results --------------------------------------------------------------------
@@ -298,6 +373,7 @@ def _run_suite(
     table: "pd.DataFrame", suite: list[SuiteEntry]
 ) -> tuple["EphemeralDataContext", list["ExpectationValidationResult"]]:
     """Return Great Expectations' context and its results, in the order of the checked suite."""
+    table, suite = as_asked(table, suite)
     with _silent():
         import great_expectations as gx
         from great_expectations import expectations as gx_expectations

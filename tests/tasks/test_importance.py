@@ -199,7 +199,7 @@ def test_floats_are_rounded_by_their_standard_deviation(values, legible):
 @pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
 def test_the_figures_of_a_saved_model_of_a_table_include_its_importance(classes):
     rows = table(101)
-    rows["left"] = [classes[i % len(classes)] for i in rows["id"]]
+    rows["left"] = [str(classes[i % len(classes)]) for i in rows["id"]]
     encoder = Encoder.fit(rows, COLUMNS)
     torch.manual_seed(0)
     arguments = {

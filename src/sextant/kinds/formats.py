@@ -165,12 +165,16 @@ def _unpacked(path: Path) -> tuple[str, bytes]:
     suffix = path.suffix.lower()
     try:
         content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; name a file of rows") from None
+    except OSError as error:
+        reason = describe(error).lower()
+        raise DataError(f"{path} cannot be read ({reason}); name a file of rows") from None
+    try:
         if suffix in COMPRESSED:
             return path.stem, COMPRESSED[suffix](content)
         if suffix == ".zip":
             return _unzipped(path.name, content)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; name a file of rows") from None
     # What the decompressors raise for damaged files; zipfile's RuntimeError is a missing password.
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError) as error:
         raise _unreadable(path.name, error) from None

@@ -1,6 +1,7 @@
 """The four parts of a prepared data set: which rows are scored, and checks of labelled parts."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DataError
@@ -10,9 +11,15 @@ if TYPE_CHECKING:
 
 # train fits the weights, val makes every choice, gate decides about champions, test is reported.
 PARTS = ("train", "val", "gate", "test")
+# The rows of a source's own test files if they have no labels: they are answered and not scored.
+UNLABELLED = "unlabelled"
 
 # The column that marks history rows: model input only, excluded from metrics.
 CONTEXT = "context"
+
+EXAMPLES = 3  # classes in a message
+AMOUNTS = 20  # so many numbers are hardly classes
+NUMBER = r"[+-]?[0-9]*[.,]?[0-9]+"
 
 Label: TypeAlias = bool | int | float | str
 
@@ -73,12 +80,31 @@ def _check_classes(parts: "Mapping[str, pd.DataFrame]", target: str) -> None:
     for part, rows in parts.items():
         missing = sorted(map(str, classes - set(rows[target])))
         if missing:
+            advice = f"add rows of it, or change `split` in the conf{_amount_hint(classes, target)}"
             raise DataError(
-                f"part {part} ({len(rows)} rows) has no row of class {', '.join(missing)} of"
-                f" `{target}`; add rows of it, or change `split` in the conf"
+                f"part {part} ({len(rows)} rows) has no row of class {_first(missing)} of"
+                f" `{target}`; {advice}"
             )
     if len(classes) < 2:
         values = ", ".join(map(str, classes)) or "nothing"
         raise DataError(
             f"`{target}` is {values} in every row; expected two classes; add rows of another class"
         )
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first names, for a message, and how many more there are."""
+    text = ", ".join(names[:EXAMPLES])
+    more = len(names) - EXAMPLES
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def _amount_hint(classes: Iterable[object], target: str) -> str:
+    """What to do if the many classes of a target are numbers."""
+    names = sorted(map(str, classes))
+    if len(names) < AMOUNTS or not all(re.fullmatch(NUMBER, name) for name in names):
+        return ""
+    return (
+        f"; the {len(names)} classes are numbers, such as {', '.join(names[:EXAMPLES])}: if"
+        f" `{target}` is an amount, choose task regression"
+    )

@@ -1,6 +1,6 @@
-"""Files of rows as data frames: CSV and other delimited text, Parquet, JSON records."""
+"""Folders of upstream files, and the columns that a table has to have."""
 
-import json
+import difflib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +9,9 @@ import pandas as pd
 
 from ..errors import DataError
 from ..files import RECEIPT
+
+NAMED = 12  # columns in a message
+NAMED_CHARACTERS = 60  # of the name of a column in a message
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -19,15 +22,26 @@ def data_files(folder: Path) -> list[Path]:
     return files
 
 
-def check_columns(rows: pd.DataFrame, expected: Iterable[str], file_name: str) -> None:
-    """Raise DataError if the table of a file lacks an expected column."""
+def check_columns(
+    rows: pd.DataFrame, expected: Iterable[str], file_name: str, has_header: bool = True
+) -> None:
+    """Raise DataError if the table of a file lacks an expected column.
+
+    The message names similar columns, and says so where a header seems to be missing.
+    """
+    expected = list(expected)
     missing = [name for name in expected if name not in rows.columns]
-    if missing:
-        present = ", ".join(map(str, rows.columns))
-        raise DataError(
-            f"{file_name} lacks column {', '.join(missing)}; found {present}; correct the file, or"
-            " use its column names in the conf"
-        )
+    if not missing:
+        return
+    advice = "correct the file, or use its column names in the conf"
+    similar = _similar(missing, list(rows.columns))
+    if similar:
+        advice = f"did you mean {', '.join(similar)}? {advice}"
+    elif has_header and len(missing) == len(expected):
+        advice += "; if it has no header, list its columns in `columns.names`"
+    raise DataError(
+        f"{file_name} lacks column {listed(missing)}; found {listed(rows.columns)}; {advice}"
+    )
 
 
 def check_input_columns(
@@ -47,59 +61,58 @@ def check_input_columns(
         )
 
 
-def read_table(
-    path: Path,
-    delimiter: str,
-    names: list[str] | None,
-    unknown: str | None,
-    expected: Sequence[str],
+def without_surplus(
+    frame: pd.DataFrame, expected: Sequence[str], allowed: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the rows of one file, whatever columns it has.
+    """Return input rows in the allowed columns; other columns are passed over, with a warning.
 
-    Text is split at `delimiter`; it has a header unless `names` are given. Only the empty cell and
-    `unknown` are missing values. `expected` are the columns that messages name.
-    Raises DataError for a file that does not exist, is empty, or is not a table.
+    Raises DataError if an expected column is missing.
     """
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix == ".json":
-            return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
-        return _read_text(path, delimiter, names, unknown)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; name a file of rows") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(
-            f"{path.name} is empty; expected a table with {', '.join(expected)}"
-        ) from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
-        form = f" with delimiter {delimiter!r}"
-        if path.suffix in (".parquet", ".json"):
-            form = ""
-        raise DataError(
-            f"{path.name} is not a table{form}: {error}; correct it, or name another file"
-        ) from None
+    missing = [name for name in expected if name not in frame]
+    surplus = [str(name) for name in frame if name not in allowed]
+    if missing:
+        advice = "name the columns as in training"
+        similar = _similar(missing, surplus)
+        if similar:
+            advice = f"did you mean {', '.join(similar)}? {advice}"
+        elif len(missing) == len(expected):
+            advice += ", in a header or, where training had none, without one"
+        faults = f"missing column {listed(missing)}"
+        if surplus:
+            faults += f"; surplus column {listed(surplus)}"
+        raise DataError(f"{faults}; expected {listed(expected)}; {advice}")
+    if not surplus:
+        return frame
+    # stacklevel 3: the warning names the caller of the encoder's `check`.
+    warnings.warn(
+        f"columns that the model does not know are passed over: {listed(surplus)}", stacklevel=3
+    )
+    return frame[[name for name in frame if name in allowed]]
 
 
-def _read_text(
-    path: Path, delimiter: str, names: list[str] | None, unknown: str | None
-) -> pd.DataFrame:
-    missing_marks = [""]
-    if unknown:
-        missing_marks.append(unknown)
-    with warnings.catch_warnings():
-        # pandas cuts rows that are longer than `names`, with a warning only.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            path,
-            sep=delimiter,
-            header=None if names else "infer",
-            names=names,
-            index_col=False,
-            # pandas would also read NA, null and None as missing; they may be values, as Namibia's
-            # country code is.
-            keep_default_na=False,
-            na_values=missing_marks,
-            # Read in chunks, a column of mixed content would get a type per chunk.
-            low_memory=False,
-        )
+def listed(names: Iterable[object]) -> str:
+    """Return the first names, for a message, and how many more there are.
+
+    A name that begins or ends with a blank, or is very long, is quoted or cut.
+    """
+    shown = []
+    names = list(names)
+    for name in names[:NAMED]:
+        text = str(name)
+        if len(text) > NAMED_CHARACTERS:
+            text = f"{text[:NAMED_CHARACTERS]}…"
+        shown.append(text if text == text.strip() else repr(text))
+    if len(names) > NAMED:
+        shown.append(f"and {len(names) - NAMED} more")
+    return ", ".join(shown)
+
+
+def _similar(missing: Sequence[str], present: Sequence[str]) -> list[str]:
+    """`present` for each missing name that is like it in another case or spelling."""
+    pairs = []
+    by_lower = {str(name).lower(): str(name) for name in present}
+    for name in missing[:NAMED]:
+        similar = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)
+        if similar:
+            pairs.append(f"`{by_lower[similar[0]]}` for `{name}`")
+    return pairs

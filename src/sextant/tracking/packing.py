@@ -130,17 +130,33 @@ def folder_of(model_uri: str) -> Path:
         ) from error
 
 
+def card_of(model_uri: str) -> dict[str, Any]:
+    """The card of a packed model, empty for one without; raises FilesMissing."""
+    card: dict[str, Any] = {}
+    for path in (folder_of(model_uri) / "data").glob("*/model.json"):
+        card = files.read_json(path)
+    return card
+
+
 # The script of the process in which a packed model answers: folder, input rows, output file and
 # number of threads are its arguments. The option `details` adds the columns that scores need and
-# callers usually do not.
+# callers usually do not. Rows are asked in the types of the signature, since MLflow refuses an
+# integer where it expects a float, and text where it expects an integer.
 ANSWER_SCRIPT = """
 import sys, threadpoolctl, warnings, mlflow.pyfunc, pandas
+UNSEEN = -(2.0**53)  # a category that is no number, for a model whose categories all are
 warnings.simplefilter("ignore")
 model, rows = mlflow.pyfunc.load_model(sys.argv[1]), pandas.read_parquet(sys.argv[2])
 threadpoolctl.threadpool_limits(int(sys.argv[4]))
-inputs = model.metadata.get_input_schema()
-numbers = [column.name for column in inputs if column.type.name == "double"]
-rows[numbers] = rows[numbers].astype(float)  # MLflow refuses an integer where it expects a float
+for column in model.metadata.get_input_schema():
+    if column.name not in rows or column.type.name not in ("double", "long"):
+        continue
+    numbers = pandas.to_numeric(rows[column.name], errors="coerce")
+    is_unseen = numbers.isna() & rows[column.name].notna()
+    numbers = numbers.astype(float).mask(is_unseen, UNSEEN)
+    if column.type.name == "long" and not numbers.isna().any():
+        numbers = numbers.astype("int64")
+    rows[column.name] = numbers
 options = [option.name for option in model.metadata.get_params_schema() or []]
 params = {"details": True} if "details" in options else None
 model.predict(rows, params=params).to_parquet(sys.argv[3])

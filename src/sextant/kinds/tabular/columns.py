@@ -1,34 +1,41 @@
 """The block `columns` of conf/dataset/<name>.yaml for a table."""
 
-from typing import Annotated, Self
+from collections.abc import Iterable, Sequence
+from typing import Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from ...strict import Strict
+from ...errors import DataError
+from ..formats import Format, fits_pattern, is_pattern
 
 SPLITS = ("hash",)
 
+# What stands in for a missing number: the median of training, the median and a further input that
+# says so, or nothing: the row is refused.
+Missing: TypeAlias = Literal["median", "indicator", "refuse"]
 
-class Columns(Strict):
-    """The role of each column of a table, and how its files are written.
 
-    names: the columns of a file without a header, in its order; null if the file has one.
-    delimiter: the character between two cells.
-    unknown: the text that marks a missing value, in addition to the empty cell; or null.
+class Columns(Format):
+    """The role of each column of a table, and how its files are written; see Format for the latter.
+
     key: identifies a row and decides its part; null: the whole row does.
     target: the label; null if rows have no label.
     ignored: neither input nor label.
     numeric, categorical: the features.
+    missing: for a numeric column, what a missing number becomes; by default the median.
+    test_files: the files that the source reserves for testing, if any. Where they have no labels,
+        they are answered and not scored.
+
+    A name with `*`, such as `pixel*`, stands for every column that fits and has no other role.
     """
 
-    names: list[str] | None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
-    unknown: str | None
-    key: str | None
-    target: str | None
-    ignored: list[str]
-    numeric: list[str]
-    categorical: list[str]
+    key: str | None = None
+    target: str | None = None
+    ignored: list[str] = []
+    numeric: list[str] = []
+    categorical: list[str] = []
+    missing: dict[str, Missing] = {}
+    test_files: list[str] = []
 
     @model_validator(mode="after")
     def each_column_has_one_role(self) -> Self:
@@ -38,10 +45,16 @@ class Columns(Strict):
                     f"`{name}` is named twice; a column is key, target, ignored, numeric or"
                     " categorical"
                 )
-            if self.names is not None and name not in self.names:
+            if self.names is not None and name not in self.names and not is_pattern(name):
                 raise ValueError(
                     f"`{name}` is not among `names`; list all columns of the file in `names`, in"
                     " its order"
+                )
+        for name in self.missing:
+            if not any(name == pattern or fits_pattern(name, pattern) for pattern in self.numeric):
+                raise ValueError(
+                    f"`missing` names `{name}`, which is not numeric; a missing category is a level"
+                    " of its own"
                 )
         return self
 
@@ -59,3 +72,49 @@ class Columns(Strict):
         if self.target is not None:
             names.append(self.target)
         return names
+
+    @property
+    def indicators(self) -> list[str]:
+        """The numeric columns that have a further input where their number is missing."""
+        return [name for name in self.numeric if self.missing.get(name) == "indicator"]
+
+    def resolved(self, names: Iterable[str]) -> Self:
+        """The columns with every pattern replaced by those of `names` that fit, in their order.
+
+        Raises DataError for a pattern that none fits, and for a column that two of them fit.
+        """
+        if not any(is_pattern(name) for name in self.all):
+            return self
+        present = list(names)
+        named = {name for name in self.all if not is_pattern(name) or name in present}
+        free = [name for name in present if name not in named]
+        roles = {
+            "ignored": _resolved(self.ignored, free, present),
+            "numeric": _resolved(self.numeric, free, present),
+            "categorical": _resolved(self.categorical, free, present),
+        }
+        chosen = [*roles["ignored"], *roles["numeric"], *roles["categorical"]]
+        for name in free:
+            if chosen.count(name) > 1:
+                raise DataError(
+                    f"column `{name}` fits two patterns in the conf; name it, or write narrower"
+                    " patterns"
+                )
+        return self.model_copy(update=roles)
+
+
+def _resolved(listed: Sequence[str], free: Sequence[str], present: Sequence[str]) -> list[str]:
+    """The columns that a list of names and patterns stands for."""
+    names: list[str] = []
+    for name in listed:
+        if not is_pattern(name) or name in present:
+            names.append(name)
+            continue
+        fitting = [column for column in free if fits_pattern(column, name)]
+        if not fitting:
+            raise DataError(
+                f"no column fits `{name}`; found {', '.join(present)[:200]}; correct the pattern in"
+                " the conf"
+            )
+        names += fitting
+    return names

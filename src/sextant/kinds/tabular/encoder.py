@@ -1,16 +1,19 @@
 """Rows of a table as tensors."""
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ..parts import Label, class_labels, first_row
-from ..tables import check_input_columns
+from ..formats import place, trimmed
+from ..levels import matched, texts_of
+from ..numbers import to_numbers
+from ..tables import without_surplus
 from .columns import Columns
-from .rows import to_levels, to_numbers
+from .rows import check_present
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +24,7 @@ NAMED_LEVELS = 8  # levels in a message
 
 Level: TypeAlias = str | None  # None: a missing category, where training had some
 MlflowType: TypeAlias = Literal["double", "long", "string"]
-DTYPES: dict[str, type] = {"double": np.float64, "long": np.int64, "string": object}
+DTYPES = {"double": np.float64, "long": np.int64}
 
 
 class Batch(NamedTuple):
@@ -47,11 +50,13 @@ class Statistics(NamedTuple):
 class Encoder:
     """Turns rows into a Batch, with statistics and levels of the training rows.
 
-    Numbers are standardised; a missing one becomes the median. A missing category is a level of its
-    own where training had one. A level that training did not have gets the code UNSEEN.
+    Numbers are standardised; a missing one becomes the median, and, where the conf has `missing:
+    indicator`, a further number is 1. A missing category is a level of its own where training had
+    one. A level that training did not have gets the code UNSEEN.
 
+    columns: the roles, patterns replaced by names.
     numbers: the statistics of each numeric column.
-    gaps: the numeric columns that had missing values in training, and may have them in inputs.
+    gaps: the numeric columns that had missing values in training.
     levels: the levels of each categorical column, sorted, None last; their codes count from 1.
     classes: the labels, sorted; empty if rows have none.
     """
@@ -62,7 +67,7 @@ class Encoder:
         numbers: dict[str, Statistics],
         gaps: list[str],
         levels: dict[str, list[Level]],
-        classes: list[Label],
+        classes: list[str],
     ):
         self.columns = columns
         self.numbers = numbers
@@ -73,6 +78,7 @@ class Encoder:
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
         """Learn from the training part alone; raises DataError for a feature without any value."""
+        columns = columns.resolved(rows.columns)
         for name in columns.features:
             if rows[name].isna().all():
                 raise DataError(
@@ -81,7 +87,7 @@ class Encoder:
         numbers = {name: _statistics(rows[name]) for name in columns.numeric}
         gaps = [name for name in columns.numeric if rows[name].isna().any()]
         levels = {name: _levels(rows[name]) for name in columns.categorical}
-        return cls(columns, numbers, gaps, levels, class_labels(rows, columns.target))
+        return cls(columns, numbers, gaps, levels, _classes(rows, columns.target))
 
     def state(self) -> dict[str, object]:
         """Return all that was learnt, as JSON."""
@@ -105,7 +111,7 @@ class Encoder:
         """
         cardinalities = [len(self.levels[name]) for name in self.columns.categorical]
         sizes: dict[str, int | list[int]] = {
-            "numeric": len(self.numbers),
+            "numeric": len(self.numbers) + len(self.columns.indicators),
             "cardinalities": cardinalities,
         }
         if self.classes:
@@ -116,18 +122,23 @@ class Encoder:
         """Return rows in upstream columns as tensors; each row is encoded by itself."""
         import torch  # takes two seconds, which pull, validate and prepare need not wait for
 
-        numeric = np.empty((len(rows), len(self.numbers)), np.float32)
+        indicators = self.columns.indicators
+        numeric = np.empty((len(rows), len(self.numbers) + len(indicators)), np.float32)
         for i, (name, statistics) in enumerate(self.numbers.items()):
             x = rows[name].to_numpy(float)
             filled = np.where(np.isnan(x), statistics.median, x)
             numeric[:, i] = (filled - statistics.mean) / statistics.std
+        for i, name in enumerate(indicators, start=len(self.numbers)):
+            numeric[:, i] = rows[name].isna()
         categories = np.empty((len(rows), len(self.levels)), np.int64)
         for i, (name, levels) in enumerate(self.levels.items()):
             codes = {level: code for code, level in enumerate(levels, start=1)}
-            categories[:, i] = [codes.get(level, UNSEEN) for level in to_levels(rows[name])]
+            row_levels = matched(rows[name], levels)
+            categories[:, i] = [codes.get(level, UNSEEN) for level in row_levels]
         target = np.full(len(rows), -1)
         if self.columns.target is not None and self.columns.target in rows:
-            target = pd.Index(self.classes).get_indexer(pd.Index(rows[self.columns.target]))
+            labels = matched(rows[self.columns.target], self.classes)
+            target = pd.Index(self.classes).get_indexer(pd.Index(labels))
         return Batch(
             torch.from_numpy(numeric),
             torch.from_numpy(categories),
@@ -139,14 +150,16 @@ class Encoder:
     def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows as float64 columns, for distances and linear models.
 
-        Numbers are in upstream units, missing ones are the median; each level of a category is a
-        column `<name>=<level>` of 0 and 1.
+        Numbers are in upstream units, missing ones are the median; an indicator is the column
+        `<name> is missing`, and each level of a category the column `<name>=<level>`, of 0 and 1.
         """
         wide: dict[str, pd.Series] = {}
         for name, statistics in self.numbers.items():
             wide[name] = rows[name].astype(float).fillna(statistics.median)
+        for name in self.columns.indicators:
+            wide[_indicator(name)] = rows[name].isna().astype(float)
         for name, levels in self.levels.items():
-            row_levels = to_levels(rows[name])
+            row_levels = matched(rows[name], levels)
             for level in levels:
                 if level is None:
                     is_level = row_levels.isna()
@@ -165,6 +178,8 @@ class Encoder:
         scale: dict[str, tuple[float, float]] = {}
         for name, statistics in self.numbers.items():
             scale[name] = (statistics.low, (statistics.high - statistics.low) or 1.0)
+        for name in self.columns.indicators:
+            scale[_indicator(name)] = (0.0, 1.0)
         for name, levels in self.levels.items():
             for level in levels:
                 scale[f"{name}={level}"] = (0.0, 2**0.5)
@@ -182,26 +197,28 @@ class Encoder:
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return input rows as `encode` takes them; label, key and ignored columns may be missing.
 
-        Raises DataError for a missing or surplus column, text or infinity in a numeric column, and
-        a missing value in a column that had none in training. Warns of a level that training did
-        not have.
+        A value that a library has typed becomes the learnt level that it means. Raises DataError
+        for a missing column, for text or infinity in a numeric column, and for a missing number
+        where the conf has `missing: refuse`. Warns of columns that the model does not know, which
+        are passed over, of a level that training did not have, and of a missing value in a column
+        that had none in training.
         """
-        check_input_columns(frame, self.columns.features, self.columns.all)
-        if frame.empty:
+        rows = without_surplus(frame, self.columns.features, self.columns.all)
+        if rows.empty:
             raise DataError("no rows to answer; give at least one")
-        rows = frame.copy()
+        rows = trimmed(rows, self.columns)
         for name in self.columns.numeric:
-            rows[name] = to_numbers(rows[name], name)
-            is_missing = rows[name].isna()
-            if is_missing.any() and name not in self.gaps:
-                raise DataError(
-                    f"row {first_row(is_missing)} has no `{name}`; expected a number; correct the"
-                    " row"
-                )
+            rows[name] = to_numbers(rows[name], name, self.columns)
+            if self.columns.missing.get(name) == "refuse":
+                check_present(rows[name], name, "a number")
+            elif name not in self.gaps:
+                _warn_of_gaps(rows[name], f"the median of training, {self.numbers[name].median:g}")
         for name, levels in self.levels.items():
-            rows[name] = to_levels(rows[name])
-            _check_levels(rows[name], levels, name)
-        return rows
+            rows[name] = matched(rows[name], levels)
+            if None not in levels:
+                _warn_of_gaps(rows[name], "a category that training did not have")
+            _warn_of_unseen(rows[name], levels)
+        return rows.reset_index(drop=True)
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """Return the input columns: name, MLflow type, and whether it is required."""
@@ -216,7 +233,10 @@ class Encoder:
         """Return the rows as MLflow's interface takes them: the columns and types of `schema`."""
         features = {}
         for name, mlflow_type, _ in self.schema():
-            features[name] = rows[name].astype(DTYPES[mlflow_type])
+            if mlflow_type == "string":
+                features[name] = texts_of(rows[name])
+            else:
+                features[name] = pd.to_numeric(rows[name]).astype(DTYPES[mlflow_type])
         return pd.DataFrame(features)
 
     def example(self) -> pd.DataFrame:
@@ -247,31 +267,49 @@ def _statistics(column: pd.Series) -> Statistics:
     return Statistics(*map(float, values))
 
 
+def _classes(rows: pd.DataFrame, target: str | None) -> list[str]:
+    """The labels, sorted as text."""
+    if target is None:
+        return []
+    return sorted(set(texts_of(rows[target]).dropna()))
+
+
+def _indicator(name: str) -> str:
+    """The column of `wide` that says where a number is missing."""
+    return f"{name} is missing"
+
+
 def _levels(column: pd.Series) -> list[Level]:
-    row_levels = to_levels(column)
+    row_levels = texts_of(column)
     levels: list[Level] = sorted(set(row_levels.dropna()))
     if row_levels.isna().any():
         levels.append(None)
     return levels
 
 
-def _check_levels(column: pd.Series, levels: list[Level], name: str) -> None:
-    """Raise DataError for a missing category, unless training had some; warn of unseen levels."""
-    is_missing = column.isna()
-    if is_missing.any() and None not in levels:
-        raise DataError(
-            f"row {first_row(is_missing)} has no `{name}`; expected one of {_listed(levels)};"
-            " correct the row"
+def _warn_of_gaps(column: pd.Series, stand_in: str) -> None:
+    """Warn of missing values in a column that had none in training."""
+    is_missing = column.isna().to_numpy()
+    if is_missing.any():
+        first = place(column, int(np.flatnonzero(is_missing)[0]))
+        # stacklevel 3: the warning names the caller of `check`.
+        warnings.warn(
+            f"`{column.name}` is missing in {int(is_missing.sum())} rows, the first is {first}, and"
+            f" was never missing in training; it is read as {stand_in}",
+            stacklevel=3,
         )
-    unseen = sorted(set(column) - set(levels))
+
+
+def _warn_of_unseen(column: pd.Series, levels: list[Level]) -> None:
+    unseen = sorted(set(column.dropna()) - set(levels))
     if unseen:
         # stacklevel 3: the warning names the caller of `check`.
         warnings.warn(
-            f"`{name}` has {', '.join(unseen)}, which training did not have", stacklevel=3
+            f"`{column.name}` has {_listed(unseen)}, which training did not have", stacklevel=3
         )
 
 
-def _listed(levels: list[Level]) -> str:
+def _listed(levels: Sequence[Level]) -> str:
     text = ", ".join(map(str, levels[:NAMED_LEVELS]))
     if len(levels) > NAMED_LEVELS:
         text += ", …"

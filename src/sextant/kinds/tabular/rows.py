@@ -6,27 +6,49 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ..parts import PARTS, Label, check_labelled_parts, class_labels, first_row
+from ..formats import FILE, LINE, Table, place, read_table
+from ..levels import texts_of
+from ..numbers import numbers_or_faults, to_numbers
+from ..parts import PARTS, UNLABELLED, check_labelled_parts, class_labels
 from ..splits import SEPARATOR, HashSplit, parts_by_hash
-from ..tables import check_columns, data_files, read_table
+from ..tables import check_columns, data_files
 from .columns import Columns
+
+EMPTY = "empty rows"  # the attribute of raw rows that counts those without content
+EXAMPLES = 3  # rows in a message
+WHOLE = r"[+-]?[0-9]{1,15}"  # a whole number that a float64 holds
 
 # --- from raw files to four parts ---------------------------------------------------------------
 
 
 def read(folder: Path, columns: Columns) -> pd.DataFrame:
-    """Return all files of `folder` as one frame in upstream columns.
+    """Return all files of `folder` as one frame in upstream columns; its index is (file, line).
 
-    Only the empty cell and `unknown` are missing values. A numeric column with text in it stays
-    text, so that the expectations can report it.
-    Raises DataError for an empty or unreadable file and for a missing column.
+    Cells of a text file are text. Only the empty cell and the marks in `unknown` are missing.
+    Raises DataError for an empty or unreadable file, for a missing column, and for a file in
+    `test_files` that is not there.
     """
-    frames = []
-    for path in data_files(folder):
-        rows = read_rows(path, columns)
-        check_columns(rows, columns.all, path.name)
-        frames.append(rows)
-    return pd.concat(frames, ignore_index=True)
+    paths = data_files(folder)
+    present = [path.name for path in paths]
+    for name in columns.test_files:
+        if name not in present:
+            raise DataError(
+                f"{folder} lacks {name}, which `test_files` names; found {', '.join(present)}"
+            )
+    tables = [_read_table(path, columns) for path in paths]
+    rows = pd.concat([table.rows for table in tables])
+    expected = columns.resolved(rows.columns).all
+    for path, table in zip(paths, tables, strict=True):
+        needed = expected
+        if path.name in columns.test_files and columns.target not in table.rows:
+            needed = [name for name in expected if name != columns.target]
+        check_columns(table.rows, needed, path.name, has_header=columns.names is None)
+    rows.attrs[EMPTY] = sum(table.empty for table in tables)
+    return rows
+
+
+def _read_table(path: Path, columns: Columns) -> Table:
+    return read_table(path, columns, columns.all)
 
 
 def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
@@ -34,82 +56,117 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
 
     Raises DataError for a file that does not exist, is empty, or is not a table.
     """
-    return read_table(path, columns.delimiter, columns.names, columns.unknown, columns.all)
+    return _read_table(path, columns).rows
+
+
+def passed_over(raw: pd.DataFrame) -> dict[str, int]:
+    """Return what reading left out, by the reason."""
+    empty = int(raw.attrs.get(EMPTY, 0))
+    return {EMPTY: empty} if empty else {}
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Return the table that the expectations check: the rows as they were read."""
-    return raw
+    """Return the table that the expectations check.
+
+    Numeric columns are numbers; one with text in it stays text, so that the expectations can report
+    it. The other columns are text as it is written.
+    """
+    columns = columns.resolved(raw.columns)
+    checked = {}
+    for name in raw.columns:
+        column = raw[name]
+        if name in columns.numeric:
+            numbers, is_wrong = numbers_or_faults(column, columns)
+            checked[name] = column if is_wrong.any() else _as_whole(numbers, column)
+        else:
+            checked[name] = texts_of(column).astype("str")
+    return pd.DataFrame(checked).reset_index(drop=True)
 
 
 def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Return the rows with numeric columns as numbers and each categorical column in one type.
+    """Return the rows with numeric columns as numbers and every other column as text.
 
     Columns without a role are dropped; values are never scaled.
-    Raises DataError for text or infinity in a numeric column and for a row without a label.
+    Raises DataError for text or infinity in a numeric column, and for a row without a key, a label,
+    or a number that the conf requires.
     """
-    rows = raw[[name for name in raw.columns if name in columns.all]].copy()
-    for name in columns.numeric:
-        rows[name] = to_numbers(rows[name], name)
-    for name in columns.categorical:
-        # A column of numbers stays one, which makes the file smaller; `to_levels` reads both forms.
-        is_number = pd.api.types.is_numeric_dtype(rows[name])
-        if not is_number or pd.api.types.is_bool_dtype(rows[name]):
-            rows[name] = to_levels(rows[name])
+    columns = columns.resolved(raw.columns)
+    names = [name for name in raw.columns if name in columns.all]
+    repaired = {}
+    for name in names:
+        if name in columns.numeric:
+            repaired[name] = _as_whole(to_numbers(raw[name], name, columns), raw[name])
+            if columns.missing.get(name) == "refuse":
+                check_present(
+                    repaired[name], name, "a number, since the conf has `missing: refuse`"
+                )
+        else:
+            repaired[name] = texts_of(raw[name])
+    rows = pd.DataFrame(repaired, index=raw.index)
+    if columns.key is not None:
+        check_present(rows[columns.key], columns.key, "a key in every row")
     if columns.target is not None:
-        unlabelled = int(rows[columns.target].isna().sum())
-        if unlabelled:
-            raise DataError(
-                f"{unlabelled} rows have no `{columns.target}`; label them, or remove them from the"
-                " file"
-            )
+        _check_labels(rows, columns.target, is_test(rows, columns))
     return rows
 
 
-def to_numbers(column: pd.Series, name: str) -> pd.Series:
-    """Return a column as numbers, NaN if a value is missing.
-
-    Raises DataError for text and infinity.
-    """
-    numbers = pd.to_numeric(column, errors="coerce")
-    is_text = numbers.isna() & column.notna()
-    invalid = np.isinf(numbers.to_numpy(float)) | is_text
-    if invalid.any():
-        row = first_row(invalid)
+def check_present(column: pd.Series, name: str, expected: str) -> None:
+    """Raise DataError for the first row without a value."""
+    is_missing = column.isna().to_numpy()
+    if is_missing.any():
+        row = int(np.flatnonzero(is_missing)[0])
         raise DataError(
-            f"row {row} has {column.tolist()[row - 1]!r} in `{name}`; expected a finite number;"
-            " correct the row"
+            f"{place(column, row)} has no `{name}`; expected {expected}; correct the row"
         )
+
+
+def _check_labels(rows: pd.DataFrame, target: str, test: np.ndarray) -> None:
+    """Raise DataError for rows without a label, unless they are all the rows of the test files."""
+    is_unlabelled = rows[target].isna().to_numpy()
+    if is_unlabelled[test].all():
+        is_unlabelled = is_unlabelled & ~test
+    if is_unlabelled.any():
+        first = np.flatnonzero(is_unlabelled)[:EXAMPLES]
+        places = ", ".join(place(rows, int(row)) for row in first)
+        raise DataError(
+            f"{int(is_unlabelled.sum())} rows have no `{target}`, such as {places}; label them, or"
+            " remove them from the file"
+        )
+
+
+def is_test(rows: pd.DataFrame, columns: Columns) -> np.ndarray:
+    """Return whether each row is of a file that the source reserves for testing."""
+    if rows.index.names != [FILE, LINE]:
+        return np.zeros(len(rows), bool)
+    return np.asarray(rows.index.get_level_values(FILE).isin(columns.test_files))
+
+
+def _as_whole(numbers: pd.Series, column: pd.Series) -> pd.Series:
+    """Numbers as int64 if all of them are written or typed as whole numbers, without a gap."""
+    if pd.api.types.is_integer_dtype(column) and not column.isna().any():
+        return numbers.astype(np.int64)
+    if isinstance(column.dtype, pd.StringDtype) and column.str.fullmatch(WHOLE).all():
+        return numbers.astype(np.int64)
     return numbers
-
-
-def to_levels(column: pd.Series) -> pd.Series:
-    """Return categories as text, missing ones as None."""
-    levels = [_level(value) for value in column]
-    return pd.Series(levels, index=column.index, dtype=object)
-
-
-def _level(value: Label | None) -> str | None:
-    """The text of a category, None for a missing one.
-
-    pandas turns a column of whole numbers into floats if one is missing, so 1.0 is the level "1".
-    """
-    if pd.isna(value):
-        return None
-    if isinstance(value, float | np.floating) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
     """Return the four parts, by a salted hash of the key, or of the whole row if there is no key.
 
-    The part of a row depends on that row alone, so that it never changes as the table grows: cells
-    are hashed as the text of `to_levels`, since a column's type depends on all its rows.
+    The part of a row depends on that row alone, so that it never changes as the table grows. Rows
+    of `test_files` are the test part; if they have no labels, they are a fifth part, which is
+    answered and not scored.
     """
     part_index = parts_by_hash(_keys(rows, columns), split)
+    names = list(PARTS)
+    test = is_test(rows, columns)
+    if test.any():
+        part_index = np.where(test, PARTS.index("test"), part_index)
+        if columns.target is not None and rows[columns.target][test].isna().all():
+            names.append(UNLABELLED)
+            part_index = np.where(test, names.index(UNLABELLED), part_index)
     parts = {}
-    for index, part in enumerate(PARTS):
+    for index, part in enumerate(names):
         parts[part] = rows[part_index == index].reset_index(drop=True)
     return parts
 
@@ -119,14 +176,15 @@ def _keys(rows: pd.DataFrame, columns: Columns) -> list[str]:
     if columns.key is not None:
         names = [columns.key]
     keys = []
-    for cells in zip(*[to_levels(rows[name]) for name in names], strict=True):
+    for cells in zip(*[texts_of(rows[name]) for name in names], strict=True):
         keys.append(SEPARATOR.join(cell or "" for cell in cells))
     return keys
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     """Raise DataError if a key is in two parts, or a part has no row or lacks a class."""
-    check_labelled_parts(parts, columns.key, columns.target)
+    labelled = {part: rows for part, rows in parts.items() if part != UNLABELLED}
+    check_labelled_parts(labelled, columns.key, columns.target)
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
@@ -149,6 +207,7 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, objec
     `classes`: the labels.
     """
     train = parts["train"]
+    columns = columns.resolved(train.columns)
     summaries: dict[str, dict[str, float] | dict[str, int]] = {}
     for name in columns.numeric:
         summaries[name] = _range(train[name])

@@ -170,12 +170,16 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     """Write the twin to `folder` in the upstream format, with CRLF line ends."""
     rows = _rows(twin, columns)
     text = rows.to_csv(
-        sep=columns.delimiter, header=columns.names is None, index=False, lineterminator="\r\n"
+        sep=columns.delimiter,
+        header=columns.names is None,
+        index=False,
+        lineterminator="\r\n",
+        decimal=columns.decimal,
     )
     if not twin.last_line_end:
         text = text.removesuffix("\r\n")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / twin.file).open("w", encoding="utf-8", newline="") as stream:
+    with (folder / twin.file).open("w", encoding=columns.encoding, newline="") as stream:
         stream.write(text)
 
 

@@ -228,16 +228,16 @@ def test_the_answers_of_an_older_champion_are_read_as_it_meant_them() -> None:
     answers = pd.DataFrame({"prediction": [2, 10], "probability": [0.1, 0.8]})
     meant = gate.as_meant(answers, [2, 10], ["10", "2"])
     assert meant["prediction"].tolist() == ["2", "10"]
-    assert meant["positive"].tolist() == ["10", "10"]
+    assert meant["probability"].tolist() == [0.9, 1 - 0.8]
     three = pd.DataFrame({"prediction": [1.0, 7.0], "probability_1.0": 0.1, "probability_7.0": 0.2})
     meant = gate.as_meant(three, [1.0, 7.0, 8.0], ["01", "07", "08"])
     assert meant["prediction"].tolist() == ["01", "07"]
     assert list(meant) == ["prediction", "probability_01", "probability_07"]
     truths = pd.DataFrame({"prediction": [True], "probability": [0.6]})
     meant = gate.as_meant(truths, [False, True], ["FALSE", "TRUE"])
-    assert meant.to_dict("records") == [
-        {"prediction": "TRUE", "probability": 0.6, "positive": "TRUE"}
-    ]
+    assert meant.to_dict("records") == [{"prediction": "TRUE", "probability": 0.6}]
+    named = answers.assign(positive=10)
+    assert gate.as_meant(named, [2, 10], ["10", "2"])["probability"].tolist() == [0.1, 0.8]
 
 
 @pytest.fixture
@@ -310,6 +310,7 @@ def old_champion(tmp_path: Path, wines: Path) -> tuple[Path, dict[str, float]]:
         data_path=str(tmp_path / "wine"),
         code_paths=[str(code)],
         signature=ModelSignature(Schema(inputs), Schema(outputs)),
+        input_example=encoder.example(),
         pip_requirements=[],
     )
     return tmp_path / "packed", model.score(model.answer(rows), rows)

@@ -287,14 +287,15 @@ def test_an_expectation_passes_and_fails_after_its_damage(kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frame]:
-    """The table of every listed twin, as the stage reads it."""
+    """The table of every listed twin, as its expectations read it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         confs = {name: config.dataset(name) for name in LISTED}
     tables = {}
     for name, conf in confs.items():
         if conf.twin:
-            tables[name] = _table(conf, raw(name, tmp_path_factory))
+            table = _table(conf, raw(name, tmp_path_factory))
+            tables[name], _ = validate.as_asked(table, SUITES[name])
     return tables
 
 
@@ -306,7 +307,12 @@ def _table(conf: config.DatasetConf, folder: Path) -> Frame:
 @pytest.fixture(scope="module")
 def relaxed(twins: dict[str, Frame]) -> Callable[[str], list[Entry]]:
     """The suite of a twin, relaxed where it fails, so that a damage has something left to break."""
-    return functools.cache(lambda name: _relaxed(SUITES[name], twins[name]))
+
+    def make(name: str) -> list[Entry]:
+        _, suite = validate.as_asked(twins[name], SUITES[name])
+        return _relaxed(suite, twins[name])
+
+    return functools.cache(make)
 
 
 def _relaxed(suite: list[Any], table: Frame) -> list[Entry]:

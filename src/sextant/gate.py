@@ -148,8 +148,8 @@ def as_meant(
 ) -> "pd.DataFrame":
     """The answers of a packed classifier, which has learnt the classes `learnt`, as `classes`.
 
-    Code before levels were text guessed types. Its classes may be numbers, which sort
-    otherwise than text: of the classes 2 and 10, its `probability` is that of 10.
+    Code before levels were text guessed types. Its classes may be numbers, which sort otherwise
+    than text: of the classes 2 and 10 its `probability` is that of 10, today it is that of 2.
     """
     names = renamed(classes, learnt)
     columns = {}
@@ -157,8 +157,9 @@ def as_meant(
         columns[f"probability_{old}"] = f"probability_{new}"
     meant = answers.rename(columns=columns)
     meant["prediction"] = [names.get(str(label), str(label)) for label in answers["prediction"]]
-    if len(learnt) == 2 and "positive" not in meant:
-        meant["positive"] = names.get(str(learnt[-1]), str(learnt[-1]))
+    last = names.get(str(learnt[-1]))
+    if len(learnt) == 2 and "positive" not in meant and last != classes[-1]:
+        meant["probability"] = 1 - answers["probability"]
     return meant
 
 

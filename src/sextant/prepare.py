@@ -27,6 +27,9 @@ def profile(
     parts: "contracts.Parts", conf: config.DatasetConf, validation: dict[str, Any]
 ) -> dict[str, Any]:
     """The properties of the data that later stages and the report need, as JSON."""
+    passed_over = {}
+    if "passed_over" in validation:
+        passed_over["passed_over"] = validation["passed_over"]
     return {
         "dataset": conf.name,
         "kind": conf.kind,
@@ -35,6 +38,7 @@ def profile(
         "digest": validation["digest"],
         "layout": layout(parts, conf),
         "rows": {name: len(scored(rows)) for name, rows in parts.items()},
+        **passed_over,
         **plugins.kind(conf.kind).rows.profile(parts, conf.columns),
     }
 
@@ -52,13 +56,6 @@ def layout(parts: "contracts.Parts", conf: config.DatasetConf) -> dict[str, Any]
     return block
 
 
-def passed_over(raw: object, conf: config.DatasetConf) -> dict[str, dict[str, int]]:
-    """How many rows reading left out, by the reason; empty if it left out none."""
-    count = plugins.optional(plugins.kind(conf.kind).rows, "passed_over", None)
-    counts: dict[str, int] = count(raw) if count else {}
-    return {"passed_over": counts} if counts else {}
-
-
 def main(argv: list[str]) -> None:
     """`sextant prepare dataset=<name>`: data/raw/<name>/ to data/prepared/<name>/."""
     name, overrides = config.named(argv, "dataset")
@@ -70,16 +67,12 @@ def main(argv: list[str]) -> None:
             f"{name} failed its expectations; see {report}, correct the data, then `make validate`"
         )
     rows = plugins.kind(conf.kind).rows
-    raw = rows.read(needed(paths.raw(name)), conf.columns)
-    parts = prepare(raw, conf)
-    left_out = passed_over(raw, conf)
+    parts = prepare(rows.read(needed(paths.raw(name)), conf.columns), conf)
     out = paths.prepared(name) if paths.run_by_dvc() else paths.SCRATCH / "prepared" / name
     with written_whole(out) as folder:
         folder.mkdir()
         for part, part_rows in parts.items():
             rows.write(part_rows, folder / part)
-        write_json(folder / "profile.json", {**profile(parts, conf, validation), **left_out})
+        write_json(folder / "profile.json", profile(parts, conf, validation))
     counts = [f"{part} {len(scored(part_rows)):,}" for part, part_rows in parts.items()]
-    for reason, count in left_out.get("passed_over", {}).items():
-        counts.append(f"{reason} passed over {count:,}")
     print(f"{name}: {', '.join(counts)}")

@@ -365,7 +365,8 @@ def validate(
     the suite.
     """
     check_suite(suite, columns=list(table.columns))
-    _, validated = _run_suite(table, suite)
+    table, asked = as_asked(table, suite)
+    _, validated = _run_suite(table, asked)
     return _results(table, suite, validated, named_by)
 
 
@@ -373,7 +374,6 @@ def _run_suite(
     table: "pd.DataFrame", suite: list[SuiteEntry]
 ) -> tuple["EphemeralDataContext", list["ExpectationValidationResult"]]:
     """Return Great Expectations' context and its results, in the order of the checked suite."""
-    table, suite = as_asked(table, suite)
     with _silent():
         import great_expectations as gx
         from great_expectations import expectations as gx_expectations
@@ -701,7 +701,8 @@ def main(argv: list[str]) -> None:
     passed_over = count(raw)
     table = rows.table(raw, conf.columns)
     check_suite(conf.expectations, str(paths.expectations(name)), list(table.columns))
-    context, validated = _run_suite(table, conf.expectations)
+    table, asked = as_asked(table, conf.expectations)
+    context, validated = _run_suite(table, asked)
     named_by = plugins.optional(rows, "NAMED_BY", None)
     results = _results(table, conf.expectations, validated, named_by)
     try:

@@ -80,7 +80,7 @@ def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
             checked[name] = column if is_wrong.any() else _as_whole(numbers, column)
         else:
             checked[name] = texts_of(column).astype("str")
-    return pd.DataFrame(checked).reset_index(drop=True)
+    return pd.DataFrame(checked, index=raw.index)
 
 
 def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:

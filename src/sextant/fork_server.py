@@ -52,6 +52,7 @@ FREE |= {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "JE_ARROW_MALLOC_CONF"}
 # A shell sets them itself where it has inherited them: PS1 is exported by `activate` of a venv, and
 # DVC starts commands by a shell.
 FREE |= {"PS1", "PS2", "PS4", "IFS", "OPTIND", "PPID", "LINENO", "SHELLOPTS", "BASHOPTS"}
+FREE |= {"PYTHONUNBUFFERED"}  # which `become` takes into account
 FREE_PREFIXES = (
     *("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GITHUB_"),
     *("MAKE", "MFLAGS", "PYTEST_", "CELERY_", "_MP_FORK_LOG"),  # celery runs the queue of DVC
@@ -357,7 +358,8 @@ def become(request: dict[str, Any]) -> None:
         os.dup2(fd, target)
         os.close(fd)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+        unbuffered = "PYTHONUNBUFFERED" in request["environment"] and not sys.stdout.write_through
+        sys.stdout.reconfigure(line_buffering=unbuffered or sys.stdout.isatty())
     os.umask(request["umask"])
     os.chdir(request["folder"])
     os.environ.clear()

@@ -318,6 +318,22 @@ class Clone:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "--allow-empty", "-m", message)
 
+    def stale_stages(self) -> dict[str, dict[str, Any]]:
+        """The stages that `dvc status` lists, each with its changed dependencies.
+
+        A file is `modified`; of a YAML file, the keys are that a stage reads.
+        """
+        from dvc.repo import Repo
+
+        with chdir(self.path), Repo() as repo:
+            status = repo.status()
+        stale: dict[str, dict[str, Any]] = {}
+        for stage, reasons in status.items():
+            stale[stage] = {}
+            for reason in reasons:
+                stale[stage] |= reason["changed deps"]
+        return stale
+
     def changed(self) -> list[str]:
         """The changed and new files that `git status` shows, sorted."""
         done = self.run("git", "status", "--porcelain", "-uall")
@@ -434,6 +450,15 @@ def whole_pipeline(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) ->
         clone.commit("the pipeline of every model")
 
     return made_once("whole_pipeline", tmp_path_factory, make)
+
+
+@pytest.fixture(scope="session")
+def whole_copy(whole_pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of `whole_pipeline` for edits and for DVC; each test leaves it unchanged.
+
+    DVC must not work in `whole_pipeline` itself, which other workers may be copying.
+    """
+    return copy_clone(whole_pipeline, tmp_path_factory.mktemp("whole") / "clone")
 
 
 @pytest.fixture

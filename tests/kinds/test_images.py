@@ -5,6 +5,8 @@ import gzip
 import hashlib
 import io
 import itertools
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -314,6 +316,14 @@ def test_a_picture_that_does_not_decode_has_no_lookalike(tmp_path):
 
 # --- decoding to squares ------------------------------------------------------------------------
 
+
+def claiming_to_be_large() -> bytes:
+    """A PNG file whose header says 20,000 x 10,000 pixels: encoding so many would take a second."""
+    raw = picture_file(Image.new("L", (17, 13)))
+    header = raw[12:16] + struct.pack(">II", 20_000, 10_000) + raw[24:29]
+    return raw[:12] + header + struct.pack(">I", zlib.crc32(header)) + raw[33:]
+
+
 RED = (200, 10, 20)
 GREEN = (30, 180, 40)
 BLUE = (50, 60, 220)
@@ -380,7 +390,7 @@ def test_every_mode_is_converted_to_the_channels_of_the_conf(mode):
             r"learn/cats/1.png cannot be decoded as a picture \(.*truncated",
         ),
         (
-            picture_file(Image.new("L", (20_000, 10_000))),
+            claiming_to_be_large(),
             r"cannot be decoded as a picture \(.*decompression bomb",
         ),
     ],
@@ -837,6 +847,7 @@ def test_the_suite_refuses_damaged_pictures(damage, facts):
     assert "critical" in severities
 
 
+@pytest.mark.slow
 def test_single_pixels_do_not_determine_the_twins_classes(repaired):
     parts = image_rows.split(repaired, PETS, SPLIT)
     encoder = Encoder.fit(parts["train"], PETS)

@@ -690,14 +690,14 @@ def test_idx_files_written_by_hand_are_read(digits):
     (digits / "b").write_bytes(header + pixels.tobytes())
     (digits / "b-labels").write_bytes(bytes.fromhex("00000801 00000002 02 00"))
     rows = image_rows.read(digits, DIGITS).pictures.query("test")
-    assert rows["digit"].tolist() == [2, 0]
+    assert rows["digit"].tolist() == ["2", "0"]
     assert rows["path"].tolist() == ["b/0", "b/1"]
     assert np.array_equal(stacked(rows["raw"]), pixels)
 
 
 def test_idx_pictures_are_prepared_encoded_and_given_as_input(digits, tmp_path):
     raw = image_rows.read(digits, DIGITS)
-    assert raw.pictures["digit"].value_counts().to_dict() == {0: 30, 1: 30, 2: 30}
+    assert raw.pictures["digit"].value_counts().to_dict() == {"0": 30, "1": 30, "2": 30}
     assert raw.pictures["test"].sum() == 21
     facts = image_rows.table(raw, DIGITS)
     assert (facts["width"] == 11).all()
@@ -708,7 +708,7 @@ def test_idx_pictures_are_prepared_encoded_and_given_as_input(digits, tmp_path):
     gate = image_rows.load(tmp_path / "gate")
     encoder = Encoder.fit(parts["train"], DIGITS)
     assert encoder.encode(gate).image.shape == (len(gate), 1, 11, 11)
-    assert encoder.classes == [0, 1, 2]
+    assert encoder.classes == ["0", "1", "2"]
     image_rows.write_inputs(gate, tmp_path / "inputs.parquet")
     inputs = encoder.check(pd.read_parquet(tmp_path / "inputs.parquet"))
     assert np.array_equal(stacked(inputs["image"]), stacked(gate["image"]))

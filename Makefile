@@ -116,6 +116,14 @@ rollback: need-MODEL environment ## MODEL=ann | return to the previous champion
 
 ##@ New data
 
+# Its further options (KIND=… KEY=… UNKNOWN=…) are listed by `python -m sextant new`. Only those on the
+# command line count: some shells have a variable NAME.
+NEW = FILE TARGET NAME KIND TASK KEY IGNORED NUMERIC CATEGORICAL POSITIVE DELIMITER ENCODING QUOTING COMMENT \
+  SKIP SKIP_AFTER FOOTER HEADER NAMES UNKNOWN DECIMAL THOUSANDS SHEET DATE DATE_FORMAT ONLY UNIT USER ITEM \
+  RATING TITLE LIKE SIZE
+new: need-FILE environment ## FILE=loans.csv [TARGET=repaid] | write the confs of a data set and a model
+	@python -m sextant new $(foreach name,$(NEW),$(if $(findstring command,$(origin $(name))),"$(name)=$$$(name)"))
+
 pin: need-DATASET environment ## DATASET=churn | write size and sha256 of its source into its conf
 	@python -m sextant pin "dataset=$$DATASET"
 
@@ -132,7 +140,7 @@ remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | set the DVC r
 
 ##@ Develop
 
-check: environment ## | check params.yaml and every conf
+check: environment ## [MODEL=ann] [DATASET=churn] | check params.yaml and every conf, or those of one
 	@python -m sextant check $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}
 
 test: environment ## | run all tests
@@ -174,13 +182,17 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMES = JOBS jobs ROW row AGAINST against MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMED = JOBS jobs ROW row AGAINST against MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMED += $(NEW) file target name kind task key unknown
 arguments := $(foreach override,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(override))))
-$(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(filter $(NAMES),$(arguments)),$(if $(findstring $(name)=,$(use)),,$(error \
+further = $(if $(filter new,$(MAKECMDGOALS)),$(addsuffix =,$(NEW)))
+# `new` has many, so that a misspelt one is refused as well.
+checked = $(filter $(NAMED) $(if $(filter new,$(MAKECMDGOALS)),$(filter-out PYTHON TORCH_INDEX,$(arguments))),$(arguments))
+$(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name)=,$(use) $(further)),,$(error \
   $(name) is not an argument here. Usage: $(use)))))
 
 .DEFAULT:
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
-  register promote rollback pin retrain remote check test test-fast results bench lint format clean
+  register promote rollback new pin retrain remote check test test-fast results bench lint format clean

@@ -64,6 +64,7 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "sextant rollback": ("tests/test_remote.py::make_champion", '"rollback"'),
     "sextant predict": (PREDICT, "predict.main("),
     "sextant serve": ("tests/commands/test_serve.py::service", '"serve"'),
+    "sextant new": ("tests/commands/test_new.py::made", "new.new("),
     "sextant pin": (OPENINGS, "pages.commands("),
     "sextant train": (TRAIN, "train.main("),
     "sextant retrain": (

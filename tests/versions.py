@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from conftest import Clone, copy_clone, fork_processes
+from conftest import FOREIGN, Clone, copy_clone
 
 from sextant import register
 from sextant.gate import Candidate
@@ -94,7 +94,8 @@ def build(pipeline: Clone, folder: Path) -> Versions:
     """
     clone = copy_clone(pipeline, folder / "clone")
     with pytest.MonkeyPatch.context() as patch:
-        fork_processes(patch)
+        for name in FOREIGN:
+            patch.delenv(name, raising=False)
         patch.chdir(clone.path)
         versions = Versions(clone)
         store.client().delete_registered_model(NAME)

@@ -28,6 +28,11 @@ COMMANDS = {
     "ui": ("commands.ui", "[port=5000]", "open MLflow's pages"),
     "promote": ("commands.promote", "model=ann version=3", "make a version champion by hand"),
     "rollback": ("commands.rollback", "model=ann", "return to the previous champion"),
+    "new": (
+        "commands.new",
+        "file=loans.csv target=repaid",
+        "write the confs of a data set and a model",
+    ),
     "pin": ("commands.pin", "dataset=churn", "write the source's sizes and digests into the conf"),
     "retrain": ("commands.retrain", "", "pin, repro, register, push, summary"),
     "doctor": ("commands.doctor", "", "show what is missing or broken, and how to repair it"),

@@ -4,7 +4,10 @@ DVC empties the outputs of a stage before its command can refuse a faulty conf, 
 first.
 """
 
+import ast
+import inspect
 import itertools
+from pathlib import Path
 
 from . import config, paths, plugins
 from .errors import UsageError
@@ -20,6 +23,7 @@ def check_model(conf: config.ModelConf) -> None:
 
     where = str(paths.model_conf(conf.name))
     family = plugins.family(conf.family)
+    check_kind(conf)
     check(signature_model(family), conf.net, f"{where} net")
     optimizers.check(conf.optimizer, f"{where} optimizer")
     schedule = check(optimizers.Schedule, conf.schedule, f"{where} schedule")
@@ -39,6 +43,29 @@ def check_baselines(conf: config.ModelConf) -> None:
     Training does not check it: it would load the baselines, on which it does not depend.
     """
     plugins.task(conf.task).baselines(conf.kind, conf.baselines)
+
+
+def check_kind(conf: config.ModelConf) -> None:
+    """Raise UsageError if the family reads data of another kind."""
+    kinds = kinds_of(conf.family)
+    if kinds and conf.kind not in kinds:
+        fitting = [name for name in plugins.names("families") if conf.kind in kinds_of(name)]
+        raise UsageError(
+            f"model `{conf.name}`: family {conf.family} reads kind {', '.join(kinds)}, and"
+            f" {conf.dataset} is {conf.kind}; families that read it: {', '.join(fitting) or 'none'}"
+        )
+
+
+def kinds_of(family: str) -> list[str]:
+    """The kinds whose Batch a family imports, [] for a family that reads any."""
+    source = Path(inspect.getfile(plugins.family(family))).read_text(encoding="utf-8")
+    kinds = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            group, _, kind = node.module.removesuffix(".encoder").rpartition(".")
+            if group.endswith("kinds") and node.module.endswith(".encoder"):
+                kinds.append(kind)
+    return kinds
 
 
 def check_pair(conf: config.ModelConf) -> None:
@@ -118,8 +145,11 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
 
 
 def check_dataset(name: str) -> None:
-    """Check all blocks of a data set and its expectations; raises UsageError for a fault."""
-    from . import pull, validate
+    """Check all blocks of a data set, its expectations, and its files as far as they are at hand.
+
+    Raises UsageError for a fault.
+    """
+    from . import preview, pull, validate
 
     conf = config.dataset(name)
     if conf.twin is not None:
@@ -127,32 +157,53 @@ def check_dataset(name: str) -> None:
     pull.check_sources(conf)
     where = str(paths.expectations(name))
     validate.check_suite(conf.expectations, where, conf.columns.all)
+    preview.check_files(conf)
+
+
+def check_budgets(name: str) -> None:
+    """Check a model in all three budgets; raises UsageError for a fault."""
+    from . import preview
+
+    for budget in ("smoke", "standard", "full"):
+        conf = config.model(name, [f"budget={budget}"])
+        check_model(conf)
+        check_baselines(conf)
+        check_figures(conf)
+    if conf.task == "classification":
+        preview.check_classes(config.dataset(conf.dataset), name)
 
 
 def check_all() -> None:
-    """Check everything that params.yaml lists, each model in all three budgets."""
+    """Check everything that params.yaml lists."""
     chosen = config.params()
     for name in chosen.datasets:
         check_dataset(name)
     for name in chosen.models:
-        for budget in ("smoke", "standard", "full"):
-            conf = config.model(name, [f"budget={budget}"])
-            check_model(conf)
-            check_baselines(conf)
-            check_figures(conf)
+        check_budgets(name)
+
+
+def check_named(group: str, name: str) -> None:
+    """Check a model with its data set, or a data set: the others may have faults.
+
+    Raises UsageError for a fault, and for a name that params.yaml does not list. DVC would only say
+    that the stage does not exist.
+    """
+    config.named([f"{group}={name}"], group)
+    if group == "dataset":
+        check_dataset(name)
+        return
+    check_dataset(config.params().models[name].dataset)
+    check_budgets(name)
 
 
 def main(argv: list[str]) -> None:
-    """`sextant check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault.
-
-    A model or data set in the arguments must be listed in params.yaml: for one that is not, DVC
-    would only say that the stage does not exist.
-    """
+    """`sextant check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault."""
     options, overrides = config.named_options(argv, "model", "dataset")
     if overrides:
         raise UsageError(
             f"`{overrides[0]}` is not understood; expected: check [model=…] [dataset=…]"
         )
-    check_all()
     for group, name in options.items():
-        config.named([f"{group}={name}"], group)
+        check_named(group, name)
+    if not options:
+        check_all()

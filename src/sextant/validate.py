@@ -121,6 +121,7 @@ class SuiteEntry(TypedDict, total=False):
     strict_min: bool
     strictly: bool
     type_: Text
+    type_list: Texts
     value_set: Annotated[list[Scalar], Field(min_length=1)]
 
 
@@ -149,6 +150,7 @@ EXPECTATIONS: dict[str, str] = {
         "column min_value? max_value? strict_min? strict_max? mostly? row_condition?"
     ),
     "expect_column_values_to_be_in_set": "column value_set mostly? row_condition?",
+    "expect_column_values_to_be_in_type_list": "column type_list",
     "expect_column_values_to_be_increasing": "column strictly? mostly? row_condition?",
     "expect_column_values_to_be_of_type": "column type_",
     "expect_column_values_to_be_unique": "column mostly? row_condition?",

@@ -145,7 +145,7 @@ def read_table(path: Path, form: Format, expected: Sequence[str]) -> Table:
     Raises DataError for a file that does not exist or is empty, and for the first line that does
     not fit the format.
     """
-    name, content = _unpacked(path)
+    name, content = unpacked(path)
     suffix = Path(name).suffix.lower()
     if suffix in OTHER_WORKBOOKS:
         raise DataError(f"{path.name} is a workbook that is not supported; save it as .xlsx or CSV")
@@ -160,7 +160,7 @@ def read_table(path: Path, form: Format, expected: Sequence[str]) -> Table:
 # --- bytes and text -----------------------------------------------------------------------------
 
 
-def _unpacked(path: Path) -> tuple[str, bytes]:
+def unpacked(path: Path) -> tuple[str, bytes]:
     """The name and the content of a file, or of the one file in a compressed one."""
     suffix = path.suffix.lower()
     try:

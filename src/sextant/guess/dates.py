@@ -1,0 +1,113 @@
+"""In which format the days of a column are written."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+DAYS = (
+    "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y",
+    "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%y-%m-%d",
+    "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d %Y", "%Y%m%d",
+)  # fmt: skip
+TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f",
+         " %I:%M %p", " %I:%M:%S %p")  # fmt: skip
+ZONES = ("", "%z", " %z", "Z")
+FIRST_YEAR, LAST_YEAR = 1800, 2100
+SAMPLE = 200  # values that are tried
+IN_ORDER = 0.95  # the share of neighbours from which on days are in order
+UNIX = {"unix": 1, "unix_ms": 1000}  # units in a second since 1970
+FIRST_SECOND, LAST_SECOND = 315_532_800, 2_524_608_000  # 1980 and 2050
+
+
+class DateFormat(NamedTuple):
+    """A format of days, and another one that fits as well, such as day before month."""
+
+    format: str
+    other: str | None
+
+
+def date_format(values: Sequence[str]) -> DateFormat | None:
+    """The format of all the values, which are not empty; None if they are no days.
+
+    Where two formats fit, such as 1/2/2020, the one in which the values are in order is taken.
+    """
+    texts = list(dict.fromkeys(values))
+    tried = texts[:: max(1, len(texts) // SAMPLE)]
+    if not tried or not _may_be_a_day(tried[0]):
+        return None
+    fitting = []
+    for day in DAYS:
+        for time in TIMES:
+            for zone in ZONES if time else ("",):
+                if _all_fit(tried, f"{day}{time}{zone}"):
+                    fitting.append(f"{day}{time}{zone}")
+    if not fitting:
+        return None
+    orders = {format_: _in_order(tried, format_) for format_ in fitting}
+    fitting.sort(key=lambda format_: -orders[format_])
+    best = fitting[0]
+    is_clear = orders[best] > IN_ORDER and len(fitting) > 1 and orders[fitting[1]] < orders[best]
+    return DateFormat(best, None if is_clear or len(fitting) == 1 else fitting[1])
+
+
+def is_unix_seconds(values: Sequence[str], units: int = 1) -> bool:
+    """Whether all values are seconds since 1970, or `units` of them, from 1980 to 2050."""
+    for value in values:
+        seconds = int(value) / units if value.isdecimal() and len(value) < 15 else 0
+        if not FIRST_SECOND < seconds < LAST_SECOND:
+            return False
+    return bool(values)
+
+
+def _may_be_a_day(text: str) -> bool:
+    """A quick look that spares the many formats: digits, and no number with a decimal point."""
+    if not 6 <= len(text) <= 40 or not any(character.isdigit() for character in text):
+        return False
+    return re.fullmatch(r"[+-]?\d*\.\d+|\d{1,7}|\d{9,}", text) is None
+
+
+def _all_fit(values: Sequence[str], format_: str) -> bool:
+    return all(_parsed(value, format_) is not None for value in values)
+
+
+def _parsed(value: str, format_: str) -> datetime | None:
+    try:
+        day = datetime.strptime(value, format_)
+    except ValueError:
+        return None
+    return day if FIRST_YEAR <= day.year <= LAST_YEAR else None
+
+
+def _in_order(values: Sequence[str], format_: str) -> float:
+    """The share of neighbours that are in order, ascending or descending, from 0.5 to 1."""
+    days = []
+    for value in values:
+        day = _parsed(value, format_)
+        assert day is not None
+        days.append(day.replace(tzinfo=None))
+    if len(days) < 2:
+        return 1.0
+    rising = 0
+    for earlier, later in zip(days[:-1], days[1:], strict=True):
+        rising += earlier <= later
+    share = rising / (len(days) - 1)
+    return max(share, 1 - share)
+
+
+def day_part(format_: str) -> str:
+    """The part of a format that gives the day, without time and zone."""
+    for time in TIMES[1:]:
+        place = format_.find(time)
+        if place > 0:
+            return format_[:place]
+    return format_
+
+
+def iso_day(text: str, format_: str) -> str | None:
+    """A day as ISO text, the one that is written; None for a text that does not fit."""
+    if format_ in UNIX:
+        seconds = int(text) / UNIX[format_]
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    day = _parsed(text, format_)
+    return day.date().isoformat() if day else None

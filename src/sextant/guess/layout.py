@@ -1,0 +1,78 @@
+"""YAML as a person would write it: flow lists that wrap, quotes only where they are needed."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import yaml
+
+WIDTH = 100  # characters of a line
+COMMENT_COLUMN = 22  # where the comments of a block begin, unless a line is longer
+PLAIN = re.compile(r"[A-Za-z_][\w .%/()+*<>=-]*", re.ASCII)
+
+
+def scalar(value: object) -> str:
+    """A value as YAML reads it back: text in quotes only where it would be something else."""
+    if isinstance(value, str):
+        is_plain = PLAIN.fullmatch(value) is not None and value == value.strip()
+        if is_plain and yaml.safe_load(value) == value:
+            return value
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, float):
+        # YAML 1.1 reads 1e-05 as text, and 1.0e-05 as a number.
+        text = repr(value)
+        return text.replace("e", ".0e") if "e" in text and "." not in text else text
+    return json.dumps(value)
+
+
+def flow(values: Iterable[object]) -> str:
+    """A list in one line."""
+    return f"[{', '.join(scalar(value) for value in values)}]"
+
+
+def flow_map(values: Mapping[str, object]) -> str:
+    """A mapping in one line."""
+    items = []
+    for key, value in values.items():
+        text = flow(value) if isinstance(value, list) else scalar(value)
+        items.append(f"{key}: {text}")
+    return f"{{{', '.join(items)}}}"
+
+
+def line(indent: int, key: str, text: str, comment: str = "") -> str:
+    """A line `key: text` of a block, with its comment in the column of comments."""
+    content = f"{' ' * indent}{key}: {text}"
+    if not comment:
+        return content
+    return f"{content:<{COMMENT_COLUMN - 1}} # {comment}"
+
+
+def wrapped(indent: int, key: str, values: Sequence[object]) -> list[str]:
+    """The lines of `key: [a, b, ...]`, at most WIDTH characters each where an entry allows it."""
+    lines = []
+    current = f"{' ' * indent}{key}: ["
+    for number, value in enumerate(values):
+        is_last = number == len(values) - 1
+        text = f"{scalar(value)}{']' if is_last else ','}"
+        begins = current.endswith("[") or not current.strip()
+        if not begins and len(current) + 1 + len(text) > WIDTH:
+            lines.append(current)
+            current = " " * (indent + 2)
+            begins = True
+        current += text if begins else f" {text}"
+    if not values:
+        current += "]"
+    return [*lines, current]
+
+
+def with_reasons(indent: int, key: str, reasons: Mapping[str, str]) -> list[str]:
+    """The lines of a list with one entry a line, each with its reason as a comment."""
+    if not reasons:
+        return [f"{' ' * indent}{key}: []"]
+    lines = [f"{' ' * indent}{key}:"]
+    for name, reason in reasons.items():
+        content = f"{' ' * (indent + 2)}- {scalar(name)}"
+        lines.append(f"{content:<{COMMENT_COLUMN - 1}} # {reason}" if reason else content)
+    return lines

@@ -1,0 +1,253 @@
+"""A table: its conf and expectations from its columns."""
+
+from collections.abc import Mapping, Sequence
+
+from ..kinds.tabular.columns import Columns
+from . import confs, expectations, layout, models
+from .facts import Facts, counts
+from .result import SHOWN, Result, listed_reasons
+from .roles import Roles
+
+SHARES = {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.2}
+MANY_ALIKE = 20  # columns that differ by a number alone, which a pattern stands for
+RARE = 0.2  # the share of the rarer of two classes below which accuracy hardly tells
+
+
+def table(
+    name: str,
+    file: str,
+    form: Mapping[str, object],
+    columns: Sequence[Facts],
+    found: Roles,
+    pinned: Sequence[confs.Pinned],
+    positive: str | None,
+    rows: int,
+) -> Result:
+    """The three confs of a table, and what the summary says of it."""
+    by_name = {column.name: column for column in columns}
+    target = by_name.get(found.target or "")
+    shares = class_shares(target) if target is not None and found.task == "classification" else {}
+    if "positive" not in Columns.model_fields:
+        positive = None
+    elif positive is None and len(shares) == 2:
+        positive = min(shares, key=lambda level: shares[level])
+    family = models.FAMILIES["tabular", found.task]
+    summary = f"{name}: {rows:,} rows of {file}, one row per case."
+    dataset = [
+        *confs.head(name, summary),
+        *confs.sources(pinned),
+        *_columns(form, list(by_name), found, positive),
+        *confs.hash_split(SHARES, 0, "the key" if found.key else "the row"),
+        *confs.twin(),
+    ]
+    metric = None
+    if shares and len(shares) == 2 and min(shares.values()) < RARE:
+        metric = "auroc"
+    spread = 0.0
+    if found.task == "regression" and target is not None:
+        spread = float(target.values.std())
+    size = models.Size(
+        round(rows * SHARES["train"]), len(found.numeric) + len(found.categorical), level=spread
+    )
+    question = _question(found)
+    return Result(
+        kind="tabular",
+        family=family,
+        task=found.task,
+        dataset="\n".join(dataset) + "\n",
+        expectations=expectations.text(name, file, suite(columns, found, shares, rows)),
+        model=models.text(name, question, family, found.task, size, metric),
+        lines=summary_lines(columns, found, shares, positive),
+        doubts=list(found.doubts),
+    )
+
+
+def _question(found: Roles) -> str:
+    if found.task == "mapping":
+        return "Which rows are alike, and which unlike the rest? A map to look at."
+    if found.task == "regression":
+        return f"How much is `{found.target}`? An ensemble of perceptrons in one net."
+    return f"Which `{found.target}`? An ensemble of perceptrons in one net."
+
+
+def class_shares(target: Facts) -> dict[str, float]:
+    """The share of each class, sorted by its text."""
+    counted = target.texts.value_counts()
+    total = int(counted.sum())
+    return {str(level): int(counted[level]) / total for level in sorted(counted.index)}
+
+
+# --- the conf of the data set -------------------------------------------------------------------
+
+
+def _columns(
+    form: Mapping[str, object], columns: Sequence[str], found: Roles, positive: str | None
+) -> list[str]:
+    key = layout.scalar(found.key)
+    key_note = "identifies a row and determines its part"
+    if found.key is None:
+        key_note = "null: the whole row determines its part"
+    lines = ["columns:", *confs.file_format(form)]
+    lines.append(layout.line(2, "key", key, key_note))
+    target_note = "what is predicted" if found.task != "mapping" else "shown on the map only"
+    if found.target is None:
+        target_note = "nothing is predicted"
+    lines.append(layout.line(2, "target", layout.scalar(found.target), target_note))
+    if positive is not None:
+        note = "the class whose probability is answered: the rarer one"
+        lines.append(layout.line(2, "positive", layout.scalar(positive), note))
+    lines += layout.with_reasons(2, "ignored", found.ignored)
+    lines.append("  # Quantities. Numbers that are only codes belong to `categorical`.")
+    for role, names in (("numeric", found.numeric), ("categorical", found.categorical)):
+        others = [name for name in columns if name not in names]
+        lines += layout.wrapped(2, role, with_patterns(names, others))
+    return lines
+
+
+# --- expectations -------------------------------------------------------------------------------
+
+
+def suite(
+    columns: Sequence[Facts], found: Roles, shares: dict[str, float], rows: int
+) -> list[expectations.Section]:
+    """The expectations of a table: the critical ones first."""
+    by_name = {column.name: column for column in columns}
+    used = [*found.numeric, *found.categorical]
+    table_entries = [
+        expectations.expect(
+            "table_columns_to_match_set",
+            "critical",
+            "a column that is missing or has another name shows another kind of file",
+            column_set=[column.name for column in columns],
+            exact_match=False,
+        ),
+        expectations.row_count(rows),
+    ]
+    sections: list[expectations.Section] = [("the table", table_entries)]
+    if found.key is not None:
+        sections.append(("the key", key_entries(found.key)))
+    if found.target is not None and found.task != "mapping":
+        sections.append(("the target", _target_entries(by_name[found.target], shares)))
+    features = []
+    for name in used:
+        column = by_name[name]
+        features.append(expectations.presence(column))
+        if name in found.numeric:
+            features.append(number(column))
+            features.append(expectations.range_of(column))
+        elif column.distinct <= expectations.MOST_LEVELS:
+            features.append(expectations.levels(column, levels_of(column)))
+    sections.append(("features", features))
+    return sections
+
+
+def key_entries(key: str) -> list[expectations.Entry]:
+    """That a key stands in every row, and in one only."""
+    return [
+        expectations.expect(
+            "column_values_to_not_be_null",
+            "critical",
+            "the key determines the part of a row",
+            column=key,
+        ),
+        expectations.expect(
+            "column_values_to_be_unique",
+            "critical",
+            "a row that occurs twice counts twice",
+            column=key,
+        ),
+    ]
+
+
+def number(column: Facts) -> expectations.Entry:
+    """That a column of numbers has no text in it."""
+    return expectations.expect(
+        "column_values_to_be_in_type_list",
+        "critical",
+        "a text among the numbers turns the whole column into text",
+        column=column.name,
+        type_list=["int64", "float64"],
+    )
+
+
+def _target_entries(target: Facts, shares: dict[str, float]) -> list[expectations.Entry]:
+    present = expectations.expect(
+        "column_values_to_not_be_null",
+        "critical",
+        "a row without a target cannot be used for training",
+        column=target.name,
+    )
+    if shares:
+        values = levels_of(target)
+        return [present, *expectations.classes(target.name, shares, values)]
+    return [present, number(target), expectations.range_of(target)]
+
+
+def levels_of(column: Facts) -> list[str]:
+    """The levels of a category, sorted."""
+    return sorted(column.texts.unique())
+
+
+# --- the summary --------------------------------------------------------------------------------
+
+
+def summary_lines(
+    columns: Sequence[Facts], found: Roles, shares: dict[str, float], positive: str | None
+) -> list[str]:
+    """What was understood: target, key, features with examples, and what is left aside."""
+    by_name = {column.name: column for column in columns}
+    lines = []
+    if found.target is None:
+        lines.append("target: none, a map of the rows")
+    elif shares:
+        most = sorted(shares.items(), key=lambda item: -item[1])[:6]
+        listed = ", ".join(f"{level} {share:.1%}" for level, share in most)
+        more = f" and {len(shares) - len(most)} more" if len(shares) > len(most) else ""
+        chosen = f"; `positive` is {positive}" if positive is not None else ""
+        lines.append(f"target: {found.target}, {len(shares)} classes: {listed}{more}{chosen}")
+    else:
+        target = by_name[found.target]
+        word = "from" if found.task == "regression" else "shown on the map,"
+        lines.append(f"target: {found.target}, {word} {_range_or_levels(target)}")
+    lines.append(f"key: {found.key or 'none, the whole row decides its part'}")
+    for role, names in (("numeric", found.numeric), ("categorical", found.categorical)):
+        if names:
+            lines.append(f"{role} ({len(names)}): {_examples(by_name, names)}")
+    if found.ignored:
+        lines.append(f"left aside ({len(found.ignored)}): {listed_reasons(found.ignored)}")
+    missing = [column for column in columns if column.missing]
+    listed = ", ".join(f"{column.name} {column.missing:,}" for column in missing[:SHOWN])
+    lines.append(f"missing values: {listed or 'none'}")
+    return lines
+
+
+def _range_or_levels(column: Facts) -> str:
+    if column.is_number:
+        return f"{column.values.min():g} to {column.values.max():g}"
+    return ", ".join(level for level, _ in counts(column, 6))
+
+
+def _examples(by_name: Mapping[str, Facts], names: Sequence[str]) -> str:
+    listed = []
+    for name in names[:SHOWN]:
+        column = by_name[name]
+        values = ", ".join(text[:20] for text in column.examples)
+        listed.append(f"{name} [{column.type}: {values}]")
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(listed)}{more}"
+
+
+def with_patterns(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Names of which many differ by a number alone as a pattern, such as `pixel*`.
+
+    `others` are the columns of other roles, which the pattern must not fit.
+    """
+    stems = [name.rstrip("0123456789") for name in names]
+    listed: list[str] = []
+    for name, stem in zip(names, stems, strict=True):
+        fits_others = any(other.startswith(stem) for other in others)
+        is_pattern = bool(stem) and stem != name and stems.count(stem) >= MANY_ALIKE
+        entry = f"{stem}*" if is_pattern and not fits_others else name
+        if entry not in listed:
+            listed.append(entry)
+    return listed

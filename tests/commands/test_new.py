@@ -1,0 +1,323 @@
+"""`make new` on small files of each kind: its confs need no editing to prepare the data."""
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from builders import random_picture, write_files, write_zip
+
+from sextant import check, config, paths, plugins, prepare, pull, validate
+from sextant.commands import new
+from sextant.errors import DataError, UsageError
+from sextant.kinds.series.columns import Columns as SeriesColumns
+from sextant.kinds.tabular.columns import Columns as TableColumns
+
+RNG = np.random.default_rng(11)
+ROWS = 300
+POSITIVE = "positive" in TableColumns.model_fields
+REGRESSION = "regression" in plugins.names("tasks")
+with_formats = pytest.mark.skipif(
+    "skip_after" not in SeriesColumns.model_fields, reason="series have no Format yet"
+)
+
+
+@pytest.fixture
+def home(one_model: Path) -> Path:
+    """A working directory with conf/ and params.yaml, and a folder for the files of a user."""
+    (one_model / "mine").mkdir()
+    return one_model / "mine"
+
+
+def loans() -> pd.DataFrame:
+    income = RNG.normal(3000, 800, ROWS).round(2)
+    repaid = np.where(income + RNG.normal(0, 900, ROWS) > 2300, "yes", "no")
+    return pd.DataFrame(
+        {
+            "Loan": np.arange(1001, 1001 + ROWS),
+            "Branch name": RNG.choice(["North", "South"], ROWS),
+            "Age": RNG.integers(18, 90, ROWS),
+            "Income": income,
+            "Since": pd.date_range("2020-01-01", periods=ROWS).strftime("%d.%m.%Y"),
+            "Repaid": repaid,
+        }
+    )
+
+
+def made(file: Path, **options: str) -> tuple[config.DatasetConf, str]:
+    """Run `new` on a file; return the conf of the data set and what was printed."""
+    given = {name.upper(): value for name, value in options.items()}
+    summary = new.new(new.parse([f"FILE={file}", *[f"{k}={v}" for k, v in given.items()]]))
+    name = summary.split(":")[0]
+    return config.dataset(name), summary
+
+
+def holds(conf: config.DatasetConf, tmp_path: Path) -> dict[str, pd.DataFrame]:
+    """The parts of the data; check, pull, every expectation and prepare have passed."""
+    check.check_dataset(conf.name)
+    model = config.model(conf.name, ["budget=smoke"])
+    check.check_model(model)
+    check.check_baselines(model)
+    check.check_figures(model)
+    raw_folder = tmp_path / "raw"
+    pull.pull(conf, raw_folder)
+    rows: Any = plugins.kind(conf.kind).rows
+    raw = rows.read(raw_folder, conf.columns)
+    results = validate.validate(rows.table(raw, conf.columns), conf.expectations)
+    failed = [result["message"] for result in results if not result["success"]]
+    assert failed == []
+    return prepare.prepare(raw, conf)
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
+    "loans.csv": lambda rows, path: rows.to_csv(path, index=False),
+    "Loans 2020.CSV": lambda rows, path: rows.to_csv(path, index=False),
+    "loans.tsv": lambda rows, path: rows.to_csv(path, index=False, sep="\t"),
+    "loans_eu.csv": lambda rows, path: rows.to_csv(
+        path, index=False, sep=";", decimal=",", encoding="utf-16"
+    ),
+    "loans.csv.gz": lambda rows, path: rows.to_csv(path, index=False),
+    "loans.xlsx": lambda rows, path: rows.to_excel(path, index=False),
+    "loans.parquet": lambda rows, path: rows.to_parquet(path, index=False),
+    "loans.jsonl": lambda rows, path: rows.to_json(path, orient="records", lines=True),
+}
+
+
+@pytest.mark.parametrize("file", WRITERS)
+def test_a_table_of_any_format_needs_no_editing(file: str, home: Path, tmp_path: Path) -> None:
+    WRITERS[file](loans(), home / file)
+    conf, summary = made(home / file, target="Repaid", name="mine")
+    columns = conf.columns
+    assert (columns.key, columns.target) == ("Loan", "Repaid")
+    assert not POSITIVE or columns.positive == "no"
+    assert columns.numeric == ["Age", "Income"]
+    assert columns.categorical == ["Branch name"]
+    assert columns.ignored == ["Since"]
+    assert conf.chosen_source == "local"
+    assert conf.sources["local"][0]["path"] == f"mine/{file}"
+    parts = holds(conf, tmp_path)
+    assert sum(map(len, parts.values())) == ROWS
+    assert summary.startswith("mine: kind tabular, task classification, family ann")
+    assert len(summary.splitlines()) <= 18
+    assert max(map(len, summary.splitlines())) <= 160
+    line = config.params().models["mine"]
+    assert (line.family, line.task, line.kind) == ("ann", "classification", "tabular")
+
+
+def test_the_tasks_of_a_table(home: Path, tmp_path: Path) -> None:
+    loans().to_csv(home / "loans.csv", index=False)
+    for target, task, family in (
+        *([("Income", "regression", "ann")] if REGRESSION else []),
+        ("Repaid", "classification", "ann"),
+    ):
+        conf, _ = made(home / "loans.csv", target=target, name=f"by_{target.lower()}")
+        model = config.params().models[conf.name]
+        assert (model.task, model.family) == (task, family)
+        holds(conf, tmp_path / target)
+    conf, _ = made(home / "loans.csv", task="mapping", name="a_map")
+    assert config.params().models["a_map"].family == "som" and conf.columns.target is None
+    holds(conf, tmp_path / "map")
+
+
+def test_marks_and_messy_cells_are_found(home: Path, tmp_path: Path) -> None:
+    rows = loans().astype({"Income": object, "Age": object})
+    rows.loc[::7, "Income"] = "N/A"
+    rows.loc[3, "Age"] = " "
+    text = "# exported\n# on Monday\n" + rows.to_csv(index=False)
+    (home / "loans.csv").write_text(text.replace("North", " North"), encoding="cp1252")
+    conf, summary = made(home / "loans.csv", target="Repaid")
+    assert conf.columns.unknown == ["N/A"] and conf.columns.comment == "#"
+    assert "Income 43" in summary
+    parts = holds(conf, tmp_path)
+    levels = set(pd.concat(list(parts.values()))["Branch name"])
+    assert levels == {"North", "South"}
+
+
+def test_options_overrule_guesses(home: Path, tmp_path: Path) -> None:
+    loans().to_csv(home / "loans.csv", index=False, header=False)
+    conf, summary = made(
+        home / "loans.csv", target="6", key="column_1", name="mine", header="no",
+        ignored="column_5", positive="yes",
+    )  # fmt: skip
+    assert conf.columns.target == "column_6"
+    assert not POSITIVE or conf.columns.positive == "yes"
+    assert "HEADER" not in summary
+    holds(conf, tmp_path)
+    named, _ = made(
+        home / "loans.csv", names="a,b,c,d,e,f", target="f", name="other", unknown="North,South"
+    )
+    assert named.columns.names == list("abcdef") and named.columns.unknown == ["North", "South"]
+
+
+def test_a_class_that_a_part_lacks_gets_another_split(home: Path, tmp_path: Path) -> None:
+    rows = loans()
+    rows["Repaid"] = "yes"
+    rows.loc[rows.index % 30 == 0, "Repaid"] = "no"
+    rows.to_csv(home / "loans.csv", index=False)
+    conf, _ = made(home / "loans.csv", target="Repaid")
+    parts = holds(conf, tmp_path)
+    assert all(set(part["Repaid"]) == {"no", "yes"} for part in parts.values())
+
+
+# --- series, ratings, pictures ------------------------------------------------------------------
+
+
+def stock(days: int = 200) -> pd.DataFrame:
+    close = 100 * np.exp(np.cumsum(RNG.normal(0, 0.01, days)))
+    return pd.DataFrame(
+        {
+            "Date": pd.bdate_range("2020-01-01", periods=days).strftime("%m/%d/%Y"),
+            "Open": (close * 0.999).round(2),
+            "High": (close * 1.01).round(2),
+            "Low": (close * 0.99).round(2),
+            "Close": close.round(2),
+            "Volume": [f"{volume:,}" for volume in RNG.integers(1000, 9_000_000, days)],
+        }
+    )
+
+
+@with_formats
+def test_an_export_of_prices_is_a_series(home: Path, tmp_path: Path) -> None:
+    stock().iloc[::-1].to_csv(home / "prices.csv", index=False)
+    conf, summary = made(home / "prices.csv", target="Open")
+    assert conf.kind == "series" and conf.columns.date_format == "%m/%d/%Y"
+    assert (conf.columns.target, conf.columns.base) == ("Open", "Close")
+    assert conf.columns.thousands == ","
+    holds(conf, tmp_path)
+    assert "task forecasting, family rnn" in summary
+
+
+@with_formats
+def test_the_header_of_three_lines_of_yfinance(home: Path, tmp_path: Path) -> None:
+    rows = stock().drop(columns="Volume")
+    body = rows.to_csv(index=False, header=False)
+    head = "Price,Open,High,Low,Close\nTicker,XYZ,XYZ,XYZ,XYZ\nDate,,,,\n"
+    (home / "xyz.csv").write_text(head + body)
+    conf, _ = made(home / "xyz.csv")
+    assert (conf.columns.date, conf.columns.skip_after) == ("Price", 2)
+    holds(conf, tmp_path)
+
+
+@with_formats
+def test_a_folder_of_movielens_is_ratings(home: Path, tmp_path: Path) -> None:
+    folder = home / "ml"
+    folder.mkdir()
+    lines = []
+    for user in range(1, 41):
+        for item in RNG.permutation(50)[:20]:
+            lines.append(f"{user}\t{item + 1}\t{RNG.integers(1, 6)}\t{881250949 + user}\n")
+    (folder / "u.data").write_text("".join(lines))
+    (folder / "u.item").write_bytes(
+        "".join(f"{i}|Été {i} (1995)|01-Jan-1995||\n" for i in range(1, 51)).encode("latin-1")
+    )
+    (folder / "u.user").write_text("".join(f"{i}|2{i}|M|writer|0{i}\n" for i in range(1, 41)))
+    (folder / "README").write_text("ratings\n")
+    conf, summary = made(folder)
+    assert conf.kind == "ratings" and conf.columns.items_file == "u.item"
+    assert "family rbm" in summary
+    parts = holds(conf, tmp_path)
+    assert sum((~part["context"]).sum() for part in parts.values()) == len(lines)
+    shutil.make_archive(str(home / "zipped"), "zip", home, "ml")
+    zipped, _ = made(home / "zipped.zip", task="stars")
+    members = [entry["member"] for entry in zipped.sources["local"]]
+    assert sorted(members) == ["ml/u.data", "ml/u.item", "ml/u.user"]
+    holds(zipped, tmp_path / "zipped")
+
+
+@with_formats
+def test_ratings_alone_are_enough(home: Path, tmp_path: Path) -> None:
+    lines = ["userId,movieId,rating,timestamp\n"]
+    for user in range(60):
+        for item in RNG.permutation(50)[:20]:
+            lines.append(f"{user},{item * 7},{RNG.integers(1, 11) / 2},{881250949 + user}\n")
+    (home / "ratings.csv").write_text("".join(lines))
+    conf, _ = made(home / "ratings.csv")
+    assert conf.columns.items_file is None and len(conf.columns.values) == 10
+    holds(conf, tmp_path)
+
+
+def pet_pictures() -> dict[str, bytes]:
+    return {
+        f"pets/{'cat' if i % 2 else 'dog'}/{i}.png": random_picture(i, 30, 40) for i in range(90)
+    }
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_pictures_in_folders(form: str, home: Path, tmp_path: Path) -> None:
+    if form == "zip":
+        file = write_zip(home, pet_pictures()) / "pictures.zip"
+    else:
+        file = write_files(home, pet_pictures()) / "pets"
+    conf, summary = made(file, name="pets", target="animal")
+    assert conf.kind == "images" and conf.columns.files.train == ["pets"]
+    assert "2 classes by the folder of a picture: cat 45 (50%), dog 45 (50%)" in summary
+    parts = holds(conf, tmp_path)
+    assert sum(map(len, parts.values())) == 90
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which file?"),
+        (["FILE="], "`FILE` is empty"),
+        (["FILE=mine/nothing.csv"], "FILE=mine/nothing.csv does not exist"),
+        (["FILE=mine/loans.csv", "TRAGET=Age"], "unknown option `TRAGET`; did you mean `target`"),
+        (["FILE=mine/loans.csv", "TARGET=Repayd"], "TARGET=Repayd: no such column; did you mean"),
+        (["FILE=mine/loans.csv", "KIND=table"], "KIND=table: "),
+        (["FILE=mine/loans.csv", "KIND=series", "TASK=stars"], "TASK=stars: "),
+        (["FILE=mine/loans.csv", "SKIP=two"], "SKIP=two: expected a whole number"),
+        (["FILE=mine/loans.csv", "HEADER=maybe"], "HEADER=maybe: expected yes or no"),
+        (["FILE=mine/loans.csv", "ENCODING=utf-9"], "ENCODING=utf-9: Python has no such encoding"),
+        (["FILE=mine/loans.csv", "NAME=My loans"], "NAME=My loans: expected a lower-case letter"),
+        (["FILE=mine/loans.csv", "NAME=churn"], "conf/dataset/churn.yaml exists and is not over"),
+        (["FILE=mine/one.txt"], "has no columns with any usual delimiter"),
+        (["FILE=mine/empty.csv"], "empty"),
+        (["FILE=mine"], "has other columns than"),
+    ],
+)
+def test_an_input_that_cannot_be_used_is_refused_and_nothing_is_written(
+    arguments: list[str], message: str, home: Path
+) -> None:
+    loans().to_csv(home / "loans.csv", index=False)
+    (home / "one.txt").write_text("Tobe\nornot\ntobe\n")
+    (home / "empty.csv").write_text("")
+    before = {path: path.read_bytes() for path in sorted(Path().rglob("*.yaml"))}
+    with pytest.raises((UsageError, DataError), match=re.escape(message)) as raised:
+        new.main(arguments)
+    assert "\n" not in str(raised.value)
+    assert {path: path.read_bytes() for path in sorted(Path().rglob("*.yaml"))} == before
+
+
+def test_what_cannot_be_prepared_leaves_no_conf(home: Path) -> None:
+    rows = loans()
+    rows.loc[5, "Repaid"] = None
+    rows.to_csv(home / "loans.csv", index=False)
+    before = paths.PARAMS.read_bytes()
+    with pytest.raises(DataError, match="Repaid"):
+        made(home / "loans.csv", target="Repaid")
+    assert paths.PARAMS.read_bytes() == before
+    assert not paths.dataset_conf("loans").exists() and not paths.model_conf("loans").exists()
+
+
+def test_the_confs_are_commented_and_in_lines_of_at_most_100_characters(home: Path) -> None:
+    loans().to_csv(home / "loans.csv", index=False)
+    conf, _ = made(home / "loans.csv", target="Repaid")
+    for path in (
+        paths.dataset_conf(conf.name),
+        paths.expectations(conf.name),
+        paths.model_conf(conf.name),
+    ):
+        text = path.read_text()
+        assert text.startswith("# ") and "make new" in text
+        assert max(map(len, text.splitlines())) <= 105
+        assert yaml.safe_load(text)

@@ -1,0 +1,84 @@
+"""The folders and classes of pictures, from their paths alone."""
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from builders import random_picture
+
+from sextant.errors import UsageError
+from sextant.guess import pictures
+
+PICTURE = random_picture(1, 100, 90)
+
+
+def guessed(*paths: str, size: int | None = None) -> pictures.Pictures:
+    return pictures.pictures(paths, lambda name: PICTURE, size)
+
+
+def test_folders_are_classes() -> None:
+    found = guessed("pets/cat/1.png", "pets/dog/2.png", "pets/dog/3.png")
+    assert (found.train, found.test, found.pattern) == (["pets"], [], None)
+    assert found.classes == {"cat": 1, "dog": 2} and found.trained == 3
+    assert (found.side, found.shortest, found.grey, found.photos) == (64, 90, False, True)
+    assert guessed("cat/1.png", "dog/2.png").train == ["."]
+    assert guessed("cat/1.png", "dog/2.png", size=32).side == 32
+
+
+def test_a_folder_for_tests_is_the_test_part() -> None:
+    found = guessed("training_set/a/1.png", "training_set/b/1.png", "test_set/a/2.png")
+    assert (found.train, found.test, found.tested) == (["training_set"], ["test_set"], 1)
+    with_val = guessed("x/train/a/1.png", "x/train/b/1.png", "x/val/a/2.png", "x/val/b/2.png")
+    assert (with_val.train, with_val.test) == (["x/train"], ["x/val"])
+    assert "is the test part" in with_val.doubts[0]
+
+
+def test_the_class_may_stand_in_the_name() -> None:
+    found = guessed("train/cat.0.jpg", "train/dog.1.jpg", "test/1.jpg")
+    assert (found.train, found.ignored) == (["train"], ["test"])
+    assert found.pattern is not None and found.classes == {"cat": 1, "dog": 1}
+    assert guessed("cat_1.png", "dog (2).png").train == ["."]
+
+
+def test_letters_and_digits_are_not_mirrored() -> None:
+    assert not guessed("a/1.png", "b/2.png").photos
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["1.png", "2.png"], "nothing says the classes"),
+        (["cats/1.png", "cats/2.png"], "nothing says the classes"),
+        (
+            ["train/a/1.png", "train/b/1.png", "test/c/1.png"],
+            "has pictures of c, which train lacks",
+        ),
+    ],
+)
+def test_pictures_without_classes_are_refused(paths: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        guessed(*paths)
+
+
+def test_the_members_of_folders_and_archives(tmp_path: Path) -> None:
+    folder = tmp_path / "pets"
+    for name in ("cat/1.png", "dog/2.png", "__MACOSX/cat/1.png", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(PICTURE)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        archive.writestr("cat\\1.png", PICTURE)
+        archive.writestr("dog/2.png", PICTURE)
+    with tarfile.open(tmp_path / "pets.tar.gz", "w:gz") as archive_:
+        archive_.add(folder, ".")
+    for name in ("pets", "pets.zip", "pets.tar.gz"):
+        paths, read = pictures.members(tmp_path / name)
+        assert paths == ["cat/1.png", "dog/2.png"]
+        assert read("cat/1.png") == PICTURE
+    (tmp_path / "broken.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(UsageError, match="broken.zip cannot be opened"):
+        pictures.members(tmp_path / "broken.zip")
+
+
+def test_the_side_is_no_more_than_what_most_pictures_have() -> None:
+    assert [pictures.side([side]) for side in (500, 128, 70, 50, 28, 5)] == [64, 64, 48, 32, 28, 8]

@@ -126,8 +126,9 @@ class KindRows(Protocol[C, R, S]):
 
     Optional: `write_inputs(rows, path)`, which writes the rows that the gate lets a champion
     answer, if they differ from what `write` writes; `passed_over(raw)`, what reading passed over or
-    a rule of conf left out, as JSON, for the report of validate and the profile; `NAMED_BY`, the
-    column of the table that names a row in messages.
+    a rule of conf left out, as JSON, for the report of validate and the profile; `findings(raw,
+    columns)`, expectations that every data set of the kind has to meet, with what was observed;
+    `NAMED_BY`, the column of the table that names a row in messages.
     """
 
     def read(self, folder: Path, columns: C) -> R:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ..tables import check_input_columns
+from ..tables import without_surplus
 from .columns import Columns
-from .rows import forecast_days, repair, to_numbers
+from .rows import arranged, forecast_days, repair, to_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,18 +108,22 @@ class Encoder:
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Input rows as `encode` takes them.
 
-        Raises DataError for a missing or surplus column, for fewer days than a window, and for
-        all that `repair` refuses. Warns of a long gap between days, and of weekdays that the
-        training part lacks.
+        The rows are arranged as those of training: without those that the conf leaves out, and
+        the oldest day first. Raises DataError for a missing column, for fewer days than a window,
+        and for all that `repair` refuses. Warns of rows that are left out, of a long gap between
+        days, and of weekdays that the training part lacks.
         """
-        check_input_columns(frame, self.columns.upstream, self.columns.upstream)
-        if len(frame) < self.columns.window:
+        columns = self.columns
+        known = without_surplus(frame, columns.upstream, [*columns.upstream, *columns.only])
+        rows, left_out = arranged(known, columns)
+        for reason, count in left_out.items():
+            warnings.warn(f"left out {count:,} {reason}", stacklevel=2)
+        if len(rows) < columns.window:
             raise DataError(
-                f"{len(frame)} days; expected the {self.columns.window} most recent days or more,"
-                " the oldest first"
+                f"{len(rows)} days; expected the {columns.window} most recent days or more"
             )
-        rows = repair(frame, self.columns)
-        self._warn_of_unusual_days(rows[self.columns.date])
+        rows = repair(rows[columns.upstream], columns).reset_index(drop=True)
+        self._warn_of_unusual_days(rows[columns.date])
         return rows
 
     def _warn_of_unusual_days(self, days: pd.Series) -> None:

@@ -44,8 +44,12 @@ datasets:
 models:
   ann: {family: ann, task: classification, dataset: churn, kind: tabular}
 """
-# The test files that import Lightning.
-TRAINING = (
+# Test files that import the same libraries, which takes seconds: MLflow, Great Expectations and
+# Lightning. The first three share `built_versions`, which each worker makes for itself.
+TOGETHER = (
+    *("test_register", "test_promote", "test_rollback", "test_packing", "test_registry"),
+    *("test_runs", "test_store", "test_predict", "test_serve", "test_errors"),
+    *("test_validate", "test_bad_input", "test_images", "test_ratings"),
     *("test_dvc_yaml", "test_learner", "test_models", "test_results", "test_sae", "test_train"),
 )
 # The modules of the package that a stage had loaded when it ended; see `record_imports`.
@@ -120,14 +124,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     `slow(minutes=3)` says how long a test takes on two cores. The tests that use `whole_pipeline`
     come before all others: the second worker steals tests from the end of the list, so it does not
     wait while the first one makes that fixture. Each worker gets one half of the list at first, so
-    the fast tests that train stand together: only one worker imports Lightning for them.
+    the tests of TOGETHER stand together: only one worker imports their libraries.
     """
 
-    def place(item: pytest.Item) -> tuple[bool, bool, float, bool]:
+    def place(item: pytest.Item) -> tuple[bool, bool, float, int]:
         slow = item.get_closest_marker("slow")
         minutes = slow.kwargs.get("minutes", 0) if slow else 0
         whole = "whole_pipeline" in getattr(item, "fixturenames", ())
-        return slow is None, not whole, -minutes, item.path.stem not in TRAINING
+        file = len(TOGETHER)
+        if item.path.stem in TOGETHER:
+            file = TOGETHER.index(item.path.stem)
+        return slow is None, not whole, -minutes, file
 
     items.sort(key=place)
 

@@ -136,7 +136,7 @@ def test_the_conditionals_of_each_layer_follow_from_the_energy(units):
     torch.testing.assert_close(probs, mean_v)
 
 
-CHAINS, STEPS = 20_000, 20
+CHAINS, STEPS = 20_000, 12
 TOLERANCE = 5 * 0.5 / CHAINS**0.5  # five standard errors of a share, at most
 
 
@@ -330,7 +330,7 @@ def test_training_raises_the_likelihood_of_the_data(units):
 
     before = mean_log_likelihood()
     optimizer = torch.optim.SGD(net.parameters(), lr=2.0)
-    for _ in range(400):
+    for _ in range(200):
         optimizer.zero_grad()
         net.loss(batch).backward()
         optimizer.step()

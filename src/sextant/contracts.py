@@ -66,9 +66,8 @@ class Encoder(Protocol):
     """Turns rows into a Batch, with statistics learnt from the training rows.
 
     Tasks may read further members: classification reads `classes` and `flat`, mapping `scale` and
-    `wide`, recommendation `items` and `titles`. Optional: `named_by`, the columns that identify a
-    row and that answers carry, if answers are one to a row; `remarks(rows, answers)`, a text for
-    each answer that says what is unusual about the checked input rows, empty where nothing is.
+    `wide`, recommendation `items` and `titles`. Optional: `named_by`, the column that identifies a
+    row in an answer, where rows are files.
     """
 
     columns: Any
@@ -127,8 +126,9 @@ class KindRows(Protocol[C, R, S]):
 
     Optional: `write_inputs(rows, path)`, which writes the rows that the gate lets a champion
     answer, if they differ from what `write` writes; `passed_over(raw)`, what reading passed over or
-    a rule of conf left out, as JSON, for the report of validate and the profile; `NAMED_BY`, the
-    column of the table that names a row in messages.
+    a rule of conf left out, as JSON, for the report of validate and the profile; `findings(raw,
+    columns)`, expectations that every data set of the kind has to meet, with what was observed;
+    `NAMED_BY`, the column of the table that names a row in messages.
     """
 
     def read(self, folder: Path, columns: C) -> R:

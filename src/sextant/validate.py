@@ -45,6 +45,8 @@ if TYPE_CHECKING:
         EphemeralDataContext,
     )
 
+    from .kinds.tables import Finding
+
 EXAMPLES = 3  # values in a message
 LISTED = 5  # values of a set in the report
 PLACES = 10  # rows that a message names
@@ -456,6 +458,29 @@ def _results(
     return results
 
 
+def kind_results(findings: Iterable["Finding"]) -> list[Result]:
+    """Return the results of the expectations that every data set of a kind has to meet."""
+    results = []
+    for finding in findings:
+        share = 1 - finding.unexpected / finding.rows if finding.rows else 1.0
+        message = f"{finding.unexpected:,} of {finding.rows:,} are unexpected"
+        if finding.examples:
+            message += f", such as {', '.join(finding.examples[:EXAMPLES])}"
+        results.append(
+            Result(
+                expectation=finding.expectation,
+                kwargs=finding.kwargs,
+                severity=finding.severity,
+                success=finding.unexpected == 0,
+                unexpected=finding.unexpected,
+                observed=_json(share),
+                why=finding.why,
+                message=message,
+            )
+        )
+    return results
+
+
 def _observation(result: "ExpectationValidationResult") -> tuple[int | None, Json, str]:
     """Return `unexpected`, `observed` and `message` of a Result."""
     fault = _fault(result.exception_info)
@@ -701,12 +726,16 @@ def main(argv: list[str]) -> None:
         rows, "passed_over", lambda raw: {}
     )
     passed_over = count(raw)
+    findings: Callable[[object, object], list[Finding]] = plugins.optional(
+        rows, "findings", lambda raw, columns: []
+    )
     table = rows.table(raw, conf.columns)
     check_suite(conf.expectations, str(paths.expectations(name)), list(table.columns))
     table, asked = as_asked(table, conf.expectations)
     context, validated = _run_suite(table, asked)
     named_by = plugins.optional(rows, "NAMED_BY", None)
     results = _results(table, conf.expectations, validated, named_by)
+    results += kind_results(findings(raw, conf.columns))
     try:
         write_data_docs(context, scratch / "data_docs" / name)
     except Exception as error:  # not worth failing the stage: Data Docs are an extra

@@ -1,7 +1,7 @@
 """Series: a window holds no future days, a day's part depends on its date, bad rows are refused."""
 
 import json
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -253,9 +253,9 @@ def test_files_are_read_in_the_order_of_their_days(tmp_path: Path) -> None:
     (tmp_path / "source.json").write_text("{}")
     raw = series.read(tmp_path, COLUMNS)
     assert raw["Date"].tolist() == ["3/26/2014", "3/27/2014", "3/28/2014"]
-    assert raw["Close"].tolist() == [1128.87, 556.93, 558.46]
-    assert raw["Volume"].tolist() == [5179200, 13100, 41200]
     table = series.table(raw, COLUMNS)
+    assert table["Close"].tolist() == [1128.87, 556.93, 558.46]
+    assert table["Volume"].tolist() == [5179200, 13100, 41200]
     assert set(table.columns) == set(COLUMNS.all)
     assert table["day_number"].tolist() == [16155, 16156, 16157]
     assert table["gap"].tolist()[1:] == [1, 1]
@@ -278,9 +278,11 @@ def test_a_comma_that_separates_no_thousands_is_not_dropped(tmp_path: Path, numb
     (tmp_path / "t.csv").write_text(UPSTREAM.replace("563.64", f'"{number}"'))
     raw = series.read(tmp_path, COLUMNS)
     assert raw["Low"].tolist() == [number, "551.41"]
-    dtypes = [raw[name].dtype.kind for name in ("Open", "High", "Close", "Volume")]
+    table = series.table(raw, COLUMNS)
+    assert table["Low"].tolist() == [number, "551.41"]
+    dtypes = [table[name].dtype.kind for name in ("Open", "High", "Close", "Volume")]
     assert dtypes == ["f", "f", "f", "i"]
-    message = f"row 1 has '{number}' in `Low`; expected a number with a decimal point"
+    message = f"t.csv line 2 has '{number}' in `Low`; expected a number with a decimal point"
     with pytest.raises(DataError, match=message):
         series.repair(raw, COLUMNS)
 
@@ -308,7 +310,7 @@ def test_a_number_is_read_with_any_thousands_separator(
         ),
         (
             UPSTREAM.replace('"', ""),
-            "t.csv has rows with more fields than its header; put numbers with a thousands",
+            "t.csv line 2 has 9 cells, and the header has 6 names",
         ),
         (
             UPSTREAM.replace(",", ";"),
@@ -325,7 +327,7 @@ def test_a_file_that_is_no_series_is_refused(tmp_path: Path, text: str, message:
 def test_an_empty_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no files; run `make pull`"):
         series.read(tmp_path, COLUMNS)
-    with pytest.raises(DataError, match="no.csv does not exist; name a file of days"):
+    with pytest.raises(DataError, match="no.csv does not exist; name a file of rows"):
         series.read_rows(tmp_path / "no.csv", COLUMNS)
 
 
@@ -356,10 +358,6 @@ def test_without_unadjusted_in_the_conf_no_price_is_divided() -> None:
 
 REFUSED: list[tuple[dict[str, Value], str]] = [
     (
-        {"Date": "4/2/2014"},
-        "row 30 has '2014-04-02' in `Date` after a later day; expected the oldest day first",
-    ),
-    (
         {"Date": "4/10/2014"},
         "row 30 has '2014-04-10' in `Date` for a second time; expected each day once",
     ),
@@ -371,7 +369,7 @@ REFUSED: list[tuple[dict[str, Value], str]] = [
     ({"High": 1.0}, "row 30 has 1.0 in `High`, below its `Low`"),
     ({"Open": 777.0}, "row 30 has 777.0 in `Open`, above its `High`"),
     ({"Close": 1.0}, "row 30 has 1.0 in `Close`, below its `Low`"),
-    ({"Open": float("nan")}, "row 30 has nan in `Open`; expected a number"),
+    ({"Open": float("nan")}, "row 30 has no `Open`; expected a number"),
     ({"Low": float("inf")}, "row 30 has inf in `Low`; expected a number"),
     ({"Open": "cheap"}, "row 30 has 'cheap' in `Open`; expected a number"),
     ({"Open": "767,25"}, "row 30 has '767,25' in `Open`; expected a number with a decimal point"),
@@ -392,12 +390,18 @@ def test_an_impossible_row_is_refused_in_a_file_and_in_input_rows(
         encoder.check(bad)
 
 
+def test_rows_that_were_not_arranged_are_refused_if_a_later_day_stands_first() -> None:
+    message = "row 2 has '2014-03-03' in `Date` after a later day; expected the oldest day first"
+    with pytest.raises(DataError, match=message):
+        series.repair(days().iloc[[1, 0, 2]], COLUMNS)
+
+
 # --- input rows ---------------------------------------------------------------------------------
 
 
 def test_too_few_days_are_refused(encoder: Encoder) -> None:
     assert len(encoder.check(days(WINDOW))) == WINDOW
-    message = "10 days; expected the 11 most recent days or more, the oldest first"
+    message = "10 days; expected the 11 most recent days or more"
     with pytest.raises(DataError, match=message):
         encoder.check(days(WINDOW - 1))
     with pytest.raises(DataError, match="0 days; expected the 11 most recent"):
@@ -410,29 +414,12 @@ def test_missing_and_surplus_columns_are_refused(encoder: Encoder) -> None:
         encoder.check(days().rename(columns={"Volume": "volume"}))
 
 
-def remarks(encoder: Encoder, frame: pd.DataFrame) -> list[str]:
-    """What is unusual in the window of each answer, in the order of the days."""
-    rows = encoder.check(frame)
-    return encoder.remarks(rows, encoder.forecast_days(rows))
-
-
-def window_of(texts: Sequence[str], text: str) -> tuple[int, int]:
-    """The first and the last answer, counted from 0, whose remarks are this text."""
-    answers = [number for number, remark in enumerate(texts) if remark == text]
-    assert set(texts) == {"", text}
-    assert answers == list(range(answers[0], answers[-1] + 1))
-    return answers[0], answers[-1]
-
-
-def test_a_long_gap_is_remarked_on_in_each_window_that_has_both_of_its_days(
-    encoder: Encoder,
-) -> None:
-    texts = remarks(encoder, days().drop(range(21, 28)))
-    text = "no rows for 10 days, up to 2014-04-10: consecutive rows are taken for consecutive"
-    # Answer n has the rows n to n + WINDOW - 1; the gap is between rows 20 and 21.
-    first, last = window_of(texts, f"{text} trading days")
-    assert (first, last) == (max(0, 22 - COLUMNS.window), 20)
-    assert set(remarks(encoder, days())) == {""}
+def test_a_long_gap_gives_a_warning(encoder: Encoder) -> None:
+    with pytest.warns(UserWarning, match="no rows for 10 days, up to 2014-04-10"):
+        encoder.check(days().drop(range(21, 28)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.check(days())
 
 
 @pytest.mark.parametrize(("beyond", "refused"), [(0.01, False), (0.04, True)])
@@ -449,26 +436,18 @@ def test_a_price_may_exceed_its_bounds_by_rounding_only(
         assert encoder.check(frame)["Close"][row] == pytest.approx(price, abs=0.006)
 
 
-def test_a_weekday_that_training_lacks_is_remarked_on_in_each_window(encoder: Encoder) -> None:
+def test_a_weekday_that_training_lacks_gives_a_warning(encoder: Encoder) -> None:
     assert encoder.weekdays == [0, 1, 2, 3, 4]
     dates = pd.to_datetime(days()["Date"], format="%m/%d/%Y")
     friday = int(np.flatnonzero(dates.dt.day_of_week == 4)[3])
     saturday = dates[friday] + pd.Timedelta(days=1)
     frame = changed(days(), friday, Date=f"{saturday:%m/%d/%Y}")
-    texts = remarks(encoder, frame)
-    text = f"{saturday:%Y-%m-%d} is on a weekday that the training rows lack"
-    assert window_of(texts, text) == (max(0, friday - COLUMNS.window + 1), friday)
-    assert set(remarks(Encoder.fit(encoder.check(frame), COLUMNS), frame)) == {""}
-
-
-def test_a_change_that_is_clipped_is_remarked_on(encoder: Encoder) -> None:
-    row = 25
-    frame = days()
-    frame["Volume"] = frame["Volume"].where(frame.index < row, 10**15)
-    day = encoder.check(frame)["Date"].iloc[row]
-    text = f"the change of `Volume` on {day} is clipped: it is over 8 standard deviations of"
-    span = window_of(remarks(encoder, frame), f"{text} training")
-    assert span == (max(0, row - COLUMNS.window + 1), row - 1)
+    message = f"rows on a weekday that the training rows lack: 1, such as {saturday:%Y-%m-%d}"
+    with pytest.warns(UserWarning, match=message):
+        rows = encoder.check(frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Encoder.fit(rows, COLUMNS).check(frame)
 
 
 def test_text_numbers_and_dates_are_read_in_every_form(encoder: Encoder) -> None:
@@ -650,3 +629,390 @@ def test_the_real_files_have_these_quirks_and_the_days_of_the_twin(
     lines = (tmp_path / "Google_Stock_Price_Train.csv").read_text().splitlines()
     # Close in thousands is quoted, as the volume is.
     assert sum(line.count('"') == 4 for line in lines) == 109
+
+
+# --- files as people have them ------------------------------------------------------------------
+
+PRICES = ["Open", "High", "Low", "Close"]
+PLAIN = {"unadjusted": None, "thousands": None, "date_format": "%Y-%m-%d", "volume": "Volume"}
+
+
+def plain_columns(**changes: object) -> Columns:
+    """The columns of a series that needs no repair, in a file with commas and ISO days."""
+    return check(Columns, STOCK["columns"] | {"window": WINDOW} | PLAIN | changes, "columns")
+
+
+def plain_days(rows: int = 40) -> pd.DataFrame:
+    """Weekdays with text cells, as a file has them."""
+    frame = days(rows, first="2015-03-02")
+    dates = pd.to_datetime(frame["Date"], format="%m/%d/%Y").dt.strftime("%Y-%m-%d")
+    return frame.assign(Date=dates).astype(str)
+
+
+def written(folder: Path, frame: pd.DataFrame, name: str = "t.csv") -> Path:
+    frame.to_csv(folder / name, index=False)
+    return folder
+
+
+def prepared(folder: Path, columns: Columns) -> pd.DataFrame:
+    """The repaired rows of a folder."""
+    return series.repair(series.read(folder, columns), columns).reset_index(drop=True)
+
+
+def expected_rows(frame: pd.DataFrame | None = None) -> pd.DataFrame:
+    return series.repair(plain_days() if frame is None else frame, plain_columns())
+
+
+def test_the_newest_day_may_stand_first(tmp_path: Path) -> None:
+    columns = plain_columns()
+    folder = written(tmp_path, plain_days().iloc[::-1])
+    pd.testing.assert_frame_equal(prepared(folder, columns), expected_rows())
+    raw = series.read(folder, columns)
+    assert series.table(raw, columns)["day_number"].is_monotonic_increasing
+    assert [finding.unexpected for finding in series.findings(raw, columns)] == [0, 0]
+
+
+def test_days_in_no_order_are_sorted_with_a_failed_expectation(tmp_path: Path) -> None:
+    columns = plain_columns()
+    frame = plain_days()
+    folder = written(tmp_path, pd.concat([frame[20:], frame[:20]]))
+    pd.testing.assert_frame_equal(prepared(folder, columns), expected_rows())
+    finding = series.findings(series.read(folder, columns), columns)[1]
+    assert (finding.severity, finding.unexpected, finding.examples) == ("warning", 1, ["t.csv"])
+
+
+def test_years_of_two_digits_are_read_unless_their_century_is_in_doubt(tmp_path: Path) -> None:
+    columns = plain_columns(date_format="%d.%m.%y")
+    frame = plain_days()
+    short = pd.to_datetime(frame["Date"]).dt.strftime("%d.%m.%y")
+    folder = written(tmp_path, frame.assign(Date=short))
+    pd.testing.assert_frame_equal(prepared(folder, columns), expected_rows())
+    old = short.replace({short[0]: "31.12.68", short[1]: "31.12.69"})
+    written(folder, frame.assign(Date=old))
+    with pytest.raises(DataError, match=r"t.csv has days that go up and down, with years of two"):
+        series.read(folder, columns)
+
+
+def test_a_day_twice_is_refused_or_decided_by_the_conf(tmp_path: Path) -> None:
+    frame = plain_days()
+    second = frame.iloc[[5]].assign(Volume="1")
+    folder = written(tmp_path, pd.concat([frame, second]))
+    message = (
+        r"t.csv line 42 has '2015-03-09' in `Date` for a second time; .*`repeated` in the conf"
+    )
+    with pytest.raises(DataError, match=message):
+        prepared(folder, plain_columns())
+    first = prepared(folder, plain_columns(repeated="first"))
+    pd.testing.assert_frame_equal(first, expected_rows())
+    last = prepared(folder, plain_columns(repeated="last"))
+    assert last["Volume"].tolist()[4:7] == [
+        float(frame["Volume"][4]),
+        1.0,
+        float(frame["Volume"][6]),
+    ]
+    raw = series.read(folder, plain_columns(repeated="last"))
+    assert series.passed_over(raw) == {"rows of a day that has another": 1}
+
+
+@pytest.mark.parametrize("mark", ["null", "", "NaN"])
+@pytest.mark.parametrize("volume", ["null", "0"])
+def test_a_day_without_prices_is_left_out_and_counted(
+    mark: str, volume: str, tmp_path: Path
+) -> None:
+    frame = plain_days()
+    frame.loc[7, PRICES] = mark
+    frame.loc[7, "Volume"] = volume
+    columns = plain_columns(unknown=["null", "NaN"])
+    folder = written(tmp_path, frame)
+    pd.testing.assert_frame_equal(
+        prepared(folder, columns), expected_rows(plain_days().drop(7)).reset_index(drop=True)
+    )
+    raw = series.read(folder, columns)
+    assert series.passed_over(raw) == {"days without prices": 1}
+    assert len(series.table(raw, columns)) == 39
+
+
+def test_a_day_with_some_of_its_prices_is_refused_by_its_line(tmp_path: Path) -> None:
+    frame = plain_days()
+    frame.loc[7, "Open"] = "null"
+    folder = written(tmp_path, frame)
+    with pytest.raises(DataError, match=r"t.csv line 9 has no `Open`; expected a number"):
+        prepared(folder, plain_columns(unknown="null"))
+    with pytest.raises(DataError, match=r"t.csv line 9 has 'null' in `Open`; expected a number"):
+        prepared(folder, plain_columns())
+
+
+def test_days_of_zeros_are_refused_or_left_out_by_the_conf(tmp_path: Path) -> None:
+    frame = plain_days()
+    frame.loc[7, PRICES] = "0.0"
+    folder = written(tmp_path, frame)
+    with pytest.raises(DataError, match=r"line 9 has 0.0 in `Open`; .*`zeros: leave_out`"):
+        prepared(folder, plain_columns())
+    columns = plain_columns(zeros="leave_out")
+    pd.testing.assert_frame_equal(
+        prepared(folder, columns), expected_rows(plain_days().drop(7)).reset_index(drop=True)
+    )
+    assert series.passed_over(series.read(folder, columns)) == {"days with a price of 0": 1}
+
+
+def test_the_three_header_rows_of_yfinance_are_passed_over(tmp_path: Path) -> None:
+    frame = plain_days().rename(columns={"Date": "Price"})
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    header = [lines[0], "Ticker,XYZ,XYZ,XYZ,XYZ,XYZ\n", "Date,,,,,\n"]
+    (tmp_path / "t.csv").write_text("".join([*header, *lines[1:]]))
+    message = r"t.csv line 2 has 'Ticker' in `Price`; .*first 2 rows .*`skip_after: 2` in the conf"
+    with pytest.raises(DataError, match=message):
+        series.read(tmp_path, plain_columns(date="Price"))
+    rows = prepared(tmp_path, plain_columns(date="Price", skip_after=2))
+    pd.testing.assert_frame_equal(rows.rename(columns={"Price": "Date"}), expected_rows())
+
+
+ZONED = {
+    "west": "{day} 00:00:00-05:00",
+    "east": "{day} 00:00:00+09:00",
+    "late and west": "{day} 23:30:00-05:00",
+    "early and east": "{day} 00:30:00+05:30",
+    "UTC": "{day} 00:00:00+00:00",
+}
+
+
+@pytest.mark.parametrize("date_format", ["%Y-%m-%d %H:%M:%S%z", "%Y-%m-%d"])
+@pytest.mark.parametrize("zone", ZONED)
+def test_the_day_is_the_one_that_is_written_in_any_time_zone(
+    zone: str, date_format: str, tmp_path: Path
+) -> None:
+    frame = plain_days()
+    dates = [ZONED[zone].format(day=day) for day in frame["Date"]]
+    # The clock changes: the offset of later days differs.
+    dates[20:] = [day.replace("-05:00", "-04:00") for day in dates[20:]]
+    folder = written(tmp_path, frame.assign(Date=dates))
+    columns = plain_columns(date_format=date_format)
+    pd.testing.assert_frame_equal(prepared(folder, columns), expected_rows())
+    encoder = Encoder.fit(expected_rows(), columns)
+    pd.testing.assert_frame_equal(
+        encoder.check(series.read_rows(folder / "t.csv", columns)), expected_rows()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "date_format"),
+    [
+        ("2022-01-03T00:00:00Z", "%Y-%m-%d"),
+        ("2022-01-03 16:00", "%Y-%m-%d"),
+        ("2022-01-03T09:30:00.000+09:00", "%Y-%m-%d"),
+        ("1/3/2022 16:00:00", "%m/%d/%Y"),
+        ("1/3/2022 16:00:00", "%m/%d/%Y %H:%M:%S"),
+        ("1/3/2022 4:00:00 PM", "%m/%d/%Y"),
+        ("1/3/2022, 4:00 PM EST", "%m/%d/%Y"),
+        ("2022-01-03 00:00:00-0500", "%Y-%m-%d %H:%M:%S%z"),
+        ("2022-01-03 00:00:00 EST", "%Y-%m-%d %H:%M:%S %Z"),
+        ("2022-01-03 00:00:00-05:00", "%Y-%m-%d %H:%M:%S"),
+        ("2022-01-03+01:00", "%Y-%m-%d"),
+        ("3/1/2022", "%d/%m/%Y"),
+        ("03.01.22", "%d.%m.%y"),
+        ("Jan 03, 2022", "%b %d, %Y"),
+        ("20220103", "%Y%m%d"),
+        ("1641168000", "unix"),
+        ("1641168000.0", "unix"),
+        ("1641254399", "unix"),
+        ("1641168000000", "unix_ms"),
+    ],
+)
+def test_a_day_is_read_as_it_is_written(text: str, date_format: str) -> None:
+    columns = plain_columns(date_format=date_format)
+    column = pd.Series([text], name="Date")
+    assert series.checked_days(column, columns, iso=False).tolist() == ["2022-01-03"]
+
+
+@pytest.mark.parametrize(
+    ("text", "date_format"),
+    [
+        ("13/1/2022", "%m/%d/%Y"),
+        ("2022-01-03", "%m/%d/%Y"),
+        ("2022-01-03", "%Y-%m"),
+        ("2022-01", "%Y-%m-%d"),
+        ("2022-02-30", "%Y-%m-%d"),
+        ("1641168000000", "unix"),
+        ("1641168000", "unix_ms"),
+        ("2022-01-03", "unix"),
+    ],
+)
+def test_a_day_in_another_format_is_refused(text: str, date_format: str) -> None:
+    columns = plain_columns(date_format=date_format)
+    with pytest.raises(DataError, match=f"row 1 has '{text}' in `Date`; expected a day as"):
+        series.checked_days(pd.Series([text], name="Date"), columns, iso=False)
+
+
+@pytest.mark.parametrize(
+    ("date_format", "message"),
+    [
+        ("%s", "no directive %s"),
+        ("YYYY-MM-DD", "it has no directive"),
+        ("%-d/%m/%Y", "no directive %-"),
+        ("%d/%m", "it has no year"),
+        ("%d/%d/%Y", "it has %d twice"),
+        ("%Y-%m-%", "no directive %"),
+        ("", "it has no directive"),
+    ],
+)
+def test_a_date_format_that_does_not_exist_is_refused(date_format: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"`date_format` is '{date_format}'; .*{message}"):
+        plain_columns(date_format=date_format)
+
+
+def test_a_row_without_its_day_is_refused_and_an_empty_row_is_counted(tmp_path: Path) -> None:
+    lines = plain_days().to_csv(index=False).splitlines()
+    lines[5:5] = [",,,,,", " , ,,,,"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n\n")
+    columns = plain_columns()
+    pd.testing.assert_frame_equal(prepared(tmp_path, columns), expected_rows())
+    assert series.passed_over(series.read(tmp_path, columns))["empty rows"] >= 2
+    lines[9] = "," + lines[9].partition(",")[2]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"t.csv line 10 has no `Date`; expected a day in each row"):
+        series.read(tmp_path, columns)
+
+
+def several() -> pd.DataFrame:
+    """Two series in one table, day by day."""
+    frame = plain_days()
+    other = frame.assign(Name="MSFT", Close=frame["Open"])
+    both = pd.concat([frame.assign(Name="AAPL"), other])
+    return both.sort_values("Date", kind="stable")
+
+
+def test_one_of_several_series_is_chosen_by_the_conf(tmp_path: Path) -> None:
+    folder = written(tmp_path, several())
+    columns = plain_columns(only={"Name": "AAPL"})
+    pd.testing.assert_frame_equal(prepared(folder, columns), expected_rows())
+    raw = series.read(folder, columns)
+    assert series.passed_over(raw) == {"rows of another `Name`": 40}
+    encoder = Encoder.fit(expected_rows(), columns)
+    with pytest.warns(UserWarning, match="left out 40 rows of another `Name`"):
+        rows = encoder.check(series.read_rows(folder / "t.csv", columns))
+    pd.testing.assert_frame_equal(rows, expected_rows())
+
+
+@pytest.mark.parametrize("repeated", ["refuse", "first"])
+def test_several_series_are_refused_by_name_and_not_as_days_twice(
+    repeated: str, tmp_path: Path
+) -> None:
+    folder = written(tmp_path, several())
+    message = r"2 series in one: `Name` is AAPL, MSFT; choose one .* `only: \{Name: AAPL\}`"
+    with pytest.raises(DataError, match=message):
+        series.read(folder, plain_columns(repeated=repeated))
+
+
+def test_a_series_that_the_file_lacks_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path, several())
+    with pytest.raises(DataError, match="no row has `Name` AAPLE.*did you mean `AAPL`"):
+        series.read(folder, plain_columns(only={"Name": "AAPLE"}))
+    with pytest.raises(DataError, match="t.csv lacks column Ticker"):
+        series.read(folder, plain_columns(only={"Ticker": "AAPL"}))
+
+
+def test_a_download_that_overlaps_is_not_taken_for_another_series(tmp_path: Path) -> None:
+    frame = plain_days().assign(Dividends="0.0", Adjusted=lambda f: f["Close"])
+    written(tmp_path, frame)
+    written(tmp_path, frame[30:], "u.csv")
+    with pytest.raises(DataError, match="u.csv line 2 has .* for a second time"):
+        prepared(tmp_path, plain_columns())
+    assert len(prepared(tmp_path, plain_columns(repeated="first"))) == 40
+
+
+@pytest.mark.parametrize("factor", [2.0, 7.0, 1 / 2, 1 / 7])
+def test_a_split_that_is_not_adjusted_for_is_a_failed_expectation(
+    factor: float, tmp_path: Path
+) -> None:
+    frame = plain_days()
+    for name in PRICES:
+        changed_prices = (frame[name].astype(float)[20:] / factor).round(4).astype(str)
+        frame[name] = pd.concat([frame[name][:20], changed_prices])
+    columns = plain_columns()
+    finding = series.findings(series.read(written(tmp_path, frame), columns), columns)[0]
+    assert finding.severity == "warning"
+    assert finding.unexpected == 1
+    assert "on 2015-03-30" in finding.examples[0]
+    assert "not adjusted for a stock split" in finding.why
+
+
+def test_a_price_that_the_conf_repairs_is_no_failed_expectation(tmp_path: Path) -> None:
+    written(tmp_path, days())
+    columns = COLUMNS.model_copy(update={"thousands": None})
+    raw = series.read(tmp_path, columns)
+    assert series.findings(raw, columns)[0].unexpected == 0
+    unnamed = columns.model_copy(update={"unadjusted": None})
+    assert series.findings(raw, unnamed)[0].unexpected == 1
+
+
+def test_an_empty_cell_in_a_column_with_thousands_marks_is_refused_by_its_line(
+    tmp_path: Path,
+) -> None:
+    frame = plain_days()
+    frame["Volume"] = [f"{int(volume):,}" for volume in frame["Volume"]]
+    columns = plain_columns(thousands=",")
+    pd.testing.assert_frame_equal(prepared(written(tmp_path, frame), columns), expected_rows())
+    frame.loc[7, "Volume"] = ""
+    raw = series.read(written(tmp_path, frame), columns)
+    assert series.table(raw, columns)["Volume"].isna().sum() == 1
+    with pytest.raises(DataError, match=r"t.csv line 9 has no `Volume`; expected a number"):
+        series.repair(raw, columns)
+
+
+def test_a_volume_may_have_magnitudes(tmp_path: Path) -> None:
+    frame = plain_days()
+    volumes = ["955.50K", "1.69M", "0.02B", "984,800", "1,484,800"]
+    frame.loc[:4, "Volume"] = volumes
+    rows = prepared(written(tmp_path, frame), plain_columns(thousands=","))
+    assert rows["Volume"].tolist()[:5] == [955_500, 1_690_000, 20_000_000, 984_800, 1_484_800]
+
+
+def test_surplus_columns_are_passed_over_in_questions_as_in_training(tmp_path: Path) -> None:
+    columns = plain_columns()
+    frame = plain_days().assign(Dividends="0.0")
+    frame["Unnamed: 7"] = ""
+    encoder = Encoder.fit(expected_rows(), columns)
+    with pytest.warns(UserWarning, match="passed over: Dividends"):
+        rows = encoder.check(series.read_rows(written(tmp_path, frame) / "t.csv", columns))
+    pd.testing.assert_frame_equal(rows, expected_rows())
+
+
+def test_input_rows_are_arranged_as_those_of_training() -> None:
+    """Numbers of rows are those that the caller sent."""
+    frame = plain_days()
+    encoder = Encoder.fit(expected_rows(), plain_columns(unknown="null", repeated="last"))
+    frame.loc[3, [*PRICES, "Volume"]] = "null"
+    twice = pd.concat([frame, frame.tail(1)]).iloc[::-1]
+    with pytest.warns(UserWarning, match="left out 1 (days without prices|rows of a day)"):
+        rows = encoder.check(twice)
+    pd.testing.assert_frame_equal(rows, expected_rows(plain_days().drop(3)).reset_index(drop=True))
+    bad = frame.drop(3).iloc[::-1].reset_index(drop=True)
+    bad.loc[4, "Open"] = "-1"
+    with pytest.raises(DataError, match="row 5 has -1.0 in `Open`"):
+        encoder.check(bad)
+
+
+def test_a_workbook_is_read_like_text(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    frame = plain_days()
+    typed = frame.assign(Date=pd.to_datetime(frame["Date"]))
+    for name in COLUMNS.numbers:
+        typed[name] = typed[name].astype(float)
+    typed.to_excel(tmp_path / "t.xlsx", index=False, sheet_name="Prices")
+    pd.testing.assert_frame_equal(prepared(tmp_path, plain_columns()), expected_rows())
+
+
+def test_what_has_one_sensible_default_may_be_left_out() -> None:
+    block = {"date": "Day", "target": "Price", "base": "Price", "prices": ["Price"]}
+    columns = check(Columns, block | {"unit": "GBP", "window": 20}, "columns")
+    assert (columns.delimiter, columns.date_format, columns.high) == (",", "%Y-%m-%d", None)
+    assert columns.model_dump(exclude_unset=True) == block | {"unit": "GBP", "window": 20}
+
+
+def test_the_bounds_of_decimal_commas_are_numbers_too(tmp_path: Path) -> None:
+    frame = plain_days()
+    for name in PRICES:
+        frame[name] = [price.replace(".", ",") for price in frame[name]]
+    frame.to_csv(tmp_path / "t.csv", index=False, sep=";")
+    rows = prepared(tmp_path, plain_columns(delimiter=";", decimal=","))
+    pd.testing.assert_frame_equal(rows, expected_rows())

@@ -171,7 +171,9 @@ class SAE(nn.Module):
         # Stars by code; code 0 is no rating.
         self.register_buffer("values", torch.tensor([0.0, *values]))
         stored = users if mode == "item" else 0
-        self.register_buffer("ratings", torch.zeros(stored, items, dtype=torch.uint8))
+        # The type of the batch's codes: a byte holds those of 255 values.
+        code_type = torch.uint8 if len(values) <= 255 else torch.int16
+        self.register_buffer("ratings", torch.zeros(stored, items, dtype=code_type))
 
     @staticmethod
     def check(net: Mapping[str, object]) -> None:

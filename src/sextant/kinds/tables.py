@@ -4,11 +4,14 @@ import difflib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..errors import DataError
 from ..files import RECEIPT
+from .formats import FILE, LINE, place
 
 NAMED = 12  # columns in a message
 NAMED_CHARACTERS = 60  # of the name of a column in a message
@@ -116,3 +119,49 @@ def _similar(missing: Sequence[str], present: Sequence[str]) -> list[str]:
         if similar:
             pairs.append(f"`{by_lower[similar[0]]}` for `{name}`")
     return pairs
+
+
+# --- numbers of rows ----------------------------------------------------------------------------
+
+ROW = "row"  # the name of an index that counts the rows of a caller from 1
+
+
+def numbered(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose index tells where they stand, also when rows are left out or sorted.
+
+    Rows of a file have such an index; others get one that counts them.
+    """
+    if is_from_file(frame):
+        return frame
+    return frame.set_axis(pd.RangeIndex(1, len(frame) + 1, name=ROW), axis=0)
+
+
+def is_from_file(rows: pd.DataFrame | pd.Series) -> bool:
+    """Return whether the index of rows is that of `read_table`."""
+    return list(rows.index.names) == [FILE, LINE]
+
+
+def first_place(rows: pd.DataFrame | pd.Series, mask: np.ndarray) -> str:
+    """Return where the first row stands at which `mask` is true: its line, or its number."""
+    position = int(mask.argmax())
+    if rows.index.name == ROW:
+        return f"row {rows.index[position]}"
+    return place(rows, position)
+
+
+# --- expectations of a kind ---------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """An expectation that every data set of a kind has to meet, and what was observed.
+
+    `unexpected` of `rows` are not as expected; `examples` are values for a message.
+    """
+
+    expectation: str
+    kwargs: dict[str, object]
+    severity: Literal["critical", "warning", "info"]
+    rows: int
+    unexpected: int
+    examples: list[str]
+    why: str

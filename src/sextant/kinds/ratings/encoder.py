@@ -1,5 +1,6 @@
 """Ratings as tensors: one row per user, one column per film."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -7,24 +8,35 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ..parts import CONTEXT, first_row
-from ..remarks import Remarks
-from ..tables import check_input_columns
+from ..formats import trimmed
+from ..parts import CONTEXT
+from ..tables import first_place, numbered, without_surplus
 from .columns import Columns
-from .rows import TARGET, catalogue, checked_ratings, users_of
+from .rows import (
+    TARGET,
+    Ids,
+    catalogue,
+    checked_ratings,
+    ids,
+    single,
+    typed_ids,
+    users_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 UNKNOWN_USER = -1  # the position of a user that the catalogue lacks
+BYTE_SCALE = 255  # values whose codes fit into a byte, beside 0 for no rating
 
 
 class Batch(NamedTuple):
     """One row per user. A code is 0 for no rating, 1 for the lowest of `values`, 2 for the next, …
 
     user: (users,) int64, position in the catalogue, or UNKNOWN_USER.
-    observed: (users, items) uint8, codes of the known ratings: what the net may read.
-    target: (users, items) uint8, codes of the ratings to predict; in train the same as `observed`.
+    observed: (users, items) uint8, codes of the known ratings: what the net may read. A scale of
+    more than 255 values has codes of int16.
+    target: as `observed`, codes of the ratings to predict; in train the same as `observed`.
     values: (users, levels) float32, the stars of each code; the same in every row.
     like: (users,) float32, from how many stars on a film is liked; the same in every row.
     """
@@ -49,7 +61,7 @@ class Batch(NamedTuple):
 class Encoder:
     """Turns rows into a Batch; the catalogue fixes the column of each film."""
 
-    def __init__(self, columns: Columns, items: list[int], titles: list[str], users: list[int]):
+    def __init__(self, columns: Columns, items: Ids, titles: list[str], users: Ids):
         self.columns = columns
         self.items = items
         self.titles = titles
@@ -91,7 +103,7 @@ class Encoder:
         if TARGET in rows:
             target = self._codes(rows[TARGET], user_rows, item_columns, shape)
         else:
-            target = np.zeros(shape, np.uint8)
+            target = np.zeros(shape, observed.dtype)
         return Batch(
             user=torch.from_numpy(_positions(self.users, users)),
             observed=torch.from_numpy(observed),
@@ -107,10 +119,11 @@ class Encoder:
         item_columns: np.ndarray,
         shape: tuple[int, int],
     ) -> np.ndarray:
-        """(users, items) uint8: the code of each rating in the column, 0 if there is none."""
+        """(users, items): the code of each rating in the column, 0 if there is none."""
         stars = column.to_numpy(float)
         rated = ~np.isnan(stars)
-        codes = np.zeros(shape, np.uint8)
+        is_byte = len(self.columns.values) <= BYTE_SCALE
+        codes = np.zeros(shape, np.uint8 if is_byte else np.int16)
         levels = np.searchsorted(self.columns.values, stars[rated]) + 1
         codes[user_rows[rated], item_columns[rated]] = levels
         return codes
@@ -118,39 +131,62 @@ class Encoder:
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Input rows as `encode` takes them; other columns of the upstream file are dropped.
 
-        Raises DataError for a missing or surplus column, no rows, an invalid id or rating, a pair
-        that occurs twice, and a film that the catalogue lacks.
+        Ids, marks and numbers are read by the rules of training. Raises DataError for a missing
+        column, no rows, a missing id, an invalid rating, a pair that occurs twice, and a
+        film that the catalogue lacks. Warns of rows that a rule leaves out, and of users without a
+        known rating, who are answered as the average user.
         """
         columns = self.columns
-        # The rows of a prepared part also have the last two columns.
+        # Without a word: the other columns of a file of ratings, and those of a prepared part.
         allowed = [*columns.all, TARGET, CONTEXT]
-        check_input_columns(frame, columns.needed, allowed)
-        if frame.empty:
-            raise DataError("no rows to answer; send some ratings of at least one user")
-        rows = checked_ratings(
-            frame[columns.needed].reset_index(drop=True), columns, allow_missing=True
-        )
+        known = without_surplus(frame, columns.needed, allowed)
+        rows = self._checked(numbered(trimmed(known, columns.ratings)))
         unlisted = _positions(self.items, rows[columns.item]) < 0
         if unlisted.any():
-            item = rows[columns.item][unlisted].iloc[0]
+            item = rows[columns.item].iloc[int(unlisted.argmax())]
             raise DataError(
-                f"row {first_row(unlisted)} has {columns.item} {item}, which is not one of the"
-                f" {len(self.items):,} in training ({min(self.items)} to {max(self.items)}); remove"
-                " the row"
+                f"{first_place(rows, unlisted)} has {columns.item} {item}, which is not one of the"
+                f" {len(self.items):,} in training ({self._shown_items()}); remove the row"
             )
-        return rows
+        self._warn_of_users_without_ratings(rows)
+        return rows[columns.needed].reset_index(drop=True)
 
-    def remarks(self, rows: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
-        """What is unusual about the user of each answer: that no rating of the user is known."""
-        user = self.columns.user
-        ratings = rows.groupby(user)[self.columns.rating].count()
-        is_unknown = answers[user].isin(ratings.index[ratings == 0]).to_numpy()
-        remarks = Remarks(len(answers))
-        for answer in np.flatnonzero(is_unknown):
-            name = answers[user].iloc[answer]
-            text = f"no rating is known of {user} {name}: answered as the average user"
-            remarks.add(answer, text)
-        return remarks.texts()
+    def _checked(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows with ids as training has them, float64 ratings, and one row of each pair."""
+        columns = self.columns
+        if frame.empty:
+            raise DataError("no rows to answer; send some ratings of at least one user")
+        read = {
+            columns.user: ids(frame[columns.user], self.users),
+            columns.item: ids(frame[columns.item], self.items),
+        }
+        left_out: dict[str, int] = {}
+        rows = single(frame.assign(**read), columns, left_out)
+        for reason, count in left_out.items():
+            warnings.warn(f"left out {count:,} {reason}", stacklevel=4)
+        rows = checked_ratings(rows, columns, allow_missing=True)
+        users = typed_ids(rows[columns.user], self.users)
+        items = typed_ids(rows[columns.item], self.items)
+        return rows.assign(**{columns.user: users, columns.item: items})
+
+    def _shown_items(self) -> str:
+        """Which ids the items have, for a message."""
+        if isinstance(self.items[0], str):
+            return f"such as {self.items[0]}"
+        return f"{min(self.items)} to {max(self.items)}"
+
+    def _warn_of_users_without_ratings(self, rows: pd.DataFrame) -> None:
+        ratings = rows.groupby(self.columns.user)[self.columns.rating].count()
+        users = [str(user) for user in ratings.index[ratings == 0]]
+        if not users:
+            return
+        if len(users) > 5:
+            users = [*users[:5], "…"]
+        warnings.warn(
+            f"no rating is known of {self.columns.user} {', '.join(users)}: answered as the average"
+            " user",
+            stacklevel=3,
+        )
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """The input columns: name, MLflow type, whether it is required.
@@ -159,8 +195,8 @@ class Encoder:
         """
         columns = self.columns
         return [
-            (columns.user, "long", True),
-            (columns.item, "long", True),
+            (columns.user, _mlflow_type(self.users), True),
+            (columns.item, _mlflow_type(self.items), True),
             (columns.rating, "double", True),
         ]
 
@@ -169,8 +205,8 @@ class Encoder:
         columns = self.columns
         return pd.DataFrame(
             {
-                columns.user: rows[columns.user].astype(np.int64),
-                columns.item: rows[columns.item].astype(np.int64),
+                columns.user: _as_listed(rows[columns.user], self.users),
+                columns.item: _as_listed(rows[columns.item], self.items),
                 columns.rating: rows[columns.rating].astype(np.float64),
             }
         )
@@ -183,6 +219,19 @@ class Encoder:
         return self.inputs(pd.DataFrame(lines, columns=self.columns.needed))
 
 
-def _positions(listed: list[int], ids: Sequence[int] | np.ndarray | pd.Series) -> np.ndarray:
+def _is_text(listed: Ids) -> bool:
+    return bool(listed) and isinstance(listed[0], str)
+
+
+def _mlflow_type(listed: Ids) -> str:
+    return "string" if _is_text(listed) else "long"
+
+
+def _as_listed(column: pd.Series, listed: Ids) -> pd.Series:
+    """Ids in the type of the listed ones."""
+    return column.astype(str).astype(object) if _is_text(listed) else column.astype(np.int64)
+
+
+def _positions(listed: Ids, wanted: Sequence[int] | np.ndarray | pd.Series) -> np.ndarray:
     """The position of each id in the list, -1 for an id that the list lacks."""
-    return pd.Index(listed).get_indexer(pd.Index(ids)).astype(np.int64)
+    return pd.Index(listed).get_indexer(pd.Index(wanted)).astype(np.int64)

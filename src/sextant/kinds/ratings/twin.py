@@ -71,10 +71,12 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
 
     names = [columns.item, columns.title, "released", "video", "address", *twin.genres]
     films = _films(twin, genre, rng)
-    _write_lines(folder / columns.items_file, columns.items, names, films)
+    if columns.items_file is not None:
+        _write_lines(folder / columns.items_file, columns.items, names, films)
 
     names = [columns.user, "age", "gender", "occupation", "zip"]
-    _write_lines(folder / columns.users_file, columns.users, names, _users(twin, rng))
+    if columns.users_file is not None:
+        _write_lines(folder / columns.users_file, columns.users, names, _users(twin, rng))
 
 
 def _write_ratings(

@@ -3,23 +3,35 @@
 Input rows are the `window` most recent days or more; each day that completes a window gets a
 forecast of the next day. A part contains the days that are scored, preceded by one window of
 history rows, which are marked in the column `context`.
+
+Layout and order are put right on reading: the series that conf chooses, without the rows that its
+rules leave out, the oldest day first. So the expectations look at what is left.
 """
 
-import json
 import re
-import warnings
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ...errors import DataError
+from ...strict import advice
+from ..formats import FILE, read_table, trimmed
+from ..levels import text_of
+from ..numbers import numbers_or_faults
 from ..parts import CONTEXT, PARTS, scored
 from ..splits import DateSplit
-from ..tables import check_columns, data_files
-from .columns import Columns
+from ..tables import (
+    Finding,
+    check_columns,
+    data_files,
+    first_place,
+    is_from_file,
+    numbered,
+)
+from .columns import UNIX, Columns
 
 # The column that marks rows whose price was divided by the factor of a stock split.
 REPAIRED = "repaired"
@@ -27,120 +39,369 @@ REPAIRED = "repaired"
 # the cent, and the repair of a stock split rounds once more.
 SLACK = 0.02
 
+LEFT_OUT = "left_out"  # the attribute of raw rows with the number of rows by why they are left out
+UNORDERED = "unordered"  # the attribute of raw rows with the files whose days go up and down
+
+# A series in a file with several is taken for one if it has, on average, so many days or more.
+LEAST_DAYS = 2
+HEADER_ROWS = 5  # at most so many rows before the first day may be a header of several lines
+SHOWN = 5  # values in a message
+# A price that changes by this factor overnight has hardly ever done so by trade. Splits of 2 to 1
+# and more lie above it, also if the price moved by a tenth on the same day.
+LARGEST_JUMP = 1.75
+
+# Milliseconds taken for seconds, and the reverse, give days outside of these bounds.
+LATEST_SECOND = 1.67e10  # in the year 2499
+EARLIEST_MILLISECOND = 1e10  # in April 1970
+
+# A time of day and a time zone after a day, as 2022-01-03 16:00:00-05:00, 2022-01-03T00:00Z or
+# 1/3/2022 4:00 PM EST. A zone alone needs a colon, or the end of 2022-01-03 would be one.
+TIME = r"\d{1,2}(?::\d{2}){1,2}(?:[.,]\d+)?(?:\s*[AaPp]\.?[Mm]\.?)?"
+OFFSET = r"[+-]\d{2}(?::?\d{2}){0,2}"
+ZONE = rf"\s*(?:[A-Z]{{1,5}}(?:{OFFSET})?|{OFFSET})?(?:\s*[\[(][^\])]*[\])])?"
+WITH_TIME = re.compile(rf"(?P<day>.+?)(?:T|,?\s+)(?P<time>{TIME})(?P<zone>{ZONE})")
+WITH_ZONE = re.compile(r"(?P<day>.*\d)(?:Z|[+-]\d{2}:\d{2})")
+ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
+
 
 # --- read ---------------------------------------------------------------------------------------
 
 
 def read(folder: Path, columns: Columns) -> pd.DataFrame:
-    """All files of `folder` as one frame in upstream columns.
+    """The series in the files of `folder`, the oldest day first, in upstream columns as written.
 
-    Files are ordered by the day in their first row. The order of rows inside a file is kept, so
-    that the expectations can check it. Raises DataError for an empty folder, for a file that is
-    empty or unreadable, and for a missing column.
+    Files are ordered by their earliest day, and `repeated` takes the rows of a day in the order of
+    the files. Raises DataError for an empty folder, for a file that is empty or does not fit its
+    format, for a missing column, for a row whose day is missing or not as conf says, and for
+    several series where conf chooses none.
     """
-    frames = []
+    tables = []
+    counts: dict[str, int] = {}
     for path in data_files(folder):
-        rows = read_rows(path, columns)
-        check_columns(rows, columns.upstream, path.name)
-        first_day = _iso_days(rows[columns.date], columns).head(1).fillna("").tolist()
-        frames.append((first_day, rows))
-    frames.sort(key=lambda pair: pair[0])
-    return pd.concat([rows for _, rows in frames], ignore_index=True)
+        rows, empty = read_table(path, columns, columns.upstream)
+        check_columns(rows, [*columns.upstream, *columns.only], path.name)
+        _count(counts, "empty rows", empty)
+        tables.append(rows)
+    rows = _chosen(pd.concat(tables), columns, counts)
+    days = checked_days(rows[columns.date], columns, iso=False)
+    first_days = days.groupby(level=FILE, observed=True).min()
+    unordered = []
+    for file, days_of_file in days.groupby(level=FILE, observed=True):
+        if not _in_one_direction(days_of_file):
+            unordered.append(str(file))
+    if unordered and "%y" in columns.date_format:
+        # Sorted, the days before 1969 would come last without a word.
+        raise DataError(
+            f"{unordered[0]} has days that go up and down, with years of two digits, of which 69 to"
+            " 99 are 1969 to 1999; order the rows by day, or write years of four digits"
+        )
+    # Stable, so that files with the same first day stay in the order of their names.
+    order = np.argsort(first_days[rows.index.get_level_values(FILE)].to_numpy(str), kind="stable")
+    raw = _arranged(rows.iloc[order], columns, counts)
+    raw.attrs = {LEFT_OUT: counts, UNORDERED: unordered}
+    return raw
+
+
+def _in_one_direction(days: pd.Series) -> bool:
+    return bool(days.is_monotonic_increasing or days.is_monotonic_decreasing)
+
+
+def passed_over(raw: pd.DataFrame) -> dict[str, int]:
+    """How many rows `read` left out, by the reason."""
+    counts: dict[str, int] = raw.attrs.get(LEFT_OUT, {})
+    return counts
 
 
 def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
-    """One file of days with all its columns: Parquet, JSON records, or text in the upstream format.
+    """One file of days with all its columns; text is in the upstream format.
 
     Raises DataError for a file that is missing, empty or not a table.
     """
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix == ".json":
-            # Not pandas.read_json, which parses dates by its own rules.
-            return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
-        rows = _read_text(path, columns)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; name a file of days") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(
-            f"{path.name} is empty; expected a table with {', '.join(columns.upstream)}"
-        ) from None
-    except pd.errors.ParserWarning:
-        raise DataError(
-            f"{path.name} has rows with more fields than its header; put numbers with a thousands"
-            " separator in quotes"
-        ) from None
-    except (pd.errors.ParserError, ValueError) as error:
-        raise DataError(
-            f"{path.name} is not a table with delimiter {columns.delimiter!r}: {error}; correct it,"
-            " or name another file"
-        ) from None
-    for name in rows.columns.intersection(columns.numbers):
-        numbers = pd.to_numeric(_without_thousands(rows[name], columns), errors="coerce")
-        # A column with a value that is not a number stays text, so that the expectations report it.
-        if (numbers.notna() | rows[name].isna()).all():
-            rows[name] = numbers
+    return read_table(path, columns, columns.upstream).rows
+
+
+def arranged(frame: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Input rows as `read` arranges those of files, and how many were left out, by the reason.
+
+    Rows without a file get an index that counts them, because messages number the rows as they
+    came. Raises DataError as `read` does.
+    """
+    rows = numbered(trimmed(frame, columns))
+    counts: dict[str, int] = {}
+    is_empty = rows[columns.upstream].isna().all(axis=1)
+    _count(counts, "empty rows", int(is_empty.sum()))
+    rows = _chosen(rows[~is_empty], columns, counts)
+    return _arranged(rows, columns, counts), counts
+
+
+def _count(left_out: dict[str, int], reason: str, rows: int) -> None:
+    if rows:
+        left_out[reason] = left_out.get(reason, 0) + rows
+
+
+def _chosen(rows: pd.DataFrame, columns: Columns, left_out: dict[str, int]) -> pd.DataFrame:
+    """The rows of the series that conf chooses with `only`; all rows if they have no such column.
+
+    Raises DataError if there is none.
+    """
+    for name, value in columns.only.items():
+        if name not in rows or rows.empty:
+            continue
+        cells = rows[name].map(text_of)
+        is_chosen = cells == value
+        if not is_chosen.any():
+            present = [str(cell) for cell in cells.dropna().unique()]
+            raise DataError(
+                f"no row has `{name}` {value}, which `only` in the conf names;"
+                f" {advice(value, present[:SHOWN])}"
+            )
+        _count(left_out, f"rows of another `{name}`", int((~is_chosen).sum()))
+        rows = rows[is_chosen]
     return rows
 
 
-def _read_text(path: Path, columns: Columns) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        # pandas only warns of a row with too many fields, and drops the surplus.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            path,
-            sep=columns.delimiter,
-            index_col=False,
-            dtype={columns.date: str},
-            keep_default_na=False,
-            na_values=[""],
-            low_memory=False,
+def _arranged(rows: pd.DataFrame, columns: Columns, left_out: dict[str, int]) -> pd.DataFrame:
+    """One row per day, the oldest first, without the days that a rule leaves out."""
+    days = checked_days(rows[columns.date], columns)
+    _check_single(rows, days, columns)
+    unusable = _without_prices(rows, columns)
+    _count(left_out, "days without prices", int(unusable.sum()))
+    if columns.zeros == "leave_out":
+        zero = _with_zero(rows, columns) & ~unusable
+        _count(left_out, "days with a price of 0", int(zero.sum()))
+        unusable = unusable | zero
+    rows = rows[~unusable]
+    days = days[~unusable]
+    if columns.repeated != "refuse":
+        repeated = days.duplicated(keep=columns.repeated).to_numpy()
+        _count(left_out, "rows of a day that has another", int(repeated.sum()))
+        rows = rows[~repeated]
+        days = days[~repeated]
+    # Stable, so that of two rows of a day the first one stays the first.
+    order = np.argsort(days.to_numpy(str), kind="stable")
+    return rows.iloc[order]
+
+
+def _without_prices(rows: pd.DataFrame, columns: Columns) -> np.ndarray:
+    """Whether a day has no price at all, and no volume but 0, as providers mark a day off."""
+    empty: np.ndarray = rows[columns.prices].isna().all(axis=1).to_numpy()
+    if columns.volume is None:
+        return empty
+    volume, is_wrong = numbers_or_faults(rows[columns.volume], columns)
+    return empty & ~is_wrong & (volume.fillna(0) == 0).to_numpy()
+
+
+def _with_zero(rows: pd.DataFrame, columns: Columns) -> np.ndarray:
+    zero = np.zeros(len(rows), bool)
+    for name in columns.prices:
+        zero |= (numbers_or_faults(rows[name], columns)[0] == 0).to_numpy()
+    return zero
+
+
+def _check_single(rows: pd.DataFrame, days: pd.Series, columns: Columns) -> None:
+    """Raise DataError for several series in one, which a further column distinguishes.
+
+    Days that are there twice for another reason stay so if the rows are told apart by that column.
+    """
+    repeated = int(days.duplicated().sum())
+    if not repeated:
+        return
+    known = [*columns.upstream, *columns.only]
+    for name in rows.columns.difference(known, sort=False):
+        cells = rows[name].map(text_of)
+        values = cells.dropna().unique()
+        if len(values) < 2 or len(values) * LEAST_DAYS > len(rows) or cells.isna().any():
+            continue
+        left = pd.DataFrame({"day": days, "value": cells}).duplicated().sum()
+        if left * 10 <= repeated:
+            names = ", ".join(map(str, values[:SHOWN]))
+            more = ", …" if len(values) > SHOWN else ""
+            raise DataError(
+                f"{len(values):,} series in one: `{name}` is {names}{more}; choose one in the"
+                f" conf, as `only: {{{name}: {values[0]}}}` in `columns`"
+            )
+
+
+# --- days ---------------------------------------------------------------------------------------
+
+
+def checked_days(column: pd.Series, columns: Columns, iso: bool = True) -> pd.Series:
+    """Days as ISO text; raises DataError for the first that is missing or not as conf says.
+
+    With `iso`, days may also be ISO text, as this package writes them.
+    """
+    name = columns.date
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise DataError(
+            f"{first_place(column, missing)} has no `{name}`; expected a day in each row; correct"
+            " the row, or remove it"
         )
+    days = _iso_days(column, columns, iso)
+    wrong = days.isna()
+    if wrong.any():
+        expected = f"`{name}`; expected a day as {columns.date_format}"
+        _refuse(wrong, column, f"{expected}{_header_advice(wrong)}")
+    return days
+
+
+def _header_advice(wrong: pd.Series) -> str:
+    """What to do if only the first rows have no day: they may belong to the header."""
+    leading = int(wrong.to_numpy().argmin())
+    is_header = is_from_file(wrong) and leading == wrong.sum() <= HEADER_ROWS
+    if not is_header or wrong.all():
+        return ""
+    return (
+        f" (the first {leading} rows have none: if they are part of the header, as in the three"
+        f" header rows of yfinance, set `skip_after: {leading}` in the conf)"
+    )
+
+
+def _iso_days(column: pd.Series, columns: Columns, iso: bool = True) -> pd.Series:
+    """Days as ISO text, from the upstream format, ISO text or datetimes; missing for anything
+    else.
+
+    A day is the one that is written: no time zone moves it.
+    """
+    if column.dtype.kind == "M":
+        return column.dt.strftime("%Y-%m-%d")
+    # In rows without a file, which this package or a program wrote, ISO text goes first.
+    iso_first = iso and not is_from_file(column)
+    days = {}
+    for value in column.unique():
+        days[value] = _day(value, columns.date_format, iso, iso_first)
+    return column.map(days).astype("str")
+
+
+def _day(value: object, date_format: str, iso: bool, iso_first: bool) -> str | None:
+    if isinstance(value, date):  # or its subclass datetime, whose text goes on with a time
+        return None if value is pd.NaT else value.isoformat()[:10]
+    text = str(value).strip()
+    if iso_first and ISO.fullmatch(text):
+        return _parsed(text, "%Y-%m-%d")
+    if date_format in UNIX:
+        day = _unix_day(text, UNIX[date_format])
+    else:
+        day = _written_day(text, date_format)
+    if day is None and iso:
+        return _written_day(text, "%Y-%m-%d")
+    return day
+
+
+def _written_day(text: str, date_format: str) -> str | None:
+    """The day in a text: by the whole format, or by that of the day, a time and zone after it."""
+    candidates = [(text, date_format)]
+    match = WITH_TIME.fullmatch(text)
+    if match:
+        without_zone = re.sub(r"\s*%[zZ]$", "", date_format)
+        candidates.append((text[: match.start("zone")].strip(), without_zone))
+    match = match or WITH_ZONE.fullmatch(text)
+    if match:
+        candidates.append((match["day"], date_format))
+    for candidate, candidate_format in candidates:
+        day = _parsed(candidate, candidate_format)
+        if day is not None:
+            return day
+    return None
+
+
+def _parsed(text: str, date_format: str) -> str | None:
+    try:
+        return datetime.strptime(text, date_format).date().isoformat()
+    except ValueError:
+        return None
+
+
+def _unix_day(text: str, units: int) -> str | None:
+    """The day in UTC of a number of seconds, or of `units` in a second, since 1970."""
+    if not re.fullmatch(r"-?\d+(\.\d+)?", text):
+        return None
+    number = float(text)
+    seconds = number / units
+    if abs(seconds) > LATEST_SECOND or (units > 1 and 0 < abs(number) < EARLIEST_MILLISECOND):
+        return None
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).date().isoformat()
+
+
+# --- the table ----------------------------------------------------------------------------------
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """The raw rows and the DERIVED columns, for the expectations."""
+    """The raw rows with numbers and the DERIVED columns, for the expectations.
+
+    A column with a value that is not a number stays text, so that the expectations report it.
+    """
+    rows = raw.copy()
+    for name in columns.numbers:
+        numbers, is_wrong = numbers_or_faults(raw[name], columns)
+        if not is_wrong.any():
+            rows[name] = _whole(numbers, raw[name])
     days = pd.to_datetime(_iso_days(raw[columns.date], columns))
     day_number = (days - pd.Timestamp(0)).dt.days
-    return raw.assign(day_number=day_number, gap=day_number.diff(), weekday=days.dt.day_of_week)
+    return rows.assign(day_number=day_number, gap=day_number.diff(), weekday=days.dt.day_of_week)
 
 
-def _iso_days(column: pd.Series, columns: Columns) -> pd.Series:
-    """Days as ISO text, from the upstream format, ISO text or datetimes; missing for anything
-    else.
-    """
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return column.dt.strftime("%Y-%m-%d")
-    text = column.astype(object).map(_day_text)
-    days = pd.to_datetime(text, format=columns.date_format, errors="coerce")
-    days = days.fillna(pd.to_datetime(text, format="%Y-%m-%d", errors="coerce"))
-    return days.dt.strftime("%Y-%m-%d")
+def _whole(numbers: pd.Series, written: pd.Series) -> pd.Series:
+    """Numbers as int64 if each is written without a decimal point, otherwise as they are."""
+    if numbers.isna().any() or len(numbers) == 0:
+        return numbers
+    if written.dtype.kind in "fiu":
+        return written
+    has_point = written.astype("str").str.contains(r"[.eE%KMBTkmbt]", regex=True)
+    if has_point.any() or (numbers % 1 != 0).any():
+        return numbers
+    return numbers.astype(np.int64)
 
 
-def _day_text(value: object) -> str:
-    text = str(value)
-    if isinstance(value, date):  # or its subclass datetime, whose text ends with a time
-        return text[:10]
-    return text
+def findings(raw: pd.DataFrame, columns: Columns) -> list[Finding]:
+    """Expectations of every series: prices are adjusted for splits, and days are in order."""
+    return [_split_finding(raw, columns), _order_finding(raw)]
 
 
-def to_numbers(column: pd.Series, columns: Columns) -> pd.Series:
-    """Numbers as float64, from numbers or from text; NaN for anything else."""
-    return pd.to_numeric(_without_thousands(column, columns), errors="coerce").astype(float)
+def _split_finding(raw: pd.DataFrame, columns: Columns) -> Finding:
+    repaired = columns.unadjusted.column if columns.unadjusted else None
+    names = [name for name in columns.prices if name != repaired]
+    examples = []
+    jumps = np.zeros(len(raw), bool)
+    for name in names:
+        prices, _ = numbers_or_faults(raw[name], columns)
+        ratio = (prices / prices.shift()).to_numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            is_jump = (np.maximum(ratio, 1 / ratio) > LARGEST_JUMP) & (ratio > 0)
+        jumps |= is_jump
+        for row in np.flatnonzero(is_jump):
+            day = raw[columns.date].iloc[row]
+            before, after = prices.iloc[row - 1], prices.iloc[row]
+            examples.append(f"`{name}` from {before:g} to {after:g} on {day}")
+    return Finding(
+        expectation="expect_prices_to_be_adjusted_for_splits",
+        kwargs={"prices": names, "max_value": LARGEST_JUMP},
+        severity="warning",
+        rows=len(raw),
+        unexpected=int(jumps.sum()),
+        examples=examples,
+        why=(
+            "a price that is halved or multiplied overnight is mostly not adjusted for a stock"
+            " split; take adjusted prices, or name the column, the day and the factor in"
+            " `unadjusted`"
+        ),
+    )
 
 
-def _without_thousands(column: pd.Series, columns: Columns) -> pd.Series:
-    """Numbers in text without their thousands separators.
-
-    A separator is removed only between groups of three digits: 767,25 must not become 76725.
-    """
-    if pd.api.types.is_numeric_dtype(column) or columns.thousands is None:
-        return column
-    text = column.astype(str).str.strip().astype(object)
-    separator = re.escape(columns.thousands)
-    grouped = text.str.fullmatch(rf"[+-]?\d{{1,3}}({separator}\d{{3}})+(\.\d+)?")
-    return text.mask(grouped, text.str.replace(columns.thousands, "", regex=False))
+def _order_finding(raw: pd.DataFrame) -> Finding:
+    unordered: Sequence[str] = raw.attrs.get(UNORDERED, [])
+    return Finding(
+        expectation="expect_days_to_be_in_order",
+        kwargs={},
+        severity="warning",
+        rows=len(raw),
+        unexpected=len(unordered),
+        examples=list(unordered),
+        why=(
+            "the rows were sorted by day, since the days of a file went up and down; look for a"
+            " day with a typing error"
+        ),
+    )
 
 
 # --- repair -------------------------------------------------------------------------------------
@@ -157,7 +418,7 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     number, a price that is not positive, a negative volume, High below Low, and after the repair
     for a price that lies outside Low to High.
     """
-    days = _checked_days(raw[columns.date], columns)
+    days = _ordered_days(raw[columns.date], columns)
     rows = pd.DataFrame({columns.date: days}, index=raw.index)
     for name in columns.numbers:
         rows[name] = _checked_numbers(raw[name], name, columns)
@@ -169,24 +430,48 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     return rows
 
 
-def _checked_days(column: pd.Series, columns: Columns) -> pd.Series:
-    days = _iso_days(column, columns)
+def _ordered_days(column: pd.Series, columns: Columns) -> pd.Series:
+    days = checked_days(column, columns)
     name = columns.date
-    _refuse(days.isna(), column, f"`{name}`; expected a day as {columns.date_format}")
     previous = days.shift()
-    _refuse(days == previous, days, f"`{name}` for a second time; expected each day once")
+    _refuse(
+        days == previous,
+        days,
+        f"`{name}` for a second time; expected each day once",
+        "correct the row, or say in `repeated` in the conf which row of a day stays",
+    )
     _refuse(days < previous, days, f"`{name}` after a later day; expected the oldest day first")
     return days.astype(str)
 
 
+def to_numbers(column: pd.Series, columns: Columns) -> pd.Series:
+    """Numbers as float64, from numbers or from text; NaN for anything else."""
+    return numbers_or_faults(column, columns)[0]
+
+
 def _checked_numbers(column: pd.Series, name: str, columns: Columns) -> pd.Series:
-    numbers = to_numbers(column, columns)
-    unusable = numbers.isna() | np.isinf(numbers)
-    _refuse(unusable, column, f"`{name}`; expected a number with a decimal point")
+    numbers, is_wrong = numbers_or_faults(column, columns)
+    expected = "expected a number"
+    if columns.decimal == ".":
+        expected = "expected a number with a decimal point"
+    advice = "correct the row, or name the mark of a missing value in `unknown` in the conf"
+    _refuse(is_wrong, column, f"`{name}`; {expected}", advice)
+    missing = numbers.isna().to_numpy()
+    if missing.any():
+        action = "correct the row, or remove it"
+        if name == columns.volume:
+            action += ", or set `volume: null` in the conf"
+        raise DataError(f"{first_place(column, missing)} has no `{name}`; {expected}; {action}")
     if name == columns.volume:
         _refuse(numbers < 0, numbers, f"`{name}`; expected a volume of 0 or more")
     else:
-        _refuse(numbers <= 0, numbers, f"`{name}`; expected a price above 0")
+        _refuse(
+            numbers == 0,
+            numbers,
+            f"`{name}`; expected a price above 0",
+            "correct the row, or set `zeros: leave_out` in the conf",
+        )
+        _refuse(numbers < 0, numbers, f"`{name}`; expected a price above 0")
     return numbers
 
 
@@ -200,14 +485,16 @@ def _check_bounds(rows: pd.DataFrame, columns: Columns) -> None:
             _refuse(below, rows[name], f"`{name}`, below its `{columns.low}`")
 
 
-def _refuse(wrong: pd.Series, values: pd.Series, where: str) -> None:
+def _refuse(
+    wrong: pd.Series | np.ndarray, values: pd.Series, where: str, action: str = "correct the row"
+) -> None:
     """Raise DataError for the first row that is `wrong`."""
-    if not wrong.any():
+    mask = np.asarray(wrong, bool)
+    if not mask.any():
         return
-    row = int(np.flatnonzero(wrong)[0])
-    value = values.iloc[row]
+    value = values.iloc[int(mask.argmax())]
     text = repr(value) if isinstance(value, str) else str(value)
-    raise DataError(f"row {row + 1} has {text} in {where}; correct the row")
+    raise DataError(f"{first_place(values, mask)} has {text} in {where}; {action}")
 
 
 def _adjusted(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:

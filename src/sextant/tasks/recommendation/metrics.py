@@ -22,6 +22,7 @@ from ...kinds.ratings.rows import TARGET, users_of
 if TYPE_CHECKING:
     from ...kinds.ratings.columns import Columns
     from ...kinds.ratings.encoder import Batch
+    from ...kinds.ratings.rows import Ids
 
 OPTIONS = {"top_k": 10}
 CUT = 10  # the k of recall_at_10 and ndcg_at_10
@@ -57,7 +58,7 @@ def as_answers(
     scores: np.ndarray,
     rows: pd.DataFrame,
     columns: "Columns",
-    items: list[int],
+    items: "Ids",
     titles: list[str],
     name: str,
     transform: Callable[[np.ndarray], np.ndarray],

@@ -149,3 +149,9 @@ def test_any_bytes_are_answered_without_an_exception() -> None:
         for _ in range(draw.randrange(40)):
             text[draw.randrange(len(text))] = draw.choice(b'",;\n|#\x00\xff 1a')
         dialect.sniff(bytes(text), {})
+
+
+def test_a_header_in_a_comment_may_lack_a_name() -> None:
+    rows = [f"{i}.5 {i % 3} {i % 4}" for i in range(30)]
+    found = dialect.sniff("\n".join(["#zs u", *rows]).encode(), {})
+    assert found is not None and found.header == ["row", "zs", "u"]

@@ -76,7 +76,7 @@ OF_FORMAT = (
     *("names", "unknown", "decimal", "thousands", "sheet"),
 )
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-LARGE = 2000  # pictures, from which on they are not tried, since decoding takes minutes
+LARGE = 2**27  # bytes of pictures, from which on they are not tried: decoding takes minutes
 SALTS = 40  # splits that are tried until each part has each class
 WIDTH = 100  # characters of a line of the summary
 
@@ -217,12 +217,13 @@ def tried(name: str) -> dict[str, int]:
     rows = plugins.kind(conf.kind).rows
     scratch = paths.state_root() / paths.SCRATCH
     scratch.mkdir(exist_ok=True)
+    size = sum(entry.bytes or 0 for entry in pull.chosen_entries(conf))
+    if conf.kind == "images" and size > LARGE:
+        return {}
     with TemporaryDirectory(dir=scratch) as folder:
         raw_folder = Path(folder) / "raw"
         pull.pull(conf, raw_folder)
         raw = rows.read(raw_folder, conf.columns)
-        if conf.kind == "images" and len(raw) > LARGE:
-            return {}
         repaired = rows.repair(raw, conf.columns)
         parts = _split(conf, repaired)
     return {part: len(scored(part_rows)) for part, part_rows in parts.items()}

@@ -247,7 +247,9 @@ def _layout(
     doubts: list[str] = []
     header = _marked_header(lines, best)
     if not header and 1 < len(short) < best.width and are_names(short):
-        header = _completed(short, body, doubts)
+        header = list(short)
+    if 0 < len(header) < best.width:
+        header = _completed(header, body, doubts)
     if not header:
         header = [f"column_{number}" for number in range(1, best.width + 1)]
         if "header" not in chosen:
@@ -276,12 +278,15 @@ def _lines_before(lines: Sequence[str], best: Candidate, row: Sequence[str]) -> 
 
 
 def _marked_header(lines: Sequence[str], best: Candidate) -> list[str]:
-    """The names in a comment such as `# a b c` above the rows; [] if there is none."""
+    """The names in a comment such as `# a b c` above the rows; [] if there is none.
+
+    One name may be missing.
+    """
     for line in lines[:MOST_SKIPPED]:
         if line.startswith(COMMENT):
             cells, _ = split_lines([line.lstrip("# ")], best.delimiter, best.quoting)
-            if cells and len(cells[0]) == best.width and are_names(cells[0]):
-                return named(cells[0])
+            if cells and best.width - 1 <= len(cells[0]) <= best.width and are_names(cells[0]):
+                return cells[0]
     return []
 
 

@@ -37,7 +37,7 @@ def _lines(entry: Entry) -> list[str]:
         if isinstance(value, list):
             lines += layout.wrapped(2, key, value)
         else:
-            lines.append(layout.line(2, key, layout.scalar(value)))
+            lines.append(layout.line(2, key, layout.block(value)))
     lines[0] = f"-{lines[0][1:]}"
     return lines
 

@@ -8,7 +8,9 @@ import yaml
 
 WIDTH = 100  # characters of a line
 COMMENT_COLUMN = 22  # where the comments of a block begin, unless a line is longer
-PLAIN = re.compile(r"[A-Za-z_][\w .%/()+*<>=-]*", re.ASCII)
+PLAIN = re.compile(r"[A-Za-z_/][\w .%/()+*<>=-]*", re.ASCII)
+# Outside of flow lists more characters are plain.
+PLAIN_BLOCK = re.compile(r"[A-Za-z_/0-9][\w .%/()+*<>=,;:`'?-]*", re.ASCII)
 
 
 def scalar(value: object) -> str:
@@ -25,6 +27,17 @@ def scalar(value: object) -> str:
         text = repr(value)
         return text.replace("e", ".0e") if "e" in text and "." not in text else text
     return json.dumps(value)
+
+
+def block(value: object) -> str:
+    """A value of a key on a line of its own."""
+    if isinstance(value, str) and PLAIN_BLOCK.fullmatch(value) and value == value.strip():
+        try:
+            if yaml.safe_load(f"a: {value}") == {"a": value}:
+                return value
+        except yaml.YAMLError:
+            pass
+    return scalar(value)
 
 
 def flow(values: Iterable[object]) -> str:

@@ -93,7 +93,7 @@ def _schedule(
         layout.line(2, "batch_size", str(batch)),
         layout.line(2, "monitor", monitor, "the metric on val that chooses the epoch"),
         layout.line(2, "patience", str(patience), "epochs without an improvement"),
-        f"  clip: {layout.scalar(clip)}",
+        f"  clip: {'null' if clip is None else clip}",
         f"  ema: {layout.scalar(ema)}",
         f"  threads: {threads}",
         f"  precision: {precision}",

@@ -9,7 +9,7 @@ import pandas as pd
 from ..errors import DataError, UsageError, describe
 from ..kinds import formats
 from ..kinds.formats import Format
-from . import dialect, numbers
+from . import dialect, encoding, numbers
 from .facts import Facts, facts
 
 HEAD = 2**20  # bytes of a text that tell its dialect
@@ -81,6 +81,11 @@ def read(path: Path, chosen: Mapping[str, object]) -> Reading:
     if not is_text_name(name):
         form = _form_of_sheet(path, name, chosen, doubts)
     else:
+        if not encoding.is_text(content):
+            raise UsageError(
+                f"{path.name} is no text, workbook, picture or archive; name a file of rows, or a"
+                " folder or an archive of pictures"
+            )
         found = dialect.sniff(_head(content), chosen)
         if found is None:
             first = content[:60].decode("utf-8", errors="replace").split("\n")[0]

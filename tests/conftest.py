@@ -4,7 +4,7 @@ A run of a pipeline costs minutes even at `budget: smoke`, so `pipeline` (one mo
 `whole_pipeline` (every model) are made once per run of pytest. Tests that change something work in
 a copy, which costs half a second.
 
-The stages and commands that tests start in clones are forked from one server, see
+The stages and commands that tests start in clones, and DVC, are forked from one server, see
 src/sextant/fork_server.py, unless SEXTANT_FORK_SERVER is `off`.
 """
 
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, chdir, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,17 @@ def write_imports():
 if "DVC_STAGE" in os.environ:
     atexit.register(write_imports)
 """
+# The command `dvc` in a child of the fork server, because importing DVC takes a second. What finds
+# `dvc` on PATH, or starts `python -m dvc`, starts it plainly.
+DVC_CLIENT = """
+import os, sys
+from sextant import fork_server
+
+fork_server.run_forked(sys.argv[1:], script="import sys, dvc.cli; sys.exit(dvc.cli.main())")
+os.execvp("dvc", ["dvc", *sys.argv[1:]])
+"""
+DVC = (sys.executable, "-c", DVC_CLIENT)
+DVC_MODULES = ("dvc.cli.parser", "dvc.repo.reproduce")  # what it imports
 # `make test` starts two workers, and with two threads each, the threads wait for one another on two
 # cores. The commands that tests start inherit the variables.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -103,7 +114,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[SERVER] = os.environ.pop(fork_server.VARIABLE, "")
         server = PLAIN
         if needs_server(config):
-            server = resources.enter_context(fork_server.running(clone_environment()))
+            libraries = (*fork_server.LIBRARIES, *DVC_MODULES)
+            running = fork_server.running(clone_environment(), libraries=libraries)
+            server = resources.enter_context(running)
         os.environ[SERVER] = server.get(fork_server.VARIABLE, "off")
 
 
@@ -182,6 +195,22 @@ def clone_environment() -> dict[str, str]:
     }  # fmt: skip
 
 
+def fork_processes(patch: pytest.MonkeyPatch) -> None:
+    """Fork the processes that the package starts in the process of pytest, as those of a clone.
+
+    They are those in which packed models answer. The server refuses an environment other than its
+    own.
+    """
+    from sextant.tracking import VARIABLES
+
+    environment = VARIABLES | clone_environment()
+    for name in set(os.environ) - set(environment):
+        if not name.startswith(fork_server.FREE_PREFIXES):
+            patch.delenv(name)
+    for name, value in environment.items():
+        patch.setenv(name, value)
+
+
 class Clone:
     """A git clone of this checkout, as a user has it.
 
@@ -196,8 +225,9 @@ class Clone:
         self, *command: str, code: int | None = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone; its exit code must be `code` (None: any)."""
+        program = (*DVC, *command[1:]) if command[0] == "dvc" else command
         done = subprocess.run(
-            command, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1500
+            program, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1500
         )
         if code is not None:
             assert done.returncode == code, (
@@ -294,6 +324,22 @@ class Clone:
         """Commit all changes and new files."""
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "--allow-empty", "-m", message)
+
+    def stale_stages(self) -> dict[str, dict[str, Any]]:
+        """The stages that `dvc status` lists, each with its changed dependencies.
+
+        A file is `modified`; of a YAML file, the keys are that a stage reads.
+        """
+        from dvc.repo import Repo
+
+        with chdir(self.path), Repo() as repo:
+            status = repo.status()
+        stale: dict[str, dict[str, Any]] = {}
+        for stage, reasons in status.items():
+            stale[stage] = {}
+            for reason in reasons:
+                stale[stage] |= reason["changed deps"]
+        return stale
 
     def changed(self) -> list[str]:
         """The changed and new files that `git status` shows, sorted."""
@@ -413,6 +459,15 @@ def whole_pipeline(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) ->
     return made_once("whole_pipeline", tmp_path_factory, make)
 
 
+@pytest.fixture(scope="session")
+def whole_copy(whole_pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of `whole_pipeline` for edits and for DVC; each test leaves it unchanged.
+
+    DVC must not work in `whole_pipeline` itself, which other workers may be copying.
+    """
+    return copy_clone(whole_pipeline, tmp_path_factory.mktemp("whole") / "clone")
+
+
 @pytest.fixture
 def clone(pipeline: Clone, tmp_path: Path) -> Clone:
     """A copy of `pipeline` that the test may change."""
@@ -425,9 +480,14 @@ def copy_clone(pipeline: Clone, path: Path) -> Clone:
     The paths in its registry and decisions are rewritten, which is what `make register` does after
     a checkout was moved, but in half a second.
     """
+    from sextant.tracking import store
+
     shutil.copytree(pipeline.path, path, symlinks=True)
     clone = Clone(path)
-    clone.run(sys.executable, "-c", "from sextant.tracking import store; assert store.relocate()")
+    with chdir(path), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("DVC_ROOT", raising=False)
+        assert store.relocate()
     for file in [path / "reports/decisions.js", *(path / "reports/decisions").iterdir()]:
         file.write_text(file.read_text().replace(str(pipeline.path), str(path)))
     return clone
@@ -503,7 +563,15 @@ def built_versions(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def versions(built_versions: "Versions", monkeypatch: pytest.MonkeyPatch) -> "Versions":
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes in which packed models answer."""
+    fork_processes(monkeypatch)
+
+
+@pytest.fixture
+def versions(
+    built_versions: "Versions", forked: None, monkeypatch: pytest.MonkeyPatch
+) -> "Versions":
     """A registry with three versions; its clone is the working directory."""
     monkeypatch.chdir(built_versions.clone.path)
     return built_versions

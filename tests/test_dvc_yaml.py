@@ -5,13 +5,12 @@ keys that it reads, and on nothing else.
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Clone, copy_clone
+from conftest import ROOT, Clone
 
 PACKAGE = ROOT / "src/sextant"
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -130,47 +129,24 @@ def test_a_checkpoint_is_bound_to_the_code_that_train_depends_on():
 # --- the stages that a new or edited file makes stale, as DVC sees it ---------------------------
 
 
-@pytest.fixture(scope="module")
-def clone(whole_pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A copy of `whole_pipeline` for edits; each test undoes its own."""
-    return copy_clone(whole_pipeline, tmp_path_factory.mktemp("edits") / "clone")
-
-
-def stale_stages(clone: Clone) -> set[str]:
-    from dvc.repo import Repo
-
-    with chdir(clone.path), Repo() as repo:
-        return set(repo.status())
-
-
 @pytest.mark.slow
-def test_a_new_file_in_any_folder_makes_no_stage_stale(clone: Clone):
-    new = [clone.path / folder.relative_to(ROOT) / "added.py" for folder in FOLDERS]
+def test_a_new_file_kind_family_or_task_makes_no_stage_stale(whole_copy: Clone):
+    package = whole_copy.path / "src/sextant"
+    new = [package / folder.relative_to(PACKAGE) / "added.py" for folder in FOLDERS]
     assert len(new) > 12
+    folders = [package / "kinds/added", package / "tasks/added"]
     try:
         for path in new:
             path.write_text("")
-        assert stale_stages(clone) == set()
+        shutil.copytree(package / "kinds/tabular", folders[0])
+        shutil.copytree(package / "tasks/classification", folders[1])
+        shutil.copy(package / "families/ann.py", package / "families/added.py")
+        assert whole_copy.stale_stages() == {}
     finally:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
         for path in new:
-            path.unlink()
-
-
-@pytest.mark.slow
-def test_a_new_kind_family_or_task_makes_no_stage_stale(clone: Clone):
-    package = clone.path / "src/sextant"
-    kind = package / "kinds/added"
-    task = package / "tasks/added"
-    family = package / "families/added.py"
-    try:
-        shutil.copytree(package / "kinds/tabular", kind)
-        shutil.copytree(package / "tasks/classification", task)
-        shutil.copy(package / "families/ann.py", family)
-        assert stale_stages(clone) == set()
-    finally:
-        shutil.rmtree(kind)
-        shutil.rmtree(task)
-        family.unlink()
+            path.unlink(missing_ok=True)
 
 
 # The stages that depend on each file of a kind, a task and a family.
@@ -223,21 +199,23 @@ def test_only_the_stages_of_a_plugin_depend_on_its_files(sort: str, name: str, p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("sort", "name", "part"),
-    [("kind", "ratings", "encoder"), ("task", "mapping", "figures"), ("family", "rnn", "")],
-)
-def test_an_edit_of_a_plugin_makes_its_own_stages_stale_and_no_other(
-    clone: Clone, sort: str, name: str, part: str
-):
+def test_an_edit_of_a_plugin_makes_its_own_stages_stale_and_no_other(whole_copy: Clone):
     """One file of each sort, as DVC sees it; the test above compares all of them with dvc.yaml."""
-    path = clone.path / "src/sextant" / plugin_file(sort, name, part)
-    before = path.read_text()
+    edited = [("kind", "ratings", "encoder"), ("task", "mapping", "figures"), ("family", "rnn", "")]
+    before = {}
+    expected: dict[str, dict[str, str]] = {}
+    for plugin in edited:
+        file = f"src/sextant/{plugin_file(*plugin)}"
+        before[file] = (whole_copy.path / file).read_text()
+        for stage in plugin_stages(*plugin):
+            expected.setdefault(stage, {})[file] = "modified"
     try:
-        path.write_text(before + "\n# a comment\n")
-        assert stale_stages(clone) == plugin_stages(sort, name, part)
+        for file, text in before.items():
+            (whole_copy.path / file).write_text(text + "\n# a comment\n")
+        assert whole_copy.stale_stages() == expected
     finally:
-        path.write_text(before)
+        for file, text in before.items():
+            (whole_copy.path / file).write_text(text)
 
 
 # --- the shape of the graph ---------------------------------------------------------------------

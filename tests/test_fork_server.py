@@ -317,6 +317,14 @@ def test_what_a_shell_sets_does_not_keep_a_client_from_forking(probe: Probe, she
     assert state["forked"], done.stderr
 
 
+def test_a_client_without_a_buffer_forks_and_writes_line_by_line(probe: Probe) -> None:
+    """`sextant retrain` starts the stages so."""
+    probe.env.pop("PYTHONUNBUFFERED", None)
+    probe.serve()
+    _, state = probe.run(*probe.command("0"), PYTHONUNBUFFERED="1")
+    assert state["forked"] and state["buffered"][0]
+
+
 def test_a_client_starts_plainly_without_a_server(probe: Probe) -> None:
     for address in ("off", "", str(probe.folder / "no-socket"), str(probe.folder)):
         done, state = probe.run(*probe.command("0"), **{fork_server.VARIABLE: address})

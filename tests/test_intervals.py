@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
 from sextant import intervals
 from sextant.intervals import auroc, gain, interval, mean, root_mean, wilson
@@ -20,6 +19,8 @@ def test_wilson_agrees_with_the_textbook_and_stays_between_0_and_1() -> None:
 
 
 def test_a_score_with_all_weights_1_is_the_plain_score() -> None:
+    from sklearn.metrics import roc_auc_score
+
     values = RNG.normal(size=211)
     targets = RNG.random(211) < 0.4
     assert mean(values).observed == pytest.approx(values.mean())
@@ -38,6 +39,8 @@ def test_the_area_is_nan_if_a_score_is_nan_or_a_class_is_missing() -> None:
 
 @given(st.lists(st.integers(0, 3), min_size=20, max_size=20).filter(any))
 def test_a_weight_counts_a_row_as_often_as_it_was_drawn(times: list[int]) -> None:
+    from sklearn.metrics import roc_auc_score
+
     values = np.arange(20.0) % 7
     targets = np.arange(20) % 3 == 0
     weights = np.array(times, float)

@@ -6,14 +6,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
-from contextlib import chdir
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Clone, copy_clone
+from conftest import ROOT, Clone
 
 pytestmark = pytest.mark.slow
 
@@ -32,15 +31,6 @@ def test_params_list_every_family_and_data_set() -> None:
     assert len(DATASETS) >= 5
 
 
-@pytest.fixture(scope="module")
-def copy(whole_pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A copy of `whole_pipeline`; each test leaves it unchanged.
-
-    DVC must not work in `whole_pipeline` itself, which other workers may be copying.
-    """
-    return copy_clone(whole_pipeline, tmp_path_factory.mktemp("copy") / "clone")
-
-
 # --- the outputs of a run -----------------------------------------------------------------------
 
 
@@ -50,26 +40,26 @@ def out_digests(clone: Clone) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
 
 
-def test_a_second_repro_runs_no_stage(copy: Clone) -> None:
-    assert copy.repro() == []
-    assert copy.changed() == []
+def test_a_second_repro_runs_no_stage(whole_copy: Clone) -> None:
+    assert whole_copy.repro() == []
+    assert whole_copy.changed() == []
 
 
-def test_git_sees_the_lock_and_the_committed_reports_and_no_other_change(copy: Clone) -> None:
-    (first_commit,) = copy.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.split()
-    changed = copy.run("git", "diff", "--name-only", first_commit).stdout.split()
+def test_git_sees_the_lock_and_the_committed_reports_and_no_other_change(whole_copy: Clone) -> None:
+    (first_commit,) = whole_copy.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.split()
+    changed = whole_copy.run("git", "diff", "--name-only", first_commit).stdout.split()
     assert sorted(changed) == sorted(["dvc.lock", *COMMITTED])
-    assert copy.changed() == []
+    assert whole_copy.changed() == []
 
 
-def test_every_model_has_metrics_a_decision_and_a_place_in_the_report(copy: Clone) -> None:
-    page = (copy.path / "reports/index.html").read_text()
+def test_every_model_has_metrics_a_decision_and_a_place_in_the_report(whole_copy: Clone) -> None:
+    page = (whole_copy.path / "reports/index.html").read_text()
     for model, line in MODELS.items():
-        metrics = copy.read_json(f"reports/metrics/{model}.json")
+        metrics = whole_copy.read_json(f"reports/metrics/{model}.json")
         for scores in (metrics["val"], metrics["test"], *metrics["baselines"].values()):
             assert all(math.isfinite(value) for value in scores.values())
         assert metrics["dataset"] == line["dataset"]
-        decision = copy.read_json(f"reports/decisions/{model}.json")
+        decision = whole_copy.read_json(f"reports/decisions/{model}.json")
         assert decision["decision"] in ("promoted", "not promoted")
         assert decision["reason"]
         assert re.search(rf">\s*{model}\s*<", page)
@@ -135,31 +125,45 @@ def in_families(change: Callable[[str], str]) -> dict[str, Change]:
     }
 
 
-# Edits of a model's or a data set's files, and the stages of that model or data set that they make
-# stale.
-EDITS: dict[str, tuple[dict[str, Change], str]] = {
-    "url": (in_datasets(replace_first(r"url: \S+", "url: https://example.org/x")), "pull"),
-    "suite": (in_datasets(add_comment, "expectations"), "validate"),
-    "split": (in_datasets(replace_first(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123")), "prepare"),
-    "gate": (in_models(replace_first("margin: .*", "margin: 0.0123")), "register"),
-    "optimizer": (in_models(replace_first(r"  lr: \d\S*", "  lr: 0.0123")), "train"),
-    "comment": (in_models(add_comment), ""),
-    "other budget": (in_models(replace_first("^  full:.*", r"\g<0> # more")), ""),
-    "code": (in_families(add_comment), "train evaluate register"),
+# Edits of a model's or a data set's files, the stages of that model or data set that they make
+# stale, and the key that these read; None where they read the file.
+EDITS: dict[str, tuple[dict[str, Change], str, str | None]] = {
+    "url": (
+        in_datasets(replace_first(r"url: \S+", "url: https://example.org/x")),
+        "pull",
+        "sources",
+    ),
+    "suite": (in_datasets(add_comment, "expectations"), "validate", None),
+    "split": (
+        in_datasets(replace_first(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123")),
+        "prepare",
+        "split",
+    ),
+    "gate": (in_models(replace_first("margin: .*", "margin: 0.0123")), "register", "gate"),
+    "optimizer": (in_models(replace_first(r"  lr: \d\S*", "  lr: 0.0123")), "train", "optimizer"),
+    "comment": (in_models(add_comment), "", None),
+    "other budget": (in_models(replace_first("^  full:.*", r"\g<0> # more")), "", None),
+    "code": (in_families(add_comment), "train evaluate register", None),
 }
-# Edits of shared files, and all stages that they make stale.
-SHARED_EDITS: dict[str, tuple[Change, set[str]]] = {
-    "report": (("src/sextant/report.py", add_comment), {"report"}),
-    "tracking": (("src/sextant/tracking/registry.py", add_comment), set()),
-    "doctor": (("src/sextant/commands/doctor.py", add_comment), set()),
+# Edits of shared files, all stages that they make stale, and the key that these read.
+SHARED_EDITS: dict[str, tuple[Change, set[str], str | None]] = {
+    "report": (("src/sextant/report.py", add_comment), {"report"}, None),
+    "tracking": (("src/sextant/tracking/registry.py", add_comment), set(), None),
+    "doctor": (("src/sextant/commands/doctor.py", add_comment), set(), None),
     "source": (
         ("params.yaml", replace_first("^source: .*", "source: canonical")),
         stages("pull", DATASETS),
+        "source",
     ),
-    "seed": (("params.yaml", replace_first("^seed: .*", "seed: 43")), stages("train", MODELS)),
+    "seed": (
+        ("params.yaml", replace_first("^seed: .*", "seed: 43")),
+        stages("train", MODELS),
+        "seed",
+    ),
     "hardware": (
         ("conf/trainer.yaml", replace_first("^devices: .*", "devices: 2")),
         stages("train", MODELS),
+        "devices",
     ),
 }
 
@@ -170,39 +174,38 @@ def apply_changes(clone: Clone, *changes: Change) -> None:
         path.write_text(change(path.read_text()))
 
 
-def stale_stages(clone: Clone, *changes: Change) -> dict[str, set[str]]:
-    """The stages that `dvc status` lists with these changes, each with its changed files."""
-    from dvc.repo import Repo
+Reasons = dict[str, dict[str, Any]]  # by stage and file: `modified`, or what changed of its keys
 
-    before = {file: (clone.path / file).read_text() for file, _ in changes}
+
+def add_reasons(reasons: Reasons, names: set[str], file: str, key: str | None) -> None:
+    """Add to each stage that a file is modified, or a key of a YAML file."""
+    for name in names:
+        files = reasons.setdefault(name, {})
+        if key is None:
+            files[file] = "modified"
+        else:
+            files.setdefault(file, {})[key] = "modified"
+
+
+def test_an_edit_makes_the_stages_stale_that_read_it_and_no_other(whole_copy: Clone) -> None:
+    """All edits are made at once, and each stage must list the files and keys that it reads."""
+    changes: list[Change] = []
+    expected: Reasons = {}
+    for edits, names, key in EDITS.values():
+        for name, change in edits.items():
+            changes.append(change)
+            add_reasons(expected, stages(names, [name]), change[0], key)
+    for change, shared, key in SHARED_EDITS.values():
+        changes.append(change)
+        add_reasons(expected, shared, change[0], key)
+
+    before = {file: (whole_copy.path / file).read_text() for file, _ in changes}
     try:
-        apply_changes(clone, *changes)
-        with chdir(clone.path), Repo() as repo:
-            status = repo.status()
+        apply_changes(whole_copy, *changes)
+        assert whole_copy.stale_stages() == expected
     finally:
         for file, text in before.items():
-            (clone.path / file).write_text(text)
-    stale = {}
-    for stage, reasons in status.items():
-        stale[stage] = {file for reason in reasons for file in reason["changed deps"]}
-    return stale
-
-
-@pytest.mark.parametrize("name", EDITS)
-def test_an_edit_makes_the_stages_stale_that_read_it_and_no_other(copy: Clone, name: str) -> None:
-    """All files are edited at once, and each stage must be stale because of its own file alone."""
-    changes, names = EDITS[name]
-    expected = {}
-    for key, (file, _) in changes.items():
-        for stage in stages(names, [key]):
-            expected[stage] = {file}
-    assert stale_stages(copy, *changes.values()) == expected
-
-
-@pytest.mark.parametrize("name", SHARED_EDITS)
-def test_an_edit_of_a_shared_file_makes_all_its_readers_stale(copy: Clone, name: str) -> None:
-    change, expected = SHARED_EDITS[name]
-    assert set(stale_stages(copy, change)) == expected
+            (whole_copy.path / file).write_text(text)
 
 
 # --- a run after edits, and DVC's tables --------------------------------------------------------
@@ -247,26 +250,26 @@ def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(clon
     assert params["gate.margin"]["new"] == 0.0123
 
 
-def test_dvc_shows_metrics_params_and_curves(copy: Clone, tmp_path: Path) -> None:
-    table = dvc_json(copy, "metrics", "show")[""]["data"]["reports/metrics/ann.json"]["data"]
-    metrics = copy.read_json("reports/metrics/ann.json")
+def test_dvc_shows_metrics_params_and_curves(whole_copy: Clone, tmp_path: Path) -> None:
+    table = dvc_json(whole_copy, "metrics", "show")[""]["data"]["reports/metrics/ann.json"]["data"]
+    metrics = whole_copy.read_json("reports/metrics/ann.json")
     assert table == {key: value for key, value in metrics.items() if not isinstance(value, list)}
-    diff = dvc_json(copy, "metrics", "diff", "--all")["reports/metrics/ann.json"]
+    diff = dvc_json(whole_copy, "metrics", "diff", "--all")["reports/metrics/ann.json"]
     accuracy = table["test"]["accuracy"]
     assert diff["test.accuracy"]["old"] == accuracy
     assert diff["test.accuracy"]["new"] == accuracy
 
-    workspace = dvc_json(copy, "exp", "show")[0]["data"]
+    workspace = dvc_json(whole_copy, "exp", "show")[0]["data"]
     assert workspace["metrics"]["reports/metrics/ann.json"]["data"] == table
     confs = [*in_datasets(add_comment).values(), *in_models(add_comment).values()]
     for file in ["conf/trainer.yaml", *(file for file, _ in confs)]:
         assert "error" not in workspace["params"][file]
     assert workspace["params"]["conf/model/ann.yaml"]["data"]["optimizer"]["lr"] == 0.002
 
-    done = copy.run("dvc", "plots", "show", "-o", str(tmp_path / "plots"))
+    done = whole_copy.run("dvc", "plots", "show", "-o", str(tmp_path / "plots"))
     assert done.stderr == ""
     page = (tmp_path / "plots/index.html").read_text()
-    _, *epochs = (copy.path / "reports/curves/ann.csv").read_text().splitlines()
+    _, *epochs = (whole_copy.path / "reports/curves/ann.csv").read_text().splitlines()
     for epoch in epochs:
         val_loss = epoch.split(",")[2]
         assert val_loss[:12] in page

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from conftest import FOREIGN, Clone, copy_clone
+from conftest import Clone, copy_clone, fork_processes
 
 from sextant import register
 from sextant.gate import Candidate
@@ -94,8 +94,7 @@ def build(pipeline: Clone, folder: Path) -> Versions:
     """
     clone = copy_clone(pipeline, folder / "clone")
     with pytest.MonkeyPatch.context() as patch:
-        for name in FOREIGN:
-            patch.delenv(name, raising=False)
+        fork_processes(patch)
         patch.chdir(clone.path)
         versions = Versions(clone)
         store.client().delete_registered_model(NAME)

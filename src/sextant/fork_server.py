@@ -24,7 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ FREE |= {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "JE_ARROW_MALLOC_CONF"}
 # A shell sets them itself where it has inherited them: PS1 is exported by `activate` of a venv, and
 # DVC starts commands by a shell.
 FREE |= {"PS1", "PS2", "PS4", "IFS", "OPTIND", "PPID", "LINENO", "SHELLOPTS", "BASHOPTS"}
+FREE |= {"PYTHONUNBUFFERED"}  # which `become` takes into account
 FREE_PREFIXES = (
     *("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GITHUB_"),
     *("MAKE", "MFLAGS", "PYTEST_", "CELERY_", "_MP_FORK_LOG"),  # celery runs the queue of DVC
@@ -93,11 +94,13 @@ def traits() -> dict[str, Any]:
 
 @contextmanager
 def running(
-    environment: Mapping[str, str] | None = None, at_once: bool = False
+    environment: Mapping[str, str] | None = None,
+    at_once: bool = False,
+    libraries: Sequence[str] = LIBRARIES,
 ) -> Iterator[dict[str, str]]:
     """Run a server; yield the variable for the environment of its clients, {} if there is none.
 
-    The server imports the libraries at once, or when the first client comes, which waits for it.
+    The server imports `libraries` at once, or when the first client comes, which waits for it.
     `environment` is the server's, and its clients need the same: by default that of this process.
     If it contains SEXTANT_FORK_SERVER, the socket of another server or `off`, that is what is
     yielded.
@@ -116,7 +119,7 @@ def running(
             listener.bind(address)
             listener.listen(128)
             fds = (listener.fileno(), alive)
-            arguments = [*fds, int(at_once)]
+            arguments = [*fds, int(at_once), *libraries]
             # A session of its own: the Ctrl-C of a terminal is for the clients.
             server = subprocess.Popen(
                 [sys.executable, __file__, *map(str, arguments)],
@@ -138,13 +141,14 @@ def running(
 # --- client -------------------------------------------------------------------------------------
 
 
-def run_forked(argv: list[str]) -> None:
+def run_forked(argv: list[str], script: str | None = None) -> None:
     """End this process with the exit code of a forked child that has run the verb in its place.
 
-    Returns if no server answers or it refuses. Raises SextantError if it dies while the child runs.
+    With `script`, the child runs that Python script and no verb. Returns if no server answers or it
+    refuses. Raises SextantError if it dies while the child runs.
     """
     if None not in (sys.stdin, sys.stdout, sys.stderr):
-        connection = _start_child([sys.argv[0], *argv], (0, 1, 2))
+        connection = _start_child([sys.argv[0], *argv], (0, 1, 2), script=script)
         if connection:
             _end_like_child(connection, argv)
 
@@ -259,11 +263,11 @@ def _pause(connection: socket.socket) -> None:
 # --- server -------------------------------------------------------------------------------------
 
 
-def import_libraries() -> None:
-    """Import LIBRARIES; end the server if that leaves a thread, which a fork would not copy."""
+def import_libraries(names: Sequence[str]) -> None:
+    """Import libraries; end the server if that leaves a thread, which a fork would not copy."""
     # Of the folders in sys.path, this file's own has modules named like libraries.
     sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
-    for name in LIBRARIES:
+    for name in names:
         importlib.import_module(name)
     # OpenBLAS ends its threads before a fork, and starts them again where it is used.
     if os.fork() == 0:
@@ -354,7 +358,8 @@ def become(request: dict[str, Any]) -> None:
         os.dup2(fd, target)
         os.close(fd)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+        unbuffered = "PYTHONUNBUFFERED" in request["environment"] and not sys.stdout.write_through
+        sys.stdout.reconfigure(line_buffering=unbuffered or sys.stdout.isatty())
     os.umask(request["umask"])
     os.chdir(request["folder"])
     os.environ.clear()
@@ -371,14 +376,14 @@ def become(request: dict[str, Any]) -> None:
     site.execsitecustomize()
 
 
-def main(listener: int, alive: int, at_once: int) -> None:
+def main(listener: int, alive: int, at_once: int, libraries: Sequence[str]) -> None:
     """Serve; a child of the server runs the verb of its client and ends."""
     own = json.loads(json.dumps(traits()))  # before the libraries set variables
     codes = [1]
     atexit.register(_leave, codes)  # the first to be registered is the last to run
     if not at_once:
         select.select([listener, alive], [], [])
-    import_libraries()
+    import_libraries(libraries)
     request = serve(socket.socket(fileno=listener), alive, own)
     become(request)
     try:
@@ -401,4 +406,4 @@ def _leave(codes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

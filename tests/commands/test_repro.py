@@ -1,6 +1,8 @@
 """Command repro: stages side by side, their numbers before DVC's lines, failures, interruptions.
 
-The stages of these pipelines wait for one another by files, so that no test depends on times.
+The stages of these pipelines wait for one another by files, so that no test depends on times. What
+runs to its end is forked from the server of the tests; what is interrupted, or prints to a
+terminal, starts plainly.
 """
 
 import json
@@ -20,7 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import DVC, ROOT, clone_environment
 
 from sextant.commands import repro as command
 from sextant.errors import UsageError
@@ -41,9 +43,9 @@ stages:
     cmd: test -s b && exit 7
     deps: [b, d]
 """
-ENVIRONMENT = {
+PACKAGE = {"PYTHONPATH": str(ROOT / "src")}
+ENVIRONMENT = PACKAGE | {
     "PATH": os.environ["PATH"],
-    "PYTHONPATH": str(ROOT / "src"),
     "TERM": "xterm",
     "DVC_NO_ANALYTICS": "1",
 }
@@ -82,8 +84,9 @@ def folder_of(path: Path, pipeline: str) -> Path:
 
 
 def run(folder: Path, *words: str) -> Done:
+    environment = clone_environment() | PACKAGE
     done = subprocess.run(
-        words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -93,7 +96,7 @@ def repro(folder: Path, *arguments: str) -> Done:
 
 
 def dvc_repro(folder: Path, *arguments: str) -> Done:
-    return run(folder, sys.executable, "-m", "dvc", "repro", *arguments)
+    return run(folder, *DVC, "repro", *arguments)
 
 
 def locks(folder: Path) -> list[str]:

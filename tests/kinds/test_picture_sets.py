@@ -326,6 +326,14 @@ def test_undecodable_pictures_may_be_left_out(tmp_path):
         assert some[part]["path"].tolist() == kept
 
 
+def test_undecodable_pictures_are_left_out_of_questions_too(tmp_path, capsys):
+    columns = picture_columns(leave_out="undecodable")
+    asked = image_rows.read_rows(write_files(tmp_path, random_pictures(7) | DAMAGED), columns)
+    assert len(asked) == 4
+    message = f"3 pictures cannot be decoded: {', '.join(sorted(DAMAGED))}; they are not answered"
+    assert message in capsys.readouterr().err
+
+
 def test_too_many_undecodable_pictures_are_refused(tmp_path):
     write_files(tmp_path, random_pictures() | DAMAGED)
     message = "3 of 41 pictures cannot be decoded: exam/cats/5.png, .*; expected a share of at most"
@@ -612,7 +620,7 @@ def test_files_of_a_folder_that_are_no_pictures_are_counted(tmp_path, capsys):
     pictures = {"a.jfif": random_picture(1, form="JPEG"), "Thumbs.db": b"x", "note": b"hello\n"}
     asked = image_rows.read_rows(write_files(tmp_path, pictures), COLUMNS)
     assert asked["path"].tolist() == ["a.jfif"]
-    assert "files that are not answered: 1 system, 1 text" in capsys.readouterr().err
+    assert "files that are no pictures: 1 system, 1 text" in capsys.readouterr().err
 
 
 def test_the_names_of_a_zip_are_read_by_names_encoding(tmp_path):

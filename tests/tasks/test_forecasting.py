@@ -12,7 +12,6 @@ import torch
 from builders import MIRROR
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import t as student_t
 from stock import COLUMNS, ROWS, SPLIT, STOCK, WINDOW, days
 from torch import Tensor
 
@@ -198,6 +197,8 @@ def test_an_answer_is_in_prices(rows: pd.DataFrame, encoder: Encoder) -> None:
 
 def test_diebold_mariano_by_hand() -> None:
     """Seven gains with one lag, of Bartlett weight 1/2."""
+    from scipy.stats import t as student_t
+
     gains = np.array([1.0, 2.0, 0.0, 1.0, 3.0, -1.0, 1.0])
     centred = gains - 1
     variance = (centred @ centred + centred[1:] @ centred[:-1]) / 7
@@ -209,6 +210,8 @@ def test_diebold_mariano_by_hand() -> None:
 
 @pytest.mark.parametrize(("n", "lags"), [(124, 4), (125, 5), (126, 5), (343, 7)])
 def test_diebold_mariano_has_as_many_lags_as_the_cube_root(n: int, lags: int) -> None:
+    from scipy.stats import t as student_t
+
     base_errors, errors = np.random.default_rng(7).normal(size=(2, n)) * [[1.1], [1.0]]
     gain = base_errors**2 - errors**2
     centred = gain - gain.mean()

@@ -214,7 +214,9 @@ def test_the_gate_reads_guards_on_the_guard_rows():
 
 
 @pytest.mark.slow
-def test_the_registered_interface_gives_the_columns_of_scores_as_details(tmp_path, monkeypatch):
+def test_the_registered_interface_gives_the_columns_of_scores_as_details(
+    tmp_path, monkeypatch, forked
+):
     import mlflow.pyfunc
 
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

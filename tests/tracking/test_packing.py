@@ -224,7 +224,7 @@ def test_an_old_model_answers_through_its_registered_interface(
 
 @pytest.mark.slow
 def test_what_keeps_a_model_from_answering_is_returned(
-    old_packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old_packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forked: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = tmp_path / "rows.parquet"

@@ -4,16 +4,14 @@ A path has `/` between its parts, whatever system wrote it, and its letters are 
 composed form (NFC): macOS writes the decomposed one, in which an umlaut is two characters.
 """
 
-import lzma
 import tarfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from ..errors import DataError
+from ..errors import DataError, describe
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", *TARS)
@@ -99,17 +97,12 @@ def _zip_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
                     continue
                 _check_size(path, name, member.file_size)
                 yield Member(name, None if is_system_file(name) else archive.read(member), False)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        OSError,
-        RuntimeError,  # a password is needed
-        NotImplementedError,  # an unknown compression
-        ValueError,
-    ) as error:
-        raise DataError(f"{path.name} is not a complete zip file ({error}); {REMEDY}") from None
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes raise errors of a dozen types
+        raise DataError(
+            f"{path.name} is not a complete zip file ({describe(error)}); {REMEDY}"
+        ) from None
 
 
 def _zip_name(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) -> str:
@@ -140,12 +133,15 @@ def _tar_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
                 _check_size(path, name, member.size)
                 yield Member(name, _tar_content(archive, member, name), False)
             _check_end(archive)
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0].removesuffix(" successfully:")
-        raise DataError(f"{path.name} is not a complete tar file ({reason}); {REMEDY}") from None
+    except DataError:
+        raise
     except KeyError as error:
         reason = f"a link to a file that it lacks: {error}"
         raise DataError(f"{path.name} contains {reason}; {REMEDY}") from None
+    except Exception as error:  # damaged bytes raise errors of a dozen types
+        # tarfile's own message goes on with a line for each compression that it tried.
+        reason = describe(error).partition(" successfully:")[0]
+        raise DataError(f"{path.name} is not a complete tar file ({reason}); {REMEDY}") from None
 
 
 def _check_end(archive: tarfile.TarFile) -> None:

@@ -258,18 +258,20 @@ def to_8_bits(values: np.ndarray, white: float | None = None) -> np.ndarray:
         return values.astype(np.uint8) * 255
     if values.dtype == np.uint8 and white is None:
         return values
-    numbers = values.astype(np.float64)
-    if not np.isfinite(numbers).all():
+    if not np.isfinite(values).all():
         raise ValueError("some pixels are no finite numbers")
     if white is None:
         white = white_of(values)
-    black = min(0.0, float(numbers.min(initial=0)))
+    black = min(0.0, float(values.min(initial=0)))
     if white == 1 and -1 <= black < 0:
         black = -1.0
+    scaled = np.zeros(values.shape, np.uint8)
     if white <= black:  # all pixels are the same
-        return np.zeros(values.shape, np.uint8)
-    levels = (numbers - black) / (white - black) * 255
-    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+        return scaled
+    for line in np.ndindex(values.shape[:1]):  # by line, which bounds the memory of the floats
+        levels = (values[line].astype(np.float64) - black) / (white - black) * 255
+        scaled[line] = np.rint(np.clip(levels, 0, 255))
+    return scaled
 
 
 def white_of(values: np.ndarray) -> float:

@@ -13,7 +13,6 @@ import math
 import re
 import sys
 import tempfile
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ...errors import DataError
+from ...errors import DataError, describe
 from ...files import RECEIPT
 from ...terminal import progress
 from .. import archives, pixels
@@ -521,8 +520,10 @@ def _array(folder: Path, file: str | None, name: str) -> np.ndarray:
                 array: np.ndarray = content[name]
                 return array
             names = ", ".join(content)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        raise DataError(f"{path.name} cannot be read as arrays ({error}); {remedy}") from None
+    except Exception as error:  # damaged headers raise errors of a dozen types
+        raise DataError(
+            f"{path.name} cannot be read as arrays ({describe(error)}); {remedy}"
+        ) from None
     raise DataError(f"{path.name} has no array {name}; it has {names}; {remedy}")
 
 
@@ -679,7 +680,8 @@ def _idx_pictures(folder: Path, files: Idx) -> list[Picture]:
     for test, pairs in ((False, files.train), (True, files.test)):
         for pair in pairs:
             images = _read_idx(folder / pair.images, (3, 4))
-            labels = _read_idx(folder / pair.labels, (1,)).tolist()
+            numbers = _read_idx(folder / pair.labels, (1,)).tolist()
+            labels = [str(number) for number in numbers]
             pictures += _paired(pair.images, images, pair.labels, labels, test)
     return pictures
 
@@ -1039,8 +1041,10 @@ def _images_name(path: Path, columns: Columns) -> str:
     try:
         with path.open("rb") as stream:
             names = list(np.load(stream, allow_pickle=False))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path.name} cannot be read as arrays ({error}); recreate it") from None
+    except Exception as error:  # damaged headers raise errors of a dozen types
+        raise DataError(
+            f"{path.name} cannot be read as arrays ({describe(error)}); recreate it"
+        ) from None
     known = []
     if isinstance(columns.files, Arrays):
         known = [pair.images for pair in [*columns.files.test, *columns.files.train]]
@@ -1062,6 +1066,7 @@ def _read_folder(path: Path, columns: Columns) -> pd.DataFrame:
     else:
         members = archives.members_of_archive(path, columns.names_encoding)
     pictures = []
+    undecodable = []
     aside: Counter[str] = Counter()
     for member in members:
         if member.is_folder:
@@ -1073,14 +1078,19 @@ def _read_folder(path: Path, columns: Columns) -> pd.DataFrame:
         if sort is not None:
             aside[sort] += 1
         elif "undecodable" in columns.leave_out and not _is_decodable(member.raw, columns):
-            aside["undecodable"] += 1
+            undecodable.append(member.path)
         else:
             pictures.append((member.path, member.raw))
     if not pictures:
         others = f"; it has other files: {_counted(aside)}" if aside else ""
         raise DataError(f"{path} has no pictures{others}; name a folder that has some")
     if aside:
-        print(f"{path}: files that are not answered: {_counted(aside)}", file=sys.stderr)
+        print(f"{path}: files that are no pictures: {_counted(aside)}", file=sys.stderr)
+    if undecodable:
+        left_out = (
+            f"{len(undecodable):,} pictures cannot be decoded: {_listed(sorted(undecodable))}"
+        )
+        print(f"{path}: {left_out}; they are not answered", file=sys.stderr)
     return pd.DataFrame(sorted(pictures), columns=["path", "image"])
 
 

@@ -74,6 +74,16 @@ INPUTS: dict[str, Callable[[Path, Path], Path]] = {
 }
 
 
+# By data set, the first column of an answer, which identifies the row.
+FIRST = {
+    "churn": "CustomerId",
+    "credit_applications": "CustomerID",
+    "cats_dogs": "path",
+    "google_stock": "after",
+    "movielens_100k": "user",
+}
+
+
 # --- the answers --------------------------------------------------------------------------------
 
 
@@ -91,10 +101,10 @@ def test_the_command_line_gives_the_answers_of_python(model: str, tmp_path: Path
     answers = pd.read_csv(output)
     champion = sextant.load(model)
     expected = champion.predict(champion.read(inputs))
-    added = answers.columns.difference(expected.columns)  # the file of an answer, for a folder
-    pd.testing.assert_frame_equal(as_csv(answers.drop(columns=added)), as_csv(expected))
+    pd.testing.assert_frame_equal(as_csv(answers), as_csv(expected))
     assert len(answers) > 0
-    assert answers.notna().all(axis=None)
+    assert answers.drop(columns="warnings").notna().all(axis=None)
+    assert next(iter(answers)) == FIRST[line["dataset"]]
 
 
 def test_the_server_gives_the_answers_of_python(model: str) -> None:
@@ -113,3 +123,6 @@ def test_the_server_gives_the_answers_of_python(model: str) -> None:
     expected = sextant.load(model).predict(example)
     assert len(answers) > 0
     pd.testing.assert_frame_equal(as_csv(answers), as_csv(expected))
+    assert next(iter(answers)) == FIRST[MODELS[model]["dataset"]]
+    outputs = [column.name for column in packed.metadata.get_output_schema()]
+    assert outputs == list(answers) and outputs[-1] == "warnings"

@@ -597,6 +597,7 @@ def test_a_new_user_and_one_without_ratings_are_answered(model: str, workspace: 
         answers = untrained(FILMS, model).predict(frame)
     assert answers["user"].tolist() == [7001, 7002]
     assert answers["title"].tolist() == ["Film 2", "Film 2"]
+    assert answers["warnings"].tolist() == ["", message]
     assert answers.notna().all(axis=None)
 
 

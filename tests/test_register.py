@@ -44,8 +44,13 @@ def test_an_option_is_a_flag_a_number_or_a_word(
     monkeypatch.setattr(register, "_example", lambda _, model: model.encoder.example())
     candidate: Any = SimpleNamespace(folder=tmp_path / "model")
     example, (inputs, answers, specs) = register._interface(candidate)
-    assert [name for name, _, _ in inputs] == list(example.columns)
-    assert answers == [("prediction", "string", True), ("probability", "double", True)]
+    assert inputs[0] == ("id", "string", False)
+    assert [name for name, _, _ in inputs[1:]] == list(example.columns)
+    assert answers == [
+        ("prediction", "string", True),
+        ("probability", "double", True),
+        ("warnings", "string", True),
+    ]
     assert specs == [
         ("samples", "long", 5),
         ("temperature", "double", 0.7),

@@ -1,6 +1,7 @@
 """A saved model: weights and JSON without code, and the same answers after loading."""
 
 import json
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from builders import UNTRAINED_CARD, UNTRAINED_NET, animal_table, untrained_model
 
 from sextant import config, saved_model
+from sextant.commands import predict
 from sextant.errors import DataError, UsageError
 from sextant.files import folder_digest
 from sextant.saved_model import SavedModel
@@ -99,9 +101,11 @@ def test_input_rows_are_checked_and_prepared_rows_are_not(folder: Path) -> None:
     model = saved_model.load(folder)
     with pytest.raises(DataError, match="missing column shoes"):
         model.predict(animal_table(7).drop(columns="shoes"))
-    with pytest.warns(UserWarning, match="`height` is missing in 7 rows, the first is row 1"):
+    with pytest.warns(UserWarning, match=r"`height` is missing, and .*\(7 answers\)"):
         model.predict(animal_table(7).assign(height=None))
-    pd.testing.assert_frame_equal(model.answer(animal_table(7)), model.predict(animal_table(7)))
+    predicted = model.predict(animal_table(7))
+    answers = predicted.drop(columns=["id", "warnings"])
+    pd.testing.assert_frame_equal(model.answer(animal_table(7)), answers)
     with pytest.warns(UserWarning, match="`colour` has mauve, which"):
         model.predict(animal_table(7).assign(colour="mauve"))
 
@@ -132,7 +136,9 @@ def test_rows_are_read_from_each_format(folder: Path, tmp_path: Path, suffix: st
     else:
         rows.to_json(path, orient="records")
     model = saved_model.load(folder)
-    pd.testing.assert_frame_equal(model.predict(model.read(path)), model.predict(rows))
+    # A key from a text file is text, as it is written there.
+    answers = model.predict(model.read(path)).astype({"id": int})
+    pd.testing.assert_frame_equal(answers, model.predict(rows))
 
 
 @pytest.mark.parametrize("name", config.params().datasets)
@@ -163,3 +169,69 @@ def test_a_size_that_the_data_do_not_have_is_named() -> None:
     message = "family `ann` needs the size `numeric`, .* they have: items; choose another family"
     with pytest.raises(UsageError, match=message):
         saved_model.build("ann", {"items": 7}, UNTRAINED_NET)
+
+
+# --- what identifies a row, and what is unusual about it ----------------------------------------
+
+
+def test_an_answer_begins_with_the_key_and_ends_with_the_warnings(folder: Path) -> None:
+    model = saved_model.load(folder)
+    rows = animal_table(5).assign(weight=[50, 4000, 50, 50, 50])
+    with pytest.warns(UserWarning, match="`weight` is 4000, far from the .* of training"):
+        answers = model.predict(rows.iloc[::-1])
+    assert list(answers) == ["id", "prediction", "probability", "warnings"]
+    assert answers["id"].tolist() == rows["id"].tolist()[::-1]
+    is_far = answers["id"] == rows["id"][1]
+    assert answers["warnings"][is_far].str.contains("`weight` is 4000").all()
+    assert (answers["warnings"][~is_far] == "").all()
+
+
+def test_rows_without_a_key_have_the_same_answers_without_it(folder: Path) -> None:
+    model = saved_model.load(folder)
+    rows = animal_table(5)
+    expected = model.predict(rows).drop(columns="id")
+    pd.testing.assert_frame_equal(model.predict(rows.drop(columns="id")), expected)
+    assert (expected["warnings"] == "").all()
+
+
+def test_a_key_with_the_name_of_an_answer_gets_a_prefix() -> None:
+    answers = pd.DataFrame({"prediction": ["cat", "dog"], "probability": [0.1, 0.9]})
+    rows = pd.DataFrame({"probability": ["007", "7"], "path": ["a", "b"]}, index=[3, 4])
+    named = saved_model.with_names(answers, rows, ["probability", "path", "absent"])
+    assert list(named) == ["key_probability", "path", "prediction", "probability"]
+    assert named["key_probability"].tolist() == ["007", "7"]
+
+
+def test_the_key_may_be_left_out_of_the_input(folder: Path) -> None:
+    schema = saved_model.load(folder).schema()
+    assert schema[0] == ("id", "string", False)
+    assert all(required for _, _, required in schema[1:])
+
+
+class OldModel:
+    """A champion that was packed before answers carried the key and warnings."""
+
+    def __init__(self, named_by: str | None, key: str | None):
+        self.encoder = SimpleNamespace(columns=SimpleNamespace(key=key))
+        if named_by:
+            self.encoder.named_by = named_by
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        warnings.warn("an old warning", stacklevel=2)
+        return pd.DataFrame({"prediction": ["cat"] * len(rows)})
+
+
+@pytest.mark.parametrize(
+    ("named_by", "key", "first"),
+    [("path", "key", "path"), (None, "id", "id"), (None, None, None), (None, "gone", None)],
+)
+def test_an_old_champion_is_answered_with_the_key_by_the_command_line(
+    named_by: str | None, key: str | None, first: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pd.DataFrame({"id": ["007", "7"], "path": ["a.png", "b.png"]})
+    model: Any = OldModel(named_by, key)
+    answers = predict.answer(model, rows, {})
+    assert list(answers) == ([first, "prediction"] if first else ["prediction"])
+    if first:
+        assert answers[first].tolist() == rows[first].tolist()
+    assert "sextant: warning: an old warning" in capsys.readouterr().err

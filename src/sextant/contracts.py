@@ -66,8 +66,9 @@ class Encoder(Protocol):
     """Turns rows into a Batch, with statistics learnt from the training rows.
 
     Tasks may read further members: classification reads `classes` and `flat`, mapping `scale` and
-    `wide`, recommendation `items` and `titles`. Optional: `named_by`, the column that identifies a
-    row in an answer, where rows are files.
+    `wide`, recommendation `items` and `titles`. Optional: `named_by`, the columns that identify a
+    row and that answers carry, if answers are one to a row; `remarks(rows, answers)`, a text for
+    each answer that says what is unusual about the checked input rows, empty where nothing is.
     """
 
     columns: Any

@@ -154,21 +154,16 @@ def draw(
     return figures, tables
 
 
-def answers_without_labels(
-    model: "SavedModel", prepared: Path, key: str | None
-) -> "pd.DataFrame | None":
+def answers_without_labels(model: "SavedModel", prepared: Path) -> "pd.DataFrame | None":
     """The answers to test rows that the source gives without labels; None if there are none.
 
-    The first column is the key, where rows have one. Such rows are answered and not scored.
+    The first column is the key, if rows have one. Such rows are answered and not scored.
     """
     profile = read_json(prepared / "profile.json")
     if UNLABELLED not in profile["rows"]:
         return None
     rows = plugins.kind(model.card["kind"]).rows.load(prepared / UNLABELLED)
-    answers = model.answer(rows)
-    if key is not None and key not in answers:
-        answers.insert(0, key, rows[key].to_numpy())
-    return answers
+    return saved_model.with_names(model.answer(rows), rows, model.named_by)
 
 
 def main(argv: list[str]) -> None:
@@ -197,8 +192,7 @@ def main(argv: list[str]) -> None:
         if plugins.takes(model.task.figures.figures, "gate"):
             drawn_parts["gate"] = kind.rows.load(prepared / "gate")
         figures, tables = draw(model, drawn_parts, answers, curves)
-        key = plugins.optional(model.encoder.columns, "key", None)
-        unlabelled = answers_without_labels(model, prepared, key)
+        unlabelled = answers_without_labels(model, prepared)
         progress.step()
         with written_whole(outputs.figures) as folder:
             folder.mkdir()

@@ -201,26 +201,34 @@ def _interface(candidate: Candidate) -> tuple["pd.DataFrame", packing.Interface]
     example = _example(candidate, model)
     answers: list[contracts.Column] = []
     for name, column in model.predict(example).items():
-        answers.append((str(name), MLFLOW_TYPES.get(column.dtype.kind, "string"), True))
+        # A caller may leave out what identifies a row.
+        required = name not in example or name not in model.named_by
+        answers.append((str(name), MLFLOW_TYPES.get(column.dtype.kind, "string"), required))
     options: list[tuple[str, str, contracts.Option]] = []
     if model.task.public_columns:
         options.append(("details", "boolean", False))
     for name, default in model.task.options.items():
         options.append((name, OPTION_TYPES[type(default)], default))
-    return example, packing.Interface(model.encoder.schema(), answers, options)
+    return example, packing.Interface(model.schema(), answers, options)
 
 
 def _example(candidate: Candidate, model: "SavedModel") -> "pd.DataFrame":
     """Synthetic input rows: from the twin if the data set has one, otherwise from the encoder."""
     example = model.encoder.example()
     conf = config.dataset(candidate.conf.dataset)
+    names = {}
     if conf.twin is None:
-        return example
+        for name in model.named_by:
+            names[name] = [str(row) for row in range(1, 1 + len(example))]
+        return example.assign(**names)
     kind = plugins.kind(conf.kind)
     with tempfile.TemporaryDirectory() as folder:
         kind.twin.write_twin(config.twin(conf), conf.columns, Path(folder))
         rows = kind.rows.repair(kind.rows.read(Path(folder), conf.columns), conf.columns)
-        return model.encoder.inputs(rows.head(len(example)))
+        rows = rows.head(len(example))
+        for name in model.named_by:
+            names[name] = rows[name].astype(str).tolist()
+        return model.encoder.inputs(rows).assign(**names)
 
 
 def _record(

@@ -5,11 +5,13 @@ but this package.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -17,14 +19,14 @@ from torch import Tensor, nn
 from . import plugins
 from .errors import DataError, UsageError, describe
 from .files import read_json, write_json, written_whole
+from .kinds.remarks import summary
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from . import contracts
 
 B = TypeVar("B", bound="contracts.Batch")
 
+WARNINGS = "warnings"  # the last column of an answer
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 CHUNK_ROWS = 4096
@@ -64,13 +66,43 @@ class SavedModel:
     ) -> "pd.DataFrame":
         """The answers to input rows; raises DataError for a row that cannot be answered.
 
+        The first columns identify the row, if it came with them: its key, or the path of a picture.
+        The last one, `warnings`, says what is unusual about a row, and is empty otherwise; each
+        different text is also a warning of Python.
+
         `params` may set the options of the task; `details: True` adds the columns that `score`
         needs and callers usually do not. Raises UsageError for an unknown option.
         """
         details, options = self._options(params or {})
-        answers = self.answer(self.encoder.check(frame), **options)
+        rows = self.encoder.check(frame)
+        answers = self.answer(rows, **options)
+        remarks = self._remarks(rows, answers)
+        for line in summary(remarks):
+            warnings.warn(line, stacklevel=2)
         columns = self.task.public_columns
-        return answers[columns] if columns and not details else answers
+        if columns and not details:
+            answers = answers[columns]
+        named = with_names(answers, rows, self.named_by)
+        return named.assign(**{WARNINGS: pd.Series(remarks, index=named.index, dtype="str")})
+
+    @property
+    def named_by(self) -> list[str]:
+        """The columns that identify an input row; a caller may leave them out."""
+        return plugins.optional(self.encoder, "named_by", [])
+
+    def _remarks(self, rows: "pd.DataFrame", answers: "pd.DataFrame") -> list[str]:
+        """What is unusual about the row of each answer; empty texts where nothing is."""
+        remarks: Callable[[pd.DataFrame, pd.DataFrame], list[str]] | None
+        remarks = plugins.optional(self.encoder, "remarks", None)
+        return remarks(rows, answers) if remarks else [""] * len(answers)
+
+    def schema(self) -> "list[contracts.Column]":
+        """The input columns: those that identify a row, which are optional, and the encoder's.
+
+        A key is `string`, which takes the numbers of JSON as they are, and keeps the zeros of 007.
+        """
+        names = [(name, "string", False) for name in self.named_by]
+        return [*names, *self.encoder.schema()]
 
     def _options(
         self, params: Mapping[str, "contracts.Option"]
@@ -115,6 +147,19 @@ class SavedModel:
             net=self.card["net"],
             val=parts["val"],
         )
+
+
+def with_names(answers: pd.DataFrame, rows: pd.DataFrame, named_by: Sequence[str]) -> pd.DataFrame:
+    """Answers, one for each of `rows`, with those columns in front that identify the rows.
+
+    A column that has the name of an answer gets the prefix `key_`.
+    """
+    names = {}
+    for name in named_by:
+        if name in rows:
+            heading = f"key_{name}" if name in answers else name
+            names[heading] = rows[name].to_numpy()
+    return pd.concat([pd.DataFrame(names, index=answers.index), answers], axis=1)
 
 
 def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -> nn.Module:

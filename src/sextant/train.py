@@ -49,6 +49,7 @@ CODE = (
     "families/blocks.py",
     "families/{family}.py",
     "kinds/parts.py",
+    "kinds/remarks.py",
     "kinds/splits.py",
     "kinds/tables.py",
     "kinds/formats.py",

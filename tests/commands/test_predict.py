@@ -45,9 +45,14 @@ def ask(tmp_path: Path) -> Ask:
         source = write(frame, tmp_path / f"rows.{suffix}")
         answers = tmp_path / "answers.csv"
         predict.main([f"model={MODEL}", f"input={source}", f"output={answers}"])
-        return pd.read_csv(answers)
+        return read_answers(answers)
 
     return answers_to
+
+
+def read_answers(path: Path) -> pd.DataFrame:
+    """The answers in a CSV file; most rows have no warnings."""
+    return pd.read_csv(path, dtype={"warnings": "str"}).fillna({"warnings": ""})
 
 
 def write(frame: pd.DataFrame, path: Path) -> Path:
@@ -69,7 +74,10 @@ def test_every_file_format_gets_the_answers_of_the_library(
     rows: pd.DataFrame, ask: Ask, suffix: str
 ) -> None:
     expected = sextant.load(MODEL).predict(rows)
-    assert list(expected.columns) == ["prediction", "probability"] and len(expected) == ROWS
+    assert list(expected.columns)[:3] == ["CustomerId", "prediction", "probability"]
+    assert list(expected.columns)[-1] == "warnings" and len(expected) == ROWS
+    assert expected["CustomerId"].tolist() == rows["CustomerId"].tolist()
+    assert (expected["warnings"] == "").all()
     pd.testing.assert_frame_equal(ask(rows, suffix), expected, check_exact=True)
 
 
@@ -94,7 +102,8 @@ def test_an_answer_depends_on_its_row_alone(rows: pd.DataFrame) -> None:
 def test_label_key_and_ignored_columns_may_be_left_out(rows: pd.DataFrame, ask: Ask) -> None:
     columns = config.dataset("churn").columns
     expected = ask(rows)
-    pd.testing.assert_frame_equal(ask(rows[columns.features[::-1]]), expected)
+    without_key = ask(rows[columns.features[::-1]])
+    pd.testing.assert_frame_equal(without_key, expected.drop(columns=columns.key))
     pd.testing.assert_frame_equal(ask(rows.drop(columns=columns.target)), expected)
 
 
@@ -104,7 +113,7 @@ def test_without_an_output_file_the_answers_are_printed(
     predict.main([f"model={MODEL}", f"input={write(rows, tmp_path / 'rows.csv')}"])
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0] == "prediction,probability" and len(lines) == ROWS + 1
+    assert lines[0].startswith("CustomerId,prediction,probability") and len(lines) == ROWS + 1
     note = f"{MODEL} has no champion on real data; the champion on its twin answers"
     assert printed.err == f"sextant: {note}\n"
 
@@ -116,7 +125,7 @@ def test_the_command_line_prints_the_answers_and_nothing_else(
     done = pipeline.stage("predict", f"model={MODEL}", f"input={source}")
     assert len(done.stdout.splitlines()) == ROWS + 1 and len(done.stderr.splitlines()) == 1
     (tmp_path / "answers.csv").write_text(done.stdout)
-    answers = pd.read_csv(tmp_path / "answers.csv")
+    answers = read_answers(tmp_path / "answers.csv")
     pd.testing.assert_frame_equal(answers, sextant.load(MODEL).predict(rows))
 
 
@@ -127,8 +136,18 @@ def test_an_unseen_category_is_answered_with_a_warning(
     assert "sextant: warning: `Geography` has Atlantis, which" in capsys.readouterr().err
     unchanged = ask(rows)
     pd.testing.assert_frame_equal(answers.drop(index=3), unchanged.drop(index=3))
+    assert answers["warnings"][3] == "`Geography` has Atlantis, which training did not have"
     assert 0 <= answers["probability"][3] <= 1
     assert answers["probability"][3] != unchanged["probability"][3]
+
+
+def test_a_number_far_from_training_is_answered_with_a_warning(
+    rows: pd.DataFrame, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = ask(change(4, "Age", 4000)(rows))
+    assert answers["warnings"][3].startswith("`Age` is 4000, far from the ")
+    assert (answers["warnings"].drop(index=3) == "").all()
+    assert "sextant: warning: `Age` is 4000, far from the " in capsys.readouterr().err
 
 
 def test_the_input_file_is_left_unchanged(rows: pd.DataFrame, tmp_path: Path) -> None:

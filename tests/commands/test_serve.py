@@ -108,7 +108,9 @@ def assert_answers(response: requests.Response, expected: pd.DataFrame) -> None:
 def test_the_service_gives_the_answers_of_predict(
     service: Service, rows: pd.DataFrame, features: pd.DataFrame
 ) -> None:
-    expected = sextant.load(MODEL).predict(rows)
+    with_key = sextant.load(MODEL).predict(rows)
+    assert_answers(service.answer(as_json(rows[["CustomerId", *features]])), with_key)
+    expected = with_key.drop(columns="CustomerId")
     assert_answers(service.answer(as_json(features)), expected)
     csv = features.to_csv(index=False)
     # CSV keeps every digit of these numbers.
@@ -130,8 +132,13 @@ def test_the_service_refuses_rows_that_it_cannot_answer(
     for damaged, message in refused:
         response = service.answer(as_json(damaged))
         assert response.status_code == 400 and message in response.text
-    unseen = features.assign(Geography="Atlantis")
-    assert service.answer(as_json(unseen)).status_code == 200
+    unusual = features.assign(Geography="Atlantis", Age=4000.0)
+    response = service.answer(as_json(unusual))
+    assert response.status_code == 200
+    for answer in response.json()["predictions"]:
+        far, unseen = answer["warnings"].split("; ")
+        assert far.startswith("`Age` is 4000, far from the ")
+        assert unseen == "`Geography` has Atlantis, which training did not have"
 
 
 @pytest.mark.slow
@@ -139,7 +146,7 @@ def test_the_service_warns_about_a_surplus_column(
     service: Service, rows: pd.DataFrame, features: pd.DataFrame
 ) -> None:
     response = service.answer(as_json(features.assign(Income=1)))
-    assert_answers(response, sextant.load(MODEL).predict(rows))
+    assert_answers(response, sextant.load(MODEL).predict(features))
     assert "Income" in service.log.read_text()
 
 

@@ -619,7 +619,8 @@ def test_input_rows_are_read_from_files(write, names, tmp_path):
     by_name = {"a.png": random_picture(1), "b.png": random_picture(2)}
     write_files(tmp_path / "some", by_name | {"note.txt": b"not a picture"})
     rows = image_rows.read_rows(write(tmp_path), COLUMNS)
-    assert rows[Encoder.named_by].tolist() == names
+    (name,) = Encoder.named_by
+    assert rows[name].tolist() == names
     expected = []
     for name in names:
         raw = by_name[Path(name).name]

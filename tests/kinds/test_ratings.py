@@ -520,17 +520,12 @@ def test_a_surplus_column_is_passed_over_with_a_warning(encoder: Encoder) -> Non
     assert list(rows) == NEEDED
 
 
-def test_a_user_without_ratings_is_answered_with_a_warning(encoder: Encoder) -> None:
-    message = "no rating is known of user 9: answered as the average user"
-    with pytest.warns(UserWarning, match=message):
-        rows = encoder.check(input_rows([9, 2, None], [8, 2, 4]))
+def test_a_user_without_ratings_is_answered_with_a_remark(encoder: Encoder) -> None:
+    rows = encoder.check(input_rows([9, 2, None], [8, 2, 4], [9, 3, None]))
     assert encoder.encode(rows).observed[0].sum() == 0
-
-
-def test_the_warning_names_five_users_at_most(encoder: Encoder) -> None:
-    lines: list[Line] = [[user, 2, None] for user in range(1, 8)]
-    with pytest.warns(UserWarning, match="no rating is known of user 1, 2, 3, 4, 5, …: answered"):
-        encoder.check(input_rows(*lines))
+    answers = pd.DataFrame({"user": [8, 9, 9]})
+    text = "no rating is known of user 9: answered as the average user"
+    assert encoder.remarks(rows, answers) == ["", text, text]
 
 
 def test_inputs_of_a_part_hold_no_targets(parts: Parts, encoder: Encoder) -> None:
@@ -937,8 +932,9 @@ def test_a_rating_that_means_none_is_left_out_and_counted(
     assert rows["item"].tolist() == [7]
     assert list(ratings.passed_over(ratings.read(tmp_path, columns)).values()) == [1]
     encoder = Encoder.fit(rows.assign(target=3.0), columns)
-    with pytest.warns(UserWarning, match="no rating is known of user 1"):
-        checked = encoder.check(input_rows([1, 7, mark], [2, 7, "4"]))
+    checked = encoder.check(input_rows([1, 7, mark], [2, 7, "4"]))
+    unrated, rated = encoder.remarks(checked, checked)
+    assert unrated.startswith("no rating is known of user 1:") and rated == ""
     assert checked["rating"].isna().tolist() == [True, False]
 
 

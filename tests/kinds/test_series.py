@@ -1,7 +1,7 @@
 """Series: a window holds no future days, a day's part depends on its date, bad rows are refused."""
 
 import json
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -414,12 +414,29 @@ def test_missing_and_surplus_columns_are_refused(encoder: Encoder) -> None:
         encoder.check(days().rename(columns={"Volume": "volume"}))
 
 
-def test_a_long_gap_gives_a_warning(encoder: Encoder) -> None:
-    with pytest.warns(UserWarning, match="no rows for 10 days, up to 2014-04-10"):
-        encoder.check(days().drop(range(21, 28)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        encoder.check(days())
+def remarks(encoder: Encoder, frame: pd.DataFrame) -> list[str]:
+    """What is unusual in the window of each answer, in the order of the days."""
+    rows = encoder.check(frame)
+    return encoder.remarks(rows, encoder.forecast_days(rows))
+
+
+def window_of(texts: Sequence[str], text: str) -> tuple[int, int]:
+    """The first and the last answer, counted from 0, whose remarks are this text."""
+    answers = [number for number, remark in enumerate(texts) if remark == text]
+    assert set(texts) == {"", text}
+    assert answers == list(range(answers[0], answers[-1] + 1))
+    return answers[0], answers[-1]
+
+
+def test_a_long_gap_is_remarked_on_in_each_window_that_has_both_of_its_days(
+    encoder: Encoder,
+) -> None:
+    texts = remarks(encoder, days().drop(range(21, 28)))
+    text = "no rows for 10 days, up to 2014-04-10: consecutive rows are taken for consecutive"
+    # Answer n has the rows n to n + WINDOW - 1; the gap is between rows 20 and 21.
+    first, last = window_of(texts, f"{text} trading days")
+    assert (first, last) == (max(0, 22 - COLUMNS.window), 20)
+    assert set(remarks(encoder, days())) == {""}
 
 
 @pytest.mark.parametrize(("beyond", "refused"), [(0.01, False), (0.04, True)])
@@ -436,18 +453,26 @@ def test_a_price_may_exceed_its_bounds_by_rounding_only(
         assert encoder.check(frame)["Close"][row] == pytest.approx(price, abs=0.006)
 
 
-def test_a_weekday_that_training_lacks_gives_a_warning(encoder: Encoder) -> None:
+def test_a_weekday_that_training_lacks_is_remarked_on_in_each_window(encoder: Encoder) -> None:
     assert encoder.weekdays == [0, 1, 2, 3, 4]
     dates = pd.to_datetime(days()["Date"], format="%m/%d/%Y")
     friday = int(np.flatnonzero(dates.dt.day_of_week == 4)[3])
     saturday = dates[friday] + pd.Timedelta(days=1)
     frame = changed(days(), friday, Date=f"{saturday:%m/%d/%Y}")
-    message = f"rows on a weekday that the training rows lack: 1, such as {saturday:%Y-%m-%d}"
-    with pytest.warns(UserWarning, match=message):
-        rows = encoder.check(frame)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Encoder.fit(rows, COLUMNS).check(frame)
+    texts = remarks(encoder, frame)
+    text = f"{saturday:%Y-%m-%d} is on a weekday that the training rows lack"
+    assert window_of(texts, text) == (max(0, friday - COLUMNS.window + 1), friday)
+    assert set(remarks(Encoder.fit(encoder.check(frame), COLUMNS), frame)) == {""}
+
+
+def test_a_change_that_is_clipped_is_remarked_on(encoder: Encoder) -> None:
+    row = 25
+    frame = days()
+    frame["Volume"] = frame["Volume"].where(frame.index < row, 10**15)
+    day = encoder.check(frame)["Date"].iloc[row]
+    text = f"the change of `Volume` on {day} is clipped: it is over 8 standard deviations of"
+    span = window_of(remarks(encoder, frame), f"{text} training")
+    assert span == (max(0, row - COLUMNS.window + 1), row - 1)
 
 
 def test_text_numbers_and_dates_are_read_in_every_form(encoder: Encoder) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -696,19 +697,15 @@ def test_input_rows_may_lack_label_key_and_ignored_columns():
     assert (batch.target == -1).all()
 
 
-def test_an_unseen_category_has_code_0_and_a_warning():
+def test_an_unseen_category_has_code_0_and_a_remark():
     rows = animal_table()
     encoder = Encoder.fit(rows, COLUMNS)
-    inputs = rows.head(3).assign(colour=["mauve", "red", "puce"])
-    message = "`colour` has mauve, puce, which training did not have"
-    with pytest.warns(UserWarning, match=message) as caught:
-        checked = encoder.check(inputs)
-    assert caught[0].filename == __file__
+    checked = encoder.check(rows.head(3).assign(colour=["mauve", "red", "puce"]))
+    text = "`colour` has mauve, which training did not have"
+    assert encoder.remarks(checked, checked) == [text, "", text.replace("mauve", "puce")]
     is_unseen = encoder.encode(checked).categories[:, 0] == UNSEEN
     assert is_unseen.tolist() == [True, False, True]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        encoder.check(rows)
+    assert set(encoder.remarks(encoder.check(rows), rows)) == {""}
 
 
 def set_in_row_5(name: str, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -758,11 +755,11 @@ def test_surplus_columns_of_inputs_are_passed_over_with_a_warning():
         ("colour", "a category that training did not have"),
     ],
 )
-def test_a_missing_value_where_training_had_none_gives_a_warning(name, stand_in):
+def test_a_missing_value_where_training_had_none_is_remarked_on(name, stand_in):
     encoder = Encoder.fit(animal_table(), COLUMNS)
-    message = f"`{name}` is missing in 1 rows, the first is row 5, and was never .*{stand_in}"
-    with pytest.warns(UserWarning, match=message):
-        checked = encoder.check(set_in_row_5(name, None)(animal_table(13)))
+    checked = encoder.check(set_in_row_5(name, None)(animal_table(13)))
+    text = encoder.remarks(checked, checked)[4]
+    assert re.match(f"`{name}` is missing, and never was in training: read as {stand_in}", text)
     batch = encoder.encode(checked)
     if name == "colour":
         assert batch.categories[4, 0] == UNSEEN

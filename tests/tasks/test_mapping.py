@@ -75,9 +75,9 @@ def test_callers_see_four_columns_and_details_add_the_rest():
     model = initial_model(table())
     answers = model.predict(table(13))
     details = model.predict(table(13), {"details": True})
-    assert list(answers) == ["row", "col", "outlier_score", "outlier"]
-    assert [answers[name].dtype.kind for name in answers] == ["i", "i", "f", "b"]
-    pd.testing.assert_frame_equal(details[mapping.PUBLIC_COLUMNS], answers)
+    assert list(answers) == ["row", "col", "outlier_score", "outlier", "warnings"]
+    assert [answers[name].dtype.kind for name in mapping.PUBLIC_COLUMNS] == ["i", "i", "f", "b"]
+    pd.testing.assert_frame_equal(details[list(answers)], answers)
     prototype_columns = {f"nearest_{name}" for name in model.encoder.scale}
     assert set(details) - set(answers) == {"adjacent", *prototype_columns}
 
@@ -143,7 +143,8 @@ def test_one_val_row_in_twenty_is_an_outlier():
 
 def test_a_distant_row_is_an_outlier_and_few_training_rows_are():
     model = initial_model(table())
-    distant = model.predict(table(1).assign(x=500.0))
+    with pytest.warns(UserWarning, match="`x` is 500, far from the .* of training"):
+        distant = model.predict(table(1).assign(x=500.0))
     usual = model.predict(table())
     assert distant["outlier"].all()
     assert distant["outlier_score"].item() > 10 * usual["outlier_score"].max()
@@ -237,9 +238,11 @@ def test_the_registered_interface_gives_the_columns_of_scores_as_details(
     tabular_rows.write(rows, tmp_path / "rows")
     answers = tmp_path / "answers.parquet"
     assert packing.answers_of(packed, tmp_path / "rows.parquet", answers) is None
-    pd.testing.assert_frame_equal(pd.read_parquet(answers), model.answer(rows))
+    detailed = pd.read_parquet(answers)
+    assert (detailed.pop("warnings") == "").all()
+    pd.testing.assert_frame_equal(detailed, model.answer(rows))
     served = mlflow.pyfunc.load_model(packed)
-    assert list(served.predict(example)) == mapping.PUBLIC_COLUMNS
+    assert list(served.predict(example)) == [*mapping.PUBLIC_COLUMNS, "warnings"]
 
 
 # --- baselines ----------------------------------------------------------------------------------
@@ -703,7 +706,7 @@ def test_a_table_without_labels_is_mapped_and_not_classified():
     tabular_rows.check_parts(parts, UNLABELLED)
     assert tabular_rows.profile(parts, UNLABELLED)["classes"] == []
     model = initial_model(parts["train"], UNLABELLED)
-    assert list(model.predict(parts["test"])) == mapping.PUBLIC_COLUMNS
+    assert list(model.predict(parts["test"])) == [*mapping.PUBLIC_COLUMNS, "warnings"]
     message = "family `ann` needs the size `classes`, which these data do not have"
     with pytest.raises(UsageError, match=message):
         saved_model.build("ann", model.encoder.sizes, {})

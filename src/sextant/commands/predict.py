@@ -78,18 +78,27 @@ def _import_packed(code: Path) -> str:
 def answer(
     model: "SavedModel", rows: "pd.DataFrame", options: "dict[str, contracts.Option]"
 ) -> "pd.DataFrame":
-    """The answers to rows; prints warnings on stderr.
-
-    Where rows are files, the first column names them.
-    """
+    """The answers to rows; prints warnings on stderr."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         answers = model.predict(rows, options) if options else model.predict(rows)
     for warning in caught:
         print(f"sextant: warning: {warning.message}", file=sys.stderr)
+    return _named_as_today(model, answers, rows)
+
+
+def _named_as_today(
+    model: "SavedModel", answers: "pd.DataFrame", rows: "pd.DataFrame"
+) -> "pd.DataFrame":
+    """The answers of a champion that was packed before answers carried what identifies a row.
+
+    Then the encoder named at most one column, of pictures, and left a table's key to its columns.
+    """
     name = plugins.optional(model.encoder, "named_by", None)
-    if name in rows:
-        answers.insert(0, name, rows[name].to_numpy())
+    if name is None:
+        name = plugins.optional(model.encoder.columns, "key", None)
+    if isinstance(name, str) and name in rows and len(rows) == len(answers):
+        answers.insert(0, f"key_{name}" if name in answers else name, rows[name].to_numpy())
     return answers
 
 

@@ -149,7 +149,11 @@ warnings.simplefilter("ignore")
 model, rows = mlflow.pyfunc.load_model(sys.argv[1]), pandas.read_parquet(sys.argv[2])
 threadpoolctl.threadpool_limits(int(sys.argv[4]))
 for column in model.metadata.get_input_schema():
-    if column.name not in rows or column.type.name not in ("double", "long"):
+    if column.name not in rows:
+        continue
+    if column.type.name == "string":
+        rows[column.name] = rows[column.name].astype(object)  # also a key of whole numbers
+    if column.type.name not in ("double", "long"):
         continue
     numbers = pandas.to_numeric(rows[column.name], errors="coerce")
     is_unseen = numbers.isna() & rows[column.name].notna()

@@ -11,6 +11,7 @@ from ...errors import DataError
 from ...terminal import progress
 from ..formats import place
 from ..parts import Label, class_labels
+from ..remarks import Remarks
 from .columns import Columns
 from .rows import Content, channel_statistics, read_picture, square, to_base64
 
@@ -34,7 +35,7 @@ class Encoder:
     mean, std: of each channel over all training pixels, in 0..1.
     """
 
-    named_by = "path"  # the column that identifies a row in an answer
+    named_by = ["path"]  # what identifies a row in an answer, if a caller sends it
 
     def __init__(self, columns: Columns, classes: list[Label], mean: list[float], std: list[float]):
         self.columns = columns
@@ -114,6 +115,14 @@ class Encoder:
         for content, name in progress(_contents(frame), "decoding", "pictures"):
             images.append(square(content, self.columns, name))
         return frame.assign(image=pd.Series(images, index=frame.index))
+
+    def remarks(self, rows: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
+        """What is unusual about each picture: that it is of one colour, as an empty scan is."""
+        remarks = Remarks(len(rows))
+        for row, image in enumerate(rows["image"]):
+            if (image == image[0, 0]).all():
+                remarks.add(row, "the picture has one colour")
+        return remarks.texts()
 
     def _check_names(self, frame: pd.DataFrame) -> None:
         expected = (

@@ -10,6 +10,7 @@ import pandas as pd
 from ...errors import DataError
 from ..formats import trimmed
 from ..parts import CONTEXT
+from ..remarks import Remarks
 from ..tables import first_place, numbered, without_surplus
 from .columns import Columns
 from .rows import (
@@ -133,8 +134,7 @@ class Encoder:
 
         Ids, marks and numbers are read by the rules of training. Raises DataError for a missing
         column, no rows, a missing id, an invalid rating, a pair that occurs twice, and a
-        film that the catalogue lacks. Warns of rows that a rule leaves out, and of users without a
-        known rating, who are answered as the average user.
+        film that the catalogue lacks. Warns of rows that a rule leaves out.
         """
         columns = self.columns
         # Without a word: the other columns of a file of ratings, and those of a prepared part.
@@ -148,7 +148,6 @@ class Encoder:
                 f"{first_place(rows, unlisted)} has {columns.item} {item}, which is not one of the"
                 f" {len(self.items):,} in training ({self._shown_items()}); remove the row"
             )
-        self._warn_of_users_without_ratings(rows)
         return rows[columns.needed].reset_index(drop=True)
 
     def _checked(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -175,18 +174,17 @@ class Encoder:
             return f"such as {self.items[0]}"
         return f"{min(self.items)} to {max(self.items)}"
 
-    def _warn_of_users_without_ratings(self, rows: pd.DataFrame) -> None:
-        ratings = rows.groupby(self.columns.user)[self.columns.rating].count()
-        users = [str(user) for user in ratings.index[ratings == 0]]
-        if not users:
-            return
-        if len(users) > 5:
-            users = [*users[:5], "…"]
-        warnings.warn(
-            f"no rating is known of {self.columns.user} {', '.join(users)}: answered as the average"
-            " user",
-            stacklevel=3,
-        )
+    def remarks(self, rows: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
+        """What is unusual about the user of each answer: that no rating of the user is known."""
+        user = self.columns.user
+        ratings = rows.groupby(user)[self.columns.rating].count()
+        is_unknown = answers[user].isin(ratings.index[ratings == 0]).to_numpy()
+        remarks = Remarks(len(answers))
+        for answer in np.flatnonzero(is_unknown):
+            name = answers[user].iloc[answer]
+            text = f"no rating is known of {user} {name}: answered as the average user"
+            remarks.add(answer, text)
+        return remarks.texts()
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """The input columns: name, MLflow type, whether it is required.

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
+from ..remarks import Remarks
 from ..tables import without_surplus
 from .columns import Columns
 from .rows import arranged, forecast_days, repair, to_numbers
@@ -110,8 +111,7 @@ class Encoder:
 
         The rows are arranged as those of training: without those that the conf leaves out, and
         the oldest day first. Raises DataError for a missing column, for fewer days than a window,
-        and for all that `repair` refuses. Warns of rows that are left out, of a long gap between
-        days, and of weekdays that the training part lacks.
+        and for all that `repair` refuses. Warns of rows that are left out.
         """
         columns = self.columns
         known = without_surplus(frame, columns.upstream, [*columns.upstream, *columns.only])
@@ -122,27 +122,48 @@ class Encoder:
             raise DataError(
                 f"{len(rows)} days; expected the {columns.window} most recent days or more"
             )
-        rows = repair(rows[columns.upstream], columns).reset_index(drop=True)
-        self._warn_of_unusual_days(rows[columns.date])
-        return rows
+        return repair(rows[columns.upstream], columns).reset_index(drop=True)
 
-    def _warn_of_unusual_days(self, days: pd.Series) -> None:
-        dates = pd.to_datetime(days)
-        gaps = dates.diff().dt.days
-        long = gaps > LONG_GAP
-        if long.any():
-            warnings.warn(
-                f"no rows for {gaps.max():.0f} days, up to {days[long].iloc[-1]}; the model takes"
-                " consecutive rows for consecutive trading days",
-                stacklevel=3,
-            )
-        unusual = days[~dates.dt.day_of_week.isin(self.weekdays)]
-        if len(unusual):
-            warnings.warn(
-                f"rows on a weekday that the training rows lack: {len(unusual)}, such as"
-                f" {unusual.iloc[0]}; check the dates",
-                stacklevel=3,
-            )
+    def remarks(self, rows: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
+        """What is unusual in the window of each answer; the latest case of each.
+
+        That are a weekday that the training part lacks, a long gap between two days, and a change
+        that is clipped at LIMIT standard deviations.
+        """
+        days = rows[self.columns.date].to_numpy()
+        # The last row of each answer's window, and the first.
+        last = pd.Index(days).get_indexer(pd.Index(answers["after"]))
+        first = last - self.columns.window + 1
+        remarks = Remarks(len(answers))
+        dates = pd.to_datetime(rows[self.columns.date])
+        weekday = _latest(~dates.dt.day_of_week.isin(self.weekdays).to_numpy())[last]
+        for answer in np.flatnonzero(weekday >= first):
+            day = days[weekday[answer]]
+            remarks.add(answer, f"{day} is on a weekday that the training rows lack")
+        gaps = dates.diff().dt.days.to_numpy()
+        # A gap, as a change, is between two days, and both have to be in the window.
+        gap = _latest(gaps > LONG_GAP)[last]
+        for answer in np.flatnonzero(gap > first):
+            row = gap[answer]
+            text = f"no rows for {gaps[row]:.0f} days, up to {days[row]}"
+            remarks.add(answer, f"{text}: consecutive rows are taken for consecutive trading days")
+        clipped = self._clipped(rows)
+        change = _latest(clipped.any(axis=1).to_numpy())[last]
+        for answer in np.flatnonzero(change > first):
+            row = change[answer]
+            names = ", ".join(f"`{name}`" for name in clipped if clipped[name].iloc[row])
+            text = f"the change of {names} on {days[row]} is clipped"
+            remarks.add(answer, f"{text}: it is over {LIMIT:g} standard deviations of training")
+        return remarks.texts()
+
+    def _clipped(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Whether each feature (columns) of each row is clipped; the first row has none."""
+        clipped = {}
+        for name, returns in _returns(rows, self.columns).items():
+            mean, std = self.features[name]
+            is_clipped = np.abs((returns - mean) / std) > LIMIT
+            clipped[name] = np.concatenate([[False], is_clipped])
+        return pd.DataFrame(clipped)
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """The input columns: name, MLflow type, whether it is required."""
@@ -170,6 +191,12 @@ class Encoder:
         for name in columns.numbers:
             rows[name] = (bounds.get(name, self.typical[name]) * wave).round(2)
         return self.inputs(rows)
+
+
+def _latest(is_event: np.ndarray) -> np.ndarray:
+    """For each row the latest row up to it that is an event, -1 if there is none; (rows,) each."""
+    rows = np.where(is_event, np.arange(len(is_event)), -1)
+    return np.maximum.accumulate(rows)
 
 
 def _returns(rows: pd.DataFrame, columns: Columns) -> dict[str, np.ndarray]:

@@ -1,16 +1,15 @@
 """Rows of a table as tensors."""
 
-import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ..formats import place, trimmed
+from ..formats import trimmed
 from ..levels import matched, texts_of
 from ..numbers import to_numbers
+from ..remarks import Remarks
 from ..tables import without_surplus
 from .columns import Columns
 from .rows import check_present
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 UNSEEN = 0  # the code of a category that training did not have; its embedding stays at zero
 EXAMPLES = 3  # rows of the input example
-NAMED_LEVELS = 8  # levels in a message
 
 Level: TypeAlias = str | None  # None: a missing category, where training had some
 MlflowType: TypeAlias = Literal["double", "long", "string"]
@@ -200,8 +198,7 @@ class Encoder:
         A value that a library has typed becomes the learnt level that it means. Raises DataError
         for a missing column, for text or infinity in a numeric column, and for a missing number
         where the conf has `missing: refuse`. Warns of columns that the model does not know, which
-        are passed over, of a level that training did not have, and of a missing value in a column
-        that had none in training.
+        are passed over. `remarks` says what is unusual about a row.
         """
         rows = without_surplus(frame, self.columns.features, self.columns.all)
         if rows.empty:
@@ -211,14 +208,48 @@ class Encoder:
             rows[name] = to_numbers(rows[name], name, self.columns)
             if self.columns.missing.get(name) == "refuse":
                 check_present(rows[name], name, "a number")
-            elif name not in self.gaps:
-                _warn_of_gaps(rows[name], f"the median of training, {self.numbers[name].median:g}")
         for name, levels in self.levels.items():
             rows[name] = matched(rows[name], levels)
-            if None not in levels:
-                _warn_of_gaps(rows[name], "a category that training did not have")
-            _warn_of_unseen(rows[name], levels)
         return rows.reset_index(drop=True)
+
+    @property
+    def named_by(self) -> list[str]:
+        """What identifies a row in an answer, if a caller sends it: the key."""
+        return [] if self.columns.key is None else [self.columns.key]
+
+    def remarks(self, rows: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
+        """What is unusual about each row, beside the training rows.
+
+        That are a number that lies outside of the range of training by more than its whole span, a
+        missing value where training had none, and a category that training did not have. A number
+        just outside of the range is common in new rows, and the span adapts to heavy tails.
+        """
+        remarks = Remarks(len(rows))
+        for name, statistics in self.numbers.items():
+            self._remark_on_number(remarks, rows[name].to_numpy(float), name, statistics)
+        for name, levels in self.levels.items():
+            known = {level for level in levels if level is not None}
+            values = rows[name].tolist()
+            for row in np.flatnonzero(~rows[name].isin(known)):
+                if not pd.isna(values[row]):
+                    text = f"`{name}` has {values[row]}, which training did not have"
+                    remarks.add(row, text)
+                elif None not in levels:
+                    text = f"`{name}` is missing, and never was in training"
+                    remarks.add(row, f"{text}: read as a category that training did not have")
+        return remarks.texts()
+
+    def _remark_on_number(
+        self, remarks: Remarks, x: np.ndarray, name: str, statistics: Statistics
+    ) -> None:
+        low, high = statistics.low, statistics.high
+        span = high - low
+        for row in np.flatnonzero((x < low - span) | (x > high + span)):
+            text = f"`{name}` is {x[row]:.10g}, far from the {low:.10g} to {high:.10g} of training"
+            remarks.add(row, text)
+        if name not in self.gaps:
+            text = f"`{name}` is missing, and never was in training: read as the median of training"
+            remarks.add_where(np.isnan(x), f"{text}, {statistics.median:.10g}")
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """Return the input columns: name, MLflow type, and whether it is required."""
@@ -285,35 +316,6 @@ def _levels(column: pd.Series) -> list[Level]:
     if row_levels.isna().any():
         levels.append(None)
     return levels
-
-
-def _warn_of_gaps(column: pd.Series, stand_in: str) -> None:
-    """Warn of missing values in a column that had none in training."""
-    is_missing = column.isna().to_numpy()
-    if is_missing.any():
-        first = place(column, int(np.flatnonzero(is_missing)[0]))
-        # stacklevel 3: the warning names the caller of `check`.
-        warnings.warn(
-            f"`{column.name}` is missing in {int(is_missing.sum())} rows, the first is {first}, and"
-            f" was never missing in training; it is read as {stand_in}",
-            stacklevel=3,
-        )
-
-
-def _warn_of_unseen(column: pd.Series, levels: list[Level]) -> None:
-    unseen = sorted(set(column.dropna()) - set(levels))
-    if unseen:
-        # stacklevel 3: the warning names the caller of `check`.
-        warnings.warn(
-            f"`{column.name}` has {_listed(unseen)}, which training did not have", stacklevel=3
-        )
-
-
-def _listed(levels: Sequence[Level]) -> str:
-    text = ", ".join(map(str, levels[:NAMED_LEVELS]))
-    if len(levels) > NAMED_LEVELS:
-        text += ", …"
-    return text
 
 
 def type_of_levels(levels: list[Level]) -> MlflowType:

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
+from ..formats import Format, read_table
 from ..parts import PARTS, first_row
 from ..splits import SEPARATOR, HashSplit, parts_by_hash
-from ..tables import check_columns, data_files, read_table
+from ..tables import check_columns, data_files
 from .columns import Columns
 
 
@@ -23,8 +24,8 @@ def read(folder: Path, columns: Columns) -> pd.DataFrame:
 
 
 def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
-    """One file of rows, whatever columns it has."""
-    return read_table(path, ",", None, None, columns.all)
+    """One file of rows, whatever columns it has; the cells of a text file are texts."""
+    return read_table(path, Format(), columns.all).rows
 
 
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:

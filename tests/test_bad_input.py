@@ -835,7 +835,7 @@ def with_one_class(rows: pd.DataFrame) -> pd.DataFrame:
 CRITICAL = "critical expectations failed.*"
 SOURCE = ".*correct the file at its source"
 TABLE_FAULTS: dict[str, tuple[TableDamage | None, str]] = {
-    "missing column": (without_age, "lacks column Age; found RowNumber, .*; correct"),
+    "missing column": (without_age, "lacks column Age; found RowNumber, .* correct"),
     "renamed column": (with_age_renamed, "lacks column Age; found .*Years"),
     "letters in a number": (with_letters, f"{CRITICAL}column='Tenure'{SOURCE}"),
     "empty file": (None, "is empty; expected a table with CustomerId, "),

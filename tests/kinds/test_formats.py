@@ -214,7 +214,7 @@ ABC = {"names": ["a", "b", "c"]}
         ("c,b,a\n1,2,3\n", ["c", "b", "a"], [["1", "2", "3"]]),
         ("b,c\n2,3\n", ["b", "c"], [["2", "3"]]),
         ("b,c\n1,2,3\n", ["a", "b", "c"], [["1", "2", "3"]]),
-        ("a,x,c\n1,2,3\n", ["a", "b", "c"], [["a", "x", "c"], ["1", "2", "3"]]),
+        ("a,x,y\n1,2,3\n", ["a", "b", "c"], [["a", "x", "y"], ["1", "2", "3"]]),
         ("a,a,b\n", ["a", "b", "c"], [["a", "a", "b"]]),
         ("a,,\n", ["a", "b", "c"], [["a", None, None]]),
         ("a,b,c\n", ["a", "b", "c"], []),
@@ -228,6 +228,14 @@ def test_a_first_line_of_known_names_is_a_header(tmp_path, text, names, expected
     table = read(tmp_path, text, **ABC)
     assert list(table.rows) == names
     assert cells(table) == expected
+
+
+def test_a_header_with_a_strange_name_is_refused(tmp_path: Path):
+    message = "line 1 has names of columns, and #a, which `names` in the conf lacks; pass it over"
+    with pytest.raises(DataError, match=f"{message} with `skip: 1` if it is a header"):
+        read(tmp_path, "#a,b,c\n1,2,3\n", **ABC)
+    with pytest.raises(DataError, match="and #b, which `names` in the conf lacks"):
+        read(tmp_path, "a #b c\n1 2 3 4\n", delimiter=" ", names=["a", "b", "c", "d"])
 
 
 def test_rows_have_as_many_cells_as_names(tmp_path: Path):

@@ -113,6 +113,20 @@ def test_the_place_is_the_line_of_the_file(tmp_path: Path):
         to_numbers(rows["size"], "size", PLAIN)
 
 
+@pytest.mark.parametrize(
+    ("text", "form", "advice"),
+    [
+        ("139985,36", PLAIN, '`decimal: ","`'),
+        ("1,234.5", PLAIN, '`thousands: ","`'),
+        ("1.234,5", Format(decimal=","), r'`thousands: "\."`'),
+        ("12.5", Format(decimal=","), r'`decimal: "\."`'),
+    ],
+)
+def test_a_number_by_other_marks_is_refused_with_what_to_set(text, form, advice):
+    with pytest.raises(DataError, match=f"correct the row, or set {advice} in the conf, or add"):
+        to_numbers(pd.Series([text], dtype="str"), "x", form)
+
+
 def test_numbers_with_types_stay_and_missing_ones_are_nan():
     for column in (
         pd.Series([1, 2], dtype="int8"),

@@ -494,6 +494,7 @@ class _TableReader:
             raise DataError(f"{self.file} is empty; expected a table with {', '.join(expected)}")
         names = self.form.names
         if names is not None and not _is_header(first.cells, names):
+            self._check_no_header(first, names)
             self.header = names
             return itertools.chain([first], rows)
         self.header = self._names_in(first)
@@ -529,6 +530,17 @@ class _TableReader:
                 " one of them"
             )
         return header
+
+    def _check_no_header(self, row: Row, names: Sequence[str]) -> None:
+        """Raise DataError for a first row that is neither a header of known names nor data."""
+        known = {str(cell) for cell in row.cells} & set(names)
+        strange = [str(cell) for cell in row.cells if cell not in names]
+        if strange and len(known) >= 2 and len(known) > len(strange):
+            raise DataError(
+                f"{self.file} {self._word} {row.line} has names of columns, and"
+                f" {', '.join(strange)[:SHOWN]}, which `names` in the conf lacks; pass it over with"
+                f" `skip: {row.line}` if it is a header, or correct `names`"
+            )
 
     @property
     def _word(self) -> str:

@@ -4,7 +4,7 @@ Each cell is read by itself, so a number never depends on what else is in its fi
 """
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -94,9 +94,11 @@ def to_numbers(column: "pd.Series", name: str, marks: Marks) -> "pd.Series":
     numbers, is_wrong = numbers_or_faults(column, marks)
     if is_wrong.any():
         row = int(np.flatnonzero(is_wrong)[0])
+        cell = column.iloc[row]
         raise DataError(
-            f"{place(column, row)} has {_quoted(column.iloc[row])} in `{name}`; expected a finite"
-            " number; correct the row, or add the mark of a missing value to `unknown`"
+            f"{place(column, row)} has {_quoted(cell)} in `{name}`; expected a finite number;"
+            f" correct the row{_other_marks(cell, marks)}, or add the mark of a missing value to"
+            " `unknown`"
         )
     return numbers
 
@@ -130,6 +132,26 @@ def numbers_or_faults(column: "pd.Series", marks: Marks) -> "tuple[pd.Series, np
         is_wrong[row] = value is None or not np.isfinite(value)
         values[row] = np.nan if value is None else value
     return pd.Series(values, index=column.index, name=column.name), is_wrong
+
+
+class _Marks(NamedTuple):
+    """Marks that a number may have been written with."""
+
+    decimal: str
+    thousands: str | None
+
+
+def _other_marks(cell: object, marks: Marks) -> str:
+    """What to set in the conf if a text is a number by other marks."""
+    if not isinstance(cell, str):
+        return ""
+    with_thousands = _Marks(marks.decimal, "." if marks.decimal == "," else ",")
+    if parse(cell, with_thousands, number_pattern(with_thousands)) is not None:
+        return f', or set `thousands: "{with_thousands.thousands}"` in the conf'
+    other_decimal = _Marks("." if marks.decimal == "," else ",", None)
+    if parse(cell, other_decimal, number_pattern(other_decimal)) is not None:
+        return f', or set `decimal: "{other_decimal.decimal}"` in the conf'
+    return ""
 
 
 def _typed(cell: object) -> float | None:

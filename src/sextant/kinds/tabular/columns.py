@@ -50,6 +50,8 @@ class Columns(Format):
                     f"`{name}` is not among `names`; list all columns of the file in `names`, in"
                     " its order"
                 )
+        if not self.features:
+            raise ValueError("no column is a feature; name some under `numeric` or `categorical`")
         for name in self.missing:
             if not any(name == pattern or fits_pattern(name, pattern) for pattern in self.numeric):
                 raise ValueError(

@@ -124,6 +124,18 @@ def test_a_data_set_is_what_its_file_says(dataset):
     assert found.split.model_dump() == said["split"]
 
 
+def test_what_has_a_default_may_be_left_out():
+    said = conf("dataset", DATASET)
+    roles = {"target": "y", "numeric": ["x"]}
+    short = {"sources": said["sources"], "columns": roles, "split": {"by": "hash"}}
+    Path(FILES["dataset"]).write_text(yaml.safe_dump(short))
+    found = config.dataset(DATASET)
+    assert (found.about, found.source, found.twin) == (None, None, None)
+    assert found.split.salt == 0
+    assert found.split.shares.model_dump() == {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.2}
+    assert found.columns.model_dump(exclude_unset=True) == roles
+
+
 def test_conf_is_found_from_the_working_directory(tmp_path, monkeypatch):
     change(FILES["model"], "schedule.max_epochs", 13)
     other = tmp_path / "other"

@@ -170,6 +170,24 @@ def test_without_ranges_the_whole_file_is_requested_again(
     assert (home / "out/farm.csv").read_bytes() == BODY
 
 
+def test_files_that_are_there_as_pinned_are_not_downloaded_again(
+    home: Path, server: Server, farm: config.DatasetConf
+) -> None:
+    """DVC runs the stage for every change of the conf, also of the split."""
+    server.pages["/farm.csv"] = Page(BODY)
+    pull.pull(farm, home / "out", pause=0)
+    pull.pull(farm, home / "out", pause=0)
+    assert server.requested == [None]
+    (home / "out/more.csv").write_text("another file")
+    pull.pull(farm, home / "out", pause=0)
+    (home / "out/farm.csv").write_bytes(EARLIER)
+    pull.pull(farm, home / "out", pause=0)
+    (home / "out/source.json").write_text('{"source": "mirror", "files": {}}')
+    pull.pull(farm, home / "out", pause=0)
+    assert server.requested == [None] * 4
+    assert sorted(path.name for path in (home / "out").iterdir()) == ["farm.csv", "source.json"]
+
+
 def test_a_later_run_resumes_a_failed_one(
     home: Path, server: Server, farm: config.DatasetConf
 ) -> None:

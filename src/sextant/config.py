@@ -82,12 +82,12 @@ class DatasetFile(Strict):
     print it.
     """
 
-    about: str | None
-    source: Source | None
+    about: str | None = None
+    source: Source | None = None
     sources: dict[Source, list[dict[str, Any]]]
     columns: dict[str, Any]
     split: Split
-    twin: dict[str, Any] | None
+    twin: dict[str, Any] | None = None
 
 
 class DatasetConf(Strict):

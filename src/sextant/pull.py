@@ -310,6 +310,8 @@ def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) 
             all_entries += read_list(conf, entry)
     located = [(entry, locate(entry)) for entry in all_entries]
     over_http = any(download.is_http(address) for _, address in located)
+    if conf.chosen_source != "embedded" and _are_there(conf, all_entries, folder):
+        return  # DVC runs the stage for every change of the conf, also of the split
     lock = download_lock(conf) if over_http else nullcontext()
     with lock, files.written_whole(folder) as beside, with_filename(folder):
         beside.mkdir()
@@ -318,6 +320,24 @@ def pull(conf: config.DatasetConf, folder: Path, pause: float = download.PAUSE) 
         else:
             _fetch_all(conf, located, beside, pause)
         files.write_json(beside / files.RECEIPT, receipt(conf.chosen_source, beside))
+
+
+def _are_there(conf: config.DatasetConf, entries: Sequence[Entry], folder: Path) -> bool:
+    """Return whether `folder` has the pinned files of all entries from this source, and no others.
+
+    The pin of a member of a zip is that of the zip, which is not kept.
+    """
+    pins: dict[str, FilePin] = {}
+    for entry in entries:
+        if entry.member or entry.bytes is None or entry.sha256 is None:
+            return False
+        pins[entry.file] = {"bytes": entry.bytes, "sha256": entry.sha256}
+    path = folder / files.RECEIPT
+    if not path.is_file() or files.read_json(path).get("source") != conf.chosen_source:
+        return False
+    present = receipt(conf.chosen_source, folder)["files"]
+    del present[files.RECEIPT]
+    return present == pins
 
 
 def receipt(source: str, folder: Path) -> Receipt:

@@ -26,10 +26,10 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Shares(Strict):
     """The share of the rows in each part; `test: 0` if the source provides its own test part."""
 
-    train: Share
-    val: Share
-    gate: Share
-    test: Share
+    train: Share = 0.6
+    val: Share = 0.1
+    gate: Share = 0.1
+    test: Share = 0.2
 
     @model_validator(mode="after")
     def sum_to_one(self) -> Self:
@@ -43,8 +43,8 @@ class HashSplit(Strict):
     """Rows are assigned by a salted hash of their key."""
 
     by: Literal["hash"]
-    salt: Annotated[int, Field(ge=0)]
-    shares: Shares
+    salt: Annotated[int, Field(ge=0)] = 0
+    shares: Shares = Shares()
 
 
 class DateSplit(Strict):

@@ -885,6 +885,18 @@ def test_a_date_format_that_does_not_exist_is_refused(date_format: str, message:
         plain_columns(date_format=date_format)
 
 
+def test_a_month_that_the_conf_takes_for_a_day_is_named(tmp_path: Path) -> None:
+    frame = plain_days()
+    dates = pd.to_datetime(frame["Date"]).dt.strftime("%d/%m/%Y")
+    folder = written(tmp_path, frame.assign(Date=dates))
+    message = r"t.csv line 11 has '13/03/2015' in `Date`; .*all rows have a day as %d/%m/%Y"
+    with pytest.raises(DataError, match=message):
+        series.read(folder, plain_columns(date_format="%m/%d/%Y"))
+    pd.testing.assert_frame_equal(
+        prepared(folder, plain_columns(date_format="%d/%m/%Y")), expected_rows()
+    )
+
+
 def test_a_row_without_its_day_is_refused_and_an_empty_row_is_counted(tmp_path: Path) -> None:
     lines = plain_days().to_csv(index=False).splitlines()
     lines[5:5] = [",,,,,", " , ,,,,"]

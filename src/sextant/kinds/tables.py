@@ -155,13 +155,15 @@ def first_place(rows: pd.DataFrame | pd.Series, mask: np.ndarray) -> str:
 class Finding(NamedTuple):
     """An expectation that every data set of a kind has to meet, and what was observed.
 
-    `unexpected` of `rows` are not as expected; `examples` are values for a message.
+    `unexpected` of `count` are not as expected; `what` names what was counted, and `examples` are
+    values for a message.
     """
 
     expectation: str
     kwargs: dict[str, object]
     severity: Literal["critical", "warning", "info"]
-    rows: int
+    what: str
+    count: int
     unexpected: int
     examples: list[str]
     why: str

@@ -404,8 +404,8 @@ def _typed(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     for name in rows.columns:
         column = rows[name]
         if name in (columns.user, columns.item):
-            values = as_ids(column)
-            typed[name] = pd.Series(values, index=rows.index, dtype=None if values else object)
+            all_whole = all(_is_whole(text) for text in column.unique())
+            typed[name] = column.astype(np.int64) if all_whole else column
         elif name != columns.title and column.dtype.kind != "b":
             typed[name] = _as_numbers(column, columns)
     return rows.assign(**typed)
@@ -431,7 +431,8 @@ def findings(raw: Raw, columns: Columns) -> list[Finding]:
             expectation="expect_rated_items_to_be_listed",
             kwargs={"file": columns.items_file},
             severity="info",
-            rows=len(raw.ratings),
+            what="ratings",
+            count=len(raw.ratings),
             unexpected=int(is_unlisted.sum()),
             examples=raw.unlisted[:SHOWN],
             why="what the catalogue lacks is kept with its id as title; `unlisted` says otherwise",

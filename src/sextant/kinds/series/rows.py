@@ -241,20 +241,27 @@ def checked_days(column: pd.Series, columns: Columns, iso: bool = True) -> pd.Se
     wrong = days.isna()
     if wrong.any():
         expected = f"`{name}`; expected a day as {columns.date_format}"
-        _refuse(wrong, column, f"{expected}{_header_advice(wrong)}")
+        _refuse(wrong, column, f"{expected}{_format_advice(wrong, column, columns)}")
     return days
 
 
-def _header_advice(wrong: pd.Series) -> str:
-    """What to do if only the first rows have no day: they may belong to the header."""
+def _format_advice(wrong: pd.Series, column: pd.Series, columns: Columns) -> str:
+    """What may be wrong in the conf if many days do not fit its format; "" if that is unknown.
+
+    The first rows may belong to the header, or the day stand before the month.
+    """
     leading = int(wrong.to_numpy().argmin())
-    is_header = is_from_file(wrong) and leading == wrong.sum() <= HEADER_ROWS
-    if not is_header or wrong.all():
-        return ""
-    return (
-        f" (the first {leading} rows have none: if they are part of the header, as in the three"
-        f" header rows of yfinance, set `skip_after: {leading}` in the conf)"
-    )
+    if is_from_file(wrong) and 0 < leading == wrong.sum() <= HEADER_ROWS:
+        return (
+            f" (the first {leading} rows have none: if they are part of the header, as in the three"
+            f" header rows of yfinance, set `skip_after: {leading}` in the conf)"
+        )
+    swapped = columns.date_format.translate(str.maketrans("dm", "md"))
+    if swapped != columns.date_format and columns.date_format not in UNIX:
+        other = columns.model_copy(update={"date_format": swapped})
+        if _iso_days(column, other, iso=False).notna().all():
+            return f" (all rows have a day as {swapped})"
+    return ""
 
 
 def _iso_days(column: pd.Series, columns: Columns, iso: bool = True) -> pd.Series:
@@ -377,7 +384,8 @@ def _split_finding(raw: pd.DataFrame, columns: Columns) -> Finding:
         expectation="expect_prices_to_be_adjusted_for_splits",
         kwargs={"prices": names, "max_value": LARGEST_JUMP},
         severity="warning",
-        rows=len(raw),
+        what="days",
+        count=len(raw),
         unexpected=int(jumps.sum()),
         examples=examples,
         why=(
@@ -394,7 +402,8 @@ def _order_finding(raw: pd.DataFrame) -> Finding:
         expectation="expect_days_to_be_in_order",
         kwargs={},
         severity="warning",
-        rows=len(raw),
+        what="files",
+        count=raw.index.get_level_values(FILE).nunique(),
         unexpected=len(unordered),
         examples=list(unordered),
         why=(

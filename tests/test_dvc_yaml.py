@@ -27,6 +27,7 @@ SHARED = (
     "kinds/numbers.py",
     "kinds/levels.py",
     "kinds/archives.py",
+    "kinds/arrays.py",
     "kinds/pixels.py",
     "probability_figures.py",
     "tasks/recommendation/",

@@ -56,6 +56,7 @@ CODE = (
     "kinds/numbers.py",
     "kinds/levels.py",
     "kinds/archives.py",
+    "kinds/arrays.py",
     "kinds/pixels.py",
     "kinds/{kind}/columns.py",
     "kinds/{kind}/rows.py",

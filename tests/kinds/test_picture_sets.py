@@ -447,12 +447,13 @@ def test_labels_of_arrays_are_text(labels, tmp_path):
 
 
 def test_arrays_in_files_of_their_own(tmp_path):
-    np.save(tmp_path / "x.npy", STACK)
-    np.save(tmp_path / "y.npy", LABELS)
-    files = {"format": "arrays", "train": [{"images": "x.npy", "labels": "y.npy"}]}
+    (tmp_path / "set").mkdir()
+    np.save(tmp_path / "set/x.npy", STACK)
+    np.save(tmp_path / "set/y.npy", LABELS)
+    files = {"format": "arrays", "train": [{"images": "set/x.npy", "labels": "set/y.npy"}]}
     read = image_rows.read(tmp_path, arrays(files=files)).pictures
-    assert read["path"].tolist()[:2] == ["x.npy/0", "x.npy/1"]
-    asked = image_rows.read_rows(tmp_path / "x.npy", arrays(files=files))
+    assert read["path"].tolist()[:2] == ["set/x.npy/0", "set/x.npy/1"]
+    asked = image_rows.read_rows(tmp_path / "set/x.npy", arrays(files=files))
     assert np.array_equal(np.stack(asked["image"]), STACK)
 
 

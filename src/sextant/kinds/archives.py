@@ -20,6 +20,7 @@ MAX_BYTES = 2**26  # of one file in an archive; a larger one is not unpacked
 # Files that systems and programs add to a folder, in lower case. Hidden ones begin with a dot.
 SYSTEM_FILES = ("_ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+SHOWN = 200  # characters of an error in a message; some list the bytes of a damaged header
 REMEDY = "pull it again, or recreate it"
 
 
@@ -101,7 +102,7 @@ def _zip_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
         raise
     except Exception as error:  # damaged bytes raise errors of a dozen types
         raise DataError(
-            f"{path.name} is not a complete zip file ({describe(error)}); {REMEDY}"
+            f"{path.name} is not a complete zip file ({describe(error)[:SHOWN]}); {REMEDY}"
         ) from None
 
 
@@ -140,7 +141,7 @@ def _tar_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
         raise DataError(f"{path.name} contains {reason}; {REMEDY}") from None
     except Exception as error:  # damaged bytes raise errors of a dozen types
         # tarfile's own message goes on with a line for each compression that it tried.
-        reason = describe(error).partition(" successfully:")[0]
+        reason = describe(error).partition(" successfully:")[0][:SHOWN]
         raise DataError(f"{path.name} is not a complete tar file ({reason}); {REMEDY}") from None
 
 

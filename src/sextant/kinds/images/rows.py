@@ -6,14 +6,12 @@ is answered, so the aspect ratio is kept.
 
 import base64
 import fnmatch
-import gzip
 import hashlib
 import io
 import math
 import re
 import sys
 import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -23,10 +21,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ...errors import DataError, describe
+from ...errors import DataError
 from ...files import RECEIPT
 from ...terminal import progress
-from .. import archives, pixels
+from .. import archives, arrays, pixels
 from ..archives import Member, composed
 from ..formats import Format, place, read_table
 from ..levels import text_of
@@ -482,8 +480,10 @@ def _array_pictures(folder: Path, files: Arrays, white: float | None) -> list[Pi
             if pair.file is not None:
                 images_name = f"{pair.file}/{images_name}"
                 labels_name = f"{pair.file}/{labels_name}"
-            images = _images_of(_array(folder, pair.file, pair.images), images_name, white)
-            labels = _array(folder, pair.file, pair.labels)
+            images = arrays.as_pictures(
+                arrays.read_numpy(folder, pair.file, pair.images), images_name, white
+            )
+            labels = arrays.read_numpy(folder, pair.file, pair.labels)
             pictures += _paired(images_name, images, labels_name, _array_labels(labels, pair), test)
     return pictures
 
@@ -503,74 +503,6 @@ def _paired(
         key = hashlib.sha256(image.tobytes()).hexdigest()
         pictures.append(Picture(f"{images_name}/{i}", label, test, key, image))
     return pictures
-
-
-def _array(folder: Path, file: str | None, name: str) -> np.ndarray:
-    """An array of a .npz file, or of a .npy file, which never runs code."""
-    path = folder / (name if file is None else file)
-    remedy = "pull it again, or correct `columns.files` in the conf"
-    if not path.is_file():
-        raise DataError(f"{path.name} does not exist; {remedy}")
-    try:
-        with path.open("rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            if name in content:
-                array: np.ndarray = content[name]
-                return array
-            names = ", ".join(content)
-    except Exception as error:  # damaged headers raise errors of a dozen types
-        raise DataError(
-            f"{path.name} cannot be read as arrays ({describe(error)}); {remedy}"
-        ) from None
-    raise DataError(f"{path.name} has no array {name}; it has {names}; {remedy}")
-
-
-def _images_of(array: np.ndarray, name: str, white: float | None) -> np.ndarray:
-    """Pictures as uint8 (pictures, height, width[, channels])."""
-    if array.dtype.kind not in "buif" or array.ndim not in (3, 4):
-        raise DataError(
-            f"{name} has {array.dtype} in the shape {array.shape}; expected numbers as (pictures,"
-            " height, width), with or without channels; correct `columns.files` in the conf"
-        )
-    if array.ndim == 4:
-        array = _channels_last(array, name)
-    return _as_8_bits(array, name, white)
-
-
-def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
-    """(pictures, height, width, channels) from an array that may have the channels second."""
-    if array.shape[3] in (1, 3, 4):
-        return array
-    if array.shape[1] in (1, 3, 4):
-        return array.transpose(0, 2, 3, 1)
-    raise DataError(
-        f"{name} has the shape {array.shape}; expected 1, 3 or 4 channels at the end or after the"
-        " number of pictures; correct `columns.files` in the conf"
-    )
-
-
-def _as_8_bits(array: np.ndarray, name: str, white: float | None) -> np.ndarray:
-    """Pictures as uint8 of the same shape; raises DataError if it is not clear what is white."""
-    if array.dtype == np.uint8 and white is None:
-        return array
-    scaled = np.empty(array.shape, np.uint8)
-    whites: dict[float, int] = {}
-    for i, picture in enumerate(array):
-        try:
-            scaled[i] = pixels.to_8_bits(picture, white)
-        except ValueError as error:
-            raise DataError(f"{name}/{i} cannot be used ({error}); correct it") from None
-        if picture.any():  # in one that is black, all would do
-            whites.setdefault(pixels.white_of(picture), i)
-    if white is None and len(whites) > 1:
-        (first, i), (second, j) = list(whites.items())[:2]
-        raise DataError(
-            f"{name} is not of one scale: picture {i} reaches up to {first:g}, picture {j} up to"
-            f" {second:g}; set `columns.white` in the conf to the value that is white"
-        )
-    return scaled
 
 
 def _array_labels(labels: np.ndarray, pair: ArrayPair) -> list[Label]:
@@ -627,8 +559,8 @@ def _table_images(rows: pd.DataFrame, files: Pixels, name: str, white: float | N
         values = values.astype(np.int32)  # whole numbers do not end at 1
     array = values.reshape(len(rows), *shape)
     if len(shape) == 3:
-        array = _channels_last(array, name)
-    return _as_8_bits(array, name, white)
+        array = arrays.channels_last(array, name)
+    return arrays.as_8_bits(array, name, white)
 
 
 def _numbers(column: pd.Series, name: str, files: Pixels) -> np.ndarray:
@@ -679,45 +611,11 @@ def _idx_pictures(folder: Path, files: Idx) -> list[Picture]:
     pictures = []
     for test, pairs in ((False, files.train), (True, files.test)):
         for pair in pairs:
-            images = _read_idx(folder / pair.images, (3, 4))
-            numbers = _read_idx(folder / pair.labels, (1,)).tolist()
+            images = arrays.read_idx(folder / pair.images, (3, 4))
+            numbers = arrays.read_idx(folder / pair.labels, (1,)).tolist()
             labels = [str(number) for number in numbers]
             pictures += _paired(pair.images, images, pair.labels, labels, test)
     return pictures
-
-
-def _read_idx(path: Path, dimensions: tuple[int, ...]) -> np.ndarray:
-    """The array in an IDX file, plain or gzipped, with one of these numbers of dimensions.
-
-    The format of MNIST (yann.lecun.com/exdb/mnist): 0, 0, 8 for unsigned bytes, the number of
-    dimensions, each dimension as a big-endian 32-bit number, the bytes.
-    """
-    remedy = "pull it again, or correct `columns.files` in the conf"
-    try:
-        raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
-    except FileNotFoundError:
-        raise DataError(f"{path.name} does not exist; {remedy}") from None
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path.name} is not a complete gzip file ({error}); {remedy}") from None
-    if raw[:3] != b"\0\0\x08" or len(raw) < 4 or raw[3] not in dimensions:
-        expected = " or ".join(f"0000080{number}" for number in dimensions)
-        raise DataError(
-            f"{path.name} begins with {raw[:4].hex() or 'nothing'}; expected an IDX file of bytes,"
-            f" {expected}; {remedy}"
-        )
-    start = 4 + 4 * raw[3]
-    shape = []
-    for position in range(4, start, 4):
-        shape.append(int.from_bytes(raw[position : position + 4], "big"))
-    # dtype=object: Python's integers, since the product of a damaged header may exceed 64 bits.
-    if len(raw) - start != np.prod(shape, dtype=object):
-        raise DataError(
-            f"{path.name} has {len(raw) - start:,} bytes of pixels or labels; expected"
-            f" {' x '.join(map(str, shape))}; {remedy}"
-        )
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
 # --- decode -------------------------------------------------------------------------------------
@@ -985,8 +883,8 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
             start = stream.read(pixels.TEXT_BYTES)
         if path.suffix.lower() in (".npy", ".npz"):
             return _read_arrays(path, columns)
-        if start.startswith(IDX_START) or (start.startswith(GZIP_START) and _is_idx(path)):
-            return _frame(path.name, _read_idx(path, (3, 4)))
+        if arrays.is_idx(path):
+            return _frame(path.name, arrays.read_idx(path, (3, 4)))
         if pixels.is_picture(path.name, start):
             return pd.DataFrame({"path": [path.name], "image": [read_picture(path)]})
     form = columns.files if isinstance(columns.files, Pixels) else Format()
@@ -1005,19 +903,6 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
     return rows
 
 
-IDX_START = b"\0\0\x08"
-GZIP_START = b"\x1f\x8b"
-
-
-def _is_idx(path: Path) -> bool:
-    """Whether a gzipped file is an IDX file."""
-    try:
-        with gzip.open(path) as stream:
-            return stream.read(len(IDX_START)) == IDX_START
-    except (EOFError, OSError, zlib.error):
-        return False
-
-
 def _frame(name: str, images: np.ndarray) -> pd.DataFrame:
     """Input rows of pictures in an array, named by their number from 0, as in training."""
     paths = [f"{name}/{i}" for i in range(len(images))]
@@ -1028,23 +913,17 @@ def _read_arrays(path: Path, columns: Columns) -> pd.DataFrame:
     """The pictures of a .npy file, or of a .npz file: the only one, or one named as in training."""
     if path.suffix.lower() == ".npy":
         name = path.name
-        array = _array(path.parent, None, name)
+        array = arrays.read_numpy(path.parent, None, name)
     else:
         chosen = _images_name(path, columns)
         name = f"{path.name}/{chosen}"
-        array = _array(path.parent, path.name, chosen)
-    return _frame(name, _images_of(array, name, columns.white))
+        array = arrays.read_numpy(path.parent, path.name, chosen)
+    return _frame(name, arrays.as_pictures(array, name, columns.white))
 
 
 def _images_name(path: Path, columns: Columns) -> str:
     """The array of a .npz file that has the pictures."""
-    try:
-        with path.open("rb") as stream:
-            names = list(np.load(stream, allow_pickle=False))
-    except Exception as error:  # damaged headers raise errors of a dozen types
-        raise DataError(
-            f"{path.name} cannot be read as arrays ({describe(error)}); recreate it"
-        ) from None
+    names = arrays.names_of(path)
     known = []
     if isinstance(columns.files, Arrays):
         known = [pair.images for pair in [*columns.files.test, *columns.files.train]]

@@ -189,6 +189,21 @@ def pictures(target: str, classes_: Sequence[object], count: int, smallest: int)
             min_value=smallest,
         ),
         expect(
+            "column_values_to_be_in_set",
+            "critical",
+            "a picture of one colour shows nothing; many of them were converted wrongly",
+            column="plain",
+            value_set=[False],
+            mostly=0.9,
+        ),
+        expect(
+            "column_median_to_be_between",
+            "critical",
+            "if nearly all pictures are alike, they are the wrong files",
+            column="alike",
+            max_value=0.5,
+        ),
+        expect(
             "column_values_to_be_unique",
             "warning",
             "a picture that occurs twice counts twice",

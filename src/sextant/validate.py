@@ -462,8 +462,8 @@ def kind_results(findings: Iterable["Finding"]) -> list[Result]:
     """Return the results of the expectations that every data set of a kind has to meet."""
     results = []
     for finding in findings:
-        share = 1 - finding.unexpected / finding.count if finding.count else 1.0
-        message = f"{finding.unexpected:,} of {finding.count:,} {finding.what} are unexpected"
+        share = 1 - finding.unexpected / finding.checked if finding.checked else 1.0
+        message = f"{finding.unexpected:,} of {finding.checked:,} {finding.what} are unexpected"
         if finding.examples:
             message += f", such as {', '.join(finding.examples[:EXAMPLES])}"
         results.append(

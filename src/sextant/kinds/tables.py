@@ -155,7 +155,7 @@ def first_place(rows: pd.DataFrame | pd.Series, mask: np.ndarray) -> str:
 class Finding(NamedTuple):
     """An expectation that every data set of a kind has to meet, and what was observed.
 
-    `unexpected` of `count` are not as expected; `what` names what was counted, and `examples` are
+    `unexpected` of `checked` are not as expected; `what` names what was counted, and `examples` are
     values for a message.
     """
 
@@ -163,7 +163,7 @@ class Finding(NamedTuple):
     kwargs: dict[str, object]
     severity: Literal["critical", "warning", "info"]
     what: str
-    count: int
+    checked: int
     unexpected: int
     examples: list[str]
     why: str

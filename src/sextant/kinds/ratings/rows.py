@@ -432,7 +432,7 @@ def findings(raw: Raw, columns: Columns) -> list[Finding]:
             kwargs={"file": columns.items_file},
             severity="info",
             what="ratings",
-            count=len(raw.ratings),
+            checked=len(raw.ratings),
             unexpected=int(is_unlisted.sum()),
             examples=raw.unlisted[:SHOWN],
             why="what the catalogue lacks is kept with its id as title; `unlisted` says otherwise",

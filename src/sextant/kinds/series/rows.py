@@ -385,7 +385,7 @@ def _split_finding(raw: pd.DataFrame, columns: Columns) -> Finding:
         kwargs={"prices": names, "max_value": LARGEST_JUMP},
         severity="warning",
         what="days",
-        count=len(raw),
+        checked=len(raw),
         unexpected=int(jumps.sum()),
         examples=examples,
         why=(
@@ -403,7 +403,7 @@ def _order_finding(raw: pd.DataFrame) -> Finding:
         kwargs={},
         severity="warning",
         what="files",
-        count=raw.index.get_level_values(FILE).nunique(),
+        checked=raw.index.get_level_values(FILE).nunique(),
         unexpected=len(unordered),
         examples=list(unordered),
         why=(

@@ -565,7 +565,6 @@ def test_prepared_rows_and_the_example_are_valid_inputs():
             {"path": ["nowhere/1.png"]},
             r"row 1: nowhere/1.png cannot be read \(No such file or directory\); name a picture",
         ),
-        ({"image": [BASE64], "mood": ["good"]}, "surplus column mood; expected `image`"),
         (
             {"animal": ["cats"]},
             r"got animal; expected `image` \(a file in base64\) or `path` \(of a file\)",
@@ -577,6 +576,12 @@ def test_prepared_rows_and_the_example_are_valid_inputs():
 def test_input_rows_that_cannot_be_answered_are_refused(rows, message):
     with pytest.raises(DataError, match=message):
         ENCODER.check(pd.DataFrame(rows))
+
+
+def test_other_columns_are_passed_over():
+    with pytest.warns(UserWarning, match="does not know are passed over: mood"):
+        inputs = ENCODER.check(pd.DataFrame({"image": [BASE64], "mood": ["good"]}))
+    assert list(inputs) == ["image"]
 
 
 def a_folder(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from ...terminal import progress
 from ..formats import place
 from ..parts import Label, class_labels
 from ..remarks import Remarks
+from ..tables import listed, without_surplus
 from .columns import Columns
 from .rows import Content, channel_statistics, read_picture, square, to_base64
 
@@ -105,10 +106,10 @@ class Encoder:
         """Return input rows as `encode` takes them: `image` as a file in base64 or bytes, or, where
         there is no `image`, the `path` of a file.
 
-        Raises DataError for a missing or surplus column, and, naming the row, for what is not a
-        picture.
+        Other columns are passed over, with a warning. Raises DataError for a missing column, and,
+        naming the row, for what is not a picture.
         """
-        self._check_names(frame)
+        frame = self._known_columns(frame)
         if frame.empty:
             raise DataError("no rows to answer; give at least one")
         images = []
@@ -124,16 +125,14 @@ class Encoder:
                 remarks.add(row, "the picture has one colour")
         return remarks.texts()
 
-    def _check_names(self, frame: pd.DataFrame) -> None:
-        expected = (
-            "expected `image` (a file in base64) or `path` (of a file); name the columns like this"
-        )
-        surplus = [str(name) for name in frame if name not in ("image", *self.columns.all)]
-        if surplus:
-            raise DataError(f"surplus column {', '.join(surplus)}; {expected}")
+    def _known_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
         if "image" not in frame and "path" not in frame:
-            names = ", ".join(map(str, frame)) or "no column"
-            raise DataError(f"got {names}; {expected}")
+            names = listed(frame) or "no column"
+            raise DataError(
+                f"got {names}; expected `image` (a file in base64) or `path` (of a file); name the"
+                " columns like this"
+            )
+        return without_surplus(frame, [], ["image", *self.columns.all])
 
     def schema(self) -> list[tuple[str, str, bool]]:
         """Return the input columns: name, MLflow type, and whether it is required."""

@@ -713,8 +713,8 @@ def _dhash(image: Image.Image) -> str:
 
 
 def _is_plain(image: Image.Image) -> bool:
-    levels = np.asarray(image).reshape(image.width * image.height, -1)
-    return bool((levels.max(axis=0) - levels.min(axis=0) <= PLAIN_LEVELS).all())
+    extremes = np.array(image.getextrema()).reshape(-1, 2)  # the lowest and highest by channel
+    return bool((extremes[:, 1] - extremes[:, 0] <= PLAIN_LEVELS).all())
 
 
 def _similar_pictures(dhash: pd.Series) -> np.ndarray:

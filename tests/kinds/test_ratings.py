@@ -845,9 +845,17 @@ def test_rated_items_that_the_catalogue_lacks_are_kept_and_counted(tmp_path: Pat
     raw = ratings.read(tmp_path, columns)
     assert ratings.table(raw, columns)["title"].tolist() == ["Anna", "c", "b", "c"]
     finding = ratings.findings(raw, columns)[0]
-    assert (finding.unexpected, finding.examples) == (3, ["b", "c"])
+    assert (finding.severity, finding.unexpected) == ("warning", 3)
+    assert finding.examples == ["b", "c"]
     parts = ratings.split(rows, columns, SPLIT)
     assert ratings.profile(parts, columns)["columns"]["item"]["unlisted"] == 2
+
+
+def test_a_catalogue_with_other_ids_is_refused(tmp_path: Path) -> None:
+    files = {"r": "user,item,rating\n1,7,3\n1,8,4\n", "i": "item,title\n7.0,A\n8.0,B\n"}
+    message = "i.csv lists none of the rated items: it has 7.0, 8.0 in `item`, and .* have 7, 8"
+    with pytest.raises(DataError, match=message):
+        repaired(tmp_path, plain(items_file="i.csv"), **files)
 
 
 def test_unlisted_items_are_left_out_or_refused_by_the_conf(tmp_path: Path) -> None:

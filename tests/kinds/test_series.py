@@ -819,6 +819,16 @@ def test_the_day_is_the_one_that_is_written_in_any_time_zone(
     )
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "UTC"])
+def test_the_day_of_a_timestamp_is_that_of_its_own_time_zone(zone: str) -> None:
+    frame = plain_days()
+    encoder = Encoder.fit(expected_rows(), plain_columns())
+    stamps = pd.to_datetime(frame["Date"]).dt.tz_localize(zone) + pd.Timedelta(hours=1)
+    for dates in (stamps, stamps.astype(object)):
+        rows = encoder.check(frame.assign(Date=dates))
+        pd.testing.assert_frame_equal(rows, expected_rows())
+
+
 @pytest.mark.parametrize(
     ("text", "date_format"),
     [

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypedDict
+from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ WHOLE = re.compile(r"0|[1-9][0-9]{0,15}")  # a whole number in its usual notatio
 # ids could become one.
 LARGEST_ID = 2**53 - 1
 SHOWN = 3  # ids or values in a message
+SEVERAL = 0.1  # a larger share of ratings of unlisted items is a failed `warning`, not an `info`
 LISTED_VALUES = 20  # a longer scale is named by its ends
 
 
@@ -106,6 +107,8 @@ def read(folder: Path, columns: Columns) -> Raw:
     )
     in_matrix = set(rows[columns.item]) if columns.ratings.layout == "matrix" else set()
     rows = _rated(rows, columns, counts)
+    if items is not None:
+        _check_joined(rows[columns.item], items[columns.item], str(columns.items_file))
     if items is not None and columns.unlisted == "leave_out":
         is_listed = rows[columns.item].isin(items[columns.item])
         _count(counts, f"ratings of items that {columns.items_file} lacks", int((~is_listed).sum()))
@@ -121,6 +124,20 @@ def read(folder: Path, columns: Columns) -> Raw:
         users = pd.DataFrame({columns.user: _sorted_ids(set(rows[columns.user]))}, dtype=object)
     is_kept = columns.items_file is not None and columns.unlisted == "keep"
     return Raw(rows, items, users, unlisted if is_kept else [], counts)
+
+
+def _check_joined(rated: pd.Series, listed: pd.Series, file: str) -> None:
+    """Raise DataError if no rated item is listed: the ids of the files are written differently."""
+    if len(rated) and len(listed) and not rated.isin(listed).any():
+        raise DataError(
+            f"{file} lists none of the rated items: it has {_examples(listed)} in `{listed.name}`,"
+            f" and the ratings have {_examples(rated)}; expected the same ids in both"
+        )
+
+
+def _examples(column: pd.Series) -> str:
+    values = [str(value) for value in column.unique()[:SHOWN]]
+    return ", ".join(values)
 
 
 def passed_over(raw: Raw) -> dict[str, int]:
@@ -425,15 +442,18 @@ def findings(raw: Raw, columns: Columns) -> list[Finding]:
     """An expectation of every set with a catalogue: it has the films that are rated."""
     if columns.items_file is None:
         return []
-    is_unlisted = raw.ratings[columns.item].isin(raw.unlisted)
+    unlisted = int(raw.ratings[columns.item].isin(raw.unlisted).sum())
+    severity: Literal["warning", "info"] = "info"
+    if unlisted > SEVERAL * len(raw.ratings):
+        severity = "warning"
     return [
         Finding(
             expectation="expect_rated_items_to_be_listed",
             kwargs={"file": columns.items_file},
-            severity="info",
+            severity=severity,
             what="ratings",
             checked=len(raw.ratings),
-            unexpected=int(is_unlisted.sum()),
+            unexpected=unlisted,
             examples=raw.unlisted[:SHOWN],
             why="what the catalogue lacks is kept with its id as title; `unlisted` says otherwise",
         )

@@ -50,7 +50,8 @@ TOGETHER = (
     *("test_register", "test_promote", "test_rollback", "test_packing", "test_registry"),
     *("test_runs", "test_store", "test_predict", "test_serve", "test_errors"),
     *("test_validate", "test_bad_input", "test_images", "test_ratings"),
-    *("test_dvc_yaml", "test_learner", "test_models", "test_results", "test_sae", "test_train"),
+    *("test_dvc_yaml", "test_learner", "test_models", "test_regression", "test_results"),
+    *("test_sae", "test_train"),
 )
 # The modules of the package that a stage had loaded when it ended; see `record_imports`.
 SITECUSTOMIZE = """

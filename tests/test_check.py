@@ -48,7 +48,12 @@ def test_a_listed_model_fits_its_task_and_its_figures(model):
     ("model", "task", "needed", "fitting"),
     [
         ("som", "classification", "logits", "mapping"),
-        ("ann", "mapping", "unit, surprise, adjacent, prototype, distance", "classification"),
+        (
+            "ann",
+            "mapping",
+            "unit, surprise, adjacent, prototype, distance",
+            "classification, regression",
+        ),
         ("sae", "likes", "log_odds", "stars"),
         ("rnn", "stars", "stars", "forecasting"),
     ],
@@ -120,6 +125,56 @@ def test_what_is_no_metric_of_the_task_is_refused(model, gate, message):
 
 def test_a_key_with_a_default_can_be_set_on_the_command_line():
     assert config.model("ann", ["model.gate.metric=auroc"]).gate.metric == "auroc"
+
+
+# --- decide -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "threshold", "costs"),
+    [
+        ({"threshold": 0.3}, 0.3, None),
+        ({"threshold": "f1"}, "f1", None),
+        ({"cost": 5.0}, None, config.Costs(missed=5.0)),
+        ({"cost": {"missed": 5.0, "false_alarm": 2.0}}, None, None),
+    ],
+)
+def test_a_rule_of_decision_is_read(block, threshold, costs):
+    edit("conf/model/ann.yaml", decide=block)
+    conf = config.model("ann")
+    check.check_model(conf)
+    assert conf.decide is not None and conf.decide.threshold == threshold
+    if costs is not None:
+        assert conf.decide.costs == costs
+    assert config.decide_of("ann") == conf.decide
+
+
+def test_a_whole_number_is_a_cost():
+    edit("conf/model/ann.yaml", decide={"cost": 5})
+    decide = config.model("ann").decide
+    assert decide is not None and decide.costs == config.Costs(missed=5.0)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({}, "expected either `threshold` or `cost`"),
+        ({"threshold": 0.3, "cost": 5}, "expected either `threshold` or `cost`"),
+        ({"threshold": 1.5}, "decide.threshold"),
+        ({"cost": -1}, "decide.cost"),
+        ({"treshold": 0.3}, "unknown key `decide.treshold`; did you mean `threshold`"),
+    ],
+)
+def test_a_faulty_rule_of_decision_is_refused(block, message):
+    edit("conf/model/ann.yaml", decide=block)
+    with pytest.raises(UsageError, match=message):
+        config.model("ann")
+
+
+def test_a_rule_of_decision_is_refused_where_no_class_is_predicted():
+    edit("conf/model/rnn.yaml", decide={"threshold": 0.3})
+    with pytest.raises(UsageError, match="rnn.yaml: task forecasting predicts no class, so that"):
+        check.check_model(config.model("rnn"))
 
 
 # --- params.yaml and conf of the form before 0.2 ------------------------------------------------

@@ -30,6 +30,8 @@ SHARED = (
     "kinds/arrays.py",
     "kinds/pixels.py",
     "probability_figures.py",
+    "importance.py",
+    "trees.py",
     "tasks/recommendation/",
 )
 FOLDERS = sorted({path.parent for path in PACKAGE.rglob("*.py")})

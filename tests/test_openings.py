@@ -31,7 +31,7 @@ DISCOVERING = (
 # The path of each template's copy in the clone.
 COPIES = {
     "kind": "src/sextant/kinds/points",
-    "task": "src/sextant/tasks/regression",
+    "task": "src/sextant/tasks/estimate",
     "family.py": "src/sextant/families/line.py",
 }
 
@@ -142,7 +142,7 @@ def test_every_opening_needs_its_own_files_and_runs_its_own_stages(
 
     # A further kind, task and family, from the templates: two folders and a file.
     files = instantiate_templates(clone)
-    slope = {"family": "line", "task": "regression", "dataset": "plane", "kind": "points"}
+    slope = {"family": "line", "task": "estimate", "dataset": "plane", "kind": "points"}
     files += add_opening(clone, "templates", datasets={"plane": "points"}, models={"slope": slope})
     assert sorted(clone.repro()) == stages("slope", "plane")
     metrics = clone.read_json("reports/metrics/slope.json")

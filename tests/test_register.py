@@ -49,9 +49,11 @@ def test_an_option_is_a_flag_a_number_or_a_word(
     assert answers == [
         ("prediction", "string", True),
         ("probability", "double", True),
+        ("positive", "string", True),
         ("warnings", "string", True),
     ]
     assert specs == [
+        ("details", "boolean", False),
         ("samples", "long", 5),
         ("temperature", "double", 0.7),
         ("mode", "string", "greedy"),

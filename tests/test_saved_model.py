@@ -111,7 +111,8 @@ def test_input_rows_are_checked_and_prepared_rows_are_not(folder: Path) -> None:
 
 
 def test_an_unknown_option_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="unknown option `top_k`; this model takes none"):
+    message = "unknown option `top_k`; this model takes all_classes, details"
+    with pytest.raises(UsageError, match=message):
         saved_model.load(folder).predict(animal_table(7), {"top_k": 5})
 
 
@@ -179,7 +180,7 @@ def test_an_answer_begins_with_the_key_and_ends_with_the_warnings(folder: Path) 
     rows = animal_table(5).assign(weight=[50, 4000, 50, 50, 50])
     with pytest.warns(UserWarning, match="`weight` is 4000, far from the .* of training"):
         answers = model.predict(rows.iloc[::-1])
-    assert list(answers) == ["id", "prediction", "probability", "warnings"]
+    assert list(answers) == ["id", "prediction", "probability", "positive", "warnings"]
     assert answers["id"].tolist() == rows["id"].tolist()[::-1]
     is_far = answers["id"] == rows["id"][1]
     assert answers["warnings"][is_far].str.contains("`weight` is 4000").all()

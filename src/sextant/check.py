@@ -35,6 +35,7 @@ def check_model(conf: config.ModelConf) -> None:
             raise UsageError(f"{where} net: {error}") from None
     check_pair(conf)
     check_metrics(conf, schedule.monitor)
+    check_decide(conf)
 
 
 def check_baselines(conf: config.ModelConf) -> None:
@@ -141,6 +142,16 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
         raise UsageError(
             f"{where} schedule: `{monitor}` cannot choose an epoch; choose from:"
             f" {', '.join(task.monitors)}"
+        )
+
+
+def check_decide(conf: config.ModelConf) -> None:
+    """Raise UsageError for a block `decide` in the conf of a model whose task has no use for it."""
+    calibrate = plugins.task(conf.task).metrics.calibrate
+    if conf.decide is not None and "decide" not in inspect.signature(calibrate).parameters:
+        raise UsageError(
+            f"{paths.model_conf(conf.name)}: task {conf.task} predicts no class, so that `decide`"
+            " has no meaning; remove it"
         )
 
 

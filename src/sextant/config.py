@@ -8,10 +8,10 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from . import paths, plugins
 from .errors import UsageError
@@ -75,6 +75,36 @@ class Gate(Strict):
         return Gate(margin=self.margin, guards=guards, metric=self.metric)
 
 
+class Costs(Strict):
+    """What a missed row of the positive class costs, and a false alarm, in any unit."""
+
+    missed: Annotated[float, Field(gt=0)]
+    false_alarm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Decide(Strict):
+    """From which probability on the positive class is predicted: one of the two keys.
+
+    threshold: that probability, or `f1`: the one with the highest F1 on val.
+    cost: the one with the lowest cost on val; a single number is the cost of a missed row, where a
+    false alarm costs 1.
+    """
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["f1"] | None = None
+    cost: Annotated[float, Field(gt=0)] | Costs | None = None
+
+    @model_validator(mode="after")
+    def one_of_the_two(self) -> Self:
+        if (self.threshold is None) == (self.cost is None):
+            raise ValueError("expected either `threshold` or `cost`")
+        return self
+
+    @property
+    def costs(self) -> Costs | None:
+        """The block `cost` in its long form."""
+        return Costs(missed=self.cost) if isinstance(self.cost, float) else self.cost
+
+
 class DatasetFile(Strict):
     """conf/dataset/<name>.yaml; `columns` and `twin` are checked against the types of the kind.
 
@@ -125,7 +155,11 @@ class Budgets(Strict):
 
 
 class ModelFile(Strict):
-    """conf/model/<name>.yaml; `baselines` names further baselines of the task."""
+    """conf/model/<name>.yaml; `baselines` names further baselines of the task.
+
+    `decide` says from which probability on a classifier predicts the positive class; without it,
+    the most probable class is predicted.
+    """
 
     net: dict[str, Any]
     optimizer: dict[str, Any]
@@ -133,6 +167,7 @@ class ModelFile(Strict):
     budgets: Budgets
     gate: Gate
     baselines: list[Name | dict[Name, dict[str, Any]]]
+    decide: Decide | None = None
 
 
 class ModelConf(Strict):
@@ -150,6 +185,7 @@ class ModelConf(Strict):
     schedule: dict[str, Any]
     gate: Gate
     baselines: list[Name | dict[Name, dict[str, Any]]]
+    decide: Decide | None
     trainer: Trainer
 
 
@@ -322,6 +358,7 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
         schedule=conf.schedule,
         gate=conf.gate,
         baselines=conf.baselines,
+        decide=conf.decide,
         trainer=check(Trainer, composed["trainer"], str(trainer_path)),
     )
 
@@ -329,6 +366,11 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
 def further_baselines(name: str) -> list[str | dict[str, dict[str, Any]]]:
     """The block `baselines` of a model's conf, without the cost of composing it."""
     return _model_file(name, params().models[name].task).baselines
+
+
+def decide_of(name: str) -> Decide | None:
+    """The block `decide` of a model's conf, without the cost of composing it."""
+    return _model_file(name, params().models[name].task).decide
 
 
 def _model_file(name: str, task: str) -> ModelFile:

@@ -190,6 +190,9 @@ class KindEncoder(Protocol):
 class Family(Protocol[B]):
     """A plain nn.Module: `__init__(self, <sizes by name>, *, <what conf sets>)`.
 
+    The outputs may depend on the data: a family of tables gives `logits` where the target is a
+    class, and others where it is a number; OUTPUTS then names all of them.
+
     Optional: `initialise(train)`, called once with the training batch (bins, base rates, a
     codebook); `param_groups()`, the parameters in groups, as optimizers take them; `check(net,
     optimizer, schedule)`, static, which raises UsageError for arguments that are each valid but do
@@ -220,12 +223,17 @@ class TaskMetrics(Protocol[B, E]):
     """tasks/<task>/metrics.py: answers from the outputs of a net, and their metrics.
 
     Optional: `OPTIONS`, what a caller may set, with defaults (an integer, a float, a string or a
-    flag); `WATCHED`, the metrics that `watch` returns, where these are not all; `PUBLIC_COLUMNS`,
-    the columns that a caller sees, where `answers` has more; `inputs(rows, encoder)`, the rows that
-    have to be answered in order to score `rows`; `guard_rows(parts)`, the rows on which the gate's
-    guards are computed, where these are not the gate part; `verdict(answers, rows, encoder)`, a
-    sentence that sums up the metrics. A task that generates (text, scenarios, next frames) names
-    `net` among the arguments of `answers`, and draws with the seed in its options.
+    flag); `WATCHED`, the metrics that `watch` returns, where these are not all; `check(encoder)`,
+    which raises UsageError if the target is nothing that the task can predict; `public(answers)`,
+    the answers as a caller sees them, where they have more columns, with the options that it names;
+    `inputs(rows, encoder)`, the rows that have to be answered in order to score `rows`;
+    `guard_rows(parts)`, the rows on which the gate's guards are computed, where these are not the
+    gate part; `decided(answers, encoder, calibration)`, the answers of any model with predictions
+    by the rule of one calibration; `verdict(answers, rows, encoder)`, a sentence that sums up the
+    metrics, with the `calibration` if it names it. `calibrate` gets the `encoder`, and the block
+    `decide` of the model's conf, where its signature names them. A task that generates (text,
+    scenarios, next frames) names `net` among the arguments of `answers`, and draws with the seed in
+    its options.
     """
 
     @property
@@ -324,6 +332,9 @@ if TYPE_CHECKING:
     from .tasks.mapping import baselines as mapping_baselines
     from .tasks.mapping import figures as mapping_figures
     from .tasks.mapping import metrics as mapping_metrics
+    from .tasks.regression import baselines as regression_baselines
+    from .tasks.regression import figures as regression_figures
+    from .tasks.regression import metrics as regression_metrics
     from .tasks.stars import baselines as stars_baselines
     from .tasks.stars import figures as stars_figures
     from .tasks.stars import metrics as stars_metrics
@@ -354,6 +365,7 @@ if TYPE_CHECKING:
         forecasting_metrics,
         likes_metrics,
         mapping_metrics,
+        regression_metrics,
         stars_metrics,
     ]
     _baselines: list[TaskBaselines] = [
@@ -361,6 +373,7 @@ if TYPE_CHECKING:
         forecasting_baselines,
         likes_baselines,
         mapping_baselines,
+        regression_baselines,
         stars_baselines,
     ]
     _figures: list[TaskFigures] = [
@@ -368,5 +381,6 @@ if TYPE_CHECKING:
         forecasting_figures,
         likes_figures,
         mapping_figures,
+        regression_figures,
         stars_figures,
     ]

@@ -79,11 +79,20 @@ def evaluate(
         "rows": {part: len(scored(rows)) for part, rows in parts.items()},
     }
     step()
-    verdict = plugins.optional(task.metrics, "verdict", None)
-    if verdict:
+    sentence = _verdict(model, answers["model"], parts["test"])
+    if sentence:
         # In a list, because DVC leaves lists out of its tables of metrics, which show numbers.
-        metrics["verdict"] = [verdict(answers["model"], parts["test"], model.encoder)]
+        metrics["verdict"] = [sentence]
     return metrics, answers
+
+
+def _verdict(model: "SavedModel", answers: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """What the task says of the answers in a sentence; empty if it says nothing."""
+    verdict = plugins.optional(model.task.metrics, "verdict", None)
+    if verdict is None:
+        return ""
+    calibration = model.card["calibration"]
+    return plugins.call(verdict, answers, rows, model.encoder, calibration=calibration)
 
 
 def _answers(

@@ -194,7 +194,8 @@ class GateRows:
         if trouble:
             return None, trouble
         try:
-            scores = self.score(self._as_meant(pd.read_parquet(self.answers), learnt))
+            answers = self._as_meant(pd.read_parquet(self.answers), learnt)
+            scores = self.score(self.model.decided(answers))
         except Exception as error:  # answers of an old champion may have another form
             return None, f"its answers cannot be scored: {one_line(error)}"
         for name, value in scores.items():

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from . import contracts
@@ -214,9 +215,16 @@ class Task:
         return optional(self.metrics, "OPTIONS", {})
 
     @property
-    def public_columns(self) -> list[str] | None:
-        """The columns of an answer that a caller sees; None for all of them."""
-        return optional(self.metrics, "PUBLIC_COLUMNS", None)
+    def hides_columns(self) -> bool:
+        """Whether an answer has columns that scores need and that a caller does not see."""
+        return optional(self.metrics, "public", None) is not None
+
+    def public(
+        self, answers: "pd.DataFrame", options: "Mapping[str, contracts.Option]"
+    ) -> "pd.DataFrame":
+        """Answers as a caller sees them who set these options of the task."""
+        hide: Callable[..., pd.DataFrame] | None = optional(self.metrics, "public", None)
+        return call(hide, answers, **options) if hide else answers
 
     @property
     def monitors(self) -> list[str]:

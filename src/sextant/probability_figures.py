@@ -2,7 +2,7 @@
 
 They are shared by the tasks whose answers are class probabilities, in the columns of
 classification's answers: `prediction`, `probability`, and `probability_<class>` of more than two
-classes.
+classes. With two classes, callers pass the one that `probability` is about as the last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BINS = np.linspace(0, 1, 11)  # edges of the bins of predicted probability
 RATES = np.round(np.linspace(0, 1, 41), 3)  # false positive rates that have a tooltip
-THRESHOLD = 0.5  # with two classes, the last one is predicted from this probability on
+THRESHOLD = 0.5  # of two classes, the last is predicted from this probability on by default
 MAX_NUMBERED = 12  # with more classes, a number no longer fits into its cell
 
 Answers = Mapping[str, pd.DataFrame]  # by name, the model's first
@@ -30,24 +30,35 @@ Scores = Mapping[str, Mapping[str, float]]  # metrics by name of the answers
 
 
 def classifier_figures(
-    answers: Answers, scores: Scores, truth: pd.Series, classes: "Sequence[Label]"
+    answers: Answers,
+    scores: Scores,
+    truth: pd.Series,
+    classes: "Sequence[Label]",
+    threshold: float = THRESHOLD,
 ) -> dict[str, Figure]:
     """ROC curve, calibration and confusion matrix of the answers by name, the model's first.
 
     `scores` has `auroc` and `brier` of each; `truth` is the label of each row, and its name is that
-    of the target.
+    of the target. The last of two `classes` is the one that `probability` is about, and is
+    predicted from `threshold` on.
     """
     return {
-        "roc": roc(answers, scores, truth, classes),
+        "roc": roc(answers, scores, truth, classes, threshold),
         "calibration": calibration(answers, scores, truth, classes),
-        "confusion": confusion(answers["model"], truth, classes),
+        "confusion": confusion(answers["model"], truth, classes, threshold),
     }
 
 
 # --- ROC ----------------------------------------------------------------------------------------
 
 
-def roc(answers: Answers, scores: Scores, truth: pd.Series, classes: "Sequence[Label]") -> Figure:
+def roc(
+    answers: Answers,
+    scores: Scores,
+    truth: pd.Series,
+    classes: "Sequence[Label]",
+    threshold: float = THRESHOLD,
+) -> Figure:
     """True positive rate against false positive rate.
 
     With more than two classes, there is a thin line for each class against the rest, and a thick
@@ -64,7 +75,7 @@ def roc(answers: Answers, scores: Scores, truth: pd.Series, classes: "Sequence[L
         axes.plot(false_positive, true_positive, **line(i), label=label)
         tooltip_rates[name] = np.interp(RATES, false_positive, true_positive)
     if len(classes) == 2:
-        _threshold_point(axes, answers["model"], truth, classes)
+        _threshold_point(axes, answers["model"], truth, classes, threshold)
     axes.set(xlabel="false positive rate (fraction)", ylabel="true positive rate (fraction)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right")
@@ -86,9 +97,13 @@ def _one_against_rest(
 
 
 def _threshold_point(
-    axes: Axes, answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]"
+    axes: Axes,
+    answers: pd.DataFrame,
+    truth: pd.Series,
+    classes: "Sequence[Label]",
+    threshold: float,
 ) -> None:
-    """Mark the point of the curve at THRESHOLD, where the predictions are made."""
+    """Mark the point of the curve at the threshold, where the predictions are made."""
     positive = truth.to_numpy() == classes[-1]
     predicted = answers["prediction"].to_numpy() == classes[-1]
     axes.plot(
@@ -97,7 +112,7 @@ def _threshold_point(
         "o",
         color=COLORS[0],
         markersize=7,
-        label=f"model at threshold {THRESHOLD}",
+        label=f"model at threshold {threshold:.3g}",
     )
 
 
@@ -199,7 +214,12 @@ def _reliability(
 # --- confusion ----------------------------------------------------------------------------------
 
 
-def confusion(answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]") -> Figure:
+def confusion(
+    answers: pd.DataFrame,
+    truth: pd.Series,
+    classes: "Sequence[Label]",
+    threshold: float = THRESHOLD,
+) -> Figure:
     """Rows by true and predicted class; the tint and the percentage are of the true class."""
     table = pd.crosstab(truth.to_numpy(), answers["prediction"].to_numpy())
     labels = list(classes)
@@ -226,7 +246,8 @@ def confusion(answers: pd.DataFrame, truth: pd.Series, classes: "Sequence[Label]
     axes.set(xlabel=f"predicted {truth.name}", ylabel=f"true {truth.name}")
     rule = f"the most probable {truth.name} is predicted"
     if len(classes) == 2:
-        rule = f"{truth.name} = {classes[-1]} is predicted from a probability of {THRESHOLD} on"
+        named = f"{truth.name} = {classes[-1]}"
+        rule = f"{named} is predicted from a probability of {threshold:.3g} on"
     recalls = [f"{shares[i, i]:.1%} of {label}" for i, label in enumerate(classes[:MAX_NUMBERED])]
     figure.set_label(
         f"Rows, and their share of the true class; {rule}. Recall: {', '.join(recalls)}."

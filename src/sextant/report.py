@@ -26,6 +26,7 @@ from .scoreboard import Metrics, read, read_json
 CURVE = "00-curve.svg"  # evaluate numbers the figures, and the learning curve comes first
 QUESTIONS = {  # by task; a task without an entry is shown by its name only
     "classification": "Which class does the row belong to?",
+    "regression": "What number does the row have?",
     "forecasting": "What is the next value?",
     "mapping": "Where does the row lie on a map, and how unlike the others is it?",
     "likes": "Will this user like this film?",

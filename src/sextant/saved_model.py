@@ -79,9 +79,8 @@ class SavedModel:
         remarks = self._remarks(rows, answers)
         for line in summary(remarks):
             warnings.warn(line, stacklevel=2)
-        columns = self.task.public_columns
-        if columns and not details:
-            answers = answers[columns]
+        if not details:
+            answers = self.task.public(answers, options)
         named = with_names(answers, rows, self.named_by)
         return named.assign(**{WARNINGS: pd.Series(remarks, index=named.index, dtype="str")})
 
@@ -109,7 +108,7 @@ class SavedModel:
     ) -> tuple[bool, dict[str, "contracts.Option"]]:
         """Whether details are wanted, and the options of the task."""
         allowed = list(self.task.options)
-        if self.task.public_columns:
+        if self.task.hides_columns:
             allowed.append("details")
         for name in params:
             if name not in allowed:
@@ -137,9 +136,21 @@ class SavedModel:
         """The metrics on `rows` of the answers to their `inputs`, by this or another model."""
         return self.task.metrics.score(answers, rows, self.encoder)
 
+    def decided(self, answers: "pd.DataFrame") -> "pd.DataFrame":
+        """Answers of another model or of a baseline, with predictions by this model's rule.
+
+        A rule that finds more churners has a lower accuracy. Compared with the most probable class
+        of a baseline, it would always lose.
+        """
+        decided = plugins.optional(self.task.metrics, "decided", None)
+        return decided(answers, self.encoder, self.card["calibration"]) if decided else answers
+
     def fit_baseline(self, fit: "contracts.Fit", parts: "contracts.Parts") -> "contracts.Answer":
-        """A baseline, fitted on the train part with what its signature names."""
-        return plugins.call(
+        """A baseline, fitted on the train part with what its signature names.
+
+        It predicts by the rule of this model.
+        """
+        answer = plugins.call(
             fit,
             parts["train"],
             self.encoder.columns,
@@ -147,6 +158,7 @@ class SavedModel:
             net=self.card["net"],
             val=parts["val"],
         )
+        return lambda rows: self.decided(answer(rows))
 
 
 def with_names(answers: pd.DataFrame, rows: pd.DataFrame, named_by: Sequence[str]) -> pd.DataFrame:

@@ -247,6 +247,9 @@ def learn(
     schedule = optimizers.Schedule(**conf.schedule)
     columns = kind.columns.Columns(**profile["layout"])
     encoder = kind.encoder.Encoder.fit(parts["train"], columns)
+    check_encoder = plugins.optional(task.metrics, "check", None)
+    if check_encoder:
+        check_encoder(encoder)
     train_batch = encoder.encode(parts["train"])
     val_batch = encoder.encode(parts["val"])
 
@@ -261,7 +264,10 @@ def learn(
     )
     best, epoch = fit(learner, folder, conf.trainer)
 
-    calibration = task.metrics.calibrate(saved_model.outputs(best, val_batch), val_batch)
+    tensors = saved_model.outputs(best, val_batch)
+    calibration = plugins.call(
+        task.metrics.calibrate, tensors, val_batch, encoder=encoder, decide=conf.decide
+    )
     card: dict[str, Any] = {
         "model": conf.name,
         "family": conf.family,
@@ -278,6 +284,8 @@ def learn(
         "calibration": calibration,
         "epoch": epoch,
     }
+    if conf.decide is not None:
+        card["decide"] = conf.decide.model_dump()
     model = saved_model.SavedModel(card, best, encoder)
     card["val"] = model.score(model.answer(model.inputs(parts["val"])), parts["val"])
     return model, learner.history

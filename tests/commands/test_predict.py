@@ -74,7 +74,8 @@ def test_every_file_format_gets_the_answers_of_the_library(
     rows: pd.DataFrame, ask: Ask, suffix: str
 ) -> None:
     expected = sextant.load(MODEL).predict(rows)
-    assert list(expected.columns)[:3] == ["CustomerId", "prediction", "probability"]
+    named = ["CustomerId", "prediction", "probability", "positive"]
+    assert list(expected.columns)[:4] == named
     assert list(expected.columns)[-1] == "warnings" and len(expected) == ROWS
     assert expected["CustomerId"].tolist() == rows["CustomerId"].tolist()
     assert (expected["warnings"] == "").all()
@@ -113,7 +114,9 @@ def test_without_an_output_file_the_answers_are_printed(
     predict.main([f"model={MODEL}", f"input={write(rows, tmp_path / 'rows.csv')}"])
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0].startswith("CustomerId,prediction,probability") and len(lines) == ROWS + 1
+    assert (
+        lines[0].startswith("CustomerId,prediction,probability,positive") and len(lines) == ROWS + 1
+    )
     note = f"{MODEL} has no champion on real data; the champion on its twin answers"
     assert printed.err == f"sextant: {note}\n"
 

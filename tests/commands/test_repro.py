@@ -444,3 +444,25 @@ def test_colours_need_a_terminal_and_no_no_color(pipeline: Path) -> None:
     assert "\x1b[31mERROR" in on_a_terminal(pipeline)
     plain = on_a_terminal(pipeline, NO_COLOR="1")
     assert "ERROR: failed to reproduce 'third'" in plain and "\x1b" not in plain
+
+
+# --- a training that DVC does not know to be stale ----------------------------------------------
+
+
+def test_a_model_that_decides_otherwise_than_its_conf_is_trained_again(workspace: Path) -> None:
+    """DVC cannot track a key that most confs leave out."""
+    conf = workspace / "conf/model/ann.yaml"
+    card = workspace / "models/ann/model.json"
+    assert not command.decides_otherwise("train@ann")  # nothing is trained yet
+    card.parent.mkdir(parents=True)
+    card.write_text("{}")
+    assert not command.decides_otherwise("train@ann")
+    conf.write_text(conf.read_text() + "decide: {threshold: 0.3}\n")
+    assert command.decides_otherwise("train@ann")
+    assert not command.decides_otherwise("evaluate@ann")
+    assert not command.decides_otherwise("report")
+    decide = {"threshold": 0.3, "cost": None}
+    card.write_text(json.dumps({"decide": decide}))
+    assert not command.decides_otherwise("train@ann")
+    conf.write_text(conf.read_text().replace("decide: {threshold: 0.3}\n", ""))
+    assert command.decides_otherwise("train@ann")

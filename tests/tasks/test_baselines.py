@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from builders import MIRROR, table_columns
 
-from sextant import plugins
+from sextant import plugins, trees
 from sextant.errors import UsageError
 from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
@@ -38,7 +38,8 @@ def fitted(
     name: str, train: pd.DataFrame, columns: Columns = COLUMNS
 ) -> Callable[[pd.DataFrame], pd.DataFrame]:
     encoder = Encoder.fit(train, columns)
-    return plugins.call(BASELINES[name], train, columns, encoder=encoder)
+    val = train.iloc[::3]
+    return plugins.call(BASELINES[name], train, columns, encoder=encoder, val=val)
 
 
 @pytest.fixture(params=[["no", "yes"], ["ant", "bee", "cow"]], ids=["two", "three"])
@@ -49,12 +50,12 @@ def classes(request) -> list[str]:
 @pytest.mark.parametrize("name", BASELINES)
 def test_answers_are_probabilities(name, classes):
     answers = fitted(name, table(classes))(table(classes, rows=97, seed=11))
-    probabilities = answers.drop(columns="prediction").to_numpy()
+    probabilities = answers.drop(columns=["prediction", "positive"]).to_numpy()
     assert set(answers["prediction"]) <= set(classes)
     assert (probabilities >= 0).all()
     assert (probabilities <= 1).all()
     if len(classes) == 2:
-        assert list(answers.columns) == ["prediction", "probability"]
+        assert list(answers.columns) == ["prediction", "probability", "positive"]
         last = answers["prediction"] == classes[-1]
         assert ((answers["probability"] > 0.5) == last).all()
     else:
@@ -129,6 +130,47 @@ def test_a_number_as_category_equals_its_text():
 
 def test_the_trivial_baseline_comes_first():
     assert next(iter(BASELINES)) == "majority"
+
+
+def test_boosted_trees_are_a_baseline_of_tables_alone():
+    task = plugins.task("classification")
+    usual = ["majority", "logistic_regression"]
+    assert list(task.baselines("tabular")) == [*usual, "gradient_boosting"]
+    assert list(task.baselines("images")) == usual
+
+
+def test_boosted_trees_find_what_no_linear_model_does():
+    rng = np.random.default_rng(5)
+    numbers = rng.normal(size=(1009, 2))
+    label = np.where(numbers[:, 0] * numbers[:, 1] > 0, "yes", "no")
+    rows = pd.DataFrame({"x": numbers[:, 0], "y": numbers[:, 1], "colour": "red", "label": label})
+    train, test = rows.head(700), rows.tail(309)
+    accuracy = {}
+    for name in ("logistic_regression", "gradient_boosting"):
+        accuracy[name] = (fitted(name, train)(test)["prediction"] == test["label"]).mean()
+    assert accuracy["gradient_boosting"] > 0.9 > 0.6 > accuracy["logistic_regression"]
+
+
+def test_trees_of_the_chosen_size_have_the_lowest_loss_on_val():
+    """Val follows a rule that train has for few rows only: more trees than needed would overfit."""
+
+    class Model:
+        """Stands in for trees: its loss on val falls to the given size and then rises."""
+
+        def __init__(self, leaves: int, count: int) -> None:
+            self.leaves = leaves
+            self.count = count
+
+        def set_params(self, max_iter: int | None = None, warm_start: bool = False) -> "Model":
+            self.count = max_iter or self.count
+            return self
+
+        def fit(self, x: np.ndarray, y: np.ndarray) -> "Model":
+            return self
+
+    x = np.zeros((1, 1))
+    model = trees.grown(Model, x, x, lambda model: abs(model.count - 100) + model.leaves)
+    assert (model.count, model.leaves) == (100, trees.LEAVES[0])
 
 
 def test_an_unknown_task_is_refused_with_the_names_of_all_tasks():

@@ -7,17 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import table_columns
+from builders import animal_table, table_columns, untrained_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from sextant import config, plugins
+from sextant.errors import DataError, UsageError
+from sextant.kinds.parts import positive_class
 from sextant.kinds.tabular.columns import Columns
 from sextant.tasks.classification import metrics as classification
 
 TWO, THREE = [0, 1], ["ant", "bee", "cow"]
-COLUMNS = table_columns(target="kind")
+COLUMNS = table_columns(target="kind", numeric=["x"])
 
 
 class Batch(NamedTuple):
@@ -131,6 +134,7 @@ def test_answers_of_three_classes_by_hand():
     assert answers.to_dict("list") == {
         "prediction": ["ant", "cow"],
         "probability": [0.5, 0.7],
+        "positive": ["ant", "cow"],
         "probability_ant": [0.5, 0.1],
         "probability_bee": [0.3, 0.2],
         "probability_cow": [0.2, 0.7],
@@ -143,6 +147,142 @@ def test_a_prediction_is_a_label_of_the_data(classes):
     assert answers["prediction"].tolist() == classes
     scores = classification.score(answers, table(classes), Encoder(classes))
     assert scores["accuracy"] == 1.0
+
+
+# --- whose probability --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("positive", "expected"), [(None, [0.1, 0.8]), ("no", [0.9, 0.2])])
+def test_the_column_positive_names_the_class_of_the_probability(positive, expected):
+    probs = np.array([[0.9, 0.1], [0.2, 0.8]])
+    answers = classification.as_answers(probs, ["no", "yes"], positive)
+    assert list(answers) == ["prediction", "probability", "positive"]
+    assert answers["probability"].tolist() == expected
+    assert answers["positive"].tolist() == [positive or "yes"] * 2
+    assert answers["prediction"].tolist() == ["no", "yes"]
+
+
+def test_of_three_classes_the_named_one_has_the_probability():
+    probs = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    answers = classification.as_answers(probs, THREE, "bee")
+    assert answers["probability"].tolist() == [0.3, 0.2]
+    assert answers["positive"].tolist() == ["bee"] * 2
+    assert answers["prediction"].tolist() == ["ant", "cow"]
+
+
+@pytest.mark.parametrize("positive", [1, "1", 0, "0"])
+def test_a_number_in_conf_is_the_class_of_that_text(positive):
+    for classes in ([0, 1], ["0", "1"]):
+        label = positive_class(classes, positive)
+        assert label == classes[int(positive)]
+
+
+def test_a_positive_that_is_no_class_is_refused_with_the_classes():
+    with pytest.raises(DataError, match="`columns.positive` is 'maybe'; expected a class: no, yes"):
+        classification.as_answers(np.eye(2), ["no", "yes"], "maybe")
+    with pytest.raises(DataError, match="is True; expected a class: no, yes; put it in quotation"):
+        classification.as_answers(np.eye(2), ["no", "yes"], True)
+
+
+@pytest.mark.parametrize("classes", [TWO, ["no", "yes"]])
+def test_the_metrics_do_not_depend_on_the_positive_class(classes):
+    tensors, batch = outputs(2)
+    probs = tensors["logits"].softmax(1).numpy()
+    truth = table([classes[i] for i in batch.target])
+    expected = classification.score(
+        classification.as_answers(probs, classes), truth, Encoder(classes)
+    )
+    answers = classification.as_answers(probs, classes, classes[0])
+    assert classification.score(answers, truth, Encoder(classes)) == pytest.approx(expected)
+
+
+def test_answers_of_a_model_before_the_column_positive_mean_its_last_class():
+    """Its classes were numbers in the order of numbers; of text, 10 comes before 9."""
+    old = pd.DataFrame({"prediction": [10, 9, 10], "probability": [0.8, 0.3, 0.6]})
+    probs = classification.class_probabilities(old, ["10", "9"])
+    assert probs[:, 0].tolist() == [0.8, 0.3, 0.6]
+    decided = classification.decided(old, Encoder(["10", "9"]), {})
+    assert decided["prediction"].tolist() == ["10", "9", "10"]
+
+
+def test_a_caller_sees_the_probability_of_each_class_on_demand():
+    answers = classification.as_answers(np.eye(3), THREE)
+    assert list(classification.public(answers)) == ["prediction", "probability", "positive"]
+    assert list(classification.public(answers, all_classes=True)) == list(answers)
+    two = classification.as_answers(np.eye(2), TWO)
+    assert list(classification.public(two)) == list(two)
+
+
+# --- from which probability on ------------------------------------------------------------------
+
+
+def cost_of(cut: float, probs: np.ndarray, happened: np.ndarray, missed: float) -> float:
+    predicted = probs >= cut
+    return float(missed * (happened & ~predicted).sum() + (~happened & predicted).sum())
+
+
+@given(st.integers(1, 41), st.floats(0.1, 20), st.integers(0, 997))
+@settings(max_examples=50)
+def test_no_other_threshold_costs_less_on_val(n, missed, seed):
+    rng = np.random.default_rng(seed)
+    probs = rng.random(n).round(1)  # many are equal
+    happened = rng.random(n) < probs
+    chosen = classification.threshold(probs, happened, config.Decide(cost=missed))
+    costs = [cost_of(cut, probs, happened, missed) for cut in np.linspace(-0.01, 1.01, 205)]
+    assert cost_of(chosen, probs, happened, missed) <= min(costs) + 1e-9
+    assert 0 < chosen < 1
+
+
+def test_costs_decide_where_many_rows_are_calibrated():
+    """The threshold of lowest expected cost is false_alarm / (false_alarm + missed)."""
+    rng = np.random.default_rng(3)
+    probs = rng.random(200_003)
+    happened = rng.random(len(probs)) < probs
+    for costs in ({"missed": 4.0}, {"missed": 8.0, "false_alarm": 2.0}):
+        decide = config.Decide.model_validate({"cost": costs})
+        assert classification.threshold(probs, happened, decide) == pytest.approx(0.2, abs=0.02)
+    f1 = classification.threshold(probs, happened, config.Decide(threshold="f1"))
+    assert f1 < 0.5
+    assert classification.threshold(probs, happened, config.Decide(threshold=0.3)) == 0.3
+
+
+def test_the_positive_class_is_predicted_from_the_threshold_on():
+    tensors, batch = outputs(2)
+    encoder = Encoder(["no", "yes"], COLUMNS.model_copy(update={"positive": "no"}))
+    decide = config.Decide(threshold=0.8)
+    calibration = classification.calibrate(tensors, batch, encoder, decide)
+    assert calibration["threshold"] == 0.8
+    answers = classification.answers(tensors, None, encoder, calibration)
+    assert (answers["prediction"] == "no").equals(answers["probability"] >= 0.8)
+    assert 0 < (answers["prediction"] == "no").sum() < (answers["probability"] > 0.5).sum()
+    truth = table([encoder.classes[i] for i in batch.target])
+    sentence = classification.verdict(answers, truth, encoder, calibration)
+    assert sentence.startswith("`kind` = no is predicted from a probability of 0.8 on")
+    assert classification.verdict(answers, truth, encoder, {"temperature": 1.0}) == ""
+
+
+def test_of_more_classes_the_named_one_or_the_most_probable_other_one_is_predicted():
+    probs = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.6, 0.2]])
+    encoder = Encoder(THREE, COLUMNS.model_copy(update={"positive": "bee"}))
+    answers = classification.as_answers(probs, THREE, "bee")
+    low = classification.decided(answers, encoder, {"threshold": 0.25})
+    assert low["prediction"].tolist() == ["bee", "cow", "bee"]
+    high = classification.decided(answers, encoder, {"threshold": 0.65})
+    assert high["prediction"].tolist() == ["ant", "cow", "ant"]
+    tensors, batch = outputs(3)
+    with pytest.raises(UsageError, match="which of the 3 classes it is about; name it as `posit"):
+        classification.calibrate(tensors, batch, Encoder(THREE), config.Decide(threshold=0.5))
+
+
+def test_a_model_and_what_it_is_compared_with_decide_by_the_same_rule():
+    """Otherwise the majority would win in accuracy over a rule that finds more of a rare class."""
+    model = untrained_model(calibration={"temperature": 1.5, "threshold": 0.05})
+    rows = animal_table(97)
+    answers = model.answer(rows)
+    assert (answers["prediction"] == "dog").equals(answers["probability"] >= 0.05)
+    majority = plugins.task("classification").baselines("tabular")["majority"]
+    baseline = model.fit_baseline(majority, {"train": animal_table(), "val": rows})(rows)
+    assert (baseline["prediction"] == "dog").all()
 
 
 # --- the metrics --------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from builders import table_columns
 
 from sextant import saved_model
 from sextant.drawing import TOOLTIP, Table
+from sextant.importance import ANSWERS_PER_REPEAT, LEAST_ROWS, importance, importance_figure
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.tasks.classification import figures
 from sextant.tasks.classification.baselines import logistic_regression
-from sextant.tasks.classification.figures import importance
 
 COLUMNS = table_columns(
     target="left",
@@ -107,13 +107,13 @@ def test_a_repeat_answers_no_more_rows_than_its_limit(columns):
     importance(answer, rows, names, squared_error, repeats=1)
     assert len(sizes) == columns + 1  # once unshuffled
     assert len(set(sizes)) == 1
-    assert sizes[0] >= figures.LEAST_ROWS
-    assert sum(sizes[1:]) <= max(figures.ANSWERS_PER_REPEAT, columns * figures.LEAST_ROWS)
+    assert sizes[0] >= LEAST_ROWS
+    assert sum(sizes[1:]) <= max(ANSWERS_PER_REPEAT, columns * LEAST_ROWS)
 
 
 def test_the_figure_has_a_bar_with_its_range_and_a_tooltip_per_column():
     rises = pd.DataFrame({"a column of a long, long name": [0.3, 0.5], "b": [0.0, -0.02]})
-    (axes,) = figures.importance_figure(rises, "log loss").axes
+    (axes,) = importance_figure(rises, "log loss").axes
     assert [bar.get_width() for bar in axes.containers[0]] == pytest.approx([0.4, -0.01])
     (ranges,) = axes.collections
     ends = [line[:, 0].tolist() for line in ranges.get_segments()]
@@ -125,7 +125,7 @@ def test_the_figure_has_a_bar_with_its_range_and_a_tooltip_per_column():
 
 
 def test_the_figure_of_a_wide_table_has_the_most_important_columns():
-    figure = figures.importance_figure(pd.DataFrame([range(23)]), "log loss")
+    figure = importance_figure(pd.DataFrame([range(23)]), "log loss")
     assert len(figure.axes[0].containers[0]) == 20
     assert "Only the 20 most important of 23 columns are drawn." in figure.get_label()
 
@@ -138,7 +138,7 @@ def mistakes(logistic) -> tuple[Table, pd.DataFrame, pd.DataFrame]:
     """The table, the answers and the rows."""
     rows = table(seed=4)
     answers = logistic(rows)
-    model = SimpleNamespace(answer=logistic, net=torch.nn.Identity())
+    model = SimpleNamespace(card={}, answer=logistic, net=torch.nn.Identity())
     drawn = figures.figures(answers, rows, COLUMNS, {}, model)
     return drawn["mistakes"], answers, rows
 
@@ -174,7 +174,9 @@ def test_of_a_wide_table_few_columns_are_listed():
     columns = table_columns(target="left", numeric=names)
     rows = pd.DataFrame(np.ones((7, 11)), columns=names).assign(left=[0, 1, 0, 1, 0, 1, 0])
     answers = pd.DataFrame({"prediction": [1] * 7, "probability": [0.75] * 7})
-    model = SimpleNamespace(answer=lambda rows: answers[: len(rows)], net=torch.nn.Identity())
+    model = SimpleNamespace(
+        card={}, answer=lambda rows: answers[: len(rows)], net=torch.nn.Identity()
+    )
     table = figures.figures(answers, rows, columns, {}, model)["mistakes"].rows
     assert table.shape == (4, 9)
     assert table["true left"].tolist() == [0] * 4

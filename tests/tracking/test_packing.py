@@ -80,7 +80,12 @@ def test_the_signature_names_the_columns_of_inputs_and_answers(packed: Path) -> 
     assert numbers == set(columns.numeric)
     assert all(column["required"] for column in inputs)
     answers = [(column["name"], column["type"]) for column in json.loads(signature["outputs"])]
-    assert answers == [("prediction", "string"), ("probability", "double")]
+    assert answers == [
+        ("prediction", "string"),
+        ("probability", "double"),
+        ("positive", "string"),
+        ("warnings", "string"),
+    ]
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""Feed-forward net for tables: an ensemble in one net, on piecewise-linear number embeddings."""
+"""Feed-forward net for tables: an ensemble in one net, on piecewise-linear number embeddings.
+
+It predicts one of several classes, or a number with an interval.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,6 +18,9 @@ from . import blocks
 
 Size = Annotated[int, Field(ge=1)]
 MIN_BIN_WIDTH = 1e-6  # of a bin between equal edges, which makes it a step
+# Of a number as target: the names of the outputs, and the quantiles that the last two estimate.
+NUMBER = ("location", "lower", "upper")
+LOW, HIGH = 0.05, 0.95
 
 
 class PiecewiseLinear(nn.Module):
@@ -89,9 +95,16 @@ class ANN(nn.Module):
     other seeds do (Lakshminarayanan et al., "Deep Ensembles", NeurIPS 2017).
 
     A category that training did not contain has the embedding 0, so it adds nothing.
+
+    With 0 classes the target is a number. Then a member has three outputs: the mean, fitted by
+    squared error, and the 5 % and 95 % quantiles, fitted by quantile loss (Koenker and Bassett,
+    "Regression Quantiles", Econometrica 46, 1978). The net standardises the target itself, by
+    `center` and `spread` of the training rows, and answers in its unit.
     """
 
-    OUTPUTS: ClassVar[tuple[str, ...]] = ("logits",)
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("logits", *NUMBER)  # by the target, the first or the rest
+    center: Tensor
+    spread: Tensor
     progress = 0.0
 
     def __init__(
@@ -124,25 +137,49 @@ class ANN(nn.Module):
             activation = [blocks.Dropout(dropout, inplace=True), nn.ReLU(inplace=True)]
             layers.append(nn.Sequential(linear, *activation))
         self.body = nn.Sequential(*layers)
+        outputs = classes or len(NUMBER)
         bound = sizes[-1] ** -0.5
-        head = torch.empty(bodies, members, sizes[-1], classes).uniform_(-bound, bound)
+        head = torch.empty(bodies, members, sizes[-1], outputs).uniform_(-bound, bound)
         self.head = nn.Parameter(head)
-        self.base = nn.Parameter(torch.zeros(bodies, members, classes))
+        self.base = nn.Parameter(torch.zeros(bodies, members, outputs))
+        self.is_number = not classes
+        if self.is_number:
+            self.register_buffer("center", torch.zeros((), dtype=torch.float64))
+            self.register_buffer("spread", torch.ones((), dtype=torch.float64))
 
     def initialise(self, train: Batch) -> None:
-        """Set bin edges to quantiles, and the output bias to the log of the class frequencies."""
+        """Set bin edges to quantiles, and the output bias to what is best without any column.
+
+        That is the log of the class frequencies; of a number, its mean and quantiles.
+        """
         self.numbers.initialise(train.numeric)
+        if self.is_number:
+            self._initialise_number(train.target)
+            return
         # A class without a row counts as one row: its log frequency has to be finite.
         counts = torch.bincount(train.target, minlength=self.base.shape[-1]).clamp_min(1)
         with torch.no_grad():
             self.base.copy_((counts / counts.sum()).log())
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits of each member, (rows, bodies * members, classes)."""
-        return self._member_logits(batch).permute(2, 0, 1)
+    def _initialise_number(self, target: Tensor) -> None:
+        self.center.copy_(target.mean())
+        # A constant target is only centred.
+        spread = target.std(correction=0)
+        self.spread.copy_(spread if spread > 0 else torch.ones(()))
+        levels = torch.tensor([LOW, HIGH], dtype=torch.float64)
+        low, high = torch.quantile(self._standardised(target).double(), levels).tolist()
+        with torch.no_grad():
+            self.base.copy_(torch.tensor([0.0, low, high]).expand_as(self.base))
 
-    def _member_logits(self, batch: Batch) -> Tensor:
-        """Logits of each member, (bodies * members, classes, rows)."""
+    def _standardised(self, target: Tensor) -> Tensor:
+        return ((target - self.center) / self.spread).float()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Outputs of each member, (rows, bodies * members, classes): logits, or NUMBER."""
+        return self._member_outputs(batch).permute(2, 0, 1)
+
+    def _member_outputs(self, batch: Batch) -> Tensor:
+        """Outputs of each member, (bodies * members, classes, rows): logits, or NUMBER."""
         embedded = [self.numbers(batch.numeric)]
         for column, embedding in enumerate(self.categories):
             embedded.append(embedding(batch.categories[:, column]))
@@ -150,22 +187,57 @@ class ANN(nn.Module):
         adapted = x * self.adapter[:, :, None]  # (bodies, members, rows, n_in)
         head = self.head.flatten(0, 1)  # (bodies * members, hidden, classes)
         h = self.body(adapted.flatten(1, 2)).view(len(head), len(x), head.shape[1])
-        logits = torch.baddbmm(self.base.flatten(0, 1)[:, None], h, head)
+        outputs = torch.baddbmm(self.base.flatten(0, 1)[:, None], h, head)
         # The softmax runs over the second axis, so that it is computed for many rows at once.
-        return logits.transpose(1, 2)
+        return outputs.transpose(1, 2)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy over rows and members."""
-        return _cross_entropy(self._member_logits(batch).log_softmax(1), batch.target)
+        """Mean over rows and members: cross entropy; of a number, see `_number_loss`."""
+        return self._loss(self._member_outputs(batch), batch)
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """`logits` (rows, classes): the log of the members' mean probability."""
-        return {"logits": _log_of_mean(self._member_logits(batch).log_softmax(1))}
+        """`logits` (rows, classes), the log of the members' mean probability; of a number,
+        `location`, `lower` and `upper`, (rows,) each, in float64 and in the unit of the target.
+        """
+        return self._predicted(self._member_outputs(batch))
 
     def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """`loss` and `predict` from one forward pass."""
-        log_probs = self._member_logits(batch).log_softmax(1)
-        return _cross_entropy(log_probs, batch.target), {"logits": _log_of_mean(log_probs)}
+        outputs = self._member_outputs(batch)
+        return self._loss(outputs, batch), self._predicted(outputs)
+
+    def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        if self.is_number:
+            return _number_loss(outputs, self._standardised(batch.target))
+        return _cross_entropy(outputs.log_softmax(1), batch.target)
+
+    def _predicted(self, outputs: Tensor) -> dict[str, Tensor]:
+        if not self.is_number:
+            return {"logits": _log_of_mean(outputs.log_softmax(1))}
+        mean = self.center + self.spread * outputs.double().mean(0)  # (3, rows)
+        location, low, high = mean.unbind()
+        return {
+            "location": location,
+            "lower": torch.minimum(low, high),  # nothing keeps two quantiles from crossing
+            "upper": torch.maximum(low, high),
+        }
+
+
+def _number_loss(outputs: Tensor, target: Tensor) -> Tensor:
+    """Half the squared error of the mean plus the quantile losses, averaged over members and rows.
+
+    outputs (members, 3, rows) and target (rows) are standardised.
+    """
+    location, low, high = outputs.unbind(1)
+    squared = 0.5 * (location - target).square()
+    return (
+        squared + _quantile_loss(target - low, LOW) + _quantile_loss(target - high, HIGH)
+    ).mean()
+
+
+def _quantile_loss(error: Tensor, level: float) -> Tensor:
+    """`level` times a positive error, `level - 1` times a negative one, element by element."""
+    return torch.maximum(level * error, (level - 1) * error)
 
 
 def _cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:

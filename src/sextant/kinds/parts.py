@@ -43,18 +43,40 @@ def class_labels(rows: "pd.DataFrame", target: str | None) -> list[Label]:
     return sorted(rows[target].unique().tolist())
 
 
+def positive_class(classes: Sequence[Label], positive: Label | None) -> Label | None:
+    """The class that `columns.positive` of a conf means, None without one.
+
+    A number in conf means the class of the same text. Raises DataError if it is no class.
+    """
+    if positive is None:
+        return None
+    for label in classes:
+        if str(label) == str(positive):
+            return label
+    advice = "; put it in quotation marks" if isinstance(positive, bool) else ""
+    raise DataError(
+        f"`columns.positive` is {positive!r}; expected a class: {_first(list(map(str, classes)))}"
+        f"{advice}"
+    )
+
+
 def check_labelled_parts(
-    parts: "Mapping[str, pd.DataFrame]", key: str | None, target: str | None
+    parts: "Mapping[str, pd.DataFrame]",
+    key: str | None,
+    target: str | None,
+    positive: Label | None = None,
 ) -> None:
     """Raise DataError if a key is in two parts, or a part has no row or lacks a class.
 
     `key` is None if a row has none; such rows are split by their whole content, so equal ones
-    share a part. `target` is None if rows have no label.
+    share a part. `target` is None if rows have no label. `positive`, the class whose probability
+    is answered, must be one of the classes.
     """
     if key is not None:
         _check_keys(parts, key)
     if target is not None:
         _check_classes(parts, target)
+        positive_class(class_labels(parts["train"], target), positive)
         return
     for part, rows in parts.items():
         if rows.empty:

@@ -174,6 +174,7 @@ class Columns(Strict):
 
     files: folders by class, IDX files, arrays, or tables of pixels.
     target: the name of the label.
+    positive: the class that `probability` of an answer is about; null: the last in sorted order.
     channels: 1 (grey) or 3 (RGB).
     size: side of the prepared square, in pixels.
     flat: side for a baseline that reads single pixels, in pixels.
@@ -199,6 +200,7 @@ class Columns(Strict):
     names_encoding: Encoding | None = None
     leave_out: Annotated[list[Literal["undecodable", "repeated"]], BeforeValidator(_as_list)] = []
     undecodable_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    positive: bool | int | float | str | None = None
 
     @property
     def key(self) -> str:

@@ -792,7 +792,7 @@ def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, p
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     """Raise DataError if a picture is in two parts, or a part has no picture of some class."""
     _check_repeated(pd.concat([rows[["path", "test", "key"]] for rows in parts.values()]))
-    check_labelled_parts(parts, columns.key, columns.target)
+    check_labelled_parts(parts, columns.key, columns.target, columns.positive)
 
 
 def _check_repeated(rows: pd.DataFrame) -> None:

@@ -20,6 +20,9 @@ class Columns(Format):
 
     key: identifies a row and decides its part; null: the whole row does.
     target: the label; null if rows have no label.
+    target_type: whether the target is a class or a number; null: a number if the column holds
+    numbers alone, of more than 100 different values, and else a class.
+    positive: the class that `probability` of an answer is about; null: the last in sorted order.
     ignored: neither input nor label.
     numeric, categorical: the features.
     missing: for a numeric column, what a missing number becomes; by default the median.
@@ -36,6 +39,8 @@ class Columns(Format):
     categorical: list[str] = []
     missing: dict[str, Missing] = {}
     test_files: list[str] = []
+    positive: bool | int | float | str | None = None
+    target_type: Literal["class", "number"] | None = None
 
     @model_validator(mode="after")
     def each_column_has_one_role(self) -> Self:

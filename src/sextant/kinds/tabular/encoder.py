@@ -12,7 +12,7 @@ from ..numbers import to_numbers
 from ..remarks import Remarks
 from ..tables import without_surplus
 from .columns import Columns
-from .rows import check_present
+from .rows import check_present, has_number_target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,11 +26,11 @@ DTYPES = {"double": np.float64, "long": np.int64}
 
 
 class Batch(NamedTuple):
-    """Rows as tensors; the target is -1 if a row has no label."""
+    """Rows as tensors; the target is -1 if a row has no label, or NaN if the target is a number."""
 
     numeric: "Tensor"  # (rows, numeric) float32
     categories: "Tensor"  # (rows, categorical) int64, codes from 1; 0 is UNSEEN
-    target: "Tensor"  # (rows) int64, index in `classes`
+    target: "Tensor"  # (rows) int64, index in `classes`; or float64, a number in its unit
 
 
 class Statistics(NamedTuple):
@@ -57,6 +57,7 @@ class Encoder:
     gaps: the numeric columns that had missing values in training.
     levels: the levels of each categorical column, sorted, None last; their codes count from 1.
     classes: the labels, sorted; empty if rows have none.
+    predicts_number: whether the target is a number and no class.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Encoder:
         gaps: list[str],
         levels: dict[str, list[Level]],
         classes: list[str],
+        predicts_number: bool = False,
     ):
         self.columns = columns
         self.numbers = numbers
         self.gaps = gaps
         self.levels = levels
         self.classes = classes
+        self.predicts_number = predicts_number
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
@@ -85,34 +88,43 @@ class Encoder:
         numbers = {name: _statistics(rows[name]) for name in columns.numeric}
         gaps = [name for name in columns.numeric if rows[name].isna().any()]
         levels = {name: _levels(rows[name]) for name in columns.categorical}
-        return cls(columns, numbers, gaps, levels, _classes(rows, columns.target))
+        predicts_number = has_number_target(rows, columns)
+        classes = [] if predicts_number else _classes(rows, columns.target)
+        return cls(columns, numbers, gaps, levels, classes, predicts_number)
 
     def state(self) -> dict[str, object]:
         """Return all that was learnt, as JSON."""
-        return {
+        state: dict[str, object] = {
             "numbers": {name: list(statistics) for name, statistics in self.numbers.items()},
             "gaps": self.gaps,
             "levels": self.levels,
             "classes": self.classes,
         }
+        if self.predicts_number:
+            state["predicts_number"] = True
+        return state
 
     @classmethod
     def from_state(cls, state: dict[str, Any], columns: Columns) -> Self:
         """Return the encoder that gave this `state`."""
         numbers = {name: Statistics(*values) for name, values in state["numbers"].items()}
-        return cls(columns, numbers, state["gaps"], state["levels"], state["classes"])
+        predicts_number = state.get("predicts_number", False)
+        return cls(
+            columns, numbers, state["gaps"], state["levels"], state["classes"], predicts_number
+        )
 
     @property
     def sizes(self) -> dict[str, int | list[int]]:
         """What a family's constructor may name before its `*`: `numeric`, the number of numeric
-        columns; `cardinalities`, the levels per categorical column; `classes`, if rows have labels.
+        columns; `cardinalities`, the levels per categorical column; `classes`, if rows have labels,
+        which is 0 if the target is a number.
         """
         cardinalities = [len(self.levels[name]) for name in self.columns.categorical]
         sizes: dict[str, int | list[int]] = {
             "numeric": len(self.numbers) + len(self.columns.indicators),
             "cardinalities": cardinalities,
         }
-        if self.classes:
+        if self.classes or self.predicts_number:
             sizes["classes"] = len(self.classes)
         return sizes
 
@@ -133,15 +145,24 @@ class Encoder:
             codes = {level: code for code, level in enumerate(levels, start=1)}
             row_levels = matched(rows[name], levels)
             categories[:, i] = [codes.get(level, UNSEEN) for level in row_levels]
-        target = np.full(len(rows), -1)
-        if self.columns.target is not None and self.columns.target in rows:
-            labels = matched(rows[self.columns.target], self.classes)
-            target = pd.Index(self.classes).get_indexer(pd.Index(labels))
         return Batch(
             torch.from_numpy(numeric),
             torch.from_numpy(categories),
-            torch.from_numpy(target.astype(np.int64)),
+            torch.from_numpy(self._target(rows)),
         )
+
+    def _target(self, rows: pd.DataFrame) -> np.ndarray:
+        """The target of each row, (rows,), as Batch describes it."""
+        name = self.columns.target
+        if self.predicts_number:
+            if name not in rows:
+                return np.full(len(rows), np.nan)
+            return rows[name].to_numpy(np.float64, copy=True)  # torch warns of an array of pandas
+        if name is None or name not in rows:
+            return np.full(len(rows), -1, np.int64)
+        labels = matched(rows[name], self.classes)
+        places = pd.Index(self.classes).get_indexer(pd.Index(labels))
+        return places.astype(np.int64)
 
     # --- for baselines and maps, which read numbers alone ---
 

@@ -17,6 +17,7 @@ from .columns import Columns
 EMPTY = "empty rows"  # the attribute of raw rows that counts those without content
 EXAMPLES = 3  # rows in a message
 WHOLE = r"[+-]?[0-9]{1,15}"  # a whole number that a float64 holds
+MAX_NUMBER_CLASSES = 100  # with more different numbers, a target is a number and no class
 
 # --- from raw files to four parts ---------------------------------------------------------------
 
@@ -107,7 +108,30 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
         check_present(rows[columns.key], columns.key, "a key in every row")
     if columns.target is not None:
         _check_labels(rows, columns.target, is_test(rows, columns))
+        if _is_number(rows[columns.target], columns):
+            numbers = to_numbers(raw[columns.target], columns.target, columns)
+            rows[columns.target] = numbers.astype(np.float64)
     return rows
+
+
+def _is_number(target: pd.Series, columns: Columns) -> bool:
+    """Whether a target as it was read is a number and no class; see `target_type` of Columns."""
+    if columns.target_type is not None:
+        return columns.target_type == "number"
+    present = target.dropna()
+    if present.nunique() <= MAX_NUMBER_CLASSES:
+        return False
+    _, is_wrong = numbers_or_faults(present, columns)
+    return not is_wrong.any()
+
+
+def has_number_target(rows: pd.DataFrame, columns: Columns) -> bool:
+    """Whether the target of repaired rows is a number, which is a float there; a class is text."""
+    if columns.target is None:
+        return False
+    if columns.target_type is not None:
+        return columns.target_type == "number"
+    return pd.api.types.is_float_dtype(rows[columns.target])
 
 
 def check_present(column: pd.Series, name: str, expected: str) -> None:
@@ -184,7 +208,10 @@ def _keys(rows: pd.DataFrame, columns: Columns) -> list[str]:
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     """Raise DataError if a key is in two parts, or a part has no row or lacks a class."""
     labelled = {part: rows for part, rows in parts.items() if part != UNLABELLED}
-    check_labelled_parts(labelled, columns.key, columns.target)
+    is_number = has_number_target(parts["train"], columns)
+    check_labelled_parts(
+        labelled, columns.key, None if is_number else columns.target, columns.positive
+    )
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
@@ -209,15 +236,19 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, objec
     train = parts["train"]
     columns = columns.resolved(train.columns)
     summaries: dict[str, dict[str, float] | dict[str, int]] = {}
+    is_number = has_number_target(train, columns)
     for name in columns.numeric:
         summaries[name] = _range(train[name])
     counted = list(columns.categorical)
-    if columns.target is not None:
+    if is_number:
+        summaries[str(columns.target)] = _range(train[columns.target])
+    elif columns.target is not None:
         counted.append(columns.target)
     for name in counted:
         counts = train[name].value_counts().sort_index()
         summaries[name] = {str(level): int(count) for level, count in counts.items()}
-    return {"columns": summaries, "classes": class_labels(train, columns.target)}
+    classes = class_labels(train, None if is_number else columns.target)
+    return {"columns": summaries, "classes": classes}
 
 
 def _range(numbers: pd.Series) -> dict[str, float]:

@@ -1,15 +1,21 @@
-"""Baselines of classification: the majority class, and logistic regression on flat features."""
+"""Baselines of classification: majority class, logistic regression, and boosted trees of tables."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from .metrics import as_answers
+from ... import trees
+from .metrics import SMALLEST, as_answers
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from ... import contracts
     from .metrics import Labelled, TargetColumn
+
+    class Table(Labelled, trees.Encoder, Protocol):
+        """What the trees read of the encoder of a table."""
 
 
 def majority(train: pd.DataFrame, columns: "TargetColumn") -> "contracts.Answer":
@@ -22,7 +28,8 @@ def majority(train: pd.DataFrame, columns: "TargetColumn") -> "contracts.Answer"
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         probs = np.tile(shares.to_numpy(float), (len(rows), 1))
-        return as_answers(probs, shares.index.tolist()).set_axis(rows.index)
+        answers = as_answers(probs, shares.index.tolist(), columns.positive)
+        return answers.set_axis(rows.index)
 
     return answer
 
@@ -44,7 +51,40 @@ def logistic_regression(
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         probs = model.predict_proba(encoder.flat(rows))
-        return as_answers(probs, model.classes_.tolist()).set_axis(rows.index)
+        return as_answers(probs, model.classes_.tolist(), columns.positive).set_axis(rows.index)
+
+    return answer
+
+
+def gradient_boosting(
+    train: pd.DataFrame, columns: "TargetColumn", encoder: "Table", val: pd.DataFrame
+) -> "contracts.Answer":
+    """Fit gradient-boosted trees; val chooses their size by the log loss."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    def build(leaves: int, count: int) -> Any:
+        return HistGradientBoostingClassifier(
+            max_leaf_nodes=leaves,
+            max_iter=count,
+            categorical_features=trees.is_categorical(encoder),
+            early_stopping=False,
+            random_state=0,
+        )
+
+    val_features = trees.features(encoder, val)
+    places = pd.Index(encoder.classes).get_indexer(pd.Index(val[columns.target]))
+
+    def log_loss(model: Any) -> float:
+        probs = model.predict_proba(val_features)[np.arange(len(val)), places]
+        return float(-np.log(np.clip(probs, SMALLEST, 1)).mean())
+
+    # Codes and not labels, so that labels of any type do, and the columns are those of `classes`.
+    target = pd.Index(encoder.classes).get_indexer(pd.Index(train[columns.target]))
+    model = trees.grown(build, trees.features(encoder, train), target, log_loss)
+
+    def answer(rows: pd.DataFrame) -> pd.DataFrame:
+        probs = model.predict_proba(trees.features(encoder, rows))
+        return as_answers(probs, encoder.classes, columns.positive).set_axis(rows.index)
 
     return answer
 
@@ -52,4 +92,6 @@ def logistic_regression(
 BASELINES: "dict[str, contracts.Fit]" = {
     "majority": majority,
     "logistic_regression": logistic_regression,
+    "gradient_boosting": gradient_boosting,
 }
+KINDS = {"gradient_boosting": ("tabular",)}

@@ -1,16 +1,26 @@
-"""Metrics of classification: predict one of several classes, with calibrated probabilities."""
+"""Metrics of classification: predict one of several classes, with calibrated probabilities.
+
+The column `positive` of an answer names the class whose probability is in `probability`. From
+which probability on that class is predicted can be chosen on val, by `decide` in the model's conf.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from ... import intervals
+from ...errors import UsageError
+from ...kinds.parts import positive_class
+
+if TYPE_CHECKING:
+    from ...config import Decide
 
 METRICS = {"accuracy": "up", "auroc": "up", "log_loss": "down", "brier": "down"}
 OUTPUTS = ("logits",)  # (rows, classes)
+OPTIONS = {"all_classes": False}  # whether an answer has the probability of each class
 
 NEWTON_STEPS = 50  # an upper bound; a handful are enough unless the start is far away
 # Probabilities are clipped to this in the log loss. Without it, one mistake of probability 1 makes
@@ -18,6 +28,7 @@ NEWTON_STEPS = 50  # an upper bound; a handful are enough unless the start is fa
 SMALLEST = 1e-15
 
 Label: TypeAlias = bool | int | float | str
+PROBABILITY = "probability_"  # the prefix of the columns with the probability of each class
 
 
 class TargetColumn(Protocol):
@@ -26,6 +37,10 @@ class TargetColumn(Protocol):
     @property
     def target(self) -> str:
         """The name of the column of labels."""
+
+    @property
+    def positive(self) -> Label | None:
+        """The class that `probability` is about; None: the last one in sorted order."""
 
 
 class Labelled(Protocol):
@@ -50,7 +65,39 @@ class Targets(Protocol):
         """The class numbers, (rows,) in int64."""
 
 
-def calibrate(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]:
+def check(encoder: Labelled) -> None:
+    """Raise UsageError if the target of the rows is a number and no class."""
+    target: str | None = encoder.columns.target
+    if not encoder.classes and target is not None:
+        raise UsageError(
+            f"`{target}` is a number and no class; choose task regression in params.yaml, or write"
+            " `target_type: class` in `columns` of the data set's conf"
+        )
+
+
+# --- calibration --------------------------------------------------------------------------------
+
+
+def calibrate(
+    outputs: Mapping[str, Tensor],
+    batch: Targets,
+    encoder: Labelled | None = None,
+    decide: "Decide | None" = None,
+) -> dict[str, float]:
+    """Fit the temperature on val and, if conf has `decide`, the `threshold`.
+
+    Raises UsageError for more than two classes with `decide` and without `columns.positive`.
+    """
+    calibration = {"temperature": temperature(outputs, batch)}
+    if decide is not None and encoder is not None:
+        probs = probabilities(outputs, calibration)
+        place = _decided_class(encoder)
+        happened = batch.target.numpy() == place
+        calibration["threshold"] = threshold(probs[:, place], happened, decide)
+    return calibration
+
+
+def temperature(outputs: Mapping[str, Tensor], batch: Targets) -> float:
     """Fit the temperature T of softmax(logits / T) on val.
 
     T minimises the summed cross entropy of logits / T, plus (1/T - 1)^2 / 2. The second term weighs
@@ -72,7 +119,52 @@ def calibrate(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]
         if abs(step) < 1e-10:
             break
     # Rounded, because the last digits of a float64 differ between processors.
-    return {"temperature": round(1 / inverse, 9)}
+    return round(1 / inverse, 9)
+
+
+def threshold(probs: np.ndarray, happened: np.ndarray, decide: "Decide") -> float:
+    """Return the probability from which on the positive class is predicted.
+
+    `probs`, (rows,), are its probabilities on val and `happened`, (rows,) of bool, says which rows
+    are of that class. A number in `decide.threshold` is taken as it is. Otherwise every cut between
+    two probabilities is tried: `cost` takes the lowest cost of missed rows and false alarms on val,
+    `threshold: f1` the highest F1. Of equally good cuts, the one is taken that is nearest to the
+    threshold of lowest expected cost, false_alarm / (false_alarm + missed), or to one half.
+    """
+    if isinstance(decide.threshold, float):
+        return decide.threshold
+    ends = np.unique(np.concatenate([[0.0], probs, [1.0]]))
+    cuts = (ends[:-1] + ends[1:]) / 2
+    # Rows at or above each cut: all of them, and those of the positive class.
+    above = len(probs) - np.searchsorted(np.sort(probs), cuts)
+    hits = happened.sum() - np.searchsorted(np.sort(probs[happened]), cuts)
+    missed = happened.sum() - hits
+    false_alarms = above - hits
+    if decide.costs is None:
+        loss = -2 * hits / np.maximum(2 * hits + false_alarms + missed, 1)
+        expected = 0.5
+    else:
+        loss = decide.costs.missed * missed + decide.costs.false_alarm * false_alarms
+        expected = decide.costs.false_alarm / (decide.costs.false_alarm + decide.costs.missed)
+    best = cuts[np.isclose(loss, loss.min(), rtol=0, atol=1e-12)]
+    nearest = best[np.abs(best - expected).argmin()]
+    return round(float(nearest), 9)
+
+
+def _decided_class(encoder: Labelled) -> int:
+    """The number of the class that `decide` is about."""
+    positive = positive_class(encoder.classes, encoder.columns.positive)
+    if positive is not None:
+        return list(encoder.classes).index(positive)
+    if len(encoder.classes) > 2:
+        raise UsageError(
+            f"`decide` needs to know which of the {len(encoder.classes)} classes it is about; name"
+            " it as `positive` in `columns` of the data set's conf"
+        )
+    return len(encoder.classes) - 1
+
+
+# --- answers ------------------------------------------------------------------------------------
 
 
 def probabilities(outputs: Mapping[str, Tensor], calibration: Mapping[str, float]) -> np.ndarray:
@@ -89,26 +181,98 @@ def answers(
     calibration: Mapping[str, float],
 ) -> pd.DataFrame:
     """Return one answer per row; see `as_answers` for the columns."""
-    return as_answers(probabilities(outputs, calibration), encoder.classes)
+    probs = probabilities(outputs, calibration)
+    table = as_answers(probs, encoder.classes, encoder.columns.positive)
+    return decided(table, encoder, calibration) if "threshold" in calibration else table
 
 
-def as_answers(probs: np.ndarray, classes: Sequence[Label]) -> pd.DataFrame:
+def as_answers(
+    probs: np.ndarray, classes: Sequence[Label], positive: Label | None = None
+) -> pd.DataFrame:
     """Return answers from the class probabilities, (rows, classes), of a net or a baseline.
 
-    `prediction` is the most probable class. With two classes, `probability` is that of the last
-    one. With more, it is that of the predicted one, and each class has a column
-    `probability_<class>`.
+    `prediction` is the most probable class, and `probability` is that of the class in the column
+    `positive`: of `columns.positive` if the conf names it, or else of the last of two classes, and
+    of the predicted one of more. With more than two, each class has a column `probability_<class>`.
     """
-    columns: dict[str, pd.Series | np.ndarray] = {
-        "prediction": pd.Series(pd.Index(classes).take(probs.argmax(1)))
-    }
-    if len(classes) == 2:
-        columns["probability"] = probs[:, 1]
+    labels = pd.Series(pd.Index(classes))
+    predicted = probs.argmax(1)
+    named = positive_class(classes, positive)
+    if named is not None:
+        place = np.full(len(probs), list(classes).index(named))
+    elif len(classes) == 2:
+        place = np.ones(len(probs), int)
     else:
-        columns["probability"] = probs.max(1)
+        place = predicted
+    columns: dict[str, pd.Series | np.ndarray] = {
+        "prediction": labels.take(predicted).reset_index(drop=True),
+        "probability": probs[np.arange(len(probs)), place],
+        "positive": labels.take(place).reset_index(drop=True),
+    }
+    if len(classes) > 2:
         for i, label in enumerate(classes):
-            columns[f"probability_{label}"] = probs[:, i]
+            columns[f"{PROBABILITY}{label}"] = probs[:, i]
     return pd.DataFrame(columns)
+
+
+def public(answers: pd.DataFrame, all_classes: bool = False) -> pd.DataFrame:
+    """Return answers as a caller sees them: each class has a column with `all_classes` only."""
+    if all_classes:
+        return answers
+    names = [name for name in answers if not str(name).startswith(PROBABILITY)]
+    return answers[names]
+
+
+def decided(
+    answers: pd.DataFrame, encoder: Labelled, calibration: Mapping[str, float]
+) -> pd.DataFrame:
+    """Return answers, of any model or baseline, with the predictions of one decision rule.
+
+    With a `threshold` in the calibration, the positive class is predicted from that probability on,
+    and otherwise the most probable of the others. Without one, the most probable class is.
+    """
+    probs = np.array(class_probabilities(answers, encoder.classes))  # a copy, which may be changed
+    predicted = probs.argmax(1)
+    if "threshold" in calibration:
+        place = _decided_class(encoder)
+        is_positive = probs[:, place] >= calibration["threshold"]
+        probs[:, place] = -1.0
+        predicted = np.where(is_positive, place, probs.argmax(1))
+    predictions = pd.Series(pd.Index(encoder.classes)).take(predicted)
+    return answers.assign(prediction=predictions.set_axis(answers.index))
+
+
+def class_probabilities(answers: pd.DataFrame, classes: Sequence[Label]) -> np.ndarray:
+    """Return the probability of each class, (rows, classes) in float64."""
+    if len(classes) != 2:
+        return answers[[f"{PROBABILITY}{label}" for label in classes]].to_numpy(np.float64)
+    named = answers["probability"].to_numpy(np.float64)
+    if _named_class(answers, classes) == str(classes[0]):
+        return np.column_stack([named, 1 - named])
+    return np.column_stack([1 - named, named])
+
+
+def _named_class(answers: pd.DataFrame, classes: Sequence[Label]) -> str:
+    """The text of the class that `probability` is about, with two classes.
+
+    Models that were registered before the column `positive` was introduced do not name it. They
+    predict it where it is the more probable one, and the other one elsewhere.
+    """
+    if "positive" in answers:
+        return _text(answers["positive"].iloc[0])
+    predicted = answers["prediction"][answers["probability"] > 0.5]
+    if len(predicted):
+        return _text(predicted.iloc[0])
+    other = _text(answers["prediction"].iloc[0])
+    return str(classes[0]) if other == str(classes[1]) else str(classes[1])
+
+
+def _text(label: Label) -> str:
+    """A label as text; a whole number that is held as a float has no decimals."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+# --- metrics ------------------------------------------------------------------------------------
 
 
 def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Labelled) -> dict[str, float]:
@@ -143,15 +307,10 @@ def scores(answers: pd.DataFrame, truth: pd.Series, classes: Sequence[Label]) ->
     """
     target = pd.Index(classes).get_indexer(pd.Index(truth))
     two = len(classes) == 2
-    if two:
-        last = answers["probability"].to_numpy(np.float64)
-        probs = np.column_stack([1 - last, last])
-        aurocs = [intervals.auroc(last, target == 1).observed]
-    else:
-        probs = answers[[f"probability_{label}" for label in classes]].to_numpy(np.float64)
-        aurocs = []
-        for i in range(len(classes)):
-            aurocs.append(intervals.auroc(probs[:, i], target == i).observed)
+    probs = class_probabilities(answers, classes)
+    aurocs = []
+    for i in range(1 if two else 0, len(classes)):
+        aurocs.append(intervals.auroc(probs[:, i], target == i).observed)
     target_probs = np.clip(probs[np.arange(len(target)), target], SMALLEST, 1)
     squared = (probs - np.eye(len(classes))[target]) ** 2
     return {
@@ -160,3 +319,24 @@ def scores(answers: pd.DataFrame, truth: pd.Series, classes: Sequence[Label]) ->
         "log_loss": float(-np.log(target_probs).mean()),
         "brier": float(squared[:, 1].mean() if two else squared.sum(1).mean()),
     }
+
+
+def verdict(
+    answers: pd.DataFrame,
+    rows: pd.DataFrame,
+    encoder: Labelled,
+    calibration: Mapping[str, float],
+) -> str:
+    """Return what the decision rule finds and misses, in a sentence; empty without a threshold."""
+    if "threshold" not in calibration:
+        return ""
+    positive = encoder.classes[_decided_class(encoder)]
+    is_positive = rows[encoder.columns.target].to_numpy() == positive
+    predicted = answers["prediction"].to_numpy() == positive
+    hits = int((predicted & is_positive).sum())
+    return (
+        f"`{encoder.columns.target}` = {positive} is predicted from a probability of"
+        f" {calibration['threshold']:.4g} on, chosen on val: {hits:,} of {is_positive.sum():,} such"
+        f" rows are found, and {predicted.sum() - hits:,} of {predicted.sum():,} such predictions"
+        " are wrong."
+    )

@@ -112,6 +112,11 @@ def answers(
     return pd.concat([table, prototypes], axis=1)
 
 
+def public(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers as a caller sees them, without what only `score` needs."""
+    return answers[PUBLIC_COLUMNS]
+
+
 def inputs(rows: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """The rows, then INJECTIONS sets of synthetic outliers, each of at most INJECTED_ROWS rows."""
     features = encoder.columns.features

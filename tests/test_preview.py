@@ -8,6 +8,8 @@ from farm import workspace
 
 from sextant import config, preview
 from sextant.errors import UsageError
+from sextant.kinds.series.columns import Columns as SeriesColumns
+from sextant.strict import check
 
 HEADER = "number,animal,age,Monthly cost"
 TABLE = "\n".join([HEADER, *[f"{i},{'cat' if i % 2 else 'dog'},{i}.5,{i}" for i in range(60)]])
@@ -95,3 +97,40 @@ def test_an_amount_is_no_class(home: Path) -> None:
     ):
         preview.check_classes(conf, "herd")
     preview.check_classes(conf_of(home, TABLE), "herd")
+
+
+# --- a series -----------------------------------------------------------------------------------
+
+SERIES = {
+    "date": "Price",
+    "target": "Close",
+    "base": "Close",
+    "prices": ["Close"],
+    "unit": "USD",
+    "window": 20,
+}
+DAYS = "Price,Close\n2022-01-03,50.1\n2022-01-04,49.9\n"
+
+
+def series_of(home: Path, text: str, **columns: Any) -> config.DatasetConf:
+    """The conf of a local series with this content."""
+    conf = conf_of(home, text)
+    block = check(SeriesColumns, SERIES | columns, "columns")
+    return conf.model_copy(update={"kind": "series", "columns": block})
+
+
+def test_the_header_rows_of_yfinance_are_named(home: Path) -> None:
+    text = DAYS.replace("Close\n", "Close\nTicker,XYZ\nDate,\n", 1)
+    message = refused(series_of(home, text))
+    assert "farm.csv line 2 has 'Ticker' in `Price`; expected a day as %Y-%m-%d" in message
+    assert "set `skip_after: 2` in the conf" in message
+    preview.check_files(series_of(home, text, skip_after=2))
+
+
+def test_the_days_and_numbers_of_the_chosen_series_are_looked_at(home: Path) -> None:
+    text = "Price,Close,Name\n2022-01-03,50.1,A\nsoon,null,B\n"
+    preview.check_files(series_of(home, text, only={"Name": "A"}))
+    assert "'soon' in `Price`" in refused(series_of(home, text, only={"Name": "B"}))
+    assert "has no column `Ticker`" in refused(series_of(home, text, only={"Ticker": "A"}))
+    text = text.replace("soon", "2022-01-04")
+    assert "add 'null' to `unknown`" in refused(series_of(home, text))

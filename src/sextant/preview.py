@@ -41,6 +41,8 @@ def check_files(conf: config.DatasetConf) -> None:
         rows = _checked_head(conf, path, view)
         if rows is not None:
             _check_columns(conf, path, rows, view)
+            if conf.kind == "series":
+                rows = _checked_days(conf, rows)
             _check_numbers(conf, rows, view)
 
 
@@ -100,7 +102,7 @@ def _view(conf: config.DatasetConf, file: str) -> View | None:
     if conf.kind == "tabular":
         return View(columns, columns.all, columns.numeric)
     if conf.kind == "series":
-        return View(columns, columns.upstream, columns.numbers)
+        return View(columns, [*columns.upstream, *columns.only], columns.numbers)
     if conf.kind != "ratings":
         return None
     if file in (*columns.files, *columns.test_files) and columns.ratings.layout == "rows":
@@ -194,6 +196,25 @@ def _check_columns(conf: config.DatasetConf, path: Path, rows: "pd.DataFrame", v
             raise UsageError(
                 f"{pull.conf_path(conf)} columns: {path.name} has no column `{name}`; {hint}"
             )
+
+
+def _checked_days(conf: config.DatasetConf, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of the series that the conf chooses.
+
+    Raises UsageError for the first day that is not as the conf says. Days come before numbers,
+    because their message knows the further header rows that some providers write.
+    """
+    from .kinds.levels import texts_of
+    from .kinds.series.rows import checked_days
+
+    columns = conf.columns
+    for name, value in columns.only.items():
+        rows = rows[texts_of(rows[name]) == value]
+    try:
+        checked_days(rows[columns.date], columns, iso=False)
+    except DataError as error:
+        raise UsageError(f"{pull.conf_path(conf)} columns: {error}") from None
+    return rows
 
 
 def _check_numbers(conf: config.DatasetConf, rows: "pd.DataFrame", view: View) -> None:

@@ -530,6 +530,38 @@ def test_a_table_with_a_column_for_each_pixel(tmp_path):
     assert np.array_equal(np.stack(asked["image"]), SQUARES)
 
 
+@pytest.mark.parametrize(
+    ("change", "is_plain"),
+    [
+        (lambda text: text, True),
+        (lambda text: text.replace(",", ";"), False),  # not the delimiter of the conf
+        (lambda text: text.replace("\n", "\r\n"), True),
+        (lambda text: "\ufeff" + text, True),
+        (lambda text: text.replace("0,", "000,"), True),
+        (lambda text: text + ",".join([""] * 101), False),
+        (lambda text: text.replace("\n2,", "\n,", 1), False),
+        (lambda text: text.replace("\n2,", '\n"2\n",', 1), False),
+        (lambda text: text.replace("\n2,", "\n2,,", 1), False),
+        (lambda text: text.replace("\n2,", "\n2,inf,", 1), False),
+        (lambda text: text.rstrip() + ",7", False),
+        (lambda text: text.rpartition(",")[0], False),
+        (lambda text: text.replace("pixel1,", "pixel0,", 1), False),
+        (lambda text: text.replace("pixel7,", '"pixel7",', 1), True),
+    ],
+)
+def test_plain_tables_are_read_fast_and_alike(change, is_plain, tmp_path, monkeypatch):
+    """What is not plain is left to the reader that names the line."""
+    text = pixel_table(SQUARES).to_csv(index=False)
+    (tmp_path / "train.csv").write_text(change(text), newline="", encoding="utf-8")
+    columns = pixel_columns()
+    rows = image_rows._plain_rows(tmp_path / "train.csv", columns.files)
+    assert (rows is not None) == is_plain
+    if is_plain:
+        fast = image_rows.read(tmp_path, columns).pictures
+        monkeypatch.setattr(image_rows, "_plain_rows", lambda path, files: None)
+        pd.testing.assert_frame_equal(fast, image_rows.read(tmp_path, columns).pictures)
+
+
 def test_pixels_are_in_the_order_of_their_numbers(tmp_path):
     """A program that sorted the columns as text does not scramble the pictures."""
     table = pixel_table(SQUARES)

@@ -66,6 +66,7 @@ OTHER_STARTS = (
     b"OggS",
     b"ID3",
 )
+PIXELS_AT_ONCE = 2**20  # that are scaled as floats, which bounds the memory
 TEXT_BYTES = 4096  # at the beginning of a file, which show whether it is text
 CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b") | {127}
 
@@ -265,13 +266,14 @@ def to_8_bits(values: np.ndarray, white: float | None = None) -> np.ndarray:
     black = min(0.0, float(values.min(initial=0)))
     if white == 1 and -1 <= black < 0:
         black = -1.0
-    scaled = np.zeros(values.shape, np.uint8)
-    if white <= black:  # all pixels are the same
-        return scaled
-    for line in np.ndindex(values.shape[:1]):  # by line, which bounds the memory of the floats
-        levels = (values[line].astype(np.float64) - black) / (white - black) * 255
-        scaled[line] = np.rint(np.clip(levels, 0, 255))
-    return scaled
+    scaled = np.zeros(values.size, np.uint8)
+    if white > black:  # otherwise all pixels are the same
+        flat = values.reshape(-1)
+        for start in range(0, values.size, PIXELS_AT_ONCE):
+            chunk = slice(start, start + PIXELS_AT_ONCE)
+            levels = (flat[chunk].astype(np.float64) - black) / (white - black) * 255
+            scaled[chunk] = np.rint(np.clip(levels, 0, 255))
+    return scaled.reshape(values.shape)
 
 
 def white_of(values: np.ndarray) -> float:

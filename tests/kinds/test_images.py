@@ -602,6 +602,11 @@ def a_csv_of_paths(folder: Path) -> Path:
     return folder / "rows.csv"
 
 
+def a_csv_of_windows(folder: Path) -> Path:
+    (folder / "rows.csv").write_text("path\nsome\\b.png\nsome\\a.png\n", "utf-8-sig")
+    return folder / "rows.csv"
+
+
 def json_records(folder: Path) -> Path:
     names = ["some/b.png", "some/a.png"]
     texts = [base64.b64encode((folder / name).read_bytes()).decode() for name in names]
@@ -617,6 +622,7 @@ def json_records(folder: Path) -> Path:
         (a_zip, ["a.png", "b.png"]),
         (a_picture, ["b.png"]),
         (a_csv_of_paths, ["some/b.png", "some/a.png"]),
+        (a_csv_of_windows, ["some\\b.png", "some\\a.png"]),
         (json_records, ["some/b.png", "some/a.png"]),
     ],
 )
@@ -628,7 +634,7 @@ def test_input_rows_are_read_from_files(write, names, tmp_path):
     assert rows[name].tolist() == names
     expected = []
     for name in names:
-        raw = by_name[Path(name).name]
+        raw = by_name[name[-5:]]
         expected.append(image_rows.square(raw, COLUMNS, name))
     assert np.array_equal(stacked(ENCODER.check(rows)["image"]), stacked(expected))
 
@@ -836,6 +842,8 @@ DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
         animal=facts["animal"].where(facts.index % 3 == 0, "cats")
     ),
     "not decodable": set_in_row_3("decodable", False),
+    "of one colour": lambda facts: facts.assign(plain=facts.index % 5 == 0),
+    "nearly all alike": lambda facts: facts.assign(alike=facts["alike"] + 0.7),
     "one pixel wide": set_in_row_3("width", 1),
     "one pixel high": set_in_row_3("height", 1),
     "not in the index": set_in_row_3("key", None),

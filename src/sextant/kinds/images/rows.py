@@ -1025,6 +1025,8 @@ def _read_folder(path: Path, columns: Columns) -> pd.DataFrame:
 def read_picture(path: Path, where: str = "") -> bytes:
     """Return the bytes of a picture's file; raise DataError, beginning with `where`, if it cannot
     be read."""
+    if not path.exists():
+        path = Path(str(path).replace("\\", "/"))  # from a table that was written on Windows
     try:
         return path.read_bytes()
     except OSError as error:

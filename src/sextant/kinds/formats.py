@@ -15,7 +15,6 @@ import lzma
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
@@ -175,16 +174,14 @@ def unpacked(path: Path) -> tuple[str, bytes]:
             return path.stem, COMPRESSED[suffix](content)
         if suffix == ".zip":
             return _unzipped(path.name, content)
-    # What the decompressors raise for damaged files; zipfile's RuntimeError is a missing password.
-    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError) as error:
-        raise _unreadable(path.name, error) from None
-    except zipfile.BadZipFile as error:
-        raise _unreadable(path.name, error) from None
+    except DataError:
+        raise
+    except Exception as error:  # whatever the decompressors raise for damaged files
+        reason = describe(error)
+        raise DataError(
+            f"{path.name} cannot be read ({reason}); check that it is complete"
+        ) from None
     return path.name, content
-
-
-def _unreadable(file: str, error: Exception) -> DataError:
-    return DataError(f"{file} cannot be read ({describe(error)}); check that it is complete")
 
 
 def _unzipped(file: str, content: bytes) -> tuple[str, bytes]:
@@ -630,7 +627,7 @@ def _records(
 ) -> Table:
     """The rows of a Parquet or JSON file, with the types of their values."""
     try:
-        rows = _typed_rows(suffix, content)
+        rows = trimmed(_typed_rows(suffix, content), form)
     except Exception as error:  # pyarrow's errors, those of json and of the frame's constructor
         raise DataError(
             f"{file} is no table in {suffix.removeprefix('.')} ({describe(error)}); correct it"
@@ -642,7 +639,6 @@ def _records(
     if repeated is not None:
         raise DataError(f"{file} names the column `{repeated}` twice; rename one of them")
     rows.index = _index(file, range(1, len(rows) + 1))
-    rows = trimmed(rows, form)
     has_content = rows.notna().any(axis=1)
     return Table(rows[has_content], int((~has_content).sum()))
 
@@ -672,14 +668,16 @@ def trimmed(rows: "pd.DataFrame", form: Format) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    columns = {}
-    for name, column in rows.items():
+    columns = []
+    for _, column in rows.items():
         if pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column):
             cells = [cell.strip() if isinstance(cell, str) else cell for cell in column]
             present = [None if _is_nan(cell) else cell for cell in cells]
             column = _column(present, form.unknown, rows.index)
-        columns[name] = column
-    return pd.DataFrame(columns, index=rows.index)
+        columns.append(column)
+    # Not by their names, of which one may stand twice.
+    typed = pd.concat(columns, axis=1) if columns else rows
+    return typed.set_axis(rows.columns, axis=1)
 
 
 def _is_nan(cell: Cell) -> bool:

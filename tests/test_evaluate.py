@@ -283,3 +283,24 @@ def test_a_refused_model_leaves_the_previous_metrics(trained, monkeypatch):
 def test_arguments_that_are_not_understood_are_refused(workspace, argv, message):
     with pytest.raises(UsageError, match=message):
         evaluate.main(argv)
+
+
+def test_test_rows_without_labels_are_answered_and_not_scored(tmp_path: Path, model: SavedModel):
+    """They begin with their key, as other answers do."""
+    keyed = COLUMNS.model_copy(update={"key": "number"})
+    model = SavedModel(model.card, model.net, Encoder.from_state(model.encoder.state(), keyed))
+    assert evaluate.answers_without_labels(model, prepared(tmp_path, ["train"])) is None
+    folder = prepared(tmp_path, ["train", "unlabelled"])
+    rows = PARTS["test"].assign(label=None, number=[f"0{i}" for i in range(101)])
+    tabular_rows.write(rows, folder / "unlabelled")
+    answers = evaluate.answers_without_labels(model, folder)
+    assert answers is not None
+    assert answers["number"].tolist() == rows["number"].tolist()
+    expected = model.answer(PARTS["test"])
+    pd.testing.assert_frame_equal(answers.drop(columns="number"), expected)
+
+
+def prepared(folder: Path, parts: list[str]) -> Path:
+    """A folder of prepared data with the profile of these parts."""
+    (folder / "profile.json").write_text(json.dumps({"rows": dict.fromkeys(parts, 1)}))
+    return folder

@@ -134,3 +134,13 @@ def test_the_days_and_numbers_of_the_chosen_series_are_looked_at(home: Path) -> 
     assert "has no column `Ticker`" in refused(series_of(home, text, only={"Ticker": "A"}))
     text = text.replace("soon", "2022-01-04")
     assert "add 'null' to `unknown`" in refused(series_of(home, text))
+
+
+def test_a_pattern_stands_for_columns_and_a_test_file_may_lack_labels(home: Path) -> None:
+    preview.check_files(conf_of(home, TABLE, numeric=["num*", "*cost", "age"]))
+    message = refused(conf_of(home, TABLE, numeric=["pixel*", "age"]))
+    assert "no column fits `pixel*`; found number, animal, age" in message
+    message = refused(conf_of(home, TABLE, numeric=["anim*", "age"], target="Monthly cost"))
+    assert "farm.csv line 2 has 'dog' in `animal`; expected a number" in message
+    without = TABLE.replace(",animal", ",beast")
+    preview.check_files(conf_of(home, without, test_files=["farm.csv"]))

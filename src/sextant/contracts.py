@@ -129,7 +129,8 @@ class KindRows(Protocol[C, R, S]):
     answer, if they differ from what `write` writes; `passed_over(raw)`, what reading passed over or
     a rule of conf left out, as JSON, for the report of validate and the profile; `findings(raw,
     columns)`, expectations that every data set of the kind has to meet, with what was observed;
-    `NAMED_BY`, the column of the table that names a row in messages.
+    `remarks(parts, columns)`, the lines that prepare prints; `NAMED_BY`, the column of the table
+    that names a row in messages.
     """
 
     def read(self, folder: Path, columns: C) -> R:

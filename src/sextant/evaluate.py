@@ -213,5 +213,8 @@ def main(argv: list[str]) -> None:
         progress.step()
     write_json(outputs.tables, {title: table.record() for title, table in tables.items()})
     write_json(outputs.metrics, metrics)
+    if unlabelled is not None:
+        path = outputs.figures / ANSWERS
+        print(f"{name}: {len(unlabelled):,} test rows without labels are answered in {path}")
     scores = [f"{metric} {value:.4f}" for metric, value in metrics["test"].items()]
     print(f"{name}: test {', '.join(scores)}")

@@ -74,5 +74,9 @@ def main(argv: list[str]) -> None:
         for part, part_rows in parts.items():
             rows.write(part_rows, folder / part)
         write_json(folder / "profile.json", profile(parts, conf, validation))
+    remarks = plugins.optional(rows, "remarks", None)
+    if remarks:
+        for line in remarks(parts, conf.columns):
+            print(f"{name}: {line}")
     counts = [f"{part} {len(scored(part_rows)):,}" for part, part_rows in parts.items()]
     print(f"{name}: {', '.join(counts)}")

@@ -40,6 +40,7 @@ def check_files(conf: config.DatasetConf) -> None:
     for path, view in _views(conf):
         rows = _checked_head(conf, path, view)
         if rows is not None:
+            view = _without_patterns(conf, rows, view)
             _check_columns(conf, path, rows, view)
             if conf.kind == "series":
                 rows = _checked_days(conf, rows)
@@ -100,7 +101,10 @@ def _view(conf: config.DatasetConf, file: str) -> View | None:
     """How a file of a data set is read; None for what is no table."""
     columns = conf.columns
     if conf.kind == "tabular":
-        return View(columns, columns.all, columns.numeric)
+        expected = columns.all
+        if file in columns.test_files:  # which may lack the labels
+            expected = [name for name in expected if name != columns.target]
+        return View(columns, expected, columns.numeric)
     if conf.kind == "series":
         return View(columns, [*columns.upstream, *columns.only], columns.numbers)
     if conf.kind != "ratings":
@@ -183,6 +187,21 @@ def _yaml(delimiter: str) -> str:
 
 
 # --- their columns and numbers ------------------------------------------------------------------
+
+
+def _without_patterns(conf: config.DatasetConf, rows: "pd.DataFrame", view: View) -> View:
+    """How a table is read, with the names that the patterns for columns stand for.
+
+    Raises UsageError for a pattern that no column fits.
+    """
+    if conf.kind != "tabular":
+        return view
+    try:
+        columns = conf.columns.resolved(rows.columns)
+    except DataError as error:
+        raise UsageError(f"{pull.conf_path(conf)} columns: {error}") from None
+    optional = set(conf.columns.all) - set(view.expected)
+    return View(columns, [name for name in columns.all if name not in optional], columns.numeric)
 
 
 def _check_columns(conf: config.DatasetConf, path: Path, rows: "pd.DataFrame", view: View) -> None:

@@ -51,8 +51,9 @@ def ask(tmp_path: Path) -> Ask:
 
 
 def read_answers(path: Path) -> pd.DataFrame:
-    """The answers in a CSV file; most rows have no warnings."""
-    return pd.read_csv(path, dtype={"warnings": "str"}).fillna({"warnings": ""})
+    """The answers in a CSV file; classes are text, and most rows have no warnings."""
+    types = {"prediction": "str", "warnings": "str"}
+    return pd.read_csv(path, dtype=types).fillna({"warnings": ""})
 
 
 def write(frame: pd.DataFrame, path: Path) -> Path:

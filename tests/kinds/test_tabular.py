@@ -795,6 +795,21 @@ def test_a_missing_number_can_be_an_input_of_its_own():
     assert torch.equal(restored.encode(rows).numeric, numeric)
 
 
+def test_prepare_says_in_one_line_what_becomes_of_missing_numbers():
+    columns = with_missing(height="indicator")
+    table = with_gaps(animal_table()).assign(weight=[None, *range(210)])
+    parts = tabular_rows.split(tabular_rows.repair(table, columns), columns, SPLIT)
+    missing = parts["train"].isna().sum()
+    (line,) = tabular_rows.remarks(parts, columns)
+    assert line == (
+        f"missing numbers become the median of training; of {len(parts['train'])} training rows"
+        f" they are missing in `height` ({missing['height']} with an indicator),"
+        f" `weight` ({missing['weight']})"
+    )
+    complete = tabular_rows.split(as_text(animal_table()), COLUMNS, SPLIT)
+    assert tabular_rows.remarks(complete, COLUMNS) == []
+
+
 def test_a_missing_number_can_be_refused():
     columns = with_missing(height="refuse")
     with pytest.raises(DataError, match="row 1 has no `height`; expected a number, since the conf"):

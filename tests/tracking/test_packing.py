@@ -75,17 +75,15 @@ def test_the_signature_names_the_columns_of_inputs_and_answers(packed: Path) -> 
     signature = mlmodel(packed)["signature"]
     columns = config.dataset("churn").columns
     inputs = json.loads(signature["inputs"])
-    assert [column["name"] for column in inputs] == columns.features
+    assert [column["name"] for column in inputs] == [columns.key, *columns.features]
     numbers = {column["name"] for column in inputs if column["type"] == "double"}
     assert numbers == set(columns.numeric)
-    assert all(column["required"] for column in inputs)
-    answers = [(column["name"], column["type"]) for column in json.loads(signature["outputs"])]
-    assert answers == [
-        ("prediction", "string"),
-        ("probability", "double"),
-        ("positive", "string"),
-        ("warnings", "string"),
-    ]
+    optional = [column["name"] for column in inputs if not column["required"]]
+    assert optional == [columns.key]
+    answers = {column["name"]: column["type"] for column in json.loads(signature["outputs"])}
+    assert list(answers)[0] == columns.key
+    assert answers["prediction"] == "string"
+    assert answers["probability"] == "double"
 
 
 @pytest.mark.slow
@@ -93,9 +91,10 @@ def test_the_input_example_is_synthetic(packed: Path) -> None:
     example = json.loads((packed / "input_example.json").read_text())
     rows = pd.DataFrame(example["data"], columns=example["columns"])
     assert len(rows) >= 2  # a single row would fix the batch size of an exported model
-    assert list(rows.columns) == config.dataset("churn").columns.features
+    columns = config.dataset("churn").columns
+    assert set(rows.columns) == {columns.key, *columns.features}
     assert files.read_json(Path("data/raw/churn/source.json"))["source"] == "embedded"
-    twin = pd.read_csv("data/raw/churn/Churn_Modelling.csv")
+    twin = pd.read_csv("data/raw/churn/Churn_Modelling.csv", dtype={columns.key: "str"})
     expected = twin[list(rows.columns)].head(len(rows))
     pd.testing.assert_frame_equal(rows, expected, check_dtype=False)
 

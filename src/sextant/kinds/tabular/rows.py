@@ -16,6 +16,7 @@ from .columns import Columns
 
 EMPTY = "empty rows"  # the attribute of raw rows that counts those without content
 EXAMPLES = 3  # rows in a message
+NAMED = 8  # columns in a line of output
 WHOLE = r"[+-]?[0-9]{1,15}"  # a whole number that a float64 holds
 MAX_NUMBER_CLASSES = 100  # with more different numbers, a target is a number and no class
 
@@ -212,6 +213,25 @@ def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
     check_labelled_parts(
         labelled, columns.key, None if is_number else columns.target, columns.positive
     )
+
+
+def remarks(parts: dict[str, pd.DataFrame], columns: Columns) -> list[str]:
+    """Return what prepare says of the rows: one line about missing numbers, if there are any."""
+    train = parts["train"]
+    columns = columns.resolved(train.columns)
+    gaps = []
+    for name in columns.numeric:
+        missing = int(train[name].isna().sum())
+        if missing:
+            indicator = " with an indicator" if name in columns.indicators else ""
+            gaps.append(f"`{name}` ({missing:,}{indicator})")
+    if not gaps:
+        return []
+    more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
+    return [
+        f"missing numbers become the median of training; of {len(train):,} training rows they are"
+        f" missing in {', '.join(gaps[:NAMED])}{more}"
+    ]
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:

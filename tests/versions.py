@@ -44,8 +44,8 @@ class Versions:
         self.folder = clone.path.parent
         self.records: list[dict[str, Any]] = []  # of register, version by version
         shutil.copytree(clone.path / "models" / MODEL, self.folder / "3")
-        self._worsen("1", factor=3.0)
-        self._worsen("2", factor=1.7)
+        self._worsen("1", factor=1.7)
+        self._worsen("2", factor=1.3)
 
     def _worsen(self, version: str, factor: float) -> None:
         folder = self.folder / version

@@ -1,14 +1,19 @@
 """The feed-forward net: the embedding of numbers by hand, and the independence of members."""
 
 import math
+from pathlib import Path
 
 import batches
 import pytest
 import torch
+from conftest import ROOT
 from torch.nn import functional as F
 
+from sextant import config, prepare
 from sextant.families.ann import ANN, PiecewiseLinear
+from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.encoder import UNSEEN, Batch
+from sextant.kinds.tabular.twin import write_twin
 
 ROWS, NUMERIC, LEVELS, CLASSES, BODIES, MEMBERS = 31, 2, (3, 5), 3, 2, 7
 NET = {
@@ -201,3 +206,44 @@ def test_dropout_is_active_in_training_only():
     assert not torch.equal(net(batch), net(batch))
     net.eval()
     assert torch.equal(net(batch), net(batch))
+
+
+# --- the twin -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's
+def test_on_the_twin_the_net_beats_the_strongest_baseline_at_smoke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over seeds 42 and 1 to 3 its accuracy on test is 0.965 to 0.969, its log loss 0.079 to 0.083.
+
+    Boosted trees have 0.950 and 0.113, logistic regression 0.811 and 0.471.
+    """
+    from sextant import train
+
+    monkeypatch.chdir(ROOT)
+    conf = config.dataset("churn")
+    write_twin(config.twin(conf), conf.columns, tmp_path / "raw")
+    parts = prepare.prepare(tabular_rows.read(tmp_path / "raw", conf.columns), conf)
+    validation = {"source": "embedded", "digest": ""}
+    profile = prepare.profile(parts, conf, validation)
+    train.quieten()
+    baselines = {}
+    for seed in (42, 7):
+        model_conf = config.model("ann", ["budget=smoke", f"seed={seed}"])
+        checkpoints = tmp_path / str(seed)
+        model, _ = train.learn(model_conf, parts, profile, checkpoints, lambda row: None)
+        baselines = baselines or {
+            name: model.fit_baseline(fit, parts)
+            for name, fit in model.task.baselines("tabular").items()
+        }
+        for part in ("val", "gate", "test"):
+            rows = parts[part]
+            scores = model.score(model.answer(rows), rows)
+            for name, answer in baselines.items():
+                baseline = model.score(answer(rows), rows)
+                assert scores["log_loss"] < 0.9 * baseline["log_loss"], (seed, part, name)
+                assert scores["auroc"] > baseline["auroc"], (seed, part, name)
+                if part == "test":
+                    assert scores["accuracy"] > baseline["accuracy"] + 0.005, (seed, name)

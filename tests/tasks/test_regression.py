@@ -101,6 +101,13 @@ def test_conf_says_what_the_target_is_where_its_values_do_not(target_type, disti
     assert Encoder.fit(repaired, columns).predicts_number == is_number
 
 
+def test_of_a_short_table_fewer_numbers_are_enough():
+    rows = houses(61)
+    assert Encoder.fit(tabular_rows.repair(rows, COLUMNS), COLUMNS).predicts_number
+    rows["price"] = np.arange(61) % 19
+    assert not Encoder.fit(tabular_rows.repair(rows, COLUMNS), COLUMNS).predicts_number
+
+
 def test_words_are_never_a_number():
     rows = houses()
     rows["price"] = [f"{price} EUR" for price in rows["price"]]

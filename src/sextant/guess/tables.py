@@ -93,6 +93,9 @@ def _columns(
     if found.target is None:
         target_note = "nothing is predicted"
     lines.append(layout.line(2, "target", layout.scalar(found.target), target_note))
+    if found.task == "regression":
+        note = "and no class, however few different values it has"
+        lines.append(layout.line(2, "target_type", "number", note))
     if positive is not None:
         note = "the class whose probability is answered: the rarer one"
         lines.append(layout.line(2, "positive", layout.scalar(positive), note))

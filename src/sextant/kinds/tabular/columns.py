@@ -21,7 +21,8 @@ class Columns(Format):
     key: identifies a row and decides its part; null: the whole row does.
     target: the label; null if rows have no label.
     target_type: whether the target is a class or a number; null: a number if the column holds
-    numbers alone, of more than 100 different values, and else a class.
+        numbers alone, and more than 100 different ones, or more than 20 that are above 30 % of the
+        rows.
     positive: the class that `probability` of an answer is about; null: the last in sorted order.
     ignored: neither input nor label.
     numeric, categorical: the features.

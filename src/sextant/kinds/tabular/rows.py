@@ -18,7 +18,11 @@ EMPTY = "empty rows"  # the attribute of raw rows that counts those without cont
 EXAMPLES = 3  # rows in a message
 NAMED = 8  # columns in a line of output
 WHOLE = r"[+-]?[0-9]{1,15}"  # a whole number that a float64 holds
-MAX_NUMBER_CLASSES = 100  # with more different numbers, a target is a number and no class
+# A target of so many different numbers is a number and no class; of a short table, so many are
+# enough if they are also this share of the rows.
+MANY_NUMBERS = 100
+SOME_NUMBERS = 20
+NUMBERS_SHARE = 0.3
 
 # --- from raw files to four parts ---------------------------------------------------------------
 
@@ -120,7 +124,9 @@ def _is_number(target: pd.Series, columns: Columns) -> bool:
     if columns.target_type is not None:
         return columns.target_type == "number"
     present = target.dropna()
-    if present.nunique() <= MAX_NUMBER_CLASSES:
+    distinct = present.nunique()
+    is_some = distinct > SOME_NUMBERS and distinct > NUMBERS_SHARE * len(present)
+    if distinct <= MANY_NUMBERS and not is_some:
         return False
     _, is_wrong = numbers_or_faults(present, columns)
     return not is_wrong.any()

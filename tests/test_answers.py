@@ -4,6 +4,7 @@ HTTP.
 
 import io
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +101,9 @@ def test_the_command_line_gives_the_answers_of_python(model: str, tmp_path: Path
     predict.main([f"model={model}", f"input={inputs}", f"output={output}"])
     answers = pd.read_csv(output)
     champion = sextant.load(model)
-    expected = champion.predict(champion.read(inputs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of changes in the volume that are clipped
+        expected = champion.predict(champion.read(inputs))
     pd.testing.assert_frame_equal(as_csv(answers), as_csv(expected))
     assert len(answers) > 0
     assert answers.drop(columns="warnings").notna().all(axis=None)

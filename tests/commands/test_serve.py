@@ -138,6 +138,11 @@ def test_the_service_refuses_rows_that_it_cannot_answer(
         far, unseen = answer["warnings"].split("; ")
         assert far.startswith("`Age` is 4000, far from the ")
         assert unseen == "`Geography` has Atlantis, which training did not have"
+    response = service.answer(as_json(features.assign(Age=None, Geography=None)))
+    for answer in response.json()["predictions"]:
+        age, geography = answer["warnings"].split("; ")
+        assert age.startswith("`Age` is missing, and never was in training: read as the median")
+        assert geography.startswith("`Geography` is missing, and never was in training")
 
 
 @pytest.mark.slow

@@ -196,6 +196,15 @@ def test_figures_have_alternative_text_and_ids_that_do_not_clash(workspace):
     assert "figure_1" not in page() and page().count("<title>here &lt;it&gt; is</title>") == 4
 
 
+def test_a_long_table_scrolls(workspace):
+    rows = [[f"row {number}", number] for number in range(41)]
+    for model, data in (("tall", rows), ("wide", rows[:40])):
+        write(f"reports/tables/{model}.json", json.dumps({"all": TABLE | {"data": data}}))
+    text = page()
+    assert 'class="scroll long" role="region" aria-label="The worst (tall)"' in text
+    assert 'class="scroll" role="region" aria-label="The worst (wide)"' in text
+
+
 def test_tables_are_formatted_by_column(workspace):
     text = page()
     assert text.count("<h3>The worst</h3>") == 2 and '<th scope="col">row_<wbr>name</th>' in text

@@ -217,8 +217,8 @@ def reason(score: float, champion: float | None = None, skill: float = 0.5) -> s
         (
             reason(0.4),
             "rnn: worth 0.4000 does not beat the trivial baseline's 0.5000; a model has to beat"
-            " that baseline whatever `gate` says: raise `budget` in params.yaml, or change `net`"
-            " in conf/model/rnn.yaml",
+            " that baseline: raise `budget` in params.yaml, change `net` in conf/model/rnn.yaml, or"
+            " let its `gate.metric` choose another metric",
         ),
     ],
 )

@@ -223,13 +223,13 @@ def remedy(model: str, reason: str) -> str:
     may have been judged with another one.
     """
     conf = paths.model_conf(model)
-    if "the guard" in reason:
+    if reason.startswith("breaks the guard"):
         return f"the guard is set in `gate` of {conf}"
     if "the champion's" in reason:
         return f"`gate.margin` in {conf} sets by how much a model has to be better"
     return (
-        "a model has to beat that baseline whatever `gate` says: raise `budget` in params.yaml, or"
-        f" change `net` in {conf}"
+        f"a model has to beat that baseline: raise `budget` in params.yaml, change `net` in {conf},"
+        " or let its `gate.metric` choose another metric"
     )
 
 

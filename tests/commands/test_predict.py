@@ -52,7 +52,7 @@ def ask(tmp_path: Path) -> Ask:
 
 def read_answers(path: Path) -> pd.DataFrame:
     """The answers in a CSV file; classes are text, and most rows have no warnings."""
-    types = {"prediction": "str", "warnings": "str"}
+    types = {"prediction": "str", "positive": "str", "warnings": "str"}
     return pd.read_csv(path, dtype=types).fillna({"warnings": ""})
 
 
@@ -267,7 +267,7 @@ def test_an_option_that_the_task_does_not_have_is_refused(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     source = write(rows, tmp_path / "rows.csv")
-    with pytest.raises(UsageError, match="unknown option `lr`; this model takes none"):
+    with pytest.raises(UsageError, match="unknown option `lr`; this model takes all_classes"):
         predict.main([f"model={MODEL}", f"input={source}", "lr=1"])
 
 

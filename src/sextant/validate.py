@@ -646,16 +646,23 @@ def _sentence(result: Result) -> str:
     return f"{result['expectation']}({arguments}): {result['message']} ({result['why']})"
 
 
-def refusal(dataset: str, results: Sequence[Result]) -> str | None:
-    """Return why the data are refused and what to do; None if every critical expectation passed."""
+def refusal(
+    dataset: str, results: Sequence[Result], advice: Mapping[str, str] | None = None
+) -> str | None:
+    """Return why the data are refused and what to do; None if every critical expectation passed.
+
+    `advice` has further repairs by the column of an expectation.
+    """
     failed = _failed(results, "critical")
     if not failed:
         return None
     critical = sum(result["severity"] == "critical" for result in results)
+    repair = (advice or {}).get(str(failed[0]["kwargs"].get("column")))
+    further = f", or {repair}" if repair else ""
     return (
         f"{dataset}: {len(failed)} of {critical} critical expectations failed, first"
         f" {_sentence(failed[0])}; correct the file at its source, or pull it again"
-        f" (`make pull DATASET={dataset}`), or change {paths.expectations(dataset)}"
+        f" (`make pull DATASET={dataset}`), or change {paths.expectations(dataset)}{further}"
     )
 
 
@@ -726,23 +733,22 @@ def main(argv: list[str]) -> None:
         rows, "passed_over", lambda raw: {}
     )
     passed_over = count(raw)
-    findings: Callable[[object, object], list[Finding]] = plugins.optional(
-        rows, "findings", lambda raw, columns: []
-    )
+    find: Callable[..., list[Finding]] = plugins.optional(rows, "findings", lambda raw, columns: [])
     table = rows.table(raw, conf.columns)
+    findings = plugins.call(find, raw, conf.columns, table=table)
     check_suite(conf.expectations, str(paths.expectations(name)), list(table.columns))
     table, asked = as_asked(table, conf.expectations)
     context, validated = _run_suite(table, asked)
     named_by = plugins.optional(rows, "NAMED_BY", None)
     results = _results(table, conf.expectations, validated, named_by)
-    results += kind_results(findings(raw, conf.columns))
+    results += kind_results(findings)
     try:
         write_data_docs(context, scratch / "data_docs" / name)
     except Exception as error:  # not worth failing the stage: Data Docs are an extra
         print(f"{name}: Data Docs were not written: {one_line(error)}", file=sys.stderr)
     for line in remarks(name, results):
         print(line, file=sys.stderr)
-    reason = refusal(name, results)
+    reason = refusal(name, results, plugins.optional(rows, "ADVICE", {}))
     accepted = reason is None and paths.run_by_dvc()
     report = paths.validation(name) if accepted else scratch / "validation" / f"{name}.json"
     digest = folder_digest(folder, without=RECEIPT)

@@ -304,8 +304,10 @@ def test_the_expectation_names_undecodable_pictures(tmp_path):
         },
     ]  # fmt: skip
     results = validate.validate(image_rows.table(raw, COLUMNS), suite, image_rows.NAMED_BY)
-    reason = validate.refusal("pets", results)
+    reason = validate.refusal("pets", results, image_rows.ADVICE)
+    assert reason is not None
     assert f"3 of 41 rows are unexpected, such as False ({', '.join(sorted(DAMAGED))})" in reason
+    assert reason.endswith(", or set `columns.leave_out: undecodable` in the conf")
 
 
 def test_undecodable_pictures_may_be_left_out(tmp_path):
@@ -396,6 +398,29 @@ def test_pictures_that_are_nearly_all_alike(tmp_path):
     assert facts["alike"].tolist() == [0.7] * 8 + [0.0] * 3
     assert facts["alike"].median() > 0.5
     assert facts_of(random_pictures(), tmp_path / "other")["alike"].median() == 0
+
+
+def failed(pictures: dict[str, bytes], tmp_path: Path) -> list[str]:
+    """The expectations of every set that these pictures do not meet."""
+    raw = image_rows.read(write_files(tmp_path, pictures), COLUMNS)
+    found = image_rows.findings(raw, COLUMNS, image_rows.table(raw, COLUMNS))
+    assert {finding.severity for finding in found} == {"critical"}
+    return [finding.expectation for finding in found if finding.unexpected]
+
+
+def test_every_set_is_expected_to_show_something_and_to_differ(tmp_path):
+    """Whether its suite says so or not."""
+    assert failed(random_pictures(), tmp_path / "noise") == []
+    colours = {}
+    for path in random_pictures():
+        colour = tuple(np.random.default_rng(len(colours)).integers(0, 256, 3).tolist())
+        colours[path] = picture_file(Image.new("RGB", (17, 13), colour))
+    both = ["expect_pictures_to_show_something", "expect_pictures_to_differ"]
+    assert failed(colours, tmp_path / "colours") == both
+    some = dict(list(colours.items())[:30])
+    assert failed(random_pictures() | some, tmp_path / "some") == []
+    copies = dict.fromkeys(random_pictures(), random_picture(1))
+    assert failed(copies, tmp_path / "copies") == ["expect_pictures_to_differ"]
 
 
 # --- arrays -------------------------------------------------------------------------------------
@@ -608,6 +633,7 @@ TABLE = pixel_table(SQUARES)
         (TABLE[["label"]], r"no column is like pixel\*; found label; correct"),
         (ending("pixel3", "x"), "train.csv line 25 has 'x' in `pixel3`; expected a finite number"),
         (ending("pixel3", ""), "train.csv line 25 has no `pixel3`; expected a pixel; correct it"),
+        (ending("pixel3", "1e99"), r"train.csv/23 cannot be used \(some pixels are no finite num"),
         (ending("label", ""), "train.csv line 25 has no `label`; correct it"),
     ],
 )

@@ -32,9 +32,12 @@ from ..levels import text_of
 from ..numbers import to_numbers
 from ..parts import PARTS, Label, check_labelled_parts, class_labels
 from ..splits import HashSplit, parts_by_hash
+from ..tables import Finding
 from .columns import ArrayPair, Arrays, Columns, Folders, Idx, Labels, Pixels
 
 NAMED_BY = "path"  # the column that names a picture in messages
+# By column of the table, what a data set's conf can do about an expectation that failed.
+ADVICE = {"decodable": "set `columns.leave_out: undecodable` in the conf"}
 LISTED = 10  # paths that a message lists
 
 # Two pictures look alike if their 64-bit fingerprints differ in at most so many bits. Of the 10,000
@@ -43,6 +46,9 @@ MAX_DIFFERENT_BITS = 3
 PAIRS_AT_ONCE = 2**20  # fingerprints are compared in chunks, which bounds the memory
 # A picture is plain if no two of its pixels differ by more levels: those of noise and of JPEG.
 PLAIN_LEVELS = 16
+MOST = (
+    0.9  # a set in which a larger share of the pictures is plain, or alike, cannot be learnt from
+)
 
 # The content of a picture: the bytes of its file; uint8 (height, width[, channels]) from an array.
 Content: TypeAlias = bytes | np.ndarray
@@ -602,9 +608,10 @@ def _table_images(rows: pd.DataFrame, files: Pixels, name: str, white: float | N
     names = _pixel_names(rows, files)
     shape = _pixel_shape(len(names), files, name)
     values = np.empty((len(rows), len(names)), np.float32)
-    for i, column in enumerate(names):
-        values[:, i] = _numbers(rows[column], column, files)
-    if (values == np.rint(values)).all():
+    with np.errstate(over="ignore"):  # what exceeds a float32 is refused as infinite
+        for i, column in enumerate(names):
+            values[:, i] = _numbers(rows[column], column, files)
+    if (values == np.rint(values)).all() and np.abs(values).max(initial=0) < 2**31:
         values = values.astype(np.int32)  # whole numbers do not end at 1
     array = values.reshape(len(rows), *shape)
     if len(shape) == 3:
@@ -729,6 +736,40 @@ def table(raw: Raw, columns: Columns) -> pd.DataFrame:
     others = max(1, int(facts["dhash"].notna().sum()) - 1)
     facts["alike"] = np.where(facts["dhash"].notna(), similar / others, np.nan)
     return pd.concat([pictures.drop(columns="raw"), facts], axis=1)[columns.all]
+
+
+def findings(raw: Raw, columns: Columns, table: pd.DataFrame) -> list[Finding]:
+    """Expectations of every set: not all pictures are of one colour, and not all are alike."""
+    return [
+        _finding(
+            table,
+            table["plain"].eq(True),
+            "expect_pictures_to_show_something",
+            "nearly all pictures are of one colour: they were written or converted wrongly, or"
+            " `white` in the conf is not the value that is white",
+        ),
+        _finding(
+            table,
+            table["alike"] > MOST,
+            "expect_pictures_to_differ",
+            "nearly all pictures are alike: they are copies of one, or empty",
+        ),
+    ]
+
+
+def _finding(table: pd.DataFrame, is_unusual: pd.Series, expectation: str, why: str) -> Finding:
+    """The expectation that at most the share MOST of the pictures is unusual."""
+    is_met = is_unusual.mean() <= MOST
+    return Finding(
+        expectation=expectation,
+        kwargs={"mostly": round(1 - MOST, 6)},
+        severity="critical",
+        what="pictures",
+        checked=len(table),
+        unexpected=0 if is_met else int(is_unusual.sum()),
+        examples=table["path"][is_unusual].tolist(),
+        why=why,
+    )
 
 
 def _facts(raw: Content, columns: Columns) -> dict[str, bool | int | str | None]:

@@ -154,4 +154,10 @@ def test_any_bytes_are_answered_without_an_exception() -> None:
 def test_a_header_in_a_comment_may_lack_a_name() -> None:
     rows = [f"{i}.5 {i % 3} {i % 4}" for i in range(30)]
     found = dialect.sniff("\n".join(["#zs u", *rows]).encode(), {})
-    assert found is not None and found.header == ["row", "zs", "u"]
+    assert found is not None and found.header == ["zs", "u", "column_3"]
+
+
+def test_empty_columns_at_the_end_do_not_hide_a_header() -> None:
+    rows = [f"{i}/1/2022,{i}.5,{i},,," for i in range(1, 29)]
+    found = dialect.sniff("\n".join(["Date,Open,Close,,,", *rows]).encode(), {})
+    assert found is not None and found.has_header and found.form == {"delimiter": ","}

@@ -300,8 +300,15 @@ def new(given: Mapping[str, str]) -> str:
         )
     written = free_name(name)
     result = building.build(path, name, given, form_of(given))
-    with written_or_none(written, result, name):
-        parts = tried(name)
+    try:
+        with written_or_none(written, result, name):
+            parts = tried(name)
+    except DataError as error:
+        if "leave_out: undecodable" not in str(error):
+            raise
+        result = building.build(path, name, {**given, "leave_out": "yes"}, form_of(given))
+        with written_or_none(written, result, name):
+            parts = tried(name)
     return summary(name, result, parts, written)
 
 

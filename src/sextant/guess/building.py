@@ -103,6 +103,9 @@ def _of_pictures(
     size = int(options["size"]) if "size" in options else None
     found = pictures.pictures(paths, read, size)
     target = options.get("target", "label")
+    if "leave_out" in options:
+        found.leaves_out = True
+        found.doubts.append("some pictures cannot be decoded: left out")
     return pictures_conf.result(name, file, found, target, [pinned(path)])
 
 
@@ -228,7 +231,7 @@ def _of_rows(
         result = ratings_conf.result(
             name, first.file, ratings.ratings(first, found, [], options), task or "likes", entries
         )
-        return _with_head(result, first, files)
+        return _with_head(result, first, files, first.rows)
     rows, columns = _all_rows(first, files)
     target = options.get("target")
     is_series = kind == "series" or task == "forecasting"
@@ -238,7 +241,7 @@ def _of_rows(
         result = _of_series(rows, columns, first, name, options, entries)
     else:
         result = _of_table(rows, columns, first, name, options, entries)
-    return _with_head(result, first, files)
+    return _with_head(result, first, files, rows)
 
 
 def _all_rows(first: Reading, files: Sequence[Path]) -> tuple[pd.DataFrame, list[Facts]]:
@@ -258,10 +261,10 @@ def _all_rows(first: Reading, files: Sequence[Path]) -> tuple[pd.DataFrame, list
     return rows, facts(rows, first.format)
 
 
-def _with_head(result: Result, first: Reading, files: Sequence[Path]) -> Result:
+def _with_head(result: Result, first: Reading, files: Sequence[Path], rows: pd.DataFrame) -> Result:
     """The result with a first line on the file, and the doubts about its format."""
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    head = f"{first.file}{more}: {len(first.rows):,} rows, {len(first.columns)} columns"
+    head = f"{first.file}{more}: {len(rows):,} rows, {len(first.columns)} columns"
     empty = f", {first.empty:,} empty rows passed over" if first.empty else ""
     result.lines.insert(0, f"{head}; {first.dialect}{empty}")
     result.doubts[:0] = first.doubts

@@ -13,6 +13,9 @@ DAYS = (
 TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f",
          " %I:%M %p", " %I:%M:%S %p")  # fmt: skip
 ZONES = ("", "%z", " %z", "Z")
+MAY_BE_A_DAY = re.compile(
+    r"\d{8}|\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}([ T].{4,30})?|(\d{1,2}[ -])?[A-Za-z]{3,9}[ -].{2,40}"
+)
 FIRST_YEAR, LAST_YEAR = 1800, 2100
 SAMPLE = 200  # values that are tried
 IN_ORDER = 0.95  # the share of neighbours from which on days are in order
@@ -61,10 +64,8 @@ def is_unix_seconds(values: Sequence[str], units: int = 1) -> bool:
 
 
 def _may_be_a_day(text: str) -> bool:
-    """A quick look that spares the many formats: digits, and no number with a decimal point."""
-    if not 6 <= len(text) <= 40 or not any(character.isdigit() for character in text):
-        return False
-    return re.fullmatch(r"[+-]?\d*\.\d+|\d{1,7}|\d{9,}", text) is None
+    """A quick look that spares the many formats: digits with marks between them, or a month."""
+    return MAY_BE_A_DAY.fullmatch(text) is not None and sum(map(str.isdigit, text)) >= 4
 
 
 def _all_fit(values: Sequence[str], format_: str) -> bool:

@@ -297,7 +297,8 @@ def _completed(short: Sequence[str], body: Sequence[Sequence[str]], doubts: list
     """
     missing = len(body[0]) - len(short)
     first = [row[0] for row in body]
-    if missing == 1 and len(set(first)) == len(first):
+    is_name = not any(NUMBER.fullmatch(cell) and not cell.isdecimal() for cell in first)
+    if missing == 1 and is_name and len(set(first)) == len(first):
         header = ["row", *short]
         place = f"the first column is called `{header[0]}`"
     else:
@@ -323,7 +324,9 @@ def are_names(cells: Sequence[str]) -> bool:
 def is_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first of the rows is a header: names, above numbers or not repeated below."""
     first, body = rows[0], rows[1:]
-    if not are_names(first):
+    # Spreadsheets write delimiters after the last column, too.
+    width = max((len(first) - _empty_at_end(row) for row in rows), default=0)
+    if not are_names(first[:width]):
         return False
     repeated = 0
     for position, name in enumerate(first):
@@ -332,6 +335,16 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
             return True
         repeated += name in column
     return repeated == 0
+
+
+def _empty_at_end(row: Sequence[str]) -> int:
+    """How many of the last cells are empty."""
+    count = 0
+    for cell in reversed(row):
+        if cell:
+            break
+        count += 1
+    return count
 
 
 def units_after_header(body: Sequence[Sequence[str]]) -> int:

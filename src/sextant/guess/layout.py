@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import yaml
 
 WIDTH = 100  # characters of a line
+LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 COMMENT_COLUMN = 22  # where the comments of a block begin, unless a line is longer
 PLAIN = re.compile(r"[A-Za-z_/][\w .%/()+*<>=-]*", re.ASCII)
 # Outside of flow lists more characters are plain.
@@ -17,7 +18,7 @@ def scalar(value: object) -> str:
     """A value as YAML reads it back: text in quotes only where it would be something else."""
     if isinstance(value, str):
         is_plain = PLAIN.fullmatch(value) is not None and value == value.strip()
-        if is_plain and yaml.safe_load(value) == value:
+        if is_plain and yaml.load(value, Loader=LOADER) == value:
             return value
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -33,7 +34,7 @@ def block(value: object) -> str:
     """A value of a key on a line of its own."""
     if isinstance(value, str) and PLAIN_BLOCK.fullmatch(value) and value == value.strip():
         try:
-            if yaml.safe_load(f"a: {value}") == {"a": value}:
+            if yaml.load(f"a: {value}", Loader=LOADER) == {"a": value}:
                 return value
         except yaml.YAMLError:
             pass

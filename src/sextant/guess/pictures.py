@@ -48,6 +48,7 @@ class Pictures:
     shortest: int
     photos: bool
     doubts: list[str] = field(default_factory=list)
+    leaves_out: bool = False  # pictures that cannot be decoded
 
     @property
     def trained(self) -> int:

@@ -68,6 +68,9 @@ def _columns(found: Pictures, target: str, smallest: int) -> list[str]:
         layout.line(2, "flat", "8", "side in pixels for logistic regression, a baseline"),
         layout.line(2, "smallest", str(smallest), "a picture with a shorter side is refused"),
     ]
+    if found.leaves_out:
+        note = "pictures that cannot be decoded"
+        lines.append(layout.line(2, "leave_out", "undecodable", note))
     return lines
 
 

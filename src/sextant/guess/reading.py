@@ -45,7 +45,7 @@ class Reading:
         words.append(f"delimiter {_word(str(self.form.get('delimiter', ',')))}")
         for key, value in self.form.items():
             if key not in ("encoding", "delimiter", "names"):
-                text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+                text = " ".join(map(repr, value if isinstance(value, list) else [value]))
                 words.append(f"{key} {text}")
         words.append("with a header" if self.has_header else "without a header")
         return ", ".join(words)

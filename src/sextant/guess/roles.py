@@ -19,7 +19,9 @@ TELLS_ALONE = 0.995  # balanced accuracy of a column by itself, from which on it
 LEAK_ROWS = 20_000  # rows that the look for leaks takes
 LEAK_BINS = 40
 KEY_NAME = re.compile(
-    r"(.*[_\W])?(id|ids|key|uuid|guid|code|number|no|nr|num|index|isbn|sku|ean)|.*(?<=[a-z])(Id|ID|Key|Nr|No)",
+    r"(.*[_\W])?(id|ids|key|uuid|guid|code|number|no|nr|num|index|isbn|sku|ean)"
+    r"|.*(client|customer|user|order|account|member|person|patient|employee|passenger|loan|policy"
+    r"|transaction|case|record|sample|product|item)(id|no|nr|num|number|key)",
     re.IGNORECASE,
 )
 COUNTER_NAME = re.compile(
@@ -318,6 +320,12 @@ def _best_cut(feature: pd.Series, target: pd.Series) -> pd.Series:
 
 
 def _purity(levels: pd.Series, target: pd.Series) -> float:
-    table = pd.crosstab(levels, target)
-    right = table.where(table.eq(table.max(axis=1), axis=0), 0)
-    return float((right.sum() / table.sum()).mean())
+    """The mean over the classes of the share that the most frequent class of each level has."""
+    level_codes, level_names = pd.factorize(levels)
+    class_codes, class_names = pd.factorize(target)
+    cells = level_codes * len(class_names) + class_codes
+    table = np.bincount(cells, minlength=len(level_names) * len(class_names))
+    table = table.reshape(len(level_names), len(class_names))
+    is_most = table == table.max(axis=1, keepdims=True)
+    right = np.where(is_most, table, 0).sum(axis=0)
+    return float((right / table.sum(axis=0)).mean())

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..kinds.tabular.columns import Columns
 from . import confs, expectations, layout, models
 from .facts import Facts, counts
 from .result import SHOWN, Result, listed_reasons
@@ -27,9 +26,7 @@ def table(
     by_name = {column.name: column for column in columns}
     target = by_name.get(found.target or "")
     shares = class_shares(target) if target is not None and found.task == "classification" else {}
-    if "positive" not in Columns.model_fields:
-        positive = None
-    elif positive is None and len(shares) == 2:
+    if positive is None and len(shares) == 2:
         positive = min(shares, key=lambda level: shares[level])
     family = models.FAMILIES["tabular", found.task]
     summary = f"{name}: {rows:,} rows of {file}, one row per case."

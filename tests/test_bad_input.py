@@ -334,7 +334,7 @@ class Fault:
 
 NOT_WHOLE = r"cats_dogs_128.zip is not a complete zip file \(.+\); pull it again"
 OUTSIDE = rf"contains '\.\./\.\./{CAT}', a path outside its folder; pull it again"
-NO_BIRDS = "class birds of training_set has no pictures; add some, or remove its folder"
+NO_BIRDS = "class birds of training_set has no pictures; add some, .*remove its folder"
 NOT_UTF_8 = r"u.item line 1 is not utf-8 \(byte 0x[c-f][0-9a-f]\); set `encoding` in the conf"
 NO_ID = "u1.base line 1 has no `user`; expected an id in each row"
 SEVEN_STARS = "u1.base line 1 has `rating` 7; expected one of 1, 2, 3, 4, 5; correct the row"
@@ -922,7 +922,9 @@ def test_dvc_stops_at_damaged_files_of_the_other_kinds(
     with unharmed(clone, backup):
         stage = f"prepare@{fault.dataset}"
         done = clone.run("dvc", "repro", stage, code=None, SEXTANT_MIRROR=str(tmp_path))
-        assert re.search(f"{fault.validate}.*{RESTORES}", refusal(done.stderr))
+        # No commit of the clone has this data set, so nothing can be restored.
+        assert re.search(f"{fault.validate}.*$", refusal(done.stderr))
+        assert RESTORES not in done.stderr
         assert done.returncode != 0
         assert f"exited with {BAD_DATA}" in done.stderr
         assert "Running stage 'prepare@" not in done.stdout

@@ -463,7 +463,7 @@ def kind_results(findings: Iterable["Finding"]) -> list[Result]:
     results = []
     for finding in findings:
         share = 1 - finding.unexpected / finding.checked if finding.checked else 1.0
-        message = f"{finding.unexpected:,} of {finding.checked:,} {finding.what} are unexpected"
+        message = f"{finding.unexpected:,} of {finding.checked:,} {finding.unit} are unexpected"
         if finding.examples:
             message += f", such as {', '.join(finding.examples[:EXAMPLES])}"
         results.append(

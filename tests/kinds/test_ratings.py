@@ -1002,8 +1002,8 @@ def test_a_matrix_of_users_by_items_is_read(tmp_path: Path) -> None:
     encoder = Encoder.fit(rows.assign(target=rows["rating"]), columns)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        asked = encoder.check(ratings.read_rows(tmp_path / "r.csv", columns))
-    assert asked["rating"].tolist() == [-7.82, 8.79, 4.08]
+        checked = encoder.check(ratings.read_rows(tmp_path / "r.csv", columns))
+    assert checked["rating"].tolist() == [-7.82, 8.79, 4.08]
 
 
 def test_users_of_a_matrix_without_their_column_are_numbered(tmp_path: Path) -> None:

@@ -155,14 +155,14 @@ def first_place(rows: pd.DataFrame | pd.Series, mask: np.ndarray) -> str:
 class Finding(NamedTuple):
     """An expectation that every data set of a kind has to meet, and what was observed.
 
-    `unexpected` of `checked` are not as expected; `what` names what was counted, and `examples` are
+    `unexpected` of `checked` are not as expected; `unit` names what was checked, and `examples` are
     values for a message.
     """
 
     expectation: str
     kwargs: dict[str, object]
     severity: Literal["critical", "warning", "info"]
-    what: str
+    unit: str
     checked: int
     unexpected: int
     examples: list[str]

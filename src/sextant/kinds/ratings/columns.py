@@ -123,12 +123,12 @@ class Columns(Strict):
         is_sorted = self.values == sorted(set(self.values))
         if not is_sorted or not self.values[0] < self.like <= self.values[-1]:
             lowest, highest = self.values[0], self.values[-1]
-            shown = f"values {self.values}"
+            scale = f"values {self.values}"
             if len(self.values) > 20:
-                shown = f"{len(self.values):,} values from {lowest:g} to {highest:g}"
+                scale = f"{len(self.values):,} values from {lowest:g} to {highest:g}"
             raise ValueError(
                 "`values` must be sorted, and `like` above the lowest and at most the highest; got"
-                f" {shown} and like {self.like:g}"
+                f" {scale} and like {self.like:g}"
             )
         return self
 

@@ -137,10 +137,10 @@ class Encoder:
         film that the catalogue lacks. Warns of rows that a rule leaves out.
         """
         columns = self.columns
-        # Without a word: the other columns of a file of ratings, and those of a prepared part.
+        # The other columns of a file of ratings, and those of a prepared part, give no warning.
         allowed = [*columns.all, TARGET, CONTEXT]
-        known = without_surplus(frame, columns.needed, allowed)
-        rows = self._checked(numbered(trimmed(known, columns.ratings)))
+        frame = without_surplus(frame, columns.needed, allowed)
+        rows = self._checked(numbered(trimmed(frame, columns.ratings)))
         unlisted = _positions(self.items, rows[columns.item]) < 0
         if unlisted.any():
             item = rows[columns.item].iloc[int(unlisted.argmax())]

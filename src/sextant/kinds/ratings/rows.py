@@ -451,7 +451,7 @@ def findings(raw: Raw, columns: Columns) -> list[Finding]:
             expectation="expect_rated_items_to_be_listed",
             kwargs={"file": columns.items_file},
             severity=severity,
-            what="ratings",
+            unit="ratings",
             checked=len(raw.ratings),
             unexpected=unlisted,
             examples=raw.unlisted[:SHOWN],

@@ -114,8 +114,9 @@ class Encoder:
         and for all that `repair` refuses. Warns of rows that are left out.
         """
         columns = self.columns
-        known = without_surplus(frame, columns.upstream, [*columns.upstream, *columns.only])
-        rows, left_out = arranged(known, columns)
+        accepted = [*columns.upstream, *columns.only]
+        frame = without_surplus(frame, columns.upstream, accepted)
+        rows, left_out = arranged(frame, columns)
         for reason, count in left_out.items():
             warnings.warn(f"left out {count:,} {reason}", stacklevel=2)
         if len(rows) < columns.window:

@@ -206,8 +206,8 @@ def _check_single(rows: pd.DataFrame, days: pd.Series, columns: Columns) -> None
     repeated = int(days.duplicated().sum())
     if not repeated:
         return
-    known = [*columns.upstream, *columns.only]
-    for name in rows.columns.difference(known, sort=False):
+    roles = [*columns.upstream, *columns.only]
+    for name in rows.columns.difference(roles, sort=False):
         cells = rows[name].map(text_of)
         values = cells.dropna().unique()
         if len(values) < 2 or len(values) * LEAST_DAYS > len(rows) or cells.isna().any():
@@ -384,7 +384,7 @@ def _split_finding(raw: pd.DataFrame, columns: Columns) -> Finding:
         expectation="expect_prices_to_be_adjusted_for_splits",
         kwargs={"prices": names, "max_value": LARGEST_JUMP},
         severity="warning",
-        what="days",
+        unit="days",
         checked=len(raw),
         unexpected=int(jumps.sum()),
         examples=examples,
@@ -402,7 +402,7 @@ def _order_finding(raw: pd.DataFrame) -> Finding:
         expectation="expect_days_to_be_in_order",
         kwargs={},
         severity="warning",
-        what="files",
+        unit="files",
         checked=raw.index.get_level_values(FILE).nunique(),
         unexpected=len(unordered),
         examples=list(unordered),

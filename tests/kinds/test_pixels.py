@@ -330,6 +330,8 @@ def test_a_text_that_begins_like_a_picture_is_none(raw, is_picture):
         ("1", b"\0\0\0\x18ftypheic", None),
         ("drawing.svg", b"<svg/>", None),
         ("1", bytes(range(256)), None),
+        ("1", b"", None),
+        ("1.dat", b"\x00\x01\x02", None),
     ],
 )
 def test_only_what_is_known_to_be_no_picture_is_passed_over(name, raw, sort):

@@ -107,15 +107,15 @@ def _zip_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
 
 
 def _zip_name(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) -> str:
+    name = member.filename
     is_utf8 = bool(member.flag_bits & 0x800)
-    # zipfile has read other names as code page 437, which loses nothing.
-    name = member.filename if is_utf8 else _decoded(path, member, names_encoding)
+    # From Python 3.13 on, `filename` is the name in the extra field, if there is one, in UTF-8.
+    is_replaced = name != member.orig_filename.partition("\0")[0]
+    if not is_utf8 and not is_replaced:
+        # zipfile has read it as code page 437, which loses nothing.
+        name = _checked_name(path, name.encode("cp437"), names_encoding)
     _check_inside(path, name)
     return composed(name)
-
-
-def _decoded(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) -> str:
-    return _checked_name(path, member.filename.encode("cp437"), names_encoding)
 
 
 def _tar_members(path: Path, names_encoding: str | None) -> Iterator[Member]:

@@ -40,7 +40,7 @@ NETPBM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s+(#[^\n]*\n\s*)*\d+\s|P7\nWI
 
 # Of files that are no pictures.
 OTHER_SUFFIXES = frozenset(
-    ".7z .aac .avi .bak .bin .bz2 .c .cfg .csv .dat .db .doc .docx .dvc .flac .gz .h5 .hdf5 .htm"
+    ".7z .aac .avi .bak .bz2 .c .cfg .csv .db .doc .docx .dvc .flac .gz .h5 .hdf5 .htm"
     " .html .ini .ipynb .joblib .json .jsonl .lnk .log .lst .m .mat .md .md5 .mkv .mov .mp3 .mp4"
     " .mpg .npy .npz .ods .odt .ogg .onnx .parquet .pb .pdf .pickle .pkl .ppt .pptx .pt .pth .py"
     " .rar .rst .rtf .sh .sha1 .sha256 .sqlite .tar .tex .tfrecord .tfrecords .tsv .txt .url .wav"
@@ -106,7 +106,7 @@ def _has_other_start(raw: bytes) -> bool:
 def _is_text(raw: bytes) -> bool:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):  # the byte order mark of UTF-16
         return True
-    return not CONTROLS.intersection(raw[:TEXT_BYTES])
+    return raw != b"" and not CONTROLS.intersection(raw[:TEXT_BYTES])
 
 
 # --- decode -------------------------------------------------------------------------------------

@@ -149,6 +149,10 @@ test: environment ## | run all tests
 test-fast: environment ## | run the tests without pipelines and long trainings
 	@python -m pytest -q -m 'not slow' -n 2 --dist worksteal
 
+fuzz: environment ## [CASES=2400] [CASE="raw series 7 odd_cell"] | try mutated files, questions and confs
+	@SEXTANT_FUZZ=$${CASES:-2400} SEXTANT_FUZZ_CASE="$$CASE" python -m pytest -q tests/test_fuzz.py \
+	  $(if $(CASE),-s,-n 2 --dist worksteal)
+
 results: need-SEXTANT_MIRROR environment ## SEXTANT_MIRROR=/folder | results on the published protocols
 	@for script in results/*.py; do python "$$script" || exit; done
 
@@ -182,7 +186,7 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMED = JOBS jobs ROW row AGAINST against MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMED = JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 NAMED += $(NEW) file target name kind task key unknown
 arguments := $(foreach override,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(override))))
 further = $(if $(filter new,$(MAKECMDGOALS)),$(addsuffix =,$(NEW)))
@@ -195,4 +199,4 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
-  register promote rollback new pin retrain remote check test test-fast results bench lint format clean
+  register promote rollback new pin retrain remote check test test-fast fuzz results bench lint format clean

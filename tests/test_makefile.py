@@ -206,6 +206,8 @@ def make_environment(folder: Path) -> None:
         (["results", "SEXTANT_MIRROR=/data"], "[results/last.py]"),
         (["bench", "ROW=loop", "OPTIONS=pairs=1 only=test"], "[bench/loop.py][pairs=1][only=test]"),
         (["bench", "ROW=loop", "AGAINST=main~2"], "[bench/loop.py][against=main~2]"),
+        (["fuzz"], "[-m][pytest][-q][tests/test_fuzz.py][-n][2][--dist][worksteal]"),
+        (["fuzz", "CASE=raw series 7 odd_cell"], "[-m][pytest][-q][tests/test_fuzz.py][-s]"),
         (["test-fast"], "[-m][pytest][-q][-m][not slow][-n][2][--dist][worksteal]"),
     ],
 )

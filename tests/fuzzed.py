@@ -1,0 +1,385 @@
+"""Small data sets and models of each kind, which test_fuzz.py asks and trains on mutated files."""
+
+import functools
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import builders
+import movielens
+import numpy as np
+import pandas as pd
+import stock
+import torch
+import yaml
+from mutations import File, Form
+
+from sextant import config, plugins, prepare, saved_model
+from sextant.kinds.levels import texts_of
+from sextant.kinds.ratings.columns import Columns as RatingsColumns
+from sextant.kinds.ratings.twin import write_twin
+from sextant.kinds.splits import DateSplit, HashSplit
+from sextant.kinds.tabular.columns import Columns as TableColumns
+from sextant.strict import check
+
+SPLIT = builders.hash_split(0.4, 0.2, 0.2, 0.2)
+Frame = pd.DataFrame
+Canonical = dict[str, pd.DataFrame]
+
+
+class Subject(NamedTuple):
+    """A data set and a model of it.
+
+    files: the raw files; `mutated` names those that are mutated.
+    form: how they are written; None if they are no text.
+    renames: whether a raw file may have another name.
+    question: rows to answer, in the form `asked`.
+    order: the columns by which answers are sorted before they are compared.
+    """
+
+    kind: str
+    columns: Any
+    split: HashSplit | DateSplit
+    files: dict[str, bytes]
+    mutated: list[str]
+    form: Form | None
+    renames: bool
+    question: File
+    asked: Form | None
+    task: str
+    family: str
+    net: dict[str, Any]
+    calibration: dict[str, float]
+    order: list[str]
+
+
+# --- subjects -----------------------------------------------------------------------------------
+
+
+def _csv(rows: Frame, delimiter: str = ",", header: bool = True) -> bytes:
+    return rows.to_csv(sep=delimiter, index=False, header=header).encode()
+
+
+def tabular() -> Subject:
+    """Cats and dogs with a key and gaps."""
+    rows = builders.with_gaps(builders.animal_table())
+    return Subject(
+        kind="tabular",
+        columns=builders.ANIMAL_COLUMNS,
+        split=SPLIT,
+        files={"animals.csv": _csv(rows)},
+        mutated=["animals.csv"],
+        form=Form(","),
+        renames=True,
+        question=File("question.csv", _csv(rows.head(23))),
+        asked=Form(","),
+        task="classification",
+        family="ann",
+        net=builders.UNTRAINED_NET,
+        calibration={"temperature": 1.5},
+        order=["id"],
+    )
+
+
+def headerless() -> Subject:
+    """The same without header and key, with semicolons, a mark for unknown and an indicator."""
+    rows = builders.with_gaps(builders.animal_table()).drop(columns=["note", "id"])
+    rows = rows.assign(height=rows["height"].astype("str").str.replace(".", ",").fillna("?"))
+    rows["height"] = rows["height"].replace("nan", "?")
+    columns = TableColumns(
+        target="class",
+        numeric=["height", "weight"],
+        categorical=["colour", "shoes"],
+        names=list(rows.columns),
+        delimiter=";",
+        decimal=",",
+        unknown=["?"],
+        missing={"height": "indicator"},
+    )
+    form = Form(";", has_header=False)
+    return tabular()._replace(
+        columns=columns,
+        files={"animals.data": _csv(rows, ";", False)},
+        mutated=["animals.data"],
+        form=form,
+        question=File("question.data", _csv(rows.head(23), ";", False)),
+        asked=form._replace(reorder=False),
+        order=[],
+    )
+
+
+def series() -> Subject:
+    """Weekdays with prices and a volume, M/D/Y."""
+    days = stock.days()
+    return Subject(
+        kind="series",
+        columns=stock.COLUMNS,
+        split=stock.SPLIT,
+        files={"days.csv": _csv(days)},
+        mutated=["days.csv"],
+        form=Form(","),
+        renames=True,
+        question=File("question.csv", _csv(days.tail(17))),
+        asked=Form(","),
+        task="forecasting",
+        family="rnn",
+        net={"hidden_size": 7, "layers": 1, "dropout": 0.0},
+        calibration={"weight": 1.0, "width": 1.3},
+        order=[],
+    )
+
+
+RATINGS_NET = {
+    **{"mode": "user", "hidden_sizes": [11], "activation": "tanh", "dropout": 0.0, "tied": False},
+    **{"masks": True, "hide": [0.0, 0.0], "visible": 1.0, "refeed": 0.0, "shrinkage": 2.0},
+}
+LIKES_NET = {
+    **{"hidden": 3, "chain": "cd", "k": 1, "clamped": 0.0, "conditional": True, "shrinkage": 2.0},
+    **{"init": 0.7, "units": "bernoulli"},
+}
+
+
+def ratings() -> Subject:
+    """Ratings, films and users in files without header, as MovieLens 100K has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_twin(movielens.small_twin(), movielens.COLUMNS, Path(folder))
+        files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    lines = files["u1.base"].decode().splitlines()
+    asked = [line for line in lines if int(line.split("\t")[0]) <= 5]
+    header = "user,item,rating\n"
+    rows = [",".join(line.split("\t")[:3]) for line in asked]
+    question = header + "".join(f"{row}\n" for row in rows)
+    return Subject(
+        kind="ratings",
+        columns=movielens.COLUMNS,
+        split=movielens.SPLIT,
+        files=files,
+        mutated=["u1.base", "u1.test", "u.item", "u.user"],
+        form=Form("\t", "latin-1", has_header=False, quotes=False),
+        renames=False,
+        question=File("question.csv", question.encode()),
+        asked=Form(","),
+        task="likes",
+        family="rbm",
+        net=LIKES_NET,
+        calibration={"slope": 1.0, "offset": 0.0},
+        order=["user", "item"],
+    )
+
+
+def rated() -> Subject:
+    """Ratings in one CSV file with half stars, repeated pairs and times; text ids."""
+    rng = np.random.default_rng(3)
+    rows = pd.DataFrame(
+        {
+            "reader": [f"r{number:02d}" for number in rng.integers(0, 23, 401)],
+            "isbn": [f"{number:04d}X" for number in rng.integers(0, 31, 401)],
+            "stars": rng.integers(1, 11, 401) / 2,
+            "when": 1_388_707_200 + np.arange(401),
+        }
+    )
+    columns = RatingsColumns.model_validate(
+        {
+            **{"user": "reader", "item": "isbn", "rating": "stars", "like": 3.5, "time": "when"},
+            **{"values": {"lowest": 0.5, "highest": 5.0, "step": 0.5}, "files": ["stars.csv"]},
+            "repeated": "last",
+        }
+    )
+    return Subject(
+        kind="ratings",
+        columns=columns,
+        split=builders.hash_split(0.4, 0.2, 0.2, 0.2),
+        files={"stars.csv": _csv(rows)},
+        mutated=["stars.csv"],
+        form=Form(","),
+        renames=False,
+        question=File("question.csv", _csv(rows.head(61))),
+        asked=Form(","),
+        task="stars",
+        family="sae",
+        net=RATINGS_NET,
+        calibration={},
+        order=["reader", "isbn"],
+    )
+
+
+PICTURE_NET = {
+    **{"widths": [3, 5], "stride": 1, "mirror": True, "zoom": 1.5, "rotation": 15.0, "light": 0.2},
+    **{"colour": 0.1, "hole": 0.3, "label_smoothing": 0.0},
+}
+
+
+def _zip_of(pictures: Mapping[str, bytes]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        builders.write_zip(Path(folder), pictures)
+        return (Path(folder) / "pictures.zip").read_bytes()
+
+
+def images() -> Subject:
+    """Loose pictures in folders, one for each class."""
+    pictures = builders.random_pictures(37)
+    mutated = [path for path in pictures if path.endswith(("1.png", "5.png", "8.png"))]
+    return Subject(
+        kind="images",
+        columns=builders.picture_columns(size=16),
+        split=SPLIT,
+        files=pictures,
+        mutated=mutated,
+        form=None,
+        renames=False,
+        question=File("question.png", pictures[mutated[0]]),
+        asked=None,
+        task="classification",
+        family="cnn",
+        net=PICTURE_NET,
+        calibration={"temperature": 1.0},
+        order=["path"],
+    )
+
+
+def archive() -> Subject:
+    """The pictures in a zip."""
+    pictures = _zip_of(builders.random_pictures(37))
+    return images()._replace(
+        files={"pictures.zip": pictures},
+        mutated=["pictures.zip"],
+        question=File("question.zip", pictures),
+    )
+
+
+def pixels() -> Subject:
+    """Grey pictures of 7 pixels by 7 in a table with a column for each pixel."""
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame(rng.integers(0, 256, (61, 49)))
+    rows.columns = [f"pixel{number}" for number in range(49)]
+    rows.insert(0, "label", rng.choice(["3", "8"], 61))
+    columns = builders.picture_columns(
+        files={"format": "pixels", "train": ["train.csv"]}, target="label", channels=1, size=8
+    )
+    return images()._replace(
+        columns=columns,
+        files={"train.csv": _csv(rows)},
+        mutated=["train.csv"],
+        form=Form(",", reorder=False),
+        question=File("question.csv", _csv(rows.head(11))),
+        asked=Form(",", reorder=False),
+    )
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {
+    function.__name__: function
+    for function in (tabular, headerless, series, ratings, rated, images, archive, pixels)
+}
+
+
+@functools.cache
+def subject(name: str) -> Subject:
+    return SUBJECTS[name]()
+
+
+@functools.cache
+def model(name: str) -> saved_model.SavedModel:
+    """A model of a subject with random weights, its encoder fitted on the clean train part."""
+    of = subject(name)
+    parts = prepared_parts(of, of.files)
+    encoder = plugins.kind(of.kind).encoder.Encoder.fit(parts["train"], of.columns)
+    torch.manual_seed(3)
+    net: Any = saved_model.build(of.family, encoder.sizes, of.net)
+    initialise = plugins.optional(net, "initialise", None)
+    if initialise:
+        initialise(encoder.encode(parts["train"]))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    card = {
+        **{"task": of.task, "family": of.family, "kind": of.kind, "net": of.net},
+        **{"calibration": of.calibration, "columns": of.columns.model_dump()},
+    }
+    return saved_model.SavedModel(card, net.eval(), encoder)
+
+
+# --- what the package does with them ------------------------------------------------------------
+
+
+def prepared_parts(of: Subject, files: Mapping[str, bytes]) -> Canonical:
+    """The parts of raw files, after all that is done before a training.
+
+    The files are read, looked at for the expectations, repaired, split, encoded, written and read.
+    """
+    kind = plugins.kind(of.kind)
+    conf = config.DatasetConf.model_construct(
+        kind=of.kind, columns=of.columns, split=of.split, name="fuzz", about=""
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        written = builders.write_files(Path(folder) / "raw", files)
+        raw = kind.rows.read(written, of.columns)
+        kind.rows.table(raw, of.columns)
+        for member in ("passed_over", "findings"):
+            look = plugins.optional(kind.rows, member, None)
+            if look:
+                look(raw, *([of.columns] if member == "findings" else []))
+        parts = prepare.prepare(raw, conf)
+        validation = {"source": "local", "digest": "0"}
+        prepare.profile(parts, conf, validation)
+        encoder = kind.encoder.Encoder.fit(parts["train"], of.columns)
+        loaded = {}
+        for name, rows in parts.items():
+            encoder.encode(rows)
+            kind.rows.write(rows, Path(folder) / name)
+            loaded[name] = kind.rows.load(Path(folder) / name)
+    return loaded
+
+
+def answers(name: str, question: File) -> Canonical:
+    """The answers of a subject's model to a file of questions."""
+    chosen = model(name)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        builders.write_files(Path(folder), {question.name: question.content})
+        rows = chosen.read(Path(folder) / question.name)
+        answers = chosen.predict(rows)
+    if "path" in answers:  # of a picture in a table or an archive: <name of the file>/<number>
+        answers["path"] = answers["path"].str.removeprefix(question.name)
+    return {"answers": answers}
+
+
+def columns_of(name: str, block: Any) -> Any:
+    """The columns that a block of a conf describes; raises UsageError for a fault in it."""
+    return check(plugins.kind(subject(name).kind).columns.Columns, block, "columns")
+
+
+def conf_of(name: str) -> Any:
+    """The block `columns` of a subject as plain values, with what it leaves out."""
+    block: Any = subject(name).columns.model_dump()
+    return yaml.safe_load(yaml.safe_dump(block))
+
+
+# --- comparing ----------------------------------------------------------------------------------
+
+
+def _comparable(cell: object) -> object:
+    return cell.tobytes() if isinstance(cell, np.ndarray) else cell
+
+
+def canonical(frames: Canonical, order: list[str], is_sorted: bool) -> Canonical:
+    """Frames with rows and columns in a fixed order, and ids as text, whatever type they have."""
+    ordered = {}
+    for name, rows in frames.items():
+        frame = rows.map(_comparable)
+        for column in frame.columns.intersection(order):
+            frame[column] = texts_of(frame[column])
+        if is_sorted:
+            keys = [column for column in order if column in frame] or list(frame.columns)
+            frame = frame.sort_values(keys, key=lambda column: column.astype("str"), kind="stable")
+        ordered[name] = frame[sorted(frame.columns)].reset_index(drop=True)
+    return ordered
+
+
+def assert_same(got: Canonical, expected: Canonical) -> None:
+    """Raise AssertionError unless frames are the same, numbers up to rounding errors."""
+    assert list(got) == list(expected)
+    for name, rows in expected.items():
+        # A surplus column of ratings stays in their parts, and is read by nothing.
+        common = got[name][rows.columns]
+        pd.testing.assert_frame_equal(common, rows, rtol=1e-4, atol=1e-6, obj=name)

@@ -1,0 +1,348 @@
+"""Mutated files, questions and confs: an answer or one line that refuses them, and nothing else.
+
+`make test` tries a few mutations of each sort; `make fuzz` tries thousands. A failure shows its
+case, which `make fuzz CASE="…"` tries alone.
+"""
+
+import functools
+import os
+import random
+import resource
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import fuzzed
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from mutations import (
+    BYTE_DAMAGES,
+    CONF_DAMAGES,
+    DAMAGES,
+    HARMLESS,
+    HARMLESS_IN_CONF,
+    RENAMING,
+    TYPING,
+    File,
+    rewritten,
+)
+
+from sextant import check, config, errors
+from sextant.errors import SextantError
+
+COUNT = int(os.environ.get("SEXTANT_FUZZ", "40"))  # cases, of all sorts together
+CASE = os.environ.get("SEXTANT_FUZZ_CASE", "")  # the one to try
+LONGEST = 1200  # characters of a message
+SECONDS = 20
+MEMORY = 2 * 2**20  # KiB
+
+Outcome = fuzzed.Canonical | str  # frames, or the line that refuses
+
+
+class Case(NamedTuple):
+    """Mutations of a subject, drawn with a seed."""
+
+    sort: str
+    subject: str
+    seed: int
+    mutations: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.sort} {self.subject} {self.seed} {'+'.join(self.mutations)}"
+
+
+def parsed(text: str) -> Case:
+    """The inverse of `str` of a case."""
+    sort, subject, seed, mutations = text.split()
+    return Case(sort, subject, int(seed), tuple(mutations.split("+")))
+
+
+# --- files and questions ------------------------------------------------------------------------
+
+FORMED = ["tabular", "headerless", "series", "ratings", "rated", "pixels"]  # in files of text
+
+
+def rng_of(case: Case) -> random.Random:
+    """A generator for a case; it does not depend on the hash seed of the process."""
+    return random.Random(zlib.crc32(f"{case.sort} {case.subject}".encode()) + case.seed)
+
+
+def damaged(file: File, case: Case, rng: random.Random) -> File:
+    for name in case.mutations:
+        file = DAMAGES[name](file, rng)
+    return file
+
+
+def with_file(subject: fuzzed.Subject, old: str, new: File) -> dict[str, bytes]:
+    """The raw files, one of them replaced."""
+    others = {name: content for name, content in subject.files.items() if name != old}
+    return others | {new.name: new.content}
+
+
+def parts_of_damaged(case: Case) -> fuzzed.Canonical:
+    subject = fuzzed.subject(case.subject)
+    rng = rng_of(case)
+    name = rng.choice(subject.mutated)
+    file = damaged(File(name, subject.files[name]), case, rng)
+    return fuzzed.prepared_parts(subject, with_file(subject, name, file))
+
+
+def answers_to_damaged(case: Case) -> fuzzed.Canonical:
+    return fuzzed.answers(
+        case.subject, damaged(fuzzed.subject(case.subject).question, case, rng_of(case))
+    )
+
+
+@functools.cache
+def clean_parts(name: str, is_sorted: bool) -> fuzzed.Canonical:
+    subject = fuzzed.subject(name)
+    parts = fuzzed.prepared_parts(subject, subject.files)
+    return fuzzed.canonical(parts, subject.order, is_sorted)
+
+
+@functools.cache
+def clean_answers(name: str, is_sorted: bool) -> fuzzed.Canonical:
+    subject = fuzzed.subject(name)
+    return fuzzed.canonical(fuzzed.answers(name, subject.question), subject.order, is_sorted)
+
+
+def is_reordered(case: Case) -> bool:
+    return "with_rows_in_another_order" in case.mutations
+
+
+def parts_of_rewritten(case: Case) -> fuzzed.Canonical:
+    """The parts of a file that says the same; raises AssertionError if they differ."""
+    subject = fuzzed.subject(case.subject)
+    assert subject.form is not None
+    rng = rng_of(case)
+    name = rng.choice(subject.mutated)
+    form = form_of(subject, name)
+    file = rewritten(File(name, subject.files[name]), case.mutations, form, rng)
+    parts = fuzzed.prepared_parts(subject, with_file(subject, name, file))
+    is_sorted = is_reordered(case)
+    fuzzed.assert_same(
+        fuzzed.canonical(parts, subject.order, is_sorted), clean_parts(case.subject, is_sorted)
+    )
+    return parts
+
+
+def form_of(subject: fuzzed.Subject, name: str) -> fuzzed.Form:
+    """How a raw file is written: the lists of films and users have delimiters of their own."""
+    assert subject.form is not None
+    if name in ("u.item", "u.user"):
+        return subject.form._replace(delimiter="|", reorder=False)
+    return subject.form
+
+
+def answers_to_rewritten(case: Case) -> fuzzed.Canonical:
+    """The answers to a file that asks the same; raises AssertionError if they differ."""
+    subject = fuzzed.subject(case.subject)
+    assert subject.asked is not None
+    question = rewritten(subject.question, case.mutations, subject.asked, rng_of(case))
+    answers = fuzzed.answers(case.subject, question)
+    is_sorted = is_reordered(case)
+    fuzzed.assert_same(
+        fuzzed.canonical(answers, subject.order, is_sorted), clean_answers(case.subject, is_sorted)
+    )
+    return answers
+
+
+# --- confs --------------------------------------------------------------------------------------
+
+MODELS = ["ann", "cnn", "rnn", "sae", "som"]
+
+
+def parts_by_damaged_columns(case: Case) -> fuzzed.Canonical:
+    """The parts of clean files by a damaged block `columns`, if it is not refused."""
+    subject = fuzzed.subject(case.subject)
+    rng = rng_of(case)
+    block = fuzzed.conf_of(case.subject)
+    for name in case.mutations:
+        block = CONF_DAMAGES[name](block, rng)
+    columns = fuzzed.columns_of(case.subject, block)
+    return fuzzed.prepared_parts(subject._replace(columns=columns), subject.files)
+
+
+def conf_files(model: str) -> list[str]:
+    line = yaml.safe_load((ROOT / "params.yaml").read_text())["models"][model]
+    dataset = line["dataset"]
+    return [
+        *("params.yaml", f"conf/dataset/{dataset}.yaml", f"conf/expectations/{dataset}.yaml"),
+        *(f"conf/model/{model}.yaml", "conf/trainer.yaml"),
+    ]
+
+
+@contextmanager
+def changed_conf(file: str, content: bytes) -> Iterator[None]:
+    """A file of the conf in the working directory has another content."""
+    before = Path(file).read_bytes()
+    Path(file).write_bytes(content)
+    try:
+        yield
+    finally:
+        Path(file).write_bytes(before)
+
+
+def confs(model: str) -> dict[str, object]:
+    """What the confs of a model and of its data set say."""
+    line = config.params().models[model]
+    return {"model": config.model(model), "dataset": config.dataset(line.dataset)}
+
+
+def checked_damaged_conf(case: Case) -> fuzzed.Canonical:
+    rng = rng_of(case)
+    file = rng.choice(conf_files(case.subject))
+    text = (ROOT / file).read_bytes()
+    for name in case.mutations:
+        if name in BYTE_DAMAGES:
+            text = BYTE_DAMAGES[name](File(file, text), rng).content
+        else:
+            text = damaged_yaml(text, name, rng)
+    with changed_conf(file, text):
+        check.check_named("model", case.subject)
+    return {}
+
+
+def damaged_yaml(text: bytes, name: str, rng: random.Random) -> bytes:
+    try:
+        conf = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):  # by a damage before this one
+        return text
+    damaged = CONF_DAMAGES[name](conf, rng)
+    return yaml.safe_dump(damaged, sort_keys=False, allow_unicode=True).encode()
+
+
+@functools.cache
+def clean_confs(model: str) -> dict[str, object]:
+    with chdir(ROOT):
+        return confs(model)
+
+
+def checked_rewritten_conf(case: Case) -> fuzzed.Canonical:
+    """A conf that says the same; raises AssertionError if it is read as another."""
+    rng = rng_of(case)
+    file = rng.choice(conf_files(case.subject))
+    text = (ROOT / file).read_text()
+    for name, rewrite in HARMLESS_IN_CONF.items():
+        if name in case.mutations:
+            text = rewrite(text, rng)
+    with changed_conf(file, text.encode()):
+        assert confs(case.subject) == clean_confs(case.subject)
+    return {}
+
+
+# --- cases --------------------------------------------------------------------------------------
+
+
+class Sort(NamedTuple):
+    """A sort of mutations: what it tries, of which subjects, with which mutations.
+
+    share: of all cases.
+    """
+
+    attempt: Callable[[Case], fuzzed.Canonical]
+    share: float
+    subjects: list[str]
+    mutations: Callable[[str], list[str]]
+    may_refuse: bool = True
+
+
+def of_files(name: str) -> list[str]:
+    return list(DAMAGES)
+
+
+def of_columns(name: str) -> list[str]:
+    return list(CONF_DAMAGES)
+
+
+def of_confs(name: str) -> list[str]:
+    return [*CONF_DAMAGES, *BYTE_DAMAGES]
+
+
+def harmless_in_raw(name: str) -> list[str]:
+    if fuzzed.subject(name).renames:
+        return [*HARMLESS, *RENAMING]
+    return list(HARMLESS)
+
+
+def harmless_in_questions(name: str) -> list[str]:
+    return [*HARMLESS, *RENAMING, *TYPING]
+
+
+def harmless_in_confs(name: str) -> list[str]:
+    return list(HARMLESS_IN_CONF)
+
+
+ALL = list(fuzzed.SUBJECTS)
+SORTS = {
+    "raw": Sort(parts_of_damaged, 0.25, ALL, of_files),
+    "question": Sort(answers_to_damaged, 0.25, ALL, of_files),
+    "columns": Sort(parts_by_damaged_columns, 0.15, ALL, of_columns),
+    "conf": Sort(checked_damaged_conf, 0.1, MODELS, of_confs),
+    "same_raw": Sort(parts_of_rewritten, 0.1, FORMED, harmless_in_raw, False),
+    "same_question": Sort(answers_to_rewritten, 0.1, FORMED, harmless_in_questions, False),
+    "same_conf": Sort(checked_rewritten_conf, 0.05, MODELS, harmless_in_confs, False),
+}
+
+
+def peak() -> int:
+    """The most memory that this process has taken, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def attempted(case: Case) -> Outcome:
+    """What became of a case: frames, or the line that refuses.
+
+    Raises AssertionError if it took too long or too much memory, for too long a line, and for one
+    where nothing is to refuse. Any other error is a fault.
+    """
+    sort = SORTS[case.sort]
+    start, before = time.monotonic(), peak()
+    outcome: Outcome
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            outcome = sort.attempt(case)
+    except SextantError as error:
+        outcome = errors.one_line(error)
+        assert sort.may_refuse, outcome
+        assert len(outcome) <= LONGEST, f"{len(outcome):,} characters: {outcome[:300]}"
+    seconds = time.monotonic() - start
+    assert seconds < SECONDS, f"{seconds:.0f} s"
+    assert peak() <= max(before, MEMORY), f"{peak() / 2**20:.1f} GiB"
+    return outcome
+
+
+@st.composite
+def cases(draw: st.DrawFn, sort: str) -> Case:
+    subject = draw(st.sampled_from(SORTS[sort].subjects))
+    names = st.sampled_from(SORTS[sort].mutations(subject))
+    mutations = draw(st.lists(names, min_size=1, max_size=3))
+    return Case(sort, subject, draw(st.integers(0, 2**20)), tuple(mutations))
+
+
+@pytest.mark.parametrize("sort", [parsed(CASE).sort] if CASE else list(SORTS))
+def test_a_mutation_is_answered_or_refused_in_one_line(sort: str, workspace: Path) -> None:
+    if CASE:
+        print(attempted(parsed(CASE)))
+        return
+
+    @settings(
+        max_examples=max(3, round(COUNT * SORTS[sort].share)),
+        derandomize="SEXTANT_FUZZ" not in os.environ,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(sort))
+    def attempt(case: Case) -> None:
+        note(f'make fuzz CASE="{case}"')
+        attempted(case)
+
+    attempt()

@@ -15,13 +15,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 import yaml
 from builders import untrained_model
 from conftest import Clone
 from versions import MODEL, NAME, Versions, champion, crash, runs, state, without_judging
 
-from sextant import files, register, saved_model
+from sextant import config, files, register, saved_model
 from sextant.commands import rollback
 from sextant.errors import SextantError, UsageError
 from sextant.gate import Candidate
@@ -59,6 +60,18 @@ def test_an_option_is_a_flag_a_number_or_a_word(
         ("mode", "string", "greedy"),
         ("sorted", "boolean", False),
     ]
+
+
+def test_the_example_of_a_data_set_without_a_twin_has_a_key_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config, "dataset", lambda name: SimpleNamespace(twin=None))
+    model = untrained_model()
+    candidate: Any = SimpleNamespace(conf=SimpleNamespace(dataset="animals"))
+    example = register._example(candidate, model)
+    assert example["id"].tolist() == ["1", "2", "3"]
+    pd.testing.assert_frame_equal(example.drop(columns="id"), model.encoder.example())
+    assert model.predict(example)["id"].tolist() == ["1", "2", "3"]
 
 
 # --- decisions ----------------------------------------------------------------------------------

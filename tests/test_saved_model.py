@@ -197,9 +197,11 @@ def test_rows_without_a_key_have_the_same_answers_without_it(folder: Path) -> No
 
 def test_a_key_with_the_name_of_an_answer_gets_a_prefix() -> None:
     answers = pd.DataFrame({"prediction": ["cat", "dog"], "probability": [0.1, 0.9]})
-    rows = pd.DataFrame({"probability": ["007", "7"], "path": ["a", "b"]}, index=[3, 4])
-    named = saved_model.with_names(answers, rows, ["probability", "path", "absent"])
-    assert list(named) == ["key_probability", "path", "prediction", "probability"]
+    cells = {"probability": ["007", "7"], "path": ["a", "b"], "warnings": ["c", "d"]}
+    rows = pd.DataFrame(cells, index=[3, 4])
+    named = saved_model.with_names(answers, rows, [*cells, "absent"])
+    headings = ["key_probability", "path", "key_warnings"]
+    assert list(named) == [*headings, "prediction", "probability"]
     assert named["key_probability"].tolist() == ["007", "7"]
 
 

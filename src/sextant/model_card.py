@@ -46,8 +46,8 @@ def card(candidate: Candidate) -> str:
         "- input: rows like those of `input_example.json`, among the artifacts of the source model",
         "- everything was chosen on train and val; the test part decided nothing, and only the gate"
         " reads the gate part",
-        "- meant for rows like those it was trained on: an unseen category contributes nothing and"
-        " raises a warning",
+        "- meant for rows like those it was trained on: the column `warnings` of an answer says"
+        " what is unusual about its row",
     ]
     return "\n".join(lines)
 

@@ -164,12 +164,13 @@ class SavedModel:
 def with_names(answers: pd.DataFrame, rows: pd.DataFrame, named_by: Sequence[str]) -> pd.DataFrame:
     """Answers, one for each of `rows`, with those columns in front that identify the rows.
 
-    A column that has the name of an answer gets the prefix `key_`.
+    A column that has the name of a column of answers gets the prefix `key_`.
     """
     names = {}
     for name in named_by:
         if name in rows:
-            heading = f"key_{name}" if name in answers else name
+            is_taken = name in answers or name == WARNINGS
+            heading = f"key_{name}" if is_taken else name
             names[heading] = rows[name].to_numpy()
     return pd.concat([pd.DataFrame(names, index=answers.index), answers], axis=1)
 

@@ -130,13 +130,13 @@ def in_families(change: Callable[[str], str]) -> dict[str, Change]:
 EDITS: dict[str, tuple[dict[str, Change], str, str | None]] = {
     "url": (
         in_datasets(replace_first(r"url: \S+", "url: https://example.org/x")),
-        "pull",
+        "pull prepare",  # these depend on the whole file
         "sources",
     ),
     "suite": (in_datasets(add_comment, "expectations"), "validate", None),
     "split": (
         in_datasets(replace_first(r"^(split:\n.*\n *\w+: )\S+", r"\g<1>123")),
-        "prepare",
+        "pull prepare",
         "split",
     ),
     "gate": (in_models(replace_first("margin: .*", "margin: 0.0123")), "register", "gate"),
@@ -226,7 +226,7 @@ def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(clon
     # edited report writes the same page.
     edits = [EDITS["url"][0]["churn"], EDITS["gate"][0]["ann"], SHARED_EDITS["report"][0]]
     apply_changes(clone, *edits)
-    assert sorted(clone.repro()) == ["pull@churn", "register@ann", "report"]
+    assert sorted(clone.repro()) == ["prepare@churn", "pull@churn", "register@ann", "report"]
     assert out_digests(clone) == before
     judged = clone.read_json("reports/decisions/ann.json")
     assert judged["decision"] == decision["decision"] == "promoted"

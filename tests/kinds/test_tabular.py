@@ -810,6 +810,24 @@ def test_prepare_says_in_one_line_what_becomes_of_missing_numbers():
     assert tabular_rows.remarks(complete, COLUMNS) == []
 
 
+def test_a_pattern_chooses_what_becomes_of_missing_numbers():
+    block = {**COLUMNS.model_dump(), "numeric": ["*eight"], "missing": {"*eigh*": "indicator"}}
+    columns = check(Columns, block, "columns").resolved(animal_table().columns)
+    assert columns.numeric == ["height", "weight"] or columns.numeric == ["height"]
+    assert columns.missing == dict.fromkeys(columns.numeric, "indicator")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "boolean", object])
+def test_typed_truth_values_are_numbers_in_a_numeric_column(dtype):
+    heights = pd.Series([True, False] * 100 + [True] * 11, dtype=dtype)
+    rows = tabular_rows.repair(animal_table().assign(height=heights), COLUMNS)
+    assert rows["height"].tolist() == [1.0, 0.0] * 100 + [1.0] * 11
+    checked = Encoder.fit(animal_table(), COLUMNS).check(animal_table().assign(height=heights))
+    assert checked["height"].tolist() == rows["height"].tolist()
+    with pytest.raises(DataError, match="row 1 has 'True' in `height`; expected a finite number"):
+        tabular_rows.repair(animal_table().assign(height="True"), COLUMNS)
+
+
 def test_a_missing_number_can_be_refused():
     columns = with_missing(height="refuse")
     with pytest.raises(DataError, match="row 1 has no `height`; expected a number, since the conf"):

@@ -59,7 +59,7 @@ class Columns(Format):
         if not self.features:
             raise ValueError("no column is a feature; name some under `numeric` or `categorical`")
         for name in self.missing:
-            if not any(name == pattern or fits_pattern(name, pattern) for pattern in self.numeric):
+            if not any(_meet(name, numeric) for numeric in self.numeric):
                 raise ValueError(
                     f"`missing` names `{name}`, which is not numeric; a missing category is a level"
                     " of its own"
@@ -91,7 +91,7 @@ class Columns(Format):
 
         Raises DataError for a pattern that none fits, and for a column that two of them fit.
         """
-        if not any(is_pattern(name) for name in self.all):
+        if not any(is_pattern(name) for name in [*self.all, *self.missing]):
             return self
         present = list(names)
         named = {name for name in self.all if not is_pattern(name) or name in present}
@@ -108,7 +108,17 @@ class Columns(Format):
                     f"column `{name}` fits two patterns in the conf; name it, or write narrower"
                     " patterns"
                 )
-        return self.model_copy(update=roles)
+        missing: dict[str, Missing] = {}
+        for pattern, choice in self.missing.items():
+            for name in roles["numeric"]:
+                if name == pattern or fits_pattern(name, pattern):
+                    missing[name] = choice
+        return self.model_copy(update={**roles, "missing": missing} if self.missing else roles)
+
+
+def _meet(first: str, second: str) -> bool:
+    """Whether two names or patterns may stand for the same column."""
+    return first == second or fits_pattern(first, second) or fits_pattern(second, first)
 
 
 def _resolved(listed: Sequence[str], free: Sequence[str], present: Sequence[str]) -> list[str]:

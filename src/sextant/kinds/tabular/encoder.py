@@ -8,11 +8,10 @@ import pandas as pd
 from ...errors import DataError
 from ..formats import trimmed
 from ..levels import matched, texts_of
-from ..numbers import to_numbers
 from ..remarks import Remarks
 from ..tables import without_surplus
 from .columns import Columns
-from .rows import check_present, has_number_target
+from .rows import check_present, has_number_target, numbers_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -226,7 +225,7 @@ class Encoder:
             raise DataError("no rows to answer; give at least one")
         rows = trimmed(rows, self.columns)
         for name in self.columns.numeric:
-            rows[name] = to_numbers(rows[name], name, self.columns)
+            rows[name] = numbers_of(rows[name], name, self.columns)
             if self.columns.missing.get(name) == "refuse":
                 check_present(rows[name], name, "a number")
         for name, levels in self.levels.items():

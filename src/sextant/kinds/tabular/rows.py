@@ -71,6 +71,23 @@ def passed_over(raw: pd.DataFrame) -> dict[str, int]:
     return {EMPTY: empty} if empty else {}
 
 
+def numbers_of(column: pd.Series, name: str, columns: Columns) -> pd.Series:
+    """Return a numeric column as float64; truth values that have this type are 1 and 0.
+
+    Raises DataError for the first value that is no finite number, with its place.
+    """
+    return to_numbers(_without_truths(column), name, columns)
+
+
+def _without_truths(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_bool_dtype(column):
+        return column.astype("Float64")
+    if not pd.api.types.is_object_dtype(column):
+        return column
+    cells = [float(cell) if isinstance(cell, bool | np.bool_) else cell for cell in column]
+    return pd.Series(cells, index=column.index, name=column.name, dtype=object)
+
+
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Return the table that the expectations check.
 
@@ -82,7 +99,7 @@ def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     for name in raw.columns:
         column = raw[name]
         if name in columns.numeric:
-            numbers, is_wrong = numbers_or_faults(column, columns)
+            numbers, is_wrong = numbers_or_faults(_without_truths(column), columns)
             checked[name] = column if is_wrong.any() else _as_whole(numbers, column)
         else:
             checked[name] = texts_of(column).astype("str")
@@ -101,7 +118,7 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     repaired = {}
     for name in names:
         if name in columns.numeric:
-            repaired[name] = _as_whole(to_numbers(raw[name], name, columns), raw[name])
+            repaired[name] = _as_whole(numbers_of(raw[name], name, columns), raw[name])
             if columns.missing.get(name) == "refuse":
                 check_present(
                     repaired[name], name, "a number, since the conf has `missing: refuse`"

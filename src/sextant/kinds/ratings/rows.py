@@ -83,47 +83,67 @@ def read(folder: Path, columns: Columns) -> Raw:
     lacks an id.
     """
     counts: dict[str, int] = {}
+    items = _read_items(folder, columns, counts)
+    users = _read_users(folder, columns, counts)
+    rows = _read_all_ratings(folder, columns, counts)
+    listed_users = None if users is None else users[columns.user]
+    listed_items = None if items is None else items[columns.item]
+    read_ids = {
+        columns.user: ids(rows[columns.user], listed_users),
+        columns.item: ids(rows[columns.item], listed_items),
+    }
+    rows = rows.assign(**read_ids)
+    # Every column of a matrix is an item, also one that nobody has rated.
+    in_matrix = set(rows[columns.item]) if columns.ratings.layout == "matrix" else set()
+    rows = single(_listed(_rated(rows, columns, counts), items, columns, counts), columns, counts)
+    if users is None:
+        users = pd.DataFrame({columns.user: _sorted_ids(set(rows[columns.user]))}, dtype=object)
+    if items is None:
+        unlisted = _sorted_ids(in_matrix | set(rows[columns.item]))
+        return Raw(rows, _titled_by_id(unlisted, columns), users, [], counts)
+    if columns.unlisted != "keep":
+        return Raw(rows, items, users, [], counts)
+    unlisted = _sorted_ids((in_matrix | set(rows[columns.item])) - set(items[columns.item]))
+    return Raw(rows, _with_unlisted(items, unlisted, columns), users, unlisted, counts)
+
+
+def _read_all_ratings(folder: Path, columns: Columns, counts: dict[str, int]) -> pd.DataFrame:
+    """The rows of all files of ratings; the column `test` says whether a row is of `test_files`."""
     tables: list[pd.DataFrame] = []
     for file in [*columns.files, *columns.test_files]:
         first_user = 1 + sum(table[columns.user].nunique() for table in tables)
         rows = _read_ratings(folder / file, columns, counts, first_user)
         tables.append(rows.assign(test=file in columns.test_files))
-    rows = pd.concat(tables)
-    items = None
-    users = None
-    if columns.items_file is not None:
-        needed = [columns.item, columns.title]
-        items = _read_list(folder / columns.items_file, columns.items.as_written, needed, counts)
+    return pd.concat(tables)
+
+
+def _read_items(folder: Path, columns: Columns, counts: dict[str, int]) -> pd.DataFrame | None:
+    if columns.items_file is None:
+        return None
+    needed = [columns.item, columns.title]
+    return _read_list(folder / columns.items_file, columns.items.as_written, needed, counts)
+
+
+def _read_users(folder: Path, columns: Columns, counts: dict[str, int]) -> pd.DataFrame | None:
     # The users may also be listed by a file of ratings, which has each of them many times.
-    if columns.users_file is not None and columns.users_file not in columns.files:
-        users = _read_list(
-            folder / columns.users_file, columns.users.as_written, [columns.user], counts
-        )
-    rows = rows.assign(
-        **{
-            columns.user: ids(rows[columns.user], None if users is None else users[columns.user]),
-            columns.item: ids(rows[columns.item], None if items is None else items[columns.item]),
-        }
-    )
-    in_matrix = set(rows[columns.item]) if columns.ratings.layout == "matrix" else set()
-    rows = _rated(rows, columns, counts)
-    if items is not None:
-        _check_joined(rows[columns.item], items[columns.item], str(columns.items_file))
-    if items is not None and columns.unlisted == "leave_out":
-        is_listed = rows[columns.item].isin(items[columns.item])
-        _count(counts, f"ratings of items that {columns.items_file} lacks", int((~is_listed).sum()))
-        rows = rows[is_listed]
-    rows = single(rows, columns, counts)
-    unlisted_ids = in_matrix | set(rows[columns.item])
-    if items is not None:
-        unlisted_ids -= set(items[columns.item])
-    unlisted = _sorted_ids(unlisted_ids)
-    if columns.unlisted != "refuse" or items is None:
-        items = _with_unlisted(items, unlisted, columns)
-    if users is None:
-        users = pd.DataFrame({columns.user: _sorted_ids(set(rows[columns.user]))}, dtype=object)
-    is_kept = columns.items_file is not None and columns.unlisted == "keep"
-    return Raw(rows, items, users, unlisted if is_kept else [], counts)
+    if columns.users_file is None or columns.users_file in columns.files:
+        return None
+    form = columns.users.as_written
+    return _read_list(folder / columns.users_file, form, [columns.user], counts)
+
+
+def _listed(
+    rows: pd.DataFrame, items: pd.DataFrame | None, columns: Columns, counts: dict[str, int]
+) -> pd.DataFrame:
+    """The rows whose items are listed, if the conf leaves out the others; otherwise all."""
+    if items is None:
+        return rows
+    _check_joined(rows[columns.item], items[columns.item], str(columns.items_file))
+    if columns.unlisted != "leave_out":
+        return rows
+    is_listed = rows[columns.item].isin(items[columns.item])
+    _count(counts, f"ratings of items that {columns.items_file} lacks", int((~is_listed).sum()))
+    return rows[is_listed]
 
 
 def _check_joined(rated: pd.Series, listed: pd.Series, file: str) -> None:
@@ -289,15 +309,16 @@ def _seconds(value: object) -> float:
     return time.timestamp() if time.tzinfo else (time - datetime(1970, 1, 1)).total_seconds()
 
 
-def _with_unlisted(
-    items: pd.DataFrame | None, unlisted: Sequence[str], columns: Columns
-) -> pd.DataFrame:
-    """The items and those that no file lists, whose title is their id."""
-    further = pd.DataFrame({columns.item: unlisted, columns.title: unlisted}, dtype=object)
-    if items is None:
-        return further
+def _titled_by_id(unlisted: Sequence[str], columns: Columns) -> pd.DataFrame:
+    """Items that no file lists, whose title is their id."""
+    return pd.DataFrame({columns.item: unlisted, columns.title: unlisted}, dtype=object)
+
+
+def _with_unlisted(items: pd.DataFrame, unlisted: Sequence[str], columns: Columns) -> pd.DataFrame:
+    """The listed items, followed by the others."""
     if not unlisted:
         return items
+    further = _titled_by_id(unlisted, columns)
     files = [str(columns.items_file)] * len(unlisted)
     further.index = pd.MultiIndex.from_arrays([files, [0] * len(unlisted)], names=[FILE, LINE])
     return pd.concat([items, further])

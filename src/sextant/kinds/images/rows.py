@@ -764,7 +764,7 @@ def _finding(table: pd.DataFrame, is_unusual: pd.Series, expectation: str, why: 
         expectation=expectation,
         kwargs={"mostly": round(1 - MOST, 6)},
         severity="critical",
-        what="pictures",
+        unit="pictures",
         checked=len(table),
         unexpected=0 if is_met else int(is_unusual.sum()),
         examples=table["path"][is_unusual].tolist(),

@@ -1,6 +1,7 @@
 """The folders and classes of pictures, from their paths alone."""
 
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def test_the_members_of_folders_and_archives(tmp_path: Path) -> None:
         paths, read = pictures.members(tmp_path / name)
         assert paths == ["cat/1.png", "dog/2.png"]
         assert read("cat/1.png") == PICTURE
+    decomposed = unicodedata.normalize("NFD", "Möwe/1.jfif")
+    for name in (decomposed, "Möwe/2.png"):
+        (tmp_path / "birds" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "birds" / name).write_bytes(PICTURE)
+    paths, read = pictures.members(tmp_path / "birds")
+    assert paths == ["Möwe/1.jfif", "Möwe/2.png"]
+    assert read("Möwe/1.jfif") == PICTURE
     (tmp_path / "broken.zip").write_bytes(b"PK\3\4")
     with pytest.raises(UsageError, match="broken.zip cannot be opened"):
         pictures.members(tmp_path / "broken.zip")

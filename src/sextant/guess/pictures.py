@@ -14,11 +14,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UsageError
+from ..kinds import archives, pixels
 
-SUFFIXES = {
-    ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm",
-    ".pgm", ".pbm", ".pnm",
-}  # fmt: skip
 ZIPS = (".zip",)
 TARS = (".tar", ".tgz", ".gz", ".xz", ".bz2", ".tbz2", ".txz")
 TEST = re.compile(r"(.*[_\W])?(test|testing|test[_ -]?(set|images?|data)|holdout)", re.IGNORECASE)
@@ -62,12 +59,12 @@ def members(path: Path) -> tuple[list[str], Reader]:
     Raises UsageError for an archive that cannot be opened.
     """
     if path.is_dir():
-        files = []
-        for file in sorted(path.rglob("*")):
-            name = file.relative_to(path).as_posix()
+        files = {}
+        for file in path.rglob("*"):
+            name = archives.composed(file.relative_to(path).as_posix())
             if file.is_file() and is_picture(name):
-                files.append(name)
-        return files, lambda name: (path / name).read_bytes()
+                files[name] = file
+        return sorted(files), lambda name: files[name].read_bytes()
     try:
         if zipfile.is_zipfile(path):
             return _zip_members(path)
@@ -80,7 +77,7 @@ def _zip_members(path: Path) -> tuple[list[str], Reader]:
     with zipfile.ZipFile(path) as archive:
         actual = {}
         for member in archive.infolist():
-            name = member.filename.replace("\\", "/")
+            name = archives.zip_name(path, member, None)
             if not member.is_dir() and is_picture(name):
                 actual[name] = member.filename
 
@@ -95,7 +92,7 @@ def _tar_members(path: Path) -> tuple[list[str], Reader]:
     with tarfile.open(path) as archive:
         names = {}
         for member in archive.getmembers():
-            name = member.name.removeprefix("./")
+            name = archives.composed(member.name)
             if member.isfile() and is_picture(name):
                 names[name] = member.name
 
@@ -108,10 +105,9 @@ def _tar_members(path: Path) -> tuple[list[str], Reader]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a path is that of a picture, and not hidden or added by macOS."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return not hidden and path.suffix.lower() in SUFFIXES
+    """Whether a path is that of a picture, and not hidden or added by a system."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in pixels.PICTURE_SUFFIXES and not archives.is_system_file(name)
 
 
 def pictures(paths: Sequence[str], read: Reader, size: int | None = None) -> Pictures:

@@ -91,7 +91,7 @@ def _zip_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                name = _zip_name(path, member, names_encoding)
+                name = zip_name(path, member, names_encoding)
                 # A folder's name ends with a slash, or with the backslash of old Windows programs.
                 if member.filename.endswith(("/", "\\")):
                     yield Member(name, None, True)
@@ -106,7 +106,8 @@ def _zip_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
         ) from None
 
 
-def _zip_name(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) -> str:
+def zip_name(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) -> str:
+    """Return the path of a member of the zip at `path`; see `members_of_archive`."""
     name = member.filename
     is_utf8 = bool(member.flag_bits & 0x800)
     # From Python 3.13 on, `filename` is the name in the extra field, if there is one, in UTF-8.

@@ -23,6 +23,7 @@ NO_DEPENDENCY |= {"errors", "terminal", "check", "decisions", "model_card", "tra
 # cannot be conditional.
 SHARED = (
     "families/blocks.py",
+    "kinds/tables.py",
     "kinds/formats.py",
     "kinds/numbers.py",
     "kinds/levels.py",

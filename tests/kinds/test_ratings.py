@@ -514,6 +514,13 @@ def test_the_greatest_id_is_kept_as_it_is(encoder: Encoder) -> None:
     assert rows["user"].tolist() == [1, greatest]
 
 
+def test_an_empty_input_row_is_passed_over(encoder: Encoder) -> None:
+    rows = encoder.check(input_rows([1, 2, 3], [None, None, None], [1, 3, None]))
+    assert rows["item"].tolist() == [2, 3]
+    with pytest.raises(DataError, match="row 2 has no `user`"):
+        encoder.check(input_rows([1, 2, 3], [None, 3, None]))
+
+
 def test_a_surplus_column_is_passed_over_with_a_warning(encoder: Encoder) -> None:
     with pytest.warns(UserWarning, match="passed over: mood"):
         rows = encoder.check(input_rows([1, 2, 3]).assign(mood="good"))

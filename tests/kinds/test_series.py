@@ -950,6 +950,13 @@ def test_several_series_are_refused_by_name_and_not_as_days_twice(
         series.read(folder, plain_columns(repeated=repeated))
 
 
+def test_a_row_without_the_name_of_its_series_is_refused(tmp_path: Path) -> None:
+    frame = several()
+    frame.iloc[7, frame.columns.get_loc("Name")] = ""
+    with pytest.raises(DataError, match="t.csv line 9 has no `Name`; expected the name of a"):
+        series.read(written(tmp_path, frame), plain_columns(only={"Name": "AAPL"}))
+
+
 def test_a_series_that_the_file_lacks_is_refused(tmp_path: Path) -> None:
     folder = written(tmp_path, several())
     with pytest.raises(DataError, match="no row has `Name` AAPLE.*did you mean `AAPL`"):
@@ -1037,6 +1044,17 @@ def test_input_rows_are_arranged_as_those_of_training() -> None:
     bad.loc[4, "Open"] = "-1"
     with pytest.raises(DataError, match="row 5 has -1.0 in `Open`"):
         encoder.check(bad)
+
+
+def test_an_empty_input_row_is_passed_over() -> None:
+    encoder = Encoder.fit(expected_rows(), plain_columns())
+    empty = pd.DataFrame([[None] * 6], columns=COLUMNS.upstream)
+    frame = pd.concat([plain_days().astype(object), empty], ignore_index=True)
+    with pytest.warns(UserWarning, match="left out 1 empty rows"):
+        pd.testing.assert_frame_equal(encoder.check(frame), expected_rows())
+    frame.loc[40, "Open"] = "3"
+    with pytest.raises(DataError, match="row 41 has no `Date`"):
+        encoder.check(frame)
 
 
 def test_a_workbook_is_read_like_text(tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ class Encoder:
         # The other columns of a file of ratings, and those of a prepared part, give no warning.
         allowed = [*columns.all, TARGET, CONTEXT]
         frame = without_surplus(frame, columns.needed, allowed)
-        rows = self._checked(numbered(trimmed(frame, columns.ratings)))
+        rows = numbered(trimmed(frame, columns.ratings))
+        rows = self._checked(rows[rows.notna().any(axis=1)])
         unlisted = _positions(self.items, rows[columns.item]) < 0
         if unlisted.any():
             item = rows[columns.item].iloc[int(unlisted.argmax())]

@@ -128,7 +128,7 @@ def arranged(frame: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, dict[
     """
     rows = numbered(trimmed(frame, columns))
     counts: dict[str, int] = {}
-    is_empty = rows[columns.upstream].isna().all(axis=1)
+    is_empty = rows.isna().all(axis=1)
     _count(counts, "empty rows", int(is_empty.sum()))
     rows = _chosen(rows[~is_empty], columns, counts)
     return _arranged(rows, columns, counts), counts
@@ -148,6 +148,7 @@ def _chosen(rows: pd.DataFrame, columns: Columns, left_out: dict[str, int]) -> p
         if name not in rows or rows.empty:
             continue
         cells = rows[name].map(text_of)
+        _refuse_missing(cells, name, "expected the name of a series in each row")
         is_chosen = cells == value
         if not is_chosen.any():
             present = [str(cell) for cell in cells.dropna().unique()]
@@ -231,12 +232,7 @@ def checked_days(column: pd.Series, columns: Columns, iso: bool = True) -> pd.Se
     With `iso`, days may also be ISO text, as this package writes them.
     """
     name = columns.date
-    missing = column.isna().to_numpy()
-    if missing.any():
-        raise DataError(
-            f"{first_place(column, missing)} has no `{name}`; expected a day in each row; correct"
-            " the row, or remove it"
-        )
+    _refuse_missing(column, name, "expected a day in each row")
     days = _iso_days(column, columns, iso)
     wrong = days.isna()
     if wrong.any():
@@ -465,12 +461,10 @@ def _checked_numbers(column: pd.Series, name: str, columns: Columns) -> pd.Serie
         expected = "expected a number with a decimal point"
     advice = "correct the row, or name the mark of a missing value in `unknown` in the conf"
     _refuse(is_wrong, column, f"`{name}`; {expected}", advice)
-    missing = numbers.isna().to_numpy()
-    if missing.any():
-        action = "correct the row, or remove it"
-        if name == columns.volume:
-            action += ", or set `volume: null` in the conf"
-        raise DataError(f"{first_place(column, missing)} has no `{name}`; {expected}; {action}")
+    action = "correct the row, or remove it"
+    if name == columns.volume:
+        action += ", or set `volume: null` in the conf"
+    _refuse_missing(numbers, name, expected, action)
     if name == columns.volume:
         _refuse(numbers < 0, numbers, f"`{name}`; expected a volume of 0 or more")
     else:
@@ -492,6 +486,15 @@ def _check_bounds(rows: pd.DataFrame, columns: Columns) -> None:
         if columns.low:
             below = rows[columns.low] - rows[name] > SLACK
             _refuse(below, rows[name], f"`{name}`, below its `{columns.low}`")
+
+
+def _refuse_missing(
+    values: pd.Series, name: str, expected: str, action: str = "correct the row, or remove it"
+) -> None:
+    """Raise DataError for the first row without a value."""
+    missing = values.isna().to_numpy()
+    if missing.any():
+        raise DataError(f"{first_place(values, missing)} has no `{name}`; {expected}; {action}")
 
 
 def _refuse(

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3  # values in a message
 LISTED = 5  # values of a set in the report
-PLACES = 10  # rows that a message names
+PLACES = 10  # rows that a message names for a critical expectation; for others EXAMPLES
 WIDEST = 60  # characters of a value in a message
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -537,10 +537,11 @@ def _places(
     unexpected = rows[column].isin([value for value in values if not _is_missing(value)])
     if missing:
         unexpected |= rows[column].isna()
+    limit = PLACES if entry["severity"] == "critical" else EXAMPLES
     names = []
-    for position in np.flatnonzero(unexpected)[:PLACES]:
+    for position in np.flatnonzero(unexpected)[:limit]:
         names.append(str(rows[named_by].iloc[position]) if named_by else place(rows, position))
-    further = ", …" if unexpected.sum() > PLACES else ""
+    further = ", …" if unexpected.sum() > limit else ""
     return f" ({', '.join(names)}{further})" if names else ""
 
 

@@ -302,6 +302,10 @@ def model(name: str) -> saved_model.SavedModel:
 # --- what the package does with them ------------------------------------------------------------
 
 
+def nothing(*of: object) -> None:
+    """In place of an optional member that a kind lacks."""
+
+
 def prepared_parts(of: Subject, files: Mapping[str, bytes]) -> Canonical:
     """The parts of raw files, after all that is done before a training.
 
@@ -314,11 +318,9 @@ def prepared_parts(of: Subject, files: Mapping[str, bytes]) -> Canonical:
     with tempfile.TemporaryDirectory() as folder:
         written = builders.write_files(Path(folder) / "raw", files)
         raw = kind.rows.read(written, of.columns)
-        kind.rows.table(raw, of.columns)
-        for member in ("passed_over", "findings"):
-            look = plugins.optional(kind.rows, member, None)
-            if look:
-                look(raw, *([of.columns] if member == "findings" else []))
+        table = kind.rows.table(raw, of.columns)
+        plugins.optional(kind.rows, "passed_over", nothing)(raw)
+        plugins.call(plugins.optional(kind.rows, "findings", nothing), raw, of.columns, table=table)
         parts = prepare.prepare(raw, conf)
         validation = {"source": "local", "digest": "0"}
         prepare.profile(parts, conf, validation)

@@ -379,6 +379,16 @@ def test_a_file_that_cannot_be_read(kind):
     assert f"{file} does not exist; " in refusal(kind) and refusal(kind).endswith("add it")
 
 
+def test_a_trainer_that_cannot_be_read_is_named_by_what_reads_a_data_set():
+    file = Path("conf/trainer.yaml")
+    file.write_text("3.5\n")
+    with pytest.raises(UsageError, match="conf/trainer.yaml is 3.5; expected keys with values"):
+        config.dataset(DATASET)
+    file.write_bytes(b"\xff\n")
+    with pytest.raises(UsageError, match="conf/trainer.yaml is not UTF-8"):
+        config.dataset(DATASET)
+
+
 def test_a_suite_that_cannot_be_read():
     suite = Path(f"conf/expectations/{DATASET}.yaml")
     suite.write_text("- [1, 2\n- }\n")

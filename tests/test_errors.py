@@ -38,6 +38,12 @@ def test_an_error_without_a_known_cause_says_its_type_and_how_to_see_more() -> N
     assert line == "KeyError: 'logits' (SEXTANT_DEBUG=1 shows the traceback)"
 
 
+def test_a_long_value_in_a_message_loses_its_middle() -> None:
+    line = errors.one_line(DataError(f"a.csv line 3 has {'x' * 40_000} in `a`; correct the row"))
+    assert line.startswith("a.csv line 3 has xxx") and line.endswith("xxx in `a`; correct the row")
+    assert len(line) == errors.LONGEST + len(" … ")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -295,6 +295,7 @@ def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
     _refuse_moved_key(values, "kind", path, f"{name}: {kind_name}")
     file = check(DatasetFile, values, str(path))
     _check_keys(overrides, {"dataset": file.model_dump()}, COMMAND_LINE)
+    _trainer()  # Hydra reads it as well, and does not name it in its errors
     composed = _compose([f"dataset={name}", *_scalars(chosen), *overrides])["dataset"]
     _check_finite(composed, str(path))
     conf = check(DatasetFile, composed, str(path))
@@ -334,8 +335,7 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
     line = chosen.models[name]
     path = paths.model_conf(name)
     file = _model_file(name, line.task)
-    trainer_path = paths.CONF / "trainer.yaml"
-    trainer = check(Trainer, _yaml(trainer_path), str(trainer_path))
+    trainer = _trainer()
     blocks = {"model": file.model_dump(exclude={"budgets"}), "trainer": trainer.model_dump()}
     changes = flat(file.budgets.model_dump()[chosen.budget], "model.")
     # The budget comes before the command line, so that an override of the same key wins.
@@ -359,8 +359,13 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
         gate=conf.gate,
         baselines=conf.baselines,
         decide=conf.decide,
-        trainer=check(Trainer, composed["trainer"], str(trainer_path)),
+        trainer=check(Trainer, composed["trainer"], str(paths.CONF / "trainer.yaml")),
     )
+
+
+def _trainer() -> Trainer:
+    path = paths.CONF / "trainer.yaml"
+    return check(Trainer, _yaml(path), str(path))
 
 
 def further_baselines(name: str) -> list[str | dict[str, dict[str, Any]]]:

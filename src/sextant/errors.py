@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+LONGEST = 900  # characters of a message
+
 
 class SextantError(Exception):
     """A failure that the user can repair."""
@@ -31,7 +33,7 @@ def one_line(error: BaseException) -> str:
     """The message of `error` in one line, with the repair if the cause is known."""
     text = " ".join(str(error).split())
     if isinstance(error, SextantError):
-        return text
+        return _shortened(text)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         target = error.filename or "an output"
         return (
@@ -46,6 +48,16 @@ def one_line(error: BaseException) -> str:
             " program has locked it and how much space is left; then run the same command again"
         )
     return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows the traceback)"
+
+
+def _shortened(text: str) -> str:
+    """A message without its middle, if a value in it is very long.
+
+    Messages begin with the place and end with what to do.
+    """
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST * 2 // 3]} … {text[-LONGEST // 3 :]}"
 
 
 def redact(text: str) -> str:

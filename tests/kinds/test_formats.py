@@ -230,6 +230,14 @@ def test_a_first_line_of_known_names_is_a_header(tmp_path, text, names, expected
     assert cells(table) == expected
 
 
+def test_a_header_with_all_expected_names_may_have_surplus_ones(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("b,a,d\n1,2,3\n")
+    form = Format(names=["a", "b", "c"])
+    assert list(read_table(tmp_path / "a.csv", form, ["a", "b"]).rows) == ["b", "a", "d"]
+    with pytest.raises(DataError, match="and d, which `names` in the conf lacks"):
+        read_table(tmp_path / "a.csv", form, ["a", "b", "c"])
+
+
 def test_a_header_with_a_strange_name_is_refused(tmp_path: Path):
     message = "line 1 has names of columns, and #a, which `names` in the conf lacks; pass it over"
     with pytest.raises(DataError, match=f"{message} with `skip: 1` if it is a header"):

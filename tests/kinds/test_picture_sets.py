@@ -555,6 +555,15 @@ def test_a_table_with_a_column_for_each_pixel(tmp_path):
     assert np.array_equal(np.stack(asked["image"]), SQUARES)
 
 
+def test_a_zipped_table_is_no_archive_of_pictures(tmp_path):
+    table = pixel_table(SQUARES).drop(columns="label")
+    with zipfile.ZipFile(tmp_path / "asked.ZIP", "w") as archive:
+        archive.writestr("__MACOSX/._asked.csv", "")
+        archive.writestr("asked.csv", table.to_csv(index=False))
+    asked = image_rows.read_rows(tmp_path / "asked.ZIP", pixel_columns())
+    assert np.array_equal(np.stack(asked["image"]), SQUARES)
+
+
 @pytest.mark.parametrize(
     ("change", "is_plain"),
     [

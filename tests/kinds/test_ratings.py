@@ -433,6 +433,20 @@ def test_input_rows_are_read_from_csv_json_parquet_and_upstream_files(
     assert list(ratings.read_rows(folder / "u1.test", COLUMNS)) == [*NEEDED, "timestamp"]
 
 
+def test_a_header_in_input_rows_is_found_however_the_file_is_written(tmp_path: Path) -> None:
+    frame = input_rows([1, 2, 5.0], [1, 3, np.nan])
+    text = frame.to_csv(index=False)
+    contents = {
+        "old.csv": text.replace("\n", "\r").encode(),
+        "marked.csv": b"\xef\xbb\xbf\r\n,,\r\n" + text.encode(),
+        "packed.CSV.GZ": gzip.compress(text.encode()),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        read = ratings.read_rows(tmp_path / name, COLUMNS).reset_index(drop=True)
+        pd.testing.assert_frame_equal(read.astype(float), frame.astype(float))
+
+
 def test_a_missing_and_an_empty_file_of_input_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere.csv does not exist; name a file of rows"):
         ratings.read_rows(tmp_path / "nowhere.csv", COLUMNS)

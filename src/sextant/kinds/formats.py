@@ -490,7 +490,7 @@ class _TableReader:
         if first is None:
             raise DataError(f"{self.file} is empty; expected a table with {', '.join(expected)}")
         names = self.form.names
-        if names is not None and not _is_header(first.cells, names):
+        if names is not None and not _is_header(first.cells, names, expected):
             self._check_no_header(first, names)
             self.header = names
             return itertools.chain([first], rows)
@@ -575,15 +575,17 @@ class _TableReader:
         return pd.DataFrame(columns, index=index)
 
 
-def _is_header(cells: Sequence[Cell], names: Sequence[str]) -> bool:
+def _is_header(cells: Sequence[Cell], names: Sequence[str], expected: Sequence[str]) -> bool:
     """Whether a row is a header: different names of columns, and nothing else.
 
+    Surplus columns may be among them where all the `expected` names are, which no row of data has.
     A single name may also be the only cell of a row of data that is not empty.
     """
     present = [cell for cell in cells if cell not in (None, "")]
     distinct = set(map(str, present))
-    enough = len(present) >= min(2, len(names))
-    return enough and len(distinct) == len(present) and distinct <= set(names)
+    if len(distinct) < len(present) or len(present) < min(2, len(names)):
+        return False
+    return distinct <= set(names) or (len(expected) > 1 and set(expected) <= distinct)
 
 
 def _repeated(names: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -27,7 +28,7 @@ from ...files import RECEIPT
 from ...terminal import progress
 from .. import archives, arrays, pixels
 from ..archives import Member, composed
-from ..formats import Format, place, read_table
+from ..formats import JSON_LINES, WORKBOOKS, Format, place, read_table
 from ..levels import text_of
 from ..numbers import to_numbers
 from ..parts import PARTS, Label, check_labelled_parts, class_labels
@@ -49,6 +50,9 @@ PLAIN_LEVELS = 16
 MOST = (
     0.9  # a set in which a larger share of the pictures is plain, or alike, cannot be learnt from
 )
+
+# A zip with one file of these is a table with paths, pictures in base64, or pixels.
+TABLES = (".csv", ".tsv", ".parquet", ".json", *JSON_LINES, *WORKBOOKS)
 
 # The content of a picture: the bytes of its file; uint8 (height, width[, channels]) from an array.
 Content: TypeAlias = bytes | np.ndarray
@@ -966,7 +970,7 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
     relative to the folder of the table.
     Raises DataError for a file that does not exist or cannot be read.
     """
-    if path.is_dir() or archives.is_archive(path):
+    if path.is_dir() or (archives.is_archive(path) and not _is_zipped_table(path)):
         return _read_folder(path, columns)
     if path.is_file():
         with path.open("rb") as stream:
@@ -991,6 +995,17 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
             contents.append(read_picture(path.parent / str(name), f"{where}: "))
         rows["image"] = contents
     return rows
+
+
+def _is_zipped_table(path: Path) -> bool:
+    """Whether an archive is a zip with one file, which is a table by its name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = [member.filename for member in archive.infolist() if not member.is_dir()]
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False  # a tar; of a damaged zip the reader of pictures says so
+    names = [file for file in files if not archives.is_system_file(file)]
+    return len(names) == 1 and PurePosixPath(names[0]).suffix.lower() in TABLES
 
 
 def _frame(name: str, images: np.ndarray) -> pd.DataFrame:

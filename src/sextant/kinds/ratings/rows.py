@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError
-from ..formats import FILE, LINE, Format, read_table
+from ..formats import COMPRESSED, FILE, LINE, Format, read_table, unpacked
 from ..levels import matched, text_of
 from ..numbers import numbers_or_faults
 from ..parts import CONTEXT, PARTS, scored
@@ -44,6 +44,7 @@ WHOLE = re.compile(r"0|[1-9][0-9]{0,15}")  # a whole number in its usual notatio
 LARGEST_ID = 2**53 - 1
 SHOWN = 3  # ids or values in a message
 SEVERAL = 0.1  # a larger share of ratings of unlisted items is a failed `warning`, not an `info`
+HEAD = 65_536  # bytes at the beginning of a file, in which its header is
 LISTED_VALUES = 20  # a longer scale is named by its ends
 
 
@@ -346,14 +347,20 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
 
 
 def _has_header(path: Path, names: Sequence[str]) -> bool:
-    """Whether a file begins with the names of columns, with commas between them."""
-    try:
-        with path.open("rb") as stream:
-            line = stream.readline(65_536).decode("utf-8-sig", "replace")
-    except OSError:
-        return False  # read_table reports it
-    cells = {cell.strip().strip('"') for cell in line.split(",")}
-    return set(names) <= cells
+    """Whether the first line with content has the names of columns, with commas between them."""
+    if path.suffix.lower() in (*COMPRESSED, ".zip"):
+        start = unpacked(path)[1][:HEAD]
+    else:
+        try:
+            with path.open("rb") as stream:
+                start = stream.read(HEAD)
+        except OSError:
+            return False  # read_table reports it
+    for line in re.split(r"\r\n|\r|\n", start.decode("utf-8-sig", "replace")):
+        cells = {cell.strip().strip('"') for cell in line.split(",")}
+        if cells != {""}:
+            return set(names) <= cells
+    return False
 
 
 # --- ids ----------------------------------------------------------------------------------------

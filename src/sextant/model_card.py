@@ -15,7 +15,7 @@ def about(candidate: Candidate) -> str:
         f" `make predict MODEL={candidate.name}`. The gate moves the alias; `make promote` and"
         " `make rollback` move it by hand.",
         "- Tags of a version: `decision`, the gate's decision with its reason; `gate.…`, the scores"
-        " on the gate part, which only the gate reads; `digest` and `data`, the sha256 of the"
+        " on the gate part, which only the gate scores; `digest` and `data`, the sha256 of the"
         " model's folder and of its raw data.",
         "- The tag `reigns`: the versions that were champion, in order.",
     ]
@@ -45,7 +45,7 @@ def card(candidate: Candidate) -> str:
         " for its score on val",
         "- input: rows like those of `input_example.json`, among the artifacts of the source model",
         "- everything was chosen on train and val; the test part decided nothing, and only the gate"
-        " reads the gate part",
+        " scores the gate part",
         "- meant for rows like those it was trained on: the column `warnings` of an answer says"
         " what is unusual about its row",
     ]

@@ -1,6 +1,6 @@
 """Stage prepare: repair the raw rows and split them into four parts.
 
-The model is fitted on train. Every choice is made on val. Only register reads gate, and the scores
+The model is fitted on train. Every choice is made on val. Only register scores gate, and the scores
 on test are reported and decide nothing.
 """
 

@@ -269,7 +269,8 @@ def test_all_files_of_the_folder_but_the_receipt_are_read(tmp_path):
     folder = write_csv(animal_table(13), tmp_path)
     animal_table(17, seed=1).to_csv(folder / "more.csv", index=False)
     (folder / "source.json").write_text("{}")
-    assert len(tabular_rows.read(folder, COLUMNS)) == 30
+    write_csv(animal_table(19, seed=2), folder / "below")
+    assert len(tabular_rows.read(folder, COLUMNS)) == 49
 
 
 def test_only_the_empty_cell_and_the_mark_are_missing_values(tmp_path):

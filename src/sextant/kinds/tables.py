@@ -18,8 +18,12 @@ NAMED_CHARACTERS = 60  # of the name of a column in a message
 
 
 def data_files(folder: Path) -> list[Path]:
-    """Return the upstream files in data/raw/<name>/, sorted; raise DataError if it has none."""
-    files = sorted(path for path in folder.glob("*") if path.name != RECEIPT)
+    """Return the upstream files in data/raw/<name>/ and below it, sorted.
+
+    Raises DataError if there are none.
+    """
+    paths = sorted(folder.rglob("*"))
+    files = [path for path in paths if path.is_file() and path != folder / RECEIPT]
     if not files:
         raise DataError(f"{folder} has no files; run `make pull`")
     return files

@@ -168,6 +168,20 @@ def test_the_best_baseline_and_the_gain_over_it_with_its_interval(model):
     assert low < gain < high
 
 
+@pytest.mark.parametrize("metric", ["auroc", "log_loss"])
+def test_the_metric_of_the_gate_is_compared_with_the_baselines(model, metric):
+    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES, gate_metric=metric)
+    direction = "down" if metric == "log_loss" else "up"
+    assert (metrics["metric"], metrics["direction"]) == (metric, direction)
+    scores = {name: table[metric] for name, table in metrics["baselines"].items()}
+    best = scores[metrics["best"]]
+    assert best == (min if direction == "down" else max)(scores.values())
+    sign = 1 if direction == "up" else -1
+    assert metrics["better"][0] == pytest.approx(sign * (metrics["test"][metric] - best))
+    low, high = metrics["interval"]
+    assert low < metrics["test"][metric] < high
+
+
 def test_another_test_part_changes_the_test_metrics_alone(model):
     metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
     other, _ = evaluate.evaluate(model, {**PARTS, "test": table(103, seed=7)}, BASELINES)

@@ -373,6 +373,11 @@ def further_baselines(name: str) -> list[str | dict[str, dict[str, Any]]]:
     return _model_file(name, params().models[name].task).baselines
 
 
+def gate_metric(name: str) -> str | None:
+    """`gate.metric` of a model's conf, without the cost of composing it."""
+    return _model_file(name, params().models[name].task).gate.metric
+
+
 def decide_of(name: str) -> Decide | None:
     """The block `decide` of a model's conf, without the cost of composing it."""
     return _model_file(name, params().models[name].task).decide

@@ -240,7 +240,10 @@ class TaskMetrics(Protocol[B, E]):
 
     @property
     def METRICS(self) -> Mapping[str, str | float]:
-        """By name: `up`, `down`, or a target value; the first is primary, which the gate reads."""
+        """By name: `up`, `down`, or a target value; the first is primary.
+
+        The gate reads it, unless `gate.metric` names another one.
+        """
 
     @property
     def OUTPUTS(self) -> tuple[str, ...]:
@@ -267,7 +270,10 @@ class TaskMetrics(Protocol[B, E]):
         """
 
     def contributions(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: E) -> Sample:
-        """Per-row contributions to the primary metric, for the bootstrap."""
+        """Per-row contributions to the primary metric, for the bootstrap.
+
+        A task that gives those of its other metrics too takes the name as `metric`.
+        """
 
 
 class TaskBaselines(Protocol):

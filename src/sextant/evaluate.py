@@ -43,13 +43,14 @@ def evaluate(
     parts: "contracts.Parts",
     baselines: "dict[str, contracts.Fit]",
     step: Callable[[], None] = lambda: None,
+    gate_metric: str | None = None,
 ) -> tuple[dict[str, Any], "dict[str, pd.DataFrame]"]:
     """The content of reports/metrics/<model>.json, and all answers on test by name.
 
-    Every baseline is fitted on the train rows of the model. The primary metric, which the gate
-    reads, also gets its 95 % `interval`, the name of the `best` baseline, and the gain over it,
-    `better`: value, low, high. `step` is called after each part of the work, for a progress
-    display. Raises SextantError if the scores on val differ from the recorded ones.
+    Every baseline is fitted on the train rows of the model. The metric that the gate reads, the
+    primary one by default, also gets its 95 % `interval`, the name of the `best` baseline, and the
+    gain over it, `better`: value, low, high. `step` is called after each part of the work, for a
+    progress display. Raises SextantError if the scores on val differ from the recorded ones.
     """
     task = model.task
     val = model.score(model.answer(model.inputs(parts["val"])), parts["val"])
@@ -59,10 +60,17 @@ def evaluate(
     scores = {}
     for name, table in answers.items():
         scores[name] = model.score(table, parts["test"])
-    metric, direction = task.primary
+    metric, direction = task.compared(gate_metric)
     best = _best_baseline(scores, metric, direction, task.metrics.METRICS.keys())
-    sample = task.metrics.contributions(answers["model"], parts["test"], model.encoder)
-    baseline_sample = task.metrics.contributions(answers[best], parts["test"], model.encoder)
+
+    def sample_of(name: str) -> intervals.Sample:
+        contributions = task.metrics.contributions
+        return plugins.call(
+            contributions, answers[name], parts["test"], model.encoder, metric=metric
+        )
+
+    sample = sample_of("model")
+    baseline_sample = sample_of(best)
     card_keys = ("model", "family", "dataset", "task", "source", "seed", "budget")
     metrics = {
         **{key: model.card[key] for key in card_keys},
@@ -195,7 +203,8 @@ def main(argv: list[str]) -> None:
     saved_model.limit_threads(model.card["threads"])  # of the libraries of the baselines, too
     with Progress(f"evaluate {name}", STEPS + len(baselines), "steps") as progress:
         progress.at(0)
-        metrics, answers = evaluate(model, parts, baselines, progress.step)
+        metric = config.gate_metric(name)
+        metrics, answers = evaluate(model, parts, baselines, progress.step, metric)
         drawn_parts = dict(parts)
         # Its rows are shown, as places on a map, and never scored here.
         if plugins.takes(model.task.figures.figures, "gate"):

@@ -203,6 +203,16 @@ class Task:
         name, direction = next(iter(self.metrics.METRICS.items()))
         return name, str(direction)
 
+    def compared(self, metric: str | None) -> tuple[str, str]:
+        """The metric that evaluate compares with the baselines, and its direction.
+
+        That is the one that the gate reads, `metric`, if the task gives its contributions by row.
+        """
+        by_metric = "metric" in inspect.signature(self.metrics.contributions).parameters
+        if metric is None or metric not in self.directed or not by_metric:
+            return self.primary
+        return metric, str(self.metrics.METRICS[metric])
+
     @property
     def directed(self) -> list[str]:
         """The metrics of which more, or less, is better; the others have a target value."""

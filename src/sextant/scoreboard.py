@@ -48,8 +48,9 @@ WIDTH = 100  # characters; at 80 the names of baselines break and a model takes 
 class Metrics(TypedDict):
     """reports/metrics/<model>.json, as evaluate writes it.
 
-    `metric` is the one that the gate compares and `interval` its 95 % interval on test. `better` is
-    the gain over the baseline `best`: (value, low, high), positive if the model is better.
+    `metric` is the one that the gate compares (the first one of a task that has intervals for it
+    alone) and `interval` its 95 % interval on test. `better` is the gain over the baseline `best`:
+    (value, low, high), positive if the model is better.
     """
 
     model: str

@@ -15,7 +15,7 @@ from ... import intervals
 
 # --- required -----------------------------------------------------------------------------------
 
-# todo: `up`, `down`, or a target value; the first metric is primary, which the gate reads.
+# todo: `up`, `down`, or a target value; the gate reads the first, by default.
 METRICS = {"rmse": "down", "mae": "down"}
 OUTPUTS = ("value",)  # todo: the tensors that the task reads of a net's `predict`
 

@@ -466,3 +466,18 @@ def test_a_model_that_decides_otherwise_than_its_conf_is_trained_again(workspace
     assert not command.decides_otherwise("train@ann")
     conf.write_text(conf.read_text().replace("decide: {threshold: 0.3}\n", ""))
     assert command.decides_otherwise("train@ann")
+
+
+def test_a_model_that_was_compared_by_another_metric_is_evaluated_again(workspace: Path) -> None:
+    conf = workspace / "conf/model/ann.yaml"
+    metrics = workspace / "reports/metrics/ann.json"
+    assert not command.compares_otherwise("evaluate@ann")  # nothing is evaluated yet
+    metrics.parent.mkdir(parents=True)
+    record = {"task": "classification", "metric": "accuracy", "test": {"accuracy": 1, "auroc": 1}}
+    metrics.write_text(json.dumps(record))
+    assert not command.compares_otherwise("evaluate@ann")
+    conf.write_text(conf.read_text().replace("margin: 0.001", "margin: 0.001\n  metric: auroc"))
+    assert command.compares_otherwise("evaluate@ann")
+    assert not command.compares_otherwise("train@ann")
+    metrics.write_text(json.dumps(record | {"metric": "auroc"}))
+    assert not command.compares_otherwise("evaluate@ann")

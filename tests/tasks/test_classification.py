@@ -316,6 +316,17 @@ def test_the_metrics_equal_those_of_scikit_learn(classes):
     assert scores == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("metric", classification.METRICS)
+@pytest.mark.parametrize("classes", [TWO, THREE], ids=len)
+def test_the_bootstrap_sample_of_each_metric_has_its_score(classes, metric):
+    tensors, batch = outputs(len(classes))
+    answers = classification.as_answers(tensors["logits"].softmax(1).numpy(), classes)
+    truth = table([classes[i] for i in batch.target])
+    sample = classification.contributions(answers, truth, Encoder(classes), metric)
+    scores = classification.score(answers, truth, Encoder(classes))
+    assert sample.observed == pytest.approx(scores[metric])
+
+
 def test_the_metrics_by_hand():
     probs = np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.9, 0.1]])
     answers = classification.as_answers(probs, TWO)

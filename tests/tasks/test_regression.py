@@ -155,11 +155,12 @@ def test_the_metrics_equal_those_of_scikit_learn():
     assert list(expected) == list(regression.METRICS)
 
 
-def test_the_bootstrap_sample_has_the_rmse(encoder):
+@pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "pinball"])
+def test_the_bootstrap_sample_of_each_metric_has_its_score(metric, encoder):
     answers, truth = random_answers()
     rows = pd.DataFrame({"price": truth})
-    sample = regression.contributions(answers, rows, encoder)
-    assert sample.observed == pytest.approx(regression.score(answers, rows, encoder)["rmse"])
+    sample = regression.contributions(answers, rows, encoder, metric)
+    assert sample.observed == pytest.approx(regression.score(answers, rows, encoder)[metric])
 
 
 def test_an_interval_always_holds_the_prediction():

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .. import config, files, fork_server, paths, terminal
+from .. import config, files, fork_server, paths, plugins, terminal
 from ..errors import SextantError, UsageError
 from . import leaderboard, scheduler
 from .slots import Need
@@ -146,6 +146,27 @@ def decides_otherwise(stage: str) -> bool:
     return files.read_json(card).get("decide") != (decide and decide.model_dump())
 
 
+def compares_otherwise(stage: str) -> bool:
+    """Whether a stage is the evaluation of a model by another metric than its gate reads now.
+
+    dvc.yaml does not name `gate` for it, since an edited margin changes no score.
+    """
+    kind, _, name = stage.partition("@")
+    metrics = paths.tracked(name).metrics
+    if kind != "evaluate" or not metrics.is_file():
+        return False
+    try:
+        record = files.read_json(metrics)
+        wanted = config.gate_metric(name) or next(iter(record["test"]))
+        if wanted == record["metric"]:
+            return False
+        # Only now, because it imports torch.
+        compared, _ = plugins.task(record["task"]).compared(wanted)
+        return compared != str(record["metric"])
+    except (SextantError, KeyError, ValueError, StopIteration):  # the stage explains it
+        return False
+
+
 def free_memory() -> int:
     """The bytes that programs can take without swapping."""
     import psutil
@@ -170,7 +191,8 @@ def run_stages(arguments: Sequence[str], jobs: int) -> int:
 
     def plan(stages: Sequence["Stage"], several: bool) -> None:
         for stage in stages:
-            stage.always_changed = stage.always_changed or decides_otherwise(stage.addressing)
+            if decides_otherwise(stage.addressing) or compares_otherwise(stage.addressing):
+                stage.always_changed = True
         numbers.plan(stages, several)
 
     scheduler.install(jobs, free_memory, need, plan)

@@ -280,10 +280,29 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Labelled) -> dict[
     return scores(answers, rows[encoder.columns.target], encoder.classes)
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Labelled) -> intervals.Sample:
-    """Return the Sample of accuracy: whether each row is predicted correctly."""
-    correct = answers["prediction"].to_numpy() == rows[encoder.columns.target].to_numpy()
-    return intervals.mean(correct)
+def contributions(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: Labelled, metric: str = "accuracy"
+) -> intervals.Sample:
+    """Return the Sample of a metric; of accuracy, whether each row is predicted correctly."""
+    truth = rows[encoder.columns.target]
+    if metric == "accuracy":
+        return intervals.mean(answers["prediction"].to_numpy() == truth.to_numpy())
+    target = pd.Index(encoder.classes).get_indexer(pd.Index(truth))
+    probs = class_probabilities(answers, encoder.classes)
+    two = len(encoder.classes) == 2
+    if metric == "log_loss":
+        return intervals.mean(-np.log(np.clip(probs[np.arange(len(target)), target], SMALLEST, 1)))
+    if metric == "brier":
+        squared = (probs - np.eye(len(encoder.classes))[target]) ** 2
+        return intervals.mean(squared[:, 1] if two else squared.sum(1))
+    areas = []
+    for i in range(1 if two else 0, len(encoder.classes)):
+        areas.append(intervals.auroc(probs[:, i], target == i))
+
+    def mean_area(weights: np.ndarray) -> float:
+        return float(np.mean([area.score(weights) for area in areas]))
+
+    return intervals.Sample(mean_area, areas[0].groups)
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Targets) -> dict[str, float]:

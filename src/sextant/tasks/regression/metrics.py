@@ -142,9 +142,27 @@ def truth_of(rows: pd.DataFrame, encoder: Encoder) -> np.ndarray:
     return rows[encoder.columns.target].to_numpy(np.float64)
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> intervals.Sample:
-    """Return the Sample of RMSE: the squared error of each row."""
-    errors = answers["prediction"].to_numpy(np.float64) - truth_of(rows, encoder)
+def contributions(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder, metric: str = "rmse"
+) -> intervals.Sample:
+    """Return the Sample of a metric; of RMSE, the squared error of each row."""
+    truth = truth_of(rows, encoder)
+    errors = truth - answers["prediction"].to_numpy(np.float64)
+    if metric == "mae":
+        return intervals.mean(np.abs(errors))
+    if metric == "pinball":
+        below = truth - answers["lower"].to_numpy(np.float64)
+        above = truth - answers["upper"].to_numpy(np.float64)
+        losses = [_losses(below, TAIL), _losses(errors, 0.5), _losses(above, 1 - TAIL)]
+        return intervals.mean(np.mean(losses, axis=0))
+    if metric == "r2":
+
+        def r2(weights: np.ndarray) -> float:
+            mean = weights @ truth / weights.sum()
+            spread = float(weights @ (truth - mean) ** 2)
+            return 1 - float(weights @ errors**2) / spread if spread else 0.0
+
+        return intervals.Sample(r2, np.arange(len(truth)))
     return intervals.root_mean(errors**2)
 
 
@@ -182,7 +200,12 @@ def scores(answers: pd.DataFrame, truth: np.ndarray) -> dict[str, float]:
 
 def pinball(error: np.ndarray, level: float) -> float:
     """The mean quantile loss: `level` times a positive error, `level - 1` times a negative one."""
-    return float(np.maximum(level * error, (level - 1) * error).mean())
+    return float(_losses(error, level).mean())
+
+
+def _losses(error: np.ndarray, level: float) -> np.ndarray:
+    """The quantile loss of each error, (rows,)."""
+    return np.maximum(level * error, (level - 1) * error)
 
 
 def verdict(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> str:

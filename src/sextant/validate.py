@@ -36,6 +36,7 @@ from . import config, paths, plugins
 from .errors import DataError, UsageError, one_line
 from .files import RECEIPT, folder_digest, write_json, written_whole
 from .kinds.formats import fits_pattern, place
+from .kinds.numbers import PLAIN
 from .strict import Strict, advice, check
 
 if TYPE_CHECKING:
@@ -277,7 +278,6 @@ OF_NUMBERS = (
     "expect_column_values_to_be_between",
     "expect_column_values_to_be_increasing",
 )
-PLAIN_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
 
 def as_asked(
@@ -293,11 +293,13 @@ def as_asked(
 
     from .kinds.levels import Matcher
 
-    asked = {name for entry in suite for name in _numbers_asked(entry)}
+    numeric: set[str] = set()
+    for entry in suite:
+        numeric |= _numbers_asked(entry)
     typed = table.copy(deep=False)
     for name in table:
         is_text = isinstance(table[name].dtype, pd.StringDtype)
-        if is_text and name in asked and table[name].dropna().str.fullmatch(PLAIN_NUMBER).all():
+        if is_text and name in numeric and table[name].dropna().str.fullmatch(PLAIN).all():
             typed[name] = pd.to_numeric(table[name].astype(object))
     matched = []
     for entry in suite:
@@ -307,7 +309,7 @@ def as_asked(
             if isinstance(typed[name].dtype, pd.StringDtype):
                 matcher = Matcher(typed[name].dropna().unique())
                 values = [matcher.match(value) for value in values]
-            elif name in asked:
+            elif name in numeric:
                 values = [_as_number(value) for value in values]
             entry = {**entry, "value_set": values}
         matched.append(entry)
@@ -315,7 +317,7 @@ def as_asked(
 
 
 def _as_number(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(PLAIN_NUMBER, value):
+    if isinstance(value, str) and re.fullmatch(PLAIN, value):
         return float(value)
     return value
 
@@ -369,8 +371,8 @@ def validate(
     the suite.
     """
     check_suite(suite, columns=list(table.columns))
-    table, asked = as_asked(table, suite)
-    _, validated = _run_suite(table, asked)
+    table, typed_suite = as_asked(table, suite)
+    _, validated = _run_suite(table, typed_suite)
     return _results(table, suite, validated, named_by)
 
 
@@ -738,8 +740,8 @@ def main(argv: list[str]) -> None:
     table = rows.table(raw, conf.columns)
     findings = plugins.call(find, raw, conf.columns, table=table)
     check_suite(conf.expectations, str(paths.expectations(name)), list(table.columns))
-    table, asked = as_asked(table, conf.expectations)
-    context, validated = _run_suite(table, asked)
+    table, typed_suite = as_asked(table, conf.expectations)
+    context, validated = _run_suite(table, typed_suite)
     named_by = plugins.optional(rows, "NAMED_BY", None)
     results = _results(table, conf.expectations, validated, named_by)
     results += kind_results(findings)

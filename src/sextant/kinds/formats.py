@@ -429,9 +429,11 @@ def _workbook_rows(file: str, content: bytes, form: Format) -> Iterator[Row]:
             f"{file} is no workbook that can be read ({describe(error)}); save it again as .xlsx"
         ) from None
     if name not in sheets:
-        given = f"has {len(sheets)} sheets" if name is None else f"has no sheet `{name}`"
+        fault = f"has no sheet `{name}`"
+        if name is None:
+            fault = f"has {len(sheets)} sheets"
         raise DataError(
-            f"{file} {given}; set `sheet` in the conf to one of its sheets: {', '.join(sheets)}"
+            f"{file} {fault}; set `sheet` in the conf to one of its sheets: {', '.join(sheets)}"
         )
     numbered = [Row(number, cells) for number, cells in enumerate(rows, start=1)]
     return iter(numbered[form.skip : _end(rows, form.footer)])
@@ -530,9 +532,9 @@ class _TableReader:
 
     def _check_no_header(self, row: Row, names: Sequence[str]) -> None:
         """Raise DataError for a first row that is neither a header of known names nor data."""
-        known = {str(cell) for cell in row.cells} & set(names)
+        named = {str(cell) for cell in row.cells} & set(names)
         strange = [str(cell) for cell in row.cells if cell not in names]
-        if strange and len(known) >= 2 and len(known) > len(strange):
+        if strange and len(named) >= 2 and len(named) > len(strange):
             raise DataError(
                 f"{self.file} {self._word} {row.line} has names of columns, and"
                 f" {', '.join(strange)[:SHOWN]}, which `names` in the conf lacks; pass it over with"

@@ -13,13 +13,14 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from .numbers import PLAIN
+
 Value: TypeAlias = object  # text, a number, a truth value, a day, or a missing value
 
 # How truth values are written; the first is Python's spelling.
 TRUTH = {True: ("True", "true", "TRUE"), False: ("False", "false", "FALSE")}
 # How a library writes a whole number that it holds as a float.
 WHOLE_FLOAT = re.compile(r"-?[0-9]+\.0")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def text_of(value: Value) -> str | None:
@@ -88,15 +89,15 @@ class Matcher:
 def matched(column: pd.Series, levels: Iterable[str | None]) -> pd.Series:
     """A column as learnt levels, object dtype; a value without one as its text, missing as None."""
     matcher = Matcher(levels)
-    known: dict[tuple[type, Value], str | None] = {}
+    levels_by_value: dict[tuple[type, Value], str | None] = {}
     texts = []
     for value in column:
         if not isinstance(value, Hashable):  # a list in a JSON file
             value = str(value)
         key = (type(value), value)  # 1, 1.0 and True are equal, and are not the same here
-        if key not in known:
-            known[key] = matcher.match(value)
-        texts.append(known[key])
+        if key not in levels_by_value:
+            levels_by_value[key] = matcher.match(value)
+        texts.append(levels_by_value[key])
     return pd.Series(texts, index=column.index, name=column.name, dtype=object)
 
 
@@ -116,7 +117,7 @@ def _number_of(level: str) -> float | None:
     for truth, spellings in TRUTH.items():
         if level in spellings:
             return float(truth)
-    return float(level) if NUMBER.fullmatch(level) else None
+    return float(level) if re.fullmatch(PLAIN, level) else None
 
 
 def _spellings(value: Value, text: str) -> tuple[str, ...]:

@@ -102,16 +102,16 @@ def listed(names: Iterable[object]) -> str:
 
     A name that begins or ends with a blank, or is very long, is quoted or cut.
     """
-    shown = []
+    texts = []
     names = list(names)
     for name in names[:NAMED]:
         text = str(name)
         if len(text) > NAMED_CHARACTERS:
             text = f"{text[:NAMED_CHARACTERS]}…"
-        shown.append(text if text == text.strip() else repr(text))
+        texts.append(text if text == text.strip() else repr(text))
     if len(names) > NAMED:
-        shown.append(f"and {len(names) - NAMED} more")
-    return ", ".join(shown)
+        texts.append(f"and {len(names) - NAMED} more")
+    return ", ".join(texts)
 
 
 def _similar(missing: Sequence[str], present: Sequence[str]) -> list[str]:

@@ -266,6 +266,19 @@ def test_names_say_the_classes(home: Path, tmp_path: Path) -> None:
     assert sum(map(len, holds(conf, tmp_path, suite=False).values())) == 90
 
 
+def test_a_column_for_each_pixel_makes_pictures(home: Path, tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 256, (90, 100))
+    rows = pd.DataFrame(pixels, columns=[f"pixel{i}" for i in range(100)])
+    rows.insert(0, "label", np.arange(90) % 3)
+    rows.to_csv(home / "digits.csv", index=False)
+    conf, summary = made(home / "digits.csv")
+    assert conf.kind == "images" and (conf.columns.size, conf.columns.channels) == (10, 1)
+    assert "KIND=tabular" in summary
+    assert sum(map(len, holds(conf, tmp_path, suite=False).values())) == 90
+    table, _ = made(home / "digits.csv", kind="tabular", target="label", name="as_table")
+    assert table.columns.numeric == ["pixel*"]
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 

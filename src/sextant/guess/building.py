@@ -16,6 +16,7 @@ from . import (
     encoding,
     pictures,
     pictures_conf,
+    pixel_tables,
     ratings,
     ratings_conf,
     reading,
@@ -73,6 +74,13 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
             raise UsageError(f"{path} has neither pictures nor files of rows; name a file")
         if len(others) > 1 or path.is_dir():
             return _of_tables(path, others, name, options, form)
+    if kind in (None, "images") and options.get("task") in (None, "classification"):
+        table = pixel_tables.pixel_table(path, form, options.get("target"))
+        if table is not None:
+            target = str(table.label)
+            return pictures_conf.result(name, path.name, table, target, [pinned(path)])
+    if kind == "images":
+        raise UsageError(f"{path} is no folder, archive or table of pictures")
     return _of_rows([path], [pinned(path)], name, options, form)
 
 

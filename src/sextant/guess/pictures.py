@@ -4,7 +4,7 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -46,6 +46,10 @@ class Pictures:
     photos: bool
     doubts: list[str] = field(default_factory=list)
     leaves_out: bool = False  # pictures that cannot be decoded
+    # Of a table with a column for each pixel: their pattern, its format, and the column of classes.
+    pixels: str | None = None
+    form: Mapping[str, object] = field(default_factory=dict)
+    label: str | None = None
 
     @property
     def trained(self) -> int:

@@ -43,22 +43,11 @@ def result(
 
 
 def _columns(found: Pictures, target: str, smallest: int) -> list[str]:
-    train_note = "<folder>/<class>/<picture>"
-    if found.pattern:
-        train_note = "folders of pictures"
-    lines = [
-        "columns:",
-        "  files:",
-        layout.line(4, "format", "folders", "loose or in an archive"),
-        layout.line(4, "train", layout.flow(found.train), train_note),
-        layout.line(4, "test", layout.flow(found.test), "those reserved for testing"),
-    ]
-    if found.ignored:
-        lines.append(layout.line(4, "ignored", layout.flow(found.ignored), "passed over"))
-    if found.pattern:
-        lines.append(layout.line(4, "pattern", layout.scalar(found.pattern), "finds the class"))
-    note = "a CSV of keys; null: the content of a picture is its key"
-    lines.append(layout.line(4, "index", "null", note))
+    lines = ["columns:", "  files:"]
+    if found.pixels is not None:
+        lines += _pixels(found, found.pixels)
+    else:
+        lines += _folders(found)
     lines += [
         layout.line(2, "target", layout.scalar(target), "what the classes are called"),
         layout.line(2, "channels", "1" if found.grey else "3", "1: grey, 3: colour"),
@@ -74,13 +63,42 @@ def _columns(found: Pictures, target: str, smallest: int) -> list[str]:
     return lines
 
 
+def _folders(found: Pictures) -> list[str]:
+    train_note = "folders of pictures" if found.pattern else "<folder>/<class>/<picture>"
+    lines = [
+        layout.line(4, "format", "folders", "loose or in an archive"),
+        layout.line(4, "train", layout.flow(found.train), train_note),
+        layout.line(4, "test", layout.flow(found.test), "those reserved for testing"),
+    ]
+    if found.ignored:
+        lines.append(layout.line(4, "ignored", layout.flow(found.ignored), "passed over"))
+    if found.pattern:
+        lines.append(layout.line(4, "pattern", layout.scalar(found.pattern), "finds the class"))
+    note = "a CSV of keys; null: the content of a picture is its key"
+    return [*lines, layout.line(4, "index", "null", note)]
+
+
+def _pixels(found: Pictures, pattern: str) -> list[str]:
+    return [
+        layout.line(4, "format", "pixels", "a row is a picture, a column a pixel"),
+        *confs.file_format(found.form, 4),
+        layout.line(4, "train", layout.flow(found.train), "files"),
+        layout.line(4, "test", "[]", "those reserved for testing"),
+        layout.line(4, "pixels", layout.scalar(pattern), "the columns, in the order of numbers"),
+    ]
+
+
 def _lines(found: Pictures, target: str) -> list[str]:
     total = sum(found.classes.values())
     most = sorted(found.classes.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{label} {count:,} ({count / total:.0%})" for label, count in most[:SHOWN])
     more = f", and {len(most) - SHOWN} more" if len(most) > SHOWN else ""
     source = "the folder of a picture" if found.pattern is None else "its name"
+    if found.label is not None:
+        source = f"the column {found.label}"
     place = f"train: {', '.join(found.train)}"
+    if found.pixels is not None:
+        place += f"; a column for each pixel: {found.pixels}"
     if found.test:
         place += f"; test: {', '.join(found.test)} ({found.tested:,} pictures)"
     colour = "grey" if found.grey else "in colour"

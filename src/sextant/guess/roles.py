@@ -298,7 +298,9 @@ def _balanced_accuracy(both: pd.DataFrame, column: Facts) -> float:
     if column.is_number and column.distinct > LEAK_BINS:
         ranks = feature.rank(method="dense", pct=True)
         candidates = [_best_cut(feature, both["target"])]
-        candidates.append((ranks * LEAK_BINS).fillna(-1).astype(int))
+        # A bin of a few rows is pure by chance.
+        bins = max(2, min(LEAK_BINS, len(both) // ROWS_PER_LEVEL))
+        candidates.append((ranks * bins).fillna(-1).astype(int))
     else:
         if feature.nunique() > len(both) / 10:
             return 0.0

@@ -33,7 +33,7 @@ def table(
     dataset = [
         *confs.head(name, summary),
         *confs.sources(pinned),
-        *_columns(form, list(by_name), found, positive),
+        *_columns(form, found, positive),
         *confs.hash_split(SHARES, 0, "the key" if found.key else "the row"),
         *confs.twin(),
     ]
@@ -77,9 +77,7 @@ def class_shares(target: Facts) -> dict[str, float]:
 # --- the conf of the data set -------------------------------------------------------------------
 
 
-def _columns(
-    form: Mapping[str, object], columns: Sequence[str], found: Roles, positive: str | None
-) -> list[str]:
+def _columns(form: Mapping[str, object], found: Roles, positive: str | None) -> list[str]:
     key = layout.scalar(found.key)
     key_note = "identifies a row and determines its part"
     if found.key is None:
@@ -99,8 +97,8 @@ def _columns(
     lines += layout.with_reasons(2, "ignored", found.ignored)
     lines.append("  # Quantities. Numbers that are only codes belong to `categorical`.")
     for role, names in (("numeric", found.numeric), ("categorical", found.categorical)):
-        others = [name for name in columns if name not in names]
-        lines += layout.wrapped(2, role, with_patterns(names, others))
+        listed = with_patterns(names) if role == "numeric" else names
+        lines += layout.wrapped(2, role, listed)
     return lines
 
 
@@ -237,17 +235,16 @@ def _examples(by_name: Mapping[str, Facts], names: Sequence[str]) -> str:
     return f"{', '.join(listed)}{more}"
 
 
-def with_patterns(names: Sequence[str], others: Sequence[str]) -> list[str]:
+def with_patterns(names: Sequence[str]) -> list[str]:
     """Names of which many differ by a number alone as a pattern, such as `pixel*`.
 
-    `others` are the columns of other roles, which the pattern must not fit.
+    A pattern stands for the columns that have no other role, so it need not fit these alone.
     """
     stems = [name.rstrip("0123456789") for name in names]
     listed: list[str] = []
     for name, stem in zip(names, stems, strict=True):
-        fits_others = any(other.startswith(stem) for other in others)
         is_pattern = bool(stem) and stem != name and stems.count(stem) >= MANY_ALIKE
-        entry = f"{stem}*" if is_pattern and not fits_others else name
+        entry = f"{stem}*" if is_pattern else name
         if entry not in listed:
             listed.append(entry)
     return listed

@@ -1081,6 +1081,12 @@ def test_a_question_may_be_csv_with_a_header_whatever_the_files_of_training_are(
         ratings.read_rows(tmp_path / "q.csv", columns)
 
 
+def test_the_names_in_the_header_of_a_question_may_have_blanks_and_quotes(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text(QUESTION.replace("user,item", '" user ", item '))
+    columns = plain(ratings={"delimiter": "::", "names": ["user", "item", "rating"]})
+    assert ratings.read_rows(tmp_path / "q.csv", columns)["item"].tolist() == ["7", "8", "8", "7"]
+
+
 def test_a_question_in_the_upstream_format_is_read(tmp_path: Path) -> None:
     columns = plain(ratings={"delimiter": ";", "decimal": ","}, values=[0.5, 4.5], like=1)
     (tmp_path / "q.csv").write_text("user;item;rating\n1;7;4,5\n1;8;\n")

@@ -357,7 +357,7 @@ def _has_header(path: Path, names: Sequence[str]) -> bool:
         except OSError:
             return False  # read_table reports it
     for line in re.split(r"\r\n|\r|\n", start.decode("utf-8-sig", "replace")):
-        cells = {cell.strip().strip('"') for cell in line.split(",")}
+        cells = {cell.strip().strip('"').strip() for cell in line.split(",")}
         if cells != {""}:
             return set(names) <= cells
     return False

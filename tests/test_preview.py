@@ -97,6 +97,8 @@ def test_an_amount_is_no_class(home: Path) -> None:
     ):
         preview.check_classes(conf, "herd")
     preview.check_classes(conf_of(home, TABLE), "herd")
+    classes = conf_of(home, TABLE, target="age", numeric=["number"], target_type="class")
+    preview.check_classes(classes, "herd")
 
 
 # --- a series -----------------------------------------------------------------------------------

@@ -23,8 +23,6 @@ HEAD = 2**18  # bytes of a text that are looked at
 LARGEST = 2**23  # bytes of another file, which has to be read as a whole
 DELIMITERS = (";", "\t", ",", "|")
 SHOWN = 40  # characters of a value in a message
-AMOUNTS = 20  # different numbers in a target, beyond which it is no class
-CLASSES_SHARE = 0.3  # of the rows, that the different values of classes stay below
 
 
 class View(NamedTuple):
@@ -50,7 +48,10 @@ def check_files(conf: config.DatasetConf) -> None:
 def check_classes(conf: config.DatasetConf, model: str) -> None:
     """Raise UsageError if the target of a classification is an amount, in the files at hand."""
     from .kinds.numbers import numbers_or_faults
+    from .kinds.tabular.rows import MANY_NUMBERS, NUMBERS_SHARE, SOME_NUMBERS
 
+    if conf.kind != "tabular" or conf.columns.target_type == "class":
+        return
     target = conf.columns.target
     for path, view in _views(conf):
         rows = _head(path, view.form, view.expected)
@@ -59,13 +60,15 @@ def check_classes(conf: config.DatasetConf, model: str) -> None:
         present = rows[target].dropna()
         numbers, faults = numbers_or_faults(present, view.form)
         distinct = numbers.nunique()
-        is_amount = distinct > AMOUNTS and distinct > CLASSES_SHARE * len(present)
+        is_some = distinct > SOME_NUMBERS and distinct > NUMBERS_SHARE * len(present)
+        is_amount = distinct > MANY_NUMBERS or is_some
         if len(present) and not faults.any() and is_amount:
             shown = ", ".join(str(value) for value in present.unique()[:3])
             raise UsageError(
                 f"model `{model}`: task classification, but `{target}` of {conf.name} is a number"
                 f" with {distinct:,} different values in {len(present):,} rows ({shown}, …); write"
-                f" `task: regression` in {paths.PARAMS}, or choose a target with classes"
+                f" `task: regression` in {paths.PARAMS}, or `target_type: class` in"
+                f" {pull.conf_path(conf)}"
             )
 
 

@@ -83,7 +83,11 @@ WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("file", WRITERS)
+FEW = ("loans.csv", "loans_eu.csv", "loans.xlsx")  # each takes a second
+FILES = [pytest.param(file, marks=[] if file in FEW else pytest.mark.slow) for file in WRITERS]
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_a_table_of_any_format_needs_no_editing(file: str, home: Path, tmp_path: Path) -> None:
     WRITERS[file](loans(), home / file)
     conf, summary = made(home / file, target="Repaid", name="mine")
@@ -119,6 +123,7 @@ def test_the_tasks_of_a_table(home: Path, tmp_path: Path) -> None:
     holds(conf, tmp_path / "map")
 
 
+@pytest.mark.slow
 def test_marks_and_messy_cells_are_found(home: Path, tmp_path: Path) -> None:
     rows = loans().astype({"Income": object, "Age": object})
     rows.loc[::7, "Income"] = "N/A"
@@ -186,6 +191,7 @@ def test_an_export_of_prices_is_a_series(home: Path, tmp_path: Path) -> None:
     assert "task forecasting, family rnn" in summary
 
 
+@pytest.mark.slow
 def test_the_header_of_three_lines_of_yfinance(home: Path, tmp_path: Path) -> None:
     rows = stock().drop(columns="Volume")
     body = rows.to_csv(index=False, header=False)
@@ -221,6 +227,7 @@ def test_a_folder_of_movielens_is_ratings(home: Path, tmp_path: Path) -> None:
     holds(zipped, tmp_path / "zipped")
 
 
+@pytest.mark.slow
 def test_ratings_alone_are_enough(home: Path, tmp_path: Path) -> None:
     lines = ["userId,movieId,rating,timestamp\n"]
     for user in range(60):
@@ -258,6 +265,7 @@ def test_pictures_that_cannot_be_decoded_are_left_out(home: Path, tmp_path: Path
     assert sum(map(len, holds(conf, tmp_path, suite=False).values())) == 89
 
 
+@pytest.mark.slow
 def test_names_say_the_classes(home: Path, tmp_path: Path) -> None:
     flat = {f"train/{'cat' if i % 2 else 'dog'}.{i}.png": random_picture(i) for i in range(90)}
     flat |= {f"test/{i}.png": random_picture(i + 100) for i in range(5)}

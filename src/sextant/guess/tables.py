@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from . import confs, expectations, layout, models
 from .facts import Facts, counts
 from .result import SHOWN, Result, listed_reasons
-from .roles import Roles
+from .roles import MANY, Roles
 
 SHARES = {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.2}
 MANY_ALIKE = 20  # columns that differ by a number alone, which a pattern stands for
@@ -28,12 +28,15 @@ def table(
     shares = class_shares(target) if target is not None and found.task == "classification" else {}
     if positive is None and len(shares) == 2:
         positive = min(shares, key=lambda level: shares[level])
+    numbers_as_classes = False
+    if target is not None and shares:
+        numbers_as_classes = target.is_number and len(shares) > MANY
     family = models.FAMILIES["tabular", found.task]
     summary = f"{name}: {rows:,} rows of {file}, one row per case."
     dataset = [
         *confs.head(name, summary),
         *confs.sources(pinned),
-        *_columns(form, found, positive),
+        *_columns(form, found, positive, numbers_as_classes),
         *confs.hash_split(SHARES, 0, "the key" if found.key else "the row"),
         *confs.twin(),
     ]
@@ -77,7 +80,9 @@ def class_shares(target: Facts) -> dict[str, float]:
 # --- the conf of the data set -------------------------------------------------------------------
 
 
-def _columns(form: Mapping[str, object], found: Roles, positive: str | None) -> list[str]:
+def _columns(
+    form: Mapping[str, object], found: Roles, positive: str | None, numbers_as_classes: bool
+) -> list[str]:
     key = layout.scalar(found.key)
     key_note = "identifies a row and determines its part"
     if found.key is None:
@@ -91,6 +96,9 @@ def _columns(form: Mapping[str, object], found: Roles, positive: str | None) -> 
     if found.task == "regression":
         note = "and no class, however few different values it has"
         lines.append(layout.line(2, "target_type", "number", note))
+    elif numbers_as_classes:
+        note = "and no number, however many different values it has"
+        lines.append(layout.line(2, "target_type", "class", note))
     if positive is not None:
         note = "the class whose probability is answered: the rarer one"
         lines.append(layout.line(2, "positive", layout.scalar(positive), note))

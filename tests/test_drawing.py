@@ -24,7 +24,7 @@ from sextant import drawing
 from sextant.tasks.classification import figures
 from sextant.tasks.classification.metrics import Label, as_answers, scores
 
-COLUMNS = table_columns(target="<kind>")
+COLUMNS = table_columns(target="<kind>", numeric=["height"])
 ROWS = 193
 
 

@@ -17,6 +17,7 @@ import yaml
 from mutations import File, Form
 
 from sextant import config, plugins, prepare, saved_model
+from sextant.files import write_json
 from sextant.kinds.levels import texts_of
 from sextant.kinds.ratings.columns import Columns as RatingsColumns
 from sextant.kinds.ratings.twin import write_twin
@@ -323,7 +324,7 @@ def prepared_parts(of: Subject, files: Mapping[str, bytes]) -> Canonical:
         plugins.call(plugins.optional(kind.rows, "findings", nothing), raw, of.columns, table=table)
         parts = prepare.prepare(raw, conf)
         validation = {"source": "local", "digest": "0"}
-        prepare.profile(parts, conf, validation)
+        write_json(Path(folder) / "profile.json", prepare.profile(parts, conf, validation))
         encoder = kind.encoder.Encoder.fit(parts["train"], of.columns)
         loaded = {}
         for name, rows in parts.items():
@@ -343,6 +344,8 @@ def answers(name: str, question: File) -> Canonical:
         answers = chosen.predict(rows)
     if "path" in answers:  # of a picture in a table or an archive: <name of the file>/<number>
         answers["path"] = answers["path"].str.removeprefix(question.name)
+    numbers = answers.drop(columns=chosen.named_by, errors="ignore").select_dtypes("number")
+    assert np.isfinite(numbers).all(axis=None), f"an answer is no number:\n{numbers}"
     return {"answers": answers}
 
 

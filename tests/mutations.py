@@ -136,6 +136,27 @@ def as_typed_damaged(file: File, rng: random.Random) -> File:
     return rng.choice([flip_bits, truncate, lambda same, rng: same])(named, rng)
 
 
+def odd_json(file: File, rng: random.Random) -> File:
+    """The rows as JSON with odd values, as a program that asks over HTTP may send them."""
+    try:
+        rows = pd.read_csv(io.BytesIO(file.content), sep=None, engine="python")
+        records = json.loads(rows.to_json(orient="records"))
+    except Exception:  # no table, perhaps by a damage before this one
+        return file
+    if not records or not all(records):
+        return file
+    for _ in range(rng.choice([0, 1, 5, 50])):
+        record = rng.choice(records)
+        record[rng.choice(list(record))] = rng.choice(ODD_VALUES)
+    if rng.random() < 0.3:
+        name, value = rng.choice(list(records[0])), rng.choice(ODD_VALUES)
+        records = [{**record, name: value} for record in records]
+    if rng.random() < 0.1:
+        rng.choice(records).clear()
+    shape = rng.choice([records, records, records, {"rows": records}, records[0], [records]])
+    return File(file.name.split(".")[0] + ".json", json.dumps(shape, default=str).encode())
+
+
 # --- damages of lines and cells -----------------------------------------------------------------
 
 
@@ -260,7 +281,7 @@ BYTE_DAMAGES: dict[str, Damage] = {
 DAMAGES: dict[str, Damage] = BYTE_DAMAGES | {
     function.__name__: function
     for function in (
-        *(compress_damaged, as_typed_damaged, duplicate_line, delete_lines, swap_lines),
+        *(compress_damaged, as_typed_damaged, odd_json, duplicate_line, delete_lines, swap_lines),
         *(many_lines, long_line, delete_header, odd_cell, odd_column, duplicate_cell, delete_cell),
         *(swap_cells, other_encoding, other_delimiter),
     )
@@ -425,13 +446,13 @@ ODD_VALUES = (
     *("\t", ",", '"', [], {}, [None], [[]], [[1, 2]], [{}], {"a": 1}, {"a": {"b": [1]}}),
     *({1: 2}, {None: None}, [1, "x"]),
 )
-Path = tuple[Any, ...]
+Keys = tuple[Any, ...]
 ConfDamage = Callable[[Any, random.Random], Any]
 
 
-def paths_in(conf: Any) -> list[Path]:
+def paths_in(conf: Any) -> list[Keys]:
     """The paths of all values below the top of a conf."""
-    found: list[Path] = []
+    found: list[Keys] = []
     items: Sequence[tuple[Any, Any]] = []
     if isinstance(conf, dict):
         items = list(conf.items())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sextant.errors import DataError
 from sextant.kinds.formats import Format, read_table
-from sextant.kinds.numbers import number_pattern, numbers_or_faults, parse, to_numbers
+from sextant.kinds.numbers import LARGEST, number_pattern, numbers_or_faults, parse, to_numbers
 
 PLAIN = Format()
 ENGLISH = Format(thousands=",")
@@ -105,6 +105,16 @@ def test_what_is_no_number_is_refused_with_its_place(text: object, form: Format)
         to_numbers(column, "x", form)
 
 
+@pytest.mark.parametrize("cell", ["1e308", "-" + "9" * 160, 1e151, np.float64(-1e200)])
+def test_a_number_whose_square_is_no_float_is_refused(cell: object):
+    column = pd.Series(["7", cell], dtype=object)
+    with pytest.raises(DataError, match="in `x`; expected a number of at most 1e.150; correct the"):
+        to_numbers(column, "x", PLAIN)
+    message = r"^row 2 has '1e999' in `x`; expected a finite number; correct the row, or add the"
+    with pytest.raises(DataError, match=message):
+        to_numbers(pd.Series(["7", "1e999"], dtype="str"), "x", PLAIN)
+
+
 def test_the_place_is_the_line_of_the_file(tmp_path: Path):
     (tmp_path / "sizes.csv").write_text("name,size\n\na,1\nb,tall\n")
     rows = read_table(tmp_path / "sizes.csv", PLAIN, ["size"]).rows
@@ -147,7 +157,7 @@ def test_numbers_with_types_stay_and_missing_ones_are_nan():
         assert math.isnan(numbers.iloc[1])
 
 
-@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=9))
+@given(values=st.lists(st.floats(-LARGEST, LARGEST), min_size=1, max_size=9))
 @settings(max_examples=50, deadline=None)
 def test_a_float_is_read_to_its_last_digit(values):
     column = pd.Series([repr(value) for value in values], dtype="str")

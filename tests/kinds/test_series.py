@@ -399,6 +399,14 @@ def test_rows_that_were_not_arranged_are_refused_if_a_later_day_stands_first() -
 # --- input rows ---------------------------------------------------------------------------------
 
 
+def test_a_list_in_place_of_a_day_is_refused(encoder: Encoder) -> None:
+    """JSON may have one, and pandas cannot look for others that are equal."""
+    rows = days()
+    cells = [["3/3/2014"], *rows["Date"][1:]]
+    with pytest.raises(DataError, match="row 1 has .*'3/3/2014'.* in `Date`; expected a day as"):
+        encoder.check(rows.assign(Date=pd.Series(cells, dtype=object)))
+
+
 def test_too_few_days_are_refused(encoder: Encoder) -> None:
     assert len(encoder.check(days(WINDOW))) == WINDOW
     message = "10 days; expected the 11 most recent days or more"

@@ -25,7 +25,7 @@ from sextant.kinds.parts import PARTS
 from sextant.kinds.splits import HashSplit
 from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.columns import Columns
-from sextant.kinds.tabular.encoder import UNSEEN, Encoder, type_of_levels
+from sextant.kinds.tabular.encoder import FARTHEST, UNSEEN, Encoder, type_of_levels
 from sextant.kinds.tabular.twin import Choice, Normal, Twin, Uniform, write_twin
 from sextant.strict import check
 
@@ -664,6 +664,14 @@ def test_a_missing_number_is_the_median_and_a_missing_category_a_level():
     assert torch.equal(encoder.encode(rows).numeric, encoder.encode(filled).numeric)
     assert encoder.levels["colour"][-1] is None
     assert encoder.encode(rows).categories[0, 0] == len(encoder.levels["colour"])
+
+
+def test_a_number_far_from_training_is_finite_in_the_input_of_a_net():
+    encoder = Encoder.fit(animal_table(), ANIMAL_COLUMNS)
+    rows = encoder.check(animal_table(3).assign(weight=[-1e100, 60.0, 1e39]))
+    weights = encoder.encode(rows).numeric[:, 1]
+    assert weights[0] == -FARTHEST and weights[2] == FARTHEST
+    assert weights[1] == encoder.encode(rows.iloc[[1]]).numeric[0, 1]
 
 
 def test_a_constant_number_is_encoded_as_0():

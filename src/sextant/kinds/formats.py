@@ -675,17 +675,23 @@ def trimmed(rows: "pd.DataFrame", form: Format) -> "pd.DataFrame":
     columns = []
     for _, column in rows.items():
         if pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column):
-            cells = [cell.strip() if isinstance(cell, str) else cell for cell in column]
-            present = [None if _is_nan(cell) else cell for cell in cells]
-            column = _column(present, form.unknown, rows.index)
+            cells = [_plain(cell) for cell in column]
+            column = _column(cells, form.unknown, rows.index)
         columns.append(column)
     # Not by their names, of which one may stand twice.
     typed = pd.concat(columns, axis=1) if columns else rows
     return typed.set_axis(rows.columns, axis=1)
 
 
-def _is_nan(cell: Cell) -> bool:
-    return isinstance(cell, float) and cell != cell
+def _plain(cell: Cell) -> Cell:
+    """Text without blanks around it; None for NaN; a list or a mapping of JSON as its text."""
+    if isinstance(cell, str):
+        return cell.strip()
+    if isinstance(cell, list | dict):
+        return str(cell)  # no kind has a use for one, and pandas cannot compare them
+    if isinstance(cell, float) and cell != cell:
+        return None
+    return cell
 
 
 # --- patterns for names of columns --------------------------------------------------------------

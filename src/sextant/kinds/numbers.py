@@ -19,6 +19,8 @@ MAGNITUDES = {"K": 1e3, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 MINUS = "\u2212"  # the typographical minus sign, which spreadsheets and web pages write
 CURRENCY = "$€£¥₹₩₽₺₴₪₫฿"
 BLANKS = " \u00a0\u202f"  # as marks of thousands; the last two do not break a line
+# The square of a larger number is no float64, nor is the deviation of a column that has one.
+LARGEST = 1e150
 # A number without any mark but the decimal point.
 PLAIN = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
@@ -95,8 +97,11 @@ def to_numbers(column: "pd.Series", name: str, marks: Marks) -> "pd.Series":
     if is_wrong.any():
         row = int(np.flatnonzero(is_wrong)[0])
         cell = column.iloc[row]
+        expected = "a finite number"
+        if np.isfinite(numbers.iloc[row]):
+            expected = f"a number of at most {LARGEST:g}"
         raise DataError(
-            f"{place(column, row)} has {_quoted(cell)} in `{name}`; expected a finite number;"
+            f"{place(column, row)} has {_quoted(cell)} in `{name}`; expected {expected};"
             f" correct the row{_other_marks(cell, marks)}, or add the mark of a missing value to"
             " `unknown`"
         )
@@ -106,8 +111,8 @@ def to_numbers(column: "pd.Series", name: str, marks: Marks) -> "pd.Series":
 def numbers_or_faults(column: "pd.Series", marks: Marks) -> "tuple[pd.Series, np.ndarray]":
     """A column as float64, NaN where there is no number, and whether each value is a fault.
 
-    Numbers that have a type are taken as they are; a truth value, a day, infinity and text that is
-    no number are faults; a missing value is none.
+    Numbers that have a type are taken as they are; a truth value, a day, a number above LARGEST and
+    text that is no number are faults; a missing value is none.
     """
     import pandas as pd
 
@@ -115,7 +120,7 @@ def numbers_or_faults(column: "pd.Series", marks: Marks) -> "tuple[pd.Series, np
     if is_typed:
         values = column.to_numpy(float, na_value=np.nan)
         numbers = pd.Series(values, index=column.index, name=column.name)
-        return numbers, np.isinf(values)
+        return numbers, np.abs(values) > LARGEST
     values = np.full(len(column), np.nan)
     is_wrong = np.zeros(len(column), bool)
     is_left = column.notna().to_numpy()
@@ -123,13 +128,13 @@ def numbers_or_faults(column: "pd.Series", marks: Marks) -> "tuple[pd.Series, np
         # Most cells are plain numbers, which this reads many times faster than `parse`.
         is_plain = column.str.fullmatch(PLAIN).fillna(False).to_numpy(bool)
         values[is_plain] = column[is_plain].to_numpy(object).astype(float)
-        is_wrong = np.isinf(values)  # 1e999
+        is_wrong = np.abs(values) > LARGEST
         is_left = is_left & ~is_plain
     pattern = number_pattern(marks)
     for row in np.flatnonzero(is_left):
         cell = column.iloc[row]
         value = parse(cell, marks, pattern) if isinstance(cell, str) else _typed(cell)
-        is_wrong[row] = value is None or not np.isfinite(value)
+        is_wrong[row] = value is None or not abs(value) <= LARGEST
         values[row] = np.nan if value is None else value
     return pd.Series(values, index=column.index, name=column.name), is_wrong
 
@@ -143,8 +148,8 @@ class _Marks(NamedTuple):
 
 def _other_marks(cell: object, marks: Marks) -> str:
     """What to set in the conf if a text is a number by other marks."""
-    if not isinstance(cell, str):
-        return ""
+    if not isinstance(cell, str) or parse(cell, marks, number_pattern(marks)) is not None:
+        return ""  # no text, or a number that is too large by any marks
     with_thousands = _Marks(marks.decimal, "." if marks.decimal == "," else ",")
     if parse(cell, with_thousands, number_pattern(with_thousands)) is not None:
         return f', or set `thousands: "{with_thousands.thousands}"` in the conf'

@@ -368,8 +368,8 @@ def _split_finding(raw: pd.DataFrame, columns: Columns) -> Finding:
     jumps = np.zeros(len(raw), bool)
     for name in names:
         prices, _ = numbers_or_faults(raw[name], columns)
-        ratio = (prices / prices.shift()).to_numpy()
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = (prices / prices.shift()).to_numpy()
             is_jump = (np.maximum(ratio, 1 / ratio) > LARGEST_JUMP) & (ratio > 0)
         jumps |= is_jump
         for row in np.flatnonzero(is_jump):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 UNSEEN = 0  # the code of a category that training did not have; its embedding stays at zero
 EXAMPLES = 3  # rows of the input example
+# Standard deviations from the mean at which numbers are clipped. 1e39 would be infinite in float32
+# and the answer NaN. Numbers of real rows are within some hundred.
+FARTHEST = 1e6
 
 Level: TypeAlias = str | None  # None: a missing category, where training had some
 MlflowType: TypeAlias = Literal["double", "long", "string"]
@@ -136,7 +139,8 @@ class Encoder:
         for i, (name, statistics) in enumerate(self.numbers.items()):
             x = rows[name].to_numpy(float)
             filled = np.where(np.isnan(x), statistics.median, x)
-            numeric[:, i] = (filled - statistics.mean) / statistics.std
+            standardised = (filled - statistics.mean) / statistics.std
+            numeric[:, i] = np.clip(standardised, -FARTHEST, FARTHEST)
         for i, name in enumerate(indicators, start=len(self.numbers)):
             numeric[:, i] = rows[name].isna()
         categories = np.empty((len(rows), len(self.levels)), np.int64)

@@ -971,8 +971,8 @@ def test_a_source_without_the_pinned_file_is_refused(
         assert re.search(message, line), line
         assert f"exited with {code}" in done.stderr
         assert "`dvc checkout` restores" in line
-        # DVC had deleted the output before it started the stage.
-        assert not (clone.path / f"data/raw/{DATASET}").exists()
+        # DVC does not delete this output before the stage, so it stays as it was.
+        assert (clone.path / f"data/raw/{DATASET}/source.json").exists()
 
 
 def run_with_small_files(clone: Clone, kib: int, *command: str) -> subprocess.CompletedProcess[str]:

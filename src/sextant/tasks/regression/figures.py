@@ -165,7 +165,10 @@ def _coverage(by_name: Mapping[str, pd.DataFrame], truth: np.ndarray, target: st
         axes.plot(places, shares[name], **line(i), marker="o", markersize=4, label=name)
         overall.append(f"{name} {covered.mean():.3f}")
     axes.axhline(COVERAGE, color=INK, linewidth=0.8)
-    axes.set(xlabel=f"rows by predicted {target}, low to high", ylabel="share within the interval")
+    axes.set(
+        xlabel=f"rows by predicted {target}, low to high",
+        ylabel="share within the interval (fraction)",
+    )
     axes.set_xticks(places, [str(place + 1) for place in places])
     tooltips(axes, places, shares, "group", ".3f")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3)

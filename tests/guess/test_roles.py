@@ -82,6 +82,7 @@ def test_a_column_that_tells_the_target_alone_is_left_aside(column: np.ndarray) 
     result = found(table(Reason=column))
     assert result.leaks == ["Reason"]
     assert "tells `Exited` alone" in result.ignored["Reason"]
+    assert any("`Reason` tells `Exited` alone" in doubt for doubt in result.doubts)
 
 
 def test_a_strong_feature_is_no_leak() -> None:
@@ -122,3 +123,10 @@ def test_a_text_that_differs_in_each_row_is_the_key_of_a_small_table() -> None:
         {"country": [f"land {i}" for i in range(60)], "gdp": [f"{i}.5" for i in range(60)]}
     )
     assert found(rows, target=None, task="mapping").key == "country"
+
+
+def test_a_number_far_from_all_others_may_be_a_mark() -> None:
+    income = np.where(np.arange(ROWS) % 40 == 0, -999, RNG.integers(100, 900, ROWS))
+    result = found(table(Income=income))
+    assert "`Income` has -999, perhaps a mark (UNKNOWN=-999)" in result.doubts
+    assert not any("perhaps a mark" in doubt for doubt in found(table()).doubts)

@@ -323,6 +323,8 @@ def _of_series(
             for column in columns
         ]
     unit = options.get("unit", "units")
+    if "unit" not in options:
+        found.doubts.append("the unit of the prices (UNIT=USD)")
     return series_conf.result(name, first.file, first.form, columns, found, entries, unit)
 
 

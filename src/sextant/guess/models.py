@@ -143,6 +143,10 @@ def _ann(task: str, size: Size) -> list[str]:
         net |= {"hidden_sizes": hidden, "dropout": 0.2, "bodies": 2, "members": 16}
         optimizer = {"name": "adamw", "lr": 0.002, "weight_decay": 0.01}
         schedule = _schedule(epochs, batch, monitor, 8, ema=0.99)
+        if task == "regression":
+            # Tried on val of a plant's output (5,747 rows): pinball 0.730 instead of 0.764.
+            net["dropout"] = 0.0
+            optimizer["lr"] = 0.005
         smoke = {"max_epochs": 3}
         small_net = {"bodies": 1, "members": 4, "hidden_sizes": [32]}
         full = {"max_epochs": 2 * epochs, "patience": 16}

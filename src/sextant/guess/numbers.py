@@ -17,7 +17,6 @@ MARKS = (
 CLEAR = ("?", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "\\N", "<NA>")
 ENOUGH = 0.7  # the share of numbers among the texts of a numeric column, without marks
 SAMPLE = 400  # different cells of a column that are tried
-SENTINELS = ("-1", "-9", "-99", "-999", "-9999", "999", "9999", "99999")
 
 
 class Form(NamedTuple):

@@ -16,6 +16,8 @@ FEW_CODES = 5  # whole numbers with at most so many different values are codes
 LEAST_LEVELS, MOST_LEVELS = 50, 1000  # different texts of a category
 ROWS_PER_LEVEL = 20  # of which a category has at least so many, where it has more than LEAST_LEVELS
 TELLS_ALONE = 0.995  # balanced accuracy of a column by itself, from which on it is suspected
+SENTINELS = (-9999, -999, -99, 9999, 99999)
+LEAST_MARKS = 3  # rows with such a number
 LEAK_ROWS = 20_000  # rows that the look for leaks takes
 LEAK_BINS = 40
 KEY_NAME = re.compile(
@@ -77,6 +79,10 @@ def roles(columns: Sequence[Facts], chosen: Chosen) -> Roles:
             _assign(column, chosen, result)
     if result.target is not None and result.task != "mapping":
         _set_leaks_aside(by_name, by_name[result.target], chosen, result)
+    for name in result.numeric:
+        mark = sentinel(by_name[name])
+        if mark:
+            result.doubts.append(f"`{name}` has {mark}, perhaps a mark (UNKNOWN={mark})")
     if not result.numeric and not result.categorical:
         raise UsageError(
             "no column is left as a feature: "
@@ -245,6 +251,23 @@ def is_numeric(column: Facts, task: str) -> bool:
     return not column.is_whole or column.distinct > FEW_CODES or task == "mapping"
 
 
+def sentinel(column: Facts) -> str:
+    """A number such as -999 that seems to mark a missing value, "" if there is none.
+
+    It occurs several times, and far from all other values, which have another sign or fewer digits.
+    """
+    for mark in SENTINELS:
+        count = int((column.values == mark).sum())
+        others = column.values[column.values != mark]
+        if count < LEAST_MARKS or others.empty:
+            continue
+        if mark < 0 and others.min() >= 0:
+            return str(mark)
+        if mark > 0 and others.max() < mark / 5:
+            return str(mark)
+    return ""
+
+
 # --- leaks --------------------------------------------------------------------------------------
 
 
@@ -261,6 +284,9 @@ def _set_leaks_aside(
     if len(result.leaks) == features:  # nothing else is left, so the question is just easy
         result.leaks.clear()
     for name in result.leaks:
+        result.doubts.append(
+            f"`{name}` tells `{target.name}` alone, perhaps as it was written later: left aside"
+        )
         for group in (result.numeric, result.categorical):
             if name in group:
                 group.remove(name)

@@ -878,6 +878,7 @@ def test_a_day_is_read_as_it_is_written(text: str, date_format: str) -> None:
         ("1641168000000", "unix"),
         ("1641168000", "unix_ms"),
         ("2022-01-03", "unix"),
+        ("0014-03-06", "%Y-%m-%d"),
     ],
 )
 def test_a_day_in_another_format_is_refused(text: str, date_format: str) -> None:

@@ -62,6 +62,7 @@ ZONE = rf"\s*(?:[A-Z]{{1,5}}(?:{OFFSET})?|{OFFSET})?(?:\s*[\[(][^\])]*[\])])?"
 WITH_TIME = re.compile(rf"(?P<day>.+?)(?:T|,?\s+)(?P<time>{TIME})(?P<zone>{ZONE})")
 WITH_ZONE = re.compile(r"(?P<day>.*\d)(?:Z|[+-]\d{2}:\d{2})")
 ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
+FIRST_DAY, LAST_DAY = "1678-01-01", "2261-12-31"  # of the times that pandas holds
 
 
 # --- read ---------------------------------------------------------------------------------------
@@ -272,7 +273,9 @@ def _iso_days(column: pd.Series, columns: Columns, iso: bool = True) -> pd.Serie
     iso_first = iso and not is_from_file(column)
     days = {}
     for value in column.unique():
-        days[value] = _day(value, columns.date_format, iso, iso_first)
+        day = _day(value, columns.date_format, iso, iso_first)
+        is_possible = day is not None and FIRST_DAY <= day <= LAST_DAY
+        days[value] = day if is_possible else None
     return column.map(days).astype("str")
 
 

@@ -16,6 +16,7 @@ FEW_CODES = 5  # whole numbers with at most so many different values are codes
 LEAST_LEVELS, MOST_LEVELS = 50, 1000  # different texts of a category
 ROWS_PER_LEVEL = 20  # of which a category has at least so many, where it has more than LEAST_LEVELS
 TELLS_ALONE = 0.995  # balanced accuracy of a column by itself, from which on it is suspected
+MESSAGE = 400  # characters of reasons in a message
 SENTINELS = (-9999, -999, -99, 9999, 99999)
 LEAST_MARKS = 3  # rows with such a number
 LEAK_ROWS = 20_000  # rows that the look for leaks takes
@@ -84,10 +85,11 @@ def roles(columns: Sequence[Facts], chosen: Chosen) -> Roles:
         if mark:
             result.doubts.append(f"`{name}` has {mark}, perhaps a mark (UNKNOWN={mark})")
     if not result.numeric and not result.categorical:
+        reasons = [f"`{name}`: {reason}" for name, reason in result.ignored.items()]
         raise UsageError(
-            "no column is left as a feature: "
-            + "; ".join(f"`{name}`: {reason}" for name, reason in result.ignored.items())
-            + "; name some with NUMERIC=… or CATEGORICAL=…"
+            "no column is left as a feature beside key and target"
+            f" ({'; '.join(reasons)[:MESSAGE] or 'there is no other'}); name some with NUMERIC=… or"
+            " CATEGORICAL=…"
         )
     return result
 

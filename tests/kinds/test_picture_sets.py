@@ -581,6 +581,7 @@ def test_a_zipped_table_is_no_archive_of_pictures(tmp_path):
         (lambda text: text.rpartition(",")[0], False),
         (lambda text: text.replace("pixel1,", "pixel0,", 1), False),
         (lambda text: text.replace("pixel7,", '"pixel7",', 1), True),
+        (lambda text: text.replace("pixel7,", '" pixel7 ",', 1), True),
     ],
 )
 def test_plain_tables_are_read_fast_and_alike(change, is_plain, tmp_path, monkeypatch):

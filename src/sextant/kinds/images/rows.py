@@ -575,7 +575,7 @@ def _plain_rows(path: Path, files: Pixels) -> pd.DataFrame | None:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             line = stream.readline().strip()
-        header = [name.strip().strip('"') for name in line.split(files.delimiter)]
+        header = [name.strip().strip('"').strip() for name in line.split(files.delimiter)]
         is_pixel = [fnmatch.fnmatchcase(name, files.pixels) for name in header]
         dtypes = {}
         for name, is_number in zip(header, is_pixel, strict=True):

@@ -184,7 +184,11 @@ def list_one_model(path: Path) -> None:
 
 def clone_environment() -> dict[str, str]:
     """The environment of what runs in clones: nothing of the person who runs the tests."""
-    environment = {name: value for name, value in AT_START.items() if name not in FOREIGN}
+    environment = {}
+    for name, value in AT_START.items():
+        # A pytest in a clone is no worker: it would share a folder with other runs of the tests.
+        if name not in FOREIGN and not name.startswith("PYTEST_XDIST_"):
+            environment[name] = value
     return environment | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": "src",
@@ -414,7 +418,7 @@ def made_once(
     The first worker creates it; the others wait for the lock.
     """
     base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if "PYTEST_XDIST_WORKER" in AT_START:
         base = base.parent  # the folder that the workers share
     folder = base / name
     with FileLock(f"{folder}.lock"):

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from sextant import evaluate, plugins, saved_model
 from sextant.errors import SextantError, UsageError
-from sextant.files import folder_digest
+from sextant.files import folder_digest, write_json
 from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.saved_model import SavedModel
@@ -217,6 +217,8 @@ def trained(workspace, model) -> SavedModel:
     prepared.mkdir(parents=True)
     for part, rows in PARTS.items():
         tabular_rows.write(rows, prepared / part)
+    sizes = {part: len(rows) for part, rows in PARTS.items()}
+    write_json(prepared / "profile.json", {"rows": sizes})
     saved_model.save(Path("models") / MODEL, model.card, model.net, model.encoder)
     write_curves(Path(f"reports/curves/{MODEL}.csv"))
     return model

@@ -93,7 +93,8 @@ def mirror(clone: Clone, tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     shutil.copy(clone.path / "data/raw/churn/Churn_Modelling.csv", folder)
     clone.stage("pin", "dataset=churn", "source=mirror", SEXTANT_MIRROR=str(folder.parent))
-    assert clone.repro() == ["pull@churn"]  # which writes the same twin
+    # Both read the whole conf, and write the same files.
+    assert clone.repro() == ["pull@churn", "prepare@churn"]
     clone.commit("a mirror")
     return folder.parent
 

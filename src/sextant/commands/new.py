@@ -211,8 +211,7 @@ def tried(name: str) -> dict[str, int]:
     conf. Raises UsageError or DataError if the confs do not fit the data.
     """
     check.check_dataset(name)
-    for budget in ("smoke", "standard", "full"):
-        check.check_model(config.model(name, [f"budget={budget}"]))
+    check.check_budgets(name)
     conf = config.dataset(name)
     rows = plugins.kind(conf.kind).rows
     scratch = paths.state_root() / paths.SCRATCH

@@ -9,7 +9,8 @@ import pandas as pd
 
 from .. import pull
 from ..errors import DataError, UsageError
-from ..kinds import formats
+from ..kinds import archives, formats
+from ..kinds.series.columns import UNIX
 from . import (
     confs,
     dates,
@@ -85,10 +86,10 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
 
 
 def _is_archive(path: Path) -> bool:
-    lowered = path.name.lower()
-    if lowered.endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".tbz2")):
-        return True
-    return lowered.endswith(".zip") and zipfile.is_zipfile(path)
+    """Whether a file is an archive by its name; a file named .zip has to be one."""
+    if path.suffix.lower() == ".zip":
+        return zipfile.is_zipfile(path)
+    return archives.is_archive(path)
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -306,7 +307,7 @@ def _of_series(
         rows = rows.loc[kept]
         columns = facts(rows, first.format)
         day = next(column for column in columns if column.name == day.name)
-    found_format = dates.date_format(day.texts.tolist()) if day.date not in dates.UNIX else None
+    found_format = dates.date_format(day.texts.tolist()) if day.date not in UNIX else None
     if found_format and found_format.other:
         doubts.append(f"days are read as {found_format.format} (DATE_FORMAT={found_format.other})")
     written = options.get("date_format", str(day.date))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from ..kinds.series.columns import UNIX
+
 DAYS = (
     "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y",
     "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%y-%m-%d",
@@ -19,7 +21,6 @@ MAY_BE_A_DAY = re.compile(
 FIRST_YEAR, LAST_YEAR = 1800, 2100
 SAMPLE = 200  # values that are tried
 IN_ORDER = 0.95  # the share of neighbours from which on days are in order
-UNIX = {"unix": 1, "unix_ms": 1000}  # units in a second since 1970
 FIRST_SECOND, LAST_SECOND = 315_532_800, 2_524_608_000  # 1980 and 2050
 
 

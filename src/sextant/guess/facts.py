@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..kinds.formats import Format
 from ..kinds.numbers import numbers_or_faults
+from ..kinds.series.columns import UNIX
 from . import dates
 
 EXAMPLES = 3  # values that the summary shows
@@ -116,7 +117,7 @@ def _date(name: str, present: pd.Series, texts: pd.Series) -> str | None:
         return "typed"
     step = max(1, len(texts) // TRIED)
     tried = texts.iloc[::step].tolist()
-    for unit, units in dates.UNIX.items():
+    for unit, units in UNIX.items():
         if TIME_NAME.fullmatch(name) and dates.is_unix_seconds(tried, units):
             return unit
     found = dates.date_format(tried)

@@ -16,8 +16,6 @@ from PIL import Image
 from ..errors import UsageError
 from ..kinds import archives, pixels
 
-ZIPS = (".zip",)
-TARS = (".tar", ".tgz", ".gz", ".xz", ".bz2", ".tbz2", ".txz")
 TEST = re.compile(r"(.*[_\W])?(test|testing|test[_ -]?(set|images?|data)|holdout)", re.IGNORECASE)
 TRAIN = re.compile(r"(.*[_\W])?(train|training|train(ing)?[_ -]?(set|images?|data))", re.IGNORECASE)
 VAL = re.compile(r"(.*[_\W])?(val|valid|validation|dev)([_ -]?(set|images?|data))?", re.IGNORECASE)

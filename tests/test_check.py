@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from sextant import check, config, plugins
+from sextant import check, config, optimizers, plugins
 from sextant.errors import UsageError
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -140,18 +140,18 @@ def test_a_key_with_a_default_can_be_set_on_the_command_line():
     ],
 )
 def test_a_rule_of_decision_is_read(block, threshold, costs):
-    edit("conf/model/ann.yaml", decide=block)
     conf = config.model("ann")
+    conf.schedule["decide"] = block
     check.check_model(conf)
-    assert conf.decide is not None and conf.decide.threshold == threshold
+    decide = optimizers.Schedule(**conf.schedule).decide
+    assert decide is not None and decide.threshold == threshold
     if costs is not None:
-        assert conf.decide.costs == costs
-    assert config.decide_of("ann") == conf.decide
+        assert decide.costs == costs
 
 
 def test_a_whole_number_is_a_cost():
-    edit("conf/model/ann.yaml", decide={"cost": 5})
-    decide = config.model("ann").decide
+    conf = config.model("ann", ["model.schedule.decide={cost: 5}"])
+    decide = optimizers.Schedule(**conf.schedule).decide
     assert decide is not None and decide.costs == config.Costs(missed=5.0)
 
 
@@ -166,15 +166,24 @@ def test_a_whole_number_is_a_cost():
     ],
 )
 def test_a_faulty_rule_of_decision_is_refused(block, message):
-    edit("conf/model/ann.yaml", decide=block)
+    conf = config.model("ann")
+    conf.schedule["decide"] = block
     with pytest.raises(UsageError, match=message):
-        config.model("ann")
+        check.check_model(conf)
 
 
 def test_a_rule_of_decision_is_refused_where_no_class_is_predicted():
-    edit("conf/model/rnn.yaml", decide={"threshold": 0.3})
-    with pytest.raises(UsageError, match="rnn.yaml: task forecasting predicts no class, so that"):
-        check.check_model(config.model("rnn"))
+    conf = config.model("rnn")
+    conf.schedule["decide"] = {"threshold": 0.3}
+    with pytest.raises(UsageError, match="rnn.yaml schedule: task forecasting predicts no class"):
+        check.check_model(conf)
+
+
+def test_a_rule_of_decision_outside_of_the_schedule_is_refused():
+    """DVC would not see it."""
+    edit("conf/model/ann.yaml", decide={"cost": 5})
+    with pytest.raises(UsageError, match="ann.yaml: `decide` .* move it into the block `schedule`"):
+        config.model("ann")
 
 
 # --- params.yaml and conf of the form before 0.2 ------------------------------------------------

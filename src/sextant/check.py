@@ -8,10 +8,14 @@ import ast
 import inspect
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import config, paths, plugins
 from .errors import UsageError
 from .strict import check, signature_model
+
+if TYPE_CHECKING:
+    from .optimizers import Schedule
 
 
 def check_model(conf: config.ModelConf) -> None:
@@ -35,7 +39,7 @@ def check_model(conf: config.ModelConf) -> None:
             raise UsageError(f"{where} net: {error}") from None
     check_pair(conf)
     check_metrics(conf, schedule.monitor)
-    check_decide(conf)
+    check_decide(conf, schedule)
 
 
 def check_baselines(conf: config.ModelConf) -> None:
@@ -145,13 +149,13 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
         )
 
 
-def check_decide(conf: config.ModelConf) -> None:
-    """Raise UsageError for a block `decide` in the conf of a model whose task has no use for it."""
+def check_decide(conf: config.ModelConf, schedule: "Schedule") -> None:
+    """Raise UsageError for `schedule.decide` of a model whose task has no use for it."""
     calibrate = plugins.task(conf.task).metrics.calibrate
-    if conf.decide is not None and "decide" not in inspect.signature(calibrate).parameters:
+    if schedule.decide is not None and not plugins.takes(calibrate, "decide"):
         raise UsageError(
-            f"{paths.model_conf(conf.name)}: task {conf.task} predicts no class, so that `decide`"
-            " has no meaning; remove it"
+            f"{paths.model_conf(conf.name)} schedule: task {conf.task} predicts no class, so that"
+            " `decide` has no meaning; remove it"
         )
 
 

@@ -83,7 +83,7 @@ class Costs(Strict):
 
 
 class Decide(Strict):
-    """From which probability on the positive class is predicted: one of the two keys.
+    """From which probability on the positive class is predicted, `schedule.decide`: one key of two.
 
     threshold: that probability, or `f1`: the one with the highest F1 on val.
     cost: the one with the lowest cost on val; a single number is the cost of a missed row, where a
@@ -155,11 +155,7 @@ class Budgets(Strict):
 
 
 class ModelFile(Strict):
-    """conf/model/<name>.yaml; `baselines` names further baselines of the task.
-
-    `decide` says from which probability on a classifier predicts the positive class; without it,
-    the most probable class is predicted.
-    """
+    """conf/model/<name>.yaml; `baselines` names further baselines of the task."""
 
     net: dict[str, Any]
     optimizer: dict[str, Any]
@@ -167,7 +163,6 @@ class ModelFile(Strict):
     budgets: Budgets
     gate: Gate
     baselines: list[Name | dict[Name, dict[str, Any]]]
-    decide: Decide | None = None
 
 
 class ModelConf(Strict):
@@ -185,7 +180,6 @@ class ModelConf(Strict):
     schedule: dict[str, Any]
     gate: Gate
     baselines: list[Name | dict[Name, dict[str, Any]]]
-    decide: Decide | None
     trainer: Trainer
 
 
@@ -336,7 +330,9 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
     path = paths.model_conf(name)
     file = _model_file(name, line.task)
     trainer = _trainer()
-    blocks = {"model": file.model_dump(exclude={"budgets"}), "trainer": trainer.model_dump()}
+    keys = file.model_dump(exclude={"budgets"})
+    keys["schedule"].setdefault("decide", None)  # the one key that a schedule may leave out
+    blocks = {"model": keys, "trainer": trainer.model_dump()}
     changes = flat(file.budgets.model_dump()[chosen.budget], "model.")
     # The budget comes before the command line, so that an override of the same key wins.
     budget = [f"{key}={value}" for key, value in changes.items()]
@@ -358,7 +354,6 @@ def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
         schedule=conf.schedule,
         gate=conf.gate,
         baselines=conf.baselines,
-        decide=conf.decide,
         trainer=check(Trainer, composed["trainer"], str(paths.CONF / "trainer.yaml")),
     )
 
@@ -378,17 +373,14 @@ def gate_metric(name: str) -> str | None:
     return _model_file(name, params().models[name].task).gate.metric
 
 
-def decide_of(name: str) -> Decide | None:
-    """The block `decide` of a model's conf, without the cost of composing it."""
-    return _model_file(name, params().models[name].task).decide
-
-
 def _model_file(name: str, task: str) -> ModelFile:
     path = paths.model_conf(name)
     values = _yaml(path)
     _refuse_moved_key(values, "task", path, f"task: {task}")
     if isinstance(values, Mapping) and "gate" in values and "baselines" not in values:
         raise UsageError(f"{path}: key `baselines` is missing; add `baselines: []`")
+    if isinstance(values, Mapping) and "decide" in values:
+        raise UsageError(f"{path}: `decide` has no place here; move it into the block `schedule`")
     return check(ModelFile, values, str(path))
 
 

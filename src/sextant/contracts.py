@@ -233,9 +233,9 @@ class TaskMetrics(Protocol[B, E]):
     gate part; `decided(answers, encoder, calibration)`, the answers of any model with predictions
     by the rule of one calibration; `verdict(answers, rows, encoder)`, a sentence that sums up the
     metrics, with the `calibration` if it names it. `calibrate` gets the `encoder`, and the block
-    `decide` of the model's conf, where its signature names them. A task that generates (text,
-    scenarios, next frames) names `net` among the arguments of `answers`, and draws with the seed in
-    its options.
+    `schedule.decide` of the model's conf, where its signature names them. A task that generates
+    (text, scenarios, next frames) names `net` among the arguments of `answers`, and draws with the
+    seed in its options.
     """
 
     @property

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch.optim.optimizer import ParamsT
 
 from . import strict
+from .config import Decide
 from .errors import UsageError
 from .strict import Strict
 
@@ -90,6 +91,9 @@ class Schedule(Strict):
     place (null: no running mean). `warmup` is the share of the training before the full learning
     rate. `threads` and `precision` change the last digits of the result, so they belong here and
     not to the hardware in conf/trainer.yaml; bfloat16 is used only if the hardware supports it.
+    `decide` says from which probability on a classifier predicts the positive class; null: the most
+    probable class is predicted. It stands here because val chooses it at the end of a training, and
+    because DVC cannot track a key outside of a block that most confs leave out.
     """
 
     lr: Literal["constant", "cosine", "one_cycle"]
@@ -102,6 +106,7 @@ class Schedule(Strict):
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     threads: Annotated[int, Field(ge=1)]
     precision: Literal["float32", "bfloat16"]
+    decide: Decide | None = None
 
     def factor(self, progress: float) -> float:
         """Return the share of the full learning rate at `progress`, in 0..1, of the training.

@@ -208,7 +208,7 @@ class Task:
 
         That is the one that the gate reads, `metric`, if the task gives its contributions by row.
         """
-        by_metric = "metric" in inspect.signature(self.metrics.contributions).parameters
+        by_metric = takes(self.metrics.contributions, "metric")
         if metric is None or metric not in self.directed or not by_metric:
             return self.primary
         return metric, str(self.metrics.METRICS[metric])

@@ -266,7 +266,7 @@ def learn(
 
     tensors = saved_model.outputs(best, val_batch)
     calibration = plugins.call(
-        task.metrics.calibrate, tensors, val_batch, encoder=encoder, decide=conf.decide
+        task.metrics.calibrate, tensors, val_batch, encoder=encoder, decide=schedule.decide
     )
     card: dict[str, Any] = {
         "model": conf.name,
@@ -284,8 +284,8 @@ def learn(
         "calibration": calibration,
         "epoch": epoch,
     }
-    if conf.decide is not None:
-        card["decide"] = conf.decide.model_dump()
+    if schedule.decide is not None:
+        card["decide"] = schedule.decide.model_dump()
     model = saved_model.SavedModel(card, best, encoder)
     card["val"] = model.score(model.answer(model.inputs(parts["val"])), parts["val"])
     return model, learner.history

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .. import config, files, fork_server, paths, plugins, terminal
+from .. import config, fork_server, terminal
 from ..errors import SextantError, UsageError
 from . import leaderboard, scheduler
 from .slots import Need
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 WHOLE = "--whole"
-CARD = "model.json"  # as saved_model.py writes it, whose import takes seconds
 MIB = 2**20
 # By stage, what one run takes on the twins at `budget: standard`: seconds on one core, and the peak
 # of resident memory, of which half as much again is asked for.
@@ -129,44 +128,6 @@ def threads() -> dict[str, int]:
     return counts
 
 
-def decides_otherwise(stage: str) -> bool:
-    """Whether a stage is the training of a model whose conf has another `decide` than the model.
-
-    dvc.yaml cannot name this key: DVC refuses to track a key that may be missing, and most confs do
-    without it. So the training is run here although nothing that DVC tracks has changed.
-    """
-    kind, _, name = stage.partition("@")
-    card = paths.tracked(name).model / CARD
-    if kind != "train" or not card.is_file():
-        return False
-    try:
-        decide = config.decide_of(name)
-    except SextantError:  # the stage explains it
-        return False
-    return files.read_json(card).get("decide") != (decide and decide.model_dump())
-
-
-def compares_otherwise(stage: str) -> bool:
-    """Whether a stage is the evaluation of a model by another metric than its gate reads now.
-
-    dvc.yaml does not name `gate` for it, since an edited margin changes no score.
-    """
-    kind, _, name = stage.partition("@")
-    metrics = paths.tracked(name).metrics
-    if kind != "evaluate" or not metrics.is_file():
-        return False
-    try:
-        record = files.read_json(metrics)
-        wanted = config.gate_metric(name) or next(iter(record["test"]))
-        if wanted == record["metric"]:
-            return False
-        # Only now, because it imports torch.
-        compared, _ = plugins.task(record["task"]).compared(wanted)
-        return compared != str(record["metric"])
-    except (SextantError, KeyError, ValueError, StopIteration):  # the stage explains it
-        return False
-
-
 def free_memory() -> int:
     """The bytes that programs can take without swapping."""
     import psutil
@@ -189,13 +150,7 @@ def run_stages(arguments: Sequence[str], jobs: int) -> int:
 
     numbers = StageNumbers()
 
-    def plan(stages: Sequence["Stage"], several: bool) -> None:
-        for stage in stages:
-            if decides_otherwise(stage.addressing) or compares_otherwise(stage.addressing):
-                stage.always_changed = True
-        numbers.plan(stages, several)
-
-    scheduler.install(jobs, free_memory, need, plan)
+    scheduler.install(jobs, free_memory, need, numbers.plan)
     for handler in logging.getLogger("dvc").handlers:
         if handler.level in (logging.INFO, logging.WARNING):
             handler.addFilter(numbers)

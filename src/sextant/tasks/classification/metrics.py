@@ -1,7 +1,8 @@
 """Metrics of classification: predict one of several classes, with calibrated probabilities.
 
 The column `positive` of an answer names the class whose probability is in `probability`. From
-which probability on that class is predicted can be chosen on val, by `decide` in the model's conf.
+which probability on that class is predicted can be chosen on val, by `schedule.decide` in the
+model's conf.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ def calibrate(
     encoder: Labelled | None = None,
     decide: "Decide | None" = None,
 ) -> dict[str, float]:
-    """Fit the temperature on val and, if conf has `decide`, the `threshold`.
+    """Fit the temperature on val and, if conf has `schedule.decide`, the `threshold`.
 
     Raises UsageError for more than two classes with `decide` and without `columns.positive`.
     """

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import builders
 import pandas as pd
 import pytest
 import torch
@@ -240,21 +241,46 @@ def test_the_answers_of_an_older_champion_are_read_as_it_meant_them() -> None:
     assert gate.as_meant(named, [2, 10], ["10", "2"])["probability"].tolist() == [0.1, 0.8]
 
 
+def test_an_older_champion_is_asked_in_the_levels_that_its_code_had_guessed(
+    tmp_path: Path,
+) -> None:
+    """Its pandas read 1.50 as the number 1.5; today's champions read text as it is written."""
+    model = builders.untrained_model()
+    rows = builders.animal_table(3).assign(shoes=["1.50", "2", "x"])
+    asked = gate.GateRows(model, rows, tmp_path)
+    learnt = {"levels": {"shoes": ["1.5", "2"], "colour": ["blue", "green", "red"]}}
+    for guessed, shoes in ((True, ["1.5", "2", "x"]), (False, ["1.50", "2", "x"])):
+        read = pd.read_parquet(asked._rows_for(learnt, guessed))
+        assert read["shoes"].tolist() == shoes
+        assert read["colour"].tolist() == rows["colour"].tolist()
+    block: dict[str, object] = {"names": None, "delimiter": ",", "unknown": None}
+    assert gate.guessed_types({"kind": "tabular", "columns": block})
+    assert not gate.guessed_types(model.card)
+    assert not gate.guessed_types({"kind": "ratings", "columns": block})
+    assert not gate.guessed_types({})
+
+
 @pytest.fixture
 def wines(tmp_path: Path) -> Path:
-    """300 wines whose grade, 2 or 10, follows from x and kind; `opened` is a truth value."""
+    """300 wines whose grade, 2 or 10, follows from x and kind.
+
+    `opened` is a truth value, and `litres`, which follows from kind, a number with two digits.
+    """
     lines = []
     for number in range(300):
         kind = number % 3
         x = (number * 37 % 100) / 10
         grade = 10 if (x > 5) != (kind == 2) else 2
-        lines.append(f"{number:04},{x},{kind},{'TRUE' if number % 2 else 'FALSE'},{grade}\n")
+        opened = "TRUE" if number % 2 else "FALSE"
+        lines.append(f"{number:04},{x},{kind},{opened},{kind}.50,{grade}\n")
     path = tmp_path / "wines.csv"
-    path.write_text("id,x,kind,opened,grade\n" + "".join(lines))
+    path.write_text("id,x,kind,opened,litres,grade\n" + "".join(lines))
     return path
 
 
-ROLES = {"key": "id", "target": "grade", "numeric": ["x"], "categorical": ["kind", "opened"]}
+ROLES = {
+    "key": "id", "target": "grade", "numeric": ["x"], "categorical": ["kind", "opened", "litres"],
+}  # fmt: skip
 NET = {
     "bins": 4, "embedding_size": 4, "hidden_sizes": [16], "dropout": 0.0, "bodies": 1, "members": 1,
 }  # fmt: skip

@@ -163,6 +163,14 @@ def as_meant(
     return meant
 
 
+def guessed_types(card: Mapping[str, Any]) -> bool:
+    """Whether a packed model is of code that let pandas guess the types of a table.
+
+    The block `columns` of its conf had no encoding yet, which came with text as it is written.
+    """
+    return card.get("kind") == "tabular" and "encoding" not in card.get("columns", {})
+
+
 class GateRows:
     """The gate part of a data set, and the answers of packed models to it."""
 
@@ -186,11 +194,12 @@ class GateRows:
         import pandas as pd
 
         try:
-            learnt = packing.card_of(uri).get("encoder", {})
+            card = packing.card_of(uri)
         except packing.FilesMissing as error:
             return None, str(error)
-        threads = self.model.card["threads"]
-        trouble = packing.answers_of(uri, self._rows_for(learnt), self.answers, threads)
+        learnt = card.get("encoder", {})
+        rows = self._rows_for(learnt, guessed_types(card))
+        trouble = packing.answers_of(uri, rows, self.answers, self.model.card["threads"])
         if trouble:
             return None, trouble
         try:
@@ -203,17 +212,18 @@ class GateRows:
                 return None, f"its {name} is {value}"
         return scores, ""
 
-    def _rows_for(self, learnt: Mapping[str, Any]) -> Path:
+    def _rows_for(self, learnt: Mapping[str, Any], guessed: bool) -> Path:
         """The file of rows for a model whose encoder has this state.
 
-        Code before levels were text guessed types: a model of it knows the category TRUE as True.
+        Code before levels were text guessed types: a model of it knows the category TRUE as True,
+        and 1.50 as 1.5.
         """
         levels = learnt.get("levels")
         if not levels or not isinstance(levels, dict) or not set(levels) <= set(self.inputs):
             return self.rows
         columns = {}
         for name in levels:
-            columns[name] = matched(self.inputs.loc[:, name], levels[name])
+            columns[name] = matched(self.inputs.loc[:, name], levels[name], guessed)
         path = self.rows.with_name("rows-as-learnt.parquet")
         self.inputs.assign(**columns).to_parquet(path)
         return path

@@ -131,18 +131,21 @@ def test_the_service_refuses_rows_that_it_cannot_answer(
     for damaged, message in refused:
         response = service.answer(as_json(damaged))
         assert response.status_code == 400 and message in response.text
-    unusual = features.assign(Geography="Atlantis", Age=4000.0)
+    unusual = features.assign(Geography="Atlantis", HasCrCard="maybe", Age=4000.0)
     response = service.answer(as_json(unusual))
     assert response.status_code == 200
     for answer in response.json()["predictions"]:
-        far, unseen = answer["warnings"].split("; ")
+        far, unseen, word = answer["warnings"].split("; ")
         assert far.startswith("`Age` is 4000, far from the ")
         assert unseen == "`Geography` has Atlantis, which training did not have"
-    response = service.answer(as_json(features.assign(Age=None, Geography=None)))
+        assert word == "`HasCrCard` has maybe, which training did not have"
+    missing = features.assign(Age=None, Geography=None, HasCrCard=None)
+    response = service.answer(as_json(missing))
     for answer in response.json()["predictions"]:
-        age, geography = answer["warnings"].split("; ")
+        age, geography, card = answer["warnings"].split("; ")
         assert age.startswith("`Age` is missing, and never was in training: read as the median")
         assert geography.startswith("`Geography` is missing, and never was in training")
+        assert card.startswith("`HasCrCard` is missing, and never was in training")
 
 
 @pytest.mark.slow

@@ -112,3 +112,24 @@ def test_the_classes_of_an_older_model_are_renamed():
     assert renamed(["0", "1"], [0, 1]) == {"0": "0", "1": "1"}
     assert renamed(["01", "02"], [1, 2]) == {"1": "01", "2": "02"}
     assert renamed(["False", "True"], [False, True]) == {"False": "False", "True": "True"}
+
+
+@pytest.mark.parametrize(
+    ("levels", "text", "level"),
+    [
+        (["1.5", "2.5"], "1.50", "1.5"),
+        (["1.5", "2", None], "2.0", "2"),
+        (["7", "8"], "007", "7"),
+        (["1000"], "1e3", "1000"),
+        (["1.5"], "1.51", "1.51"),
+        (["1.5", "a"], "1.50", "1.50"),  # one text, and pandas had read all as text
+        (["1.50", "2.5"], "1.5", "1.5"),
+        (["1.5"], "a", "a"),
+        (["0.1"], 0.1, "0.1"),
+    ],
+    ids=repr,
+)
+def test_where_numbers_were_guessed_a_text_is_read_as_a_number(levels, text, level):
+    assert Matcher(levels, guessed=True).match(text) == level
+    if isinstance(text, str):
+        assert Matcher(levels).match(text) == (level if text == "2.0" else text)

@@ -25,7 +25,7 @@ from sextant.kinds.parts import PARTS
 from sextant.kinds.splits import HashSplit
 from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.columns import Columns
-from sextant.kinds.tabular.encoder import FARTHEST, UNSEEN, Encoder, type_of_levels
+from sextant.kinds.tabular.encoder import FARTHEST, UNSEEN, Encoder
 from sextant.kinds.tabular.twin import Choice, Normal, Twin, Uniform, write_twin
 from sextant.strict import check
 
@@ -862,7 +862,7 @@ def test_the_example_and_every_input_have_the_types_of_the_schema(rows):
     encoder = Encoder.fit(rows, COLUMNS)
     schema = encoder.schema()
     assert [name for name, _, _ in schema] == COLUMNS.features
-    numpy_kinds = {"double": "f", "long": "i", "string": "O"}
+    numpy_kinds = {"double": "f", "string": "O"}
     for frame in (encoder.example(), encoder.inputs(rows)):
         for name, mlflow_type, _ in schema:
             assert frame[name].dtype.kind == numpy_kinds[mlflow_type]
@@ -882,24 +882,6 @@ def test_no_row_of_the_example_is_a_training_row():
     example_rows = set(map(tuple, example[COLUMNS.features].to_numpy()))
     training_rows = set(map(tuple, rows[COLUMNS.features].to_numpy()))
     assert not example_rows & training_rows
-
-
-@pytest.mark.parametrize(
-    ("levels", "mlflow_type"),
-    [
-        (["1", "2"], "long"),
-        (["-1", "0"], "long"),
-        (["1", None], "double"),
-        (["a"], "string"),
-        (["01", "2"], "string"),
-        (["1.5"], "string"),
-        (["²"], "string"),
-        (["-"], "string"),
-        ([""], "string"),
-    ],
-)
-def test_the_mlflow_type_of_a_category(levels, mlflow_type):
-    assert type_of_levels(levels) == mlflow_type
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])

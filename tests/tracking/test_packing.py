@@ -7,11 +7,12 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import builders
 import pandas as pd
 import pytest
 import yaml
 
-from sextant import config, files, register
+from sextant import config, files, register, saved_model
 from sextant.commands import predict
 from sextant.errors import DataError
 from sextant.gate import Candidate
@@ -237,3 +238,54 @@ def test_what_keeps_a_model_from_answering_is_returned(
     assert trouble and trouble.endswith("DataError: row without 'x': old code")
     missing = packing.answers_of(str(tmp_path / "gone"), rows, tmp_path / "answers.parquet")
     assert missing and "cannot be read" in missing and "`make register`" in missing
+
+
+# --- over HTTP ----------------------------------------------------------------------------------
+
+MISSING = "`shoes` is missing, and never was in training: read as a category that training did not"
+
+
+@pytest.mark.filterwarnings("ignore")  # the server's log, beside the column `warnings`
+def test_a_server_answers_any_value_of_a_category_whose_levels_are_whole_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Call MLflow's handler of a request; tests/commands/test_serve.py starts a real server."""
+    import mlflow.pyfunc
+    from mlflow.pyfunc.scoring_server import invocations
+
+    monkeypatch.chdir(tmp_path)
+    model = builders.untrained_model()
+    saved_model.save(tmp_path / "animals", model.card, model.net, model.encoder)
+    interface = packing.Interface(model.schema(), [("prediction", "string", True)], [])
+    example = model.encoder.example()
+    packed = packing.pack(tmp_path / "packed", None, tmp_path / "animals", example, interface)
+    served = mlflow.pyfunc.load_model(packed)
+
+    def answers(body: str, media_type: str) -> list[dict[str, Any]]:
+        answer = invocations(body, media_type, served, served.metadata.get_input_schema())
+        assert answer.status == 200, answer.response
+        predictions: list[dict[str, Any]] = json.loads(answer.response)["predictions"]
+        return predictions
+
+    def asked(shoes: list[object]) -> list[dict[str, Any]]:
+        rows = [{"height": 170.5, "weight": 60, "colour": "red", "shoes": size} for size in shoes]
+        return answers(json.dumps({"dataframe_records": rows}), "application/json")
+
+    (expected,) = asked(["40"])
+    assert expected["warnings"] == ""
+    for alone in ([40], [40.0], ["40.0"]):
+        assert asked(alone) == [expected]
+    same = [40, "40", 40.0, None]  # in one request: of a hole in a column of numbers, floats come
+    assert [answer["probability"] for answer in asked(same)[:3]] == pytest.approx(
+        [expected["probability"]] * 3
+    )
+    texts = {None: MISSING, "gym": "`shoes` has gym, which", True: "`shoes` has True, which"}
+    for value, text in texts.items():
+        for shoes in ([value], [40, value]):
+            assert asked(shoes)[-1]["warnings"].startswith(text)
+    assert asked([float("nan")])[0]["warnings"].startswith(MISSING)
+    csv = "height,weight,colour,shoes\n170.5,60,red,40\n170.5,60,red,\n170.5,60,red,040\n"
+    first, second, third = answers(csv, "text/csv")
+    assert first["probability"] == pytest.approx(expected["probability"])
+    assert first["warnings"] == "" and second["warnings"].startswith(MISSING)
+    assert third["warnings"] == "`shoes` has 040, which training did not have"

@@ -55,11 +55,14 @@ def texts_of(column: pd.Series) -> pd.Series:
 class Matcher:
     """Finds the learnt level that a value means.
 
-    `levels` are the learnt ones; None among them, a missing category, is passed over.
+    `levels` are the learnt ones; None among them, a missing category, is passed over. `guessed`:
+    they come from code that let pandas guess the types of a file. Where all of them are numbers,
+    the column was read as numbers, and so is a text: `1.50` is the level `1.5`, and `007` is `7`.
     """
 
-    def __init__(self, levels: Iterable[str | None]) -> None:
+    def __init__(self, levels: Iterable[str | None], guessed: bool = False) -> None:
         self.levels = {level for level in levels if level is not None}
+        self.reads_numbers = guessed and all(map(_is_guessed_number, self.levels))
         self.by_number: dict[float, list[str]] = {}
         for level in self.levels:
             number = _number_of(level)
@@ -81,14 +84,17 @@ class Matcher:
         for spelling in _spellings(value, text):
             if spelling in self.levels:
                 return spelling
-        number = _value_of(value, text)
+        number = _number_of(text) if self.reads_numbers else _value_of(value, text)
         levels = [] if number is None else self.by_number.get(number, [])
         return levels[0] if len(levels) == 1 else text
 
 
-def matched(column: pd.Series, levels: Iterable[str | None]) -> pd.Series:
-    """A column as learnt levels, object dtype; a value without one as its text, missing as None."""
-    matcher = Matcher(levels)
+def matched(column: pd.Series, levels: Iterable[str | None], guessed: bool = False) -> pd.Series:
+    """A column as learnt levels, object dtype; a value without one as its text, missing as None.
+
+    `guessed` as in Matcher.
+    """
+    matcher = Matcher(levels, guessed)
     levels_by_value: dict[tuple[type, Value], str | None] = {}
     texts = []
     for value in column:
@@ -118,6 +124,11 @@ def _number_of(level: str) -> float | None:
         if level in spellings:
             return float(truth)
     return float(level) if re.fullmatch(PLAIN, level) else None
+
+
+def _is_guessed_number(level: str) -> bool:
+    """Whether a level is a number as `text_of` writes one that pandas has read."""
+    return re.fullmatch(PLAIN, level) is not None and text_of(float(level)) == level
 
 
 def _spellings(value: Value, text: str) -> tuple[str, ...]:

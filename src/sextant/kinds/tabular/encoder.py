@@ -1,6 +1,6 @@
 """Rows of a table as tensors."""
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,6 @@ EXAMPLES = 3  # rows of the input example
 FARTHEST = 1e6
 
 Level: TypeAlias = str | None  # None: a missing category, where training had some
-MlflowType: TypeAlias = Literal["double", "long", "string"]
-DTYPES = {"double": np.float64, "long": np.int64}
 
 
 class Batch(NamedTuple):
@@ -276,22 +274,23 @@ class Encoder:
             remarks.add_where(np.isnan(x), f"{text}, {statistics.median:.10g}")
 
     def schema(self) -> list[tuple[str, str, bool]]:
-        """Return the input columns: name, MLflow type, and whether it is required."""
-        schema: list[tuple[str, str, bool]] = []
-        for name in self.columns.numeric:
-            schema.append((name, "double", True))
-        for name, levels in self.levels.items():
-            schema.append((name, type_of_levels(levels), True))
-        return schema
+        """Return the input columns: name, MLflow type, and whether it is required.
+
+        A category is `string`, also if its levels are whole numbers. It is the one type of MLflow
+        with which a server takes every value: the numbers, truth values and nulls of JSON as they
+        are, and the cells of a CSV as they are written. `long` refuses a null and a word before
+        this code can answer with a warning, and a signature with `any` refuses every CSV.
+        """
+        numbers = [(name, "double", True) for name in self.columns.numeric]
+        return [*numbers, *[(name, "string", True) for name in self.levels]]
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows as MLflow's interface takes them: the columns and types of `schema`."""
         features = {}
-        for name, mlflow_type, _ in self.schema():
-            if mlflow_type == "string":
-                features[name] = texts_of(rows[name])
-            else:
-                features[name] = pd.to_numeric(rows[name]).astype(DTYPES[mlflow_type])
+        for name in self.columns.numeric:
+            features[name] = pd.to_numeric(rows[name]).astype(np.float64)
+        for name in self.levels:
+            features[name] = texts_of(rows[name])
         return pd.DataFrame(features)
 
     def example(self) -> pd.DataFrame:
@@ -299,16 +298,13 @@ class Encoder:
 
         It is stored with the model, so it must not be made of rows of the data.
         """
-        rows: dict[str, list[float] | list[int] | list[str]] = {}
+        rows: dict[str, list[float] | list[str]] = {}
         for name, statistics in self.numbers.items():
             quantiles = (statistics.q10, statistics.median, statistics.q90)
             rows[name] = [round(quantile, 4) for quantile in quantiles]
         for name, levels in self.levels.items():
             present = [level for level in levels if level is not None] or [""]
-            chosen = [present[i % len(present)] for i in range(EXAMPLES)]
-            rows[name] = chosen
-            if type_of_levels(levels) != "string":
-                rows[name] = [int(level) for level in chosen]
+            rows[name] = [present[i % len(present)] for i in range(EXAMPLES)]
         return self.inputs(pd.DataFrame(rows))
 
 
@@ -340,22 +336,3 @@ def _levels(column: pd.Series) -> list[Level]:
     if row_levels.isna().any():
         levels.append(None)
     return levels
-
-
-def type_of_levels(levels: list[Level]) -> MlflowType:
-    """Return the MLflow type of a category.
-
-    Whole numbers are `long`, as a caller's table has them; `double` if some are missing, since
-    NaN is a float.
-    """
-    present = [level for level in levels if level is not None]
-    if not all(_is_whole(level) for level in present):
-        return "string"
-    if len(present) < len(levels):
-        return "double"
-    return "long"
-
-
-def _is_whole(level: str) -> bool:
-    """Whether a level is a whole number in its usual form: not `01`, whose zero would be lost."""
-    return level.removeprefix("-").isdecimal() and str(int(level)) == level

@@ -118,7 +118,7 @@ rollback: need-MODEL environment ## MODEL=ann | return to the previous champion
 
 # Its further options (KIND=… KEY=… UNKNOWN=…) are listed by `python -m sextant new`. Only those on the
 # command line count: some shells have a variable NAME.
-NEW = FILE TARGET NAME KIND TASK KEY IGNORED NUMERIC CATEGORICAL POSITIVE DELIMITER ENCODING QUOTING COMMENT \
+NEW = FILE TARGET NAME KIND TASK KEY IGNORED NUMERIC CATEGORICAL POSITIVE DECIDE DELIMITER ENCODING QUOTING COMMENT \
   SKIP SKIP_AFTER FOOTER HEADER NAMES UNKNOWN DECIMAL THOUSANDS SHEET DATE DATE_FORMAT ONLY UNIT USER ITEM \
   RATING TITLE LIKE SIZE
 new: need-FILE environment ## FILE=loans.csv [TARGET=repaid] | write the confs of a data set and a model

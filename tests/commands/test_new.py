@@ -69,6 +69,25 @@ def holds(conf: config.DatasetConf, tmp_path: Path, suite: bool = True) -> dict[
 
 # --- tables -------------------------------------------------------------------------------------
 
+
+def test_where_one_class_is_rare_the_conf_says_how_to_predict_it(home: Path) -> None:
+    rows = loans()
+    rows["Repaid"] = np.where(np.arange(ROWS) % 8 == 0, "no", "yes")
+    rows.to_csv(home / "loans.csv", index=False)
+    _, summary = made(home / "loans.csv", target="Repaid")
+    assert "12.7% are no, so that it is the most probable class in few" in summary
+    text = paths.model_conf("loans").read_text()
+    assert "# In few rows no is the most probable class." in text
+    model = config.model("loans")
+    assert "decide" not in model.schedule and model.gate.metric == "auroc"
+    made(home / "loans.csv", target="Repaid", name="chosen", decide="f1")
+    assert config.model("chosen").schedule["decide"] == {"threshold": "f1"}
+    with pytest.raises(UsageError, match="DECIDE=2: expected f1, or a number between 0 and 1"):
+        made(home / "loans.csv", target="Repaid", name="other", decide="2")
+    with pytest.raises(UsageError, match="DECIDE is about the probability of one class: name it"):
+        made(home / "loans.csv", target="Branch name", name="x", decide="f1", task="regression")
+
+
 WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
     "loans.csv": lambda rows, path: rows.to_csv(path, index=False),
     "Loans 2020.CSV": lambda rows, path: rows.to_csv(path, index=False),

@@ -42,6 +42,15 @@ def test_a_list_with_reasons_is_read_without_them(reasons: dict[str, str]) -> No
     assert yaml.safe_load("\n".join(lines)) == {"ignored": list(reasons)}
 
 
+def test_characters_that_yaml_does_not_allow_are_escaped() -> None:
+    odd = "a\x7f\ufffeb"
+    assert yaml.safe_load(layout.scalar(odd)) == odd
+    text = "\n".join(
+        [layout.line(0, "a", "1", f"{odd}\nb\u2028c"), *layout.with_reasons(0, "b", {"x": odd})]
+    )
+    assert yaml.safe_load(text) == {"a": 1, "b": ["x"]}
+
+
 def test_plain_words_are_not_quoted() -> None:
     plain = ["Age", "Monthly Charges", "a_b", "x%"]
     assert [layout.scalar(word) for word in plain] == plain

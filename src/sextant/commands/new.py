@@ -39,6 +39,7 @@ OPTIONS = {
     "numeric": "columns of quantities",
     "categorical": "columns of codes",
     "positive": "the class whose probability is answered",
+    "decide": "from which probability on that class is predicted: a number below 1, or f1",
     "delimiter": "between cells: a character, tab, or blanks",
     "encoding": "of the text",
     "quoting": "standard, backslash or none",
@@ -125,6 +126,8 @@ def _check_words(given: Mapping[str, str]) -> None:
             float(given["like"])
         except ValueError:
             raise UsageError(f"LIKE={given['like']}: expected a number") from None
+    if "decide" in given and given["decide"] != "f1" and not _is_share(given["decide"]):
+        raise UsageError(f"DECIDE={given['decide']}: expected f1, or a number between 0 and 1")
     if "header" in given and given["header"] not in ("yes", "no"):
         raise UsageError(f"HEADER={given['header']}: expected yes or no")
     if "encoding" in given:
@@ -135,6 +138,13 @@ def _check_words(given: Mapping[str, str]) -> None:
                 f"ENCODING={given['encoding']}: Python has no such encoding; common are utf-8,"
                 " cp1252, utf-16"
             ) from None
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 < float(text) < 1
+    except ValueError:
+        return False
 
 
 def form_of(given: Mapping[str, str]) -> dict[str, object]:

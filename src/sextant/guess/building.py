@@ -15,6 +15,7 @@ from . import (
     confs,
     dates,
     encoding,
+    picture_arrays,
     pictures,
     pictures_conf,
     pixel_tables,
@@ -65,12 +66,20 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
     """
     kind = options.get("kind")
     is_archive = not path.is_dir() and _is_archive(path)
+    others: list[str] = []
     if path.is_dir() or is_archive:
         paths, read = pictures.members(path)
-        others = [] if paths else _tables_in(path)
-        if kind == "images" or (kind is None and paths and len(paths) >= len(others)):
+        others = _tables_in(path)
+        is_of_pictures = kind == "images" or (kind is None and len(paths) >= len(others))
+        if paths and is_of_pictures:
             return _of_pictures(path, name, options, paths, read)
-        others = others or _tables_in(path)
+    if kind in (None, "images") and not is_archive:
+        stored = picture_arrays.picture_arrays(path, options)
+        if stored is not None:
+            return _of_arrays(path, name, options, stored)
+    if path.is_dir() or is_archive:
+        if kind == "images":
+            raise UsageError(f"{path} has no pictures; expected <class>/<picture>")
         if not others:
             raise UsageError(f"{path} has neither pictures nor files of rows; name a file")
         if len(others) > 1 or path.is_dir():
@@ -98,8 +107,6 @@ def _is_archive(path: Path) -> bool:
 def _of_pictures(
     path: Path, name: str, options: Mapping[str, str], paths: Sequence[str], read: pictures.Reader
 ) -> Result:
-    if not paths:
-        raise UsageError(f"{path} has no pictures; expected <class>/<picture>")
     file = path.name
     if path.is_dir():  # pull copies the folder with its name
         paths = [f"{file}/{inner}" for inner in paths]
@@ -116,6 +123,18 @@ def _of_pictures(
         found.leaves_out = True
         found.doubts.append("some pictures cannot be decoded: left out")
     return pictures_conf.result(name, file, found, target, [pinned(path)])
+
+
+def _of_arrays(
+    path: Path, name: str, options: Mapping[str, str], found: pictures.Pictures
+) -> Result:
+    entries = [pinned(path)]
+    if path.is_dir():
+        entries = [pinned(path / file) for file in found.files]
+    target = options.get("target", "label")
+    if target == found.label:
+        target = Path(target).stem
+    return pictures_conf.result(name, path.name, found, target, entries)
 
 
 # --- folders of tables --------------------------------------------------------------------------
@@ -359,6 +378,7 @@ def _of_table(
         found=found,
         pinned=entries,
         positive=options.get("positive"),
+        decide=options.get("decide"),
         rows=len(rows),
     )
     repeated = int(rows.duplicated().sum())

@@ -41,7 +41,7 @@ class Pinned(NamedTuple):
 def head(name: str, summary: str) -> list[str]:
     """The comment at the top, and `about`."""
     return [
-        f"# {summary}",
+        layout.comment(summary),
         "# Written by `make new` from what the file has: edit what is wrong. docs/your-data.md",
         "# explains each key.",
         layout.line(0, "about", "null", ABOUT),

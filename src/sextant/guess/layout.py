@@ -9,6 +9,7 @@ import yaml
 WIDTH = 100  # characters of a line
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 COMMENT_COLUMN = 22  # where the comments of a block begin, unless a line is longer
+NON_PRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 PLAIN = re.compile(r"[A-Za-z_/][\w .%/()+*<>=-]*", re.ASCII)
 # Outside of flow lists more characters are plain.
 PLAIN_BLOCK = re.compile(r"[A-Za-z_/0-9][\w .%/()+*<>=,;:`'?-]*", re.ASCII)
@@ -20,7 +21,7 @@ def scalar(value: object) -> str:
         is_plain = PLAIN.fullmatch(value) is not None and value == value.strip()
         if is_plain and yaml.load(value, Loader=LOADER) == value:
             return value
-        return json.dumps(value, ensure_ascii=False)
+        return _escaped(json.dumps(value, ensure_ascii=False))
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     if isinstance(value, float):
@@ -28,6 +29,16 @@ def scalar(value: object) -> str:
         text = repr(value)
         return text.replace("e", ".0e") if "e" in text and "." not in text else text
     return json.dumps(value)
+
+
+def _escaped(text: str) -> str:
+    """A text in which characters that YAML does not allow are escaped; DEL is one, for example."""
+    return NON_PRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def comment(text: str) -> str:
+    """A text as the comment of one line: words from a file may have line breaks."""
+    return f"# {_escaped(' '.join(text.split()))}"
 
 
 def block(value: object) -> str:
@@ -55,12 +66,12 @@ def flow_map(values: Mapping[str, object]) -> str:
     return f"{{{', '.join(items)}}}"
 
 
-def line(indent: int, key: str, text: str, comment: str = "") -> str:
-    """A line `key: text` of a block, with its comment in the column of comments."""
+def line(indent: int, key: str, text: str, note: str = "") -> str:
+    """A line `key: text` of a block, with a note in the column of comments."""
     content = f"{' ' * indent}{key}: {text}"
-    if not comment:
+    if not note:
         return content
-    return f"{content:<{COMMENT_COLUMN - 1}} # {comment}"
+    return f"{content:<{COMMENT_COLUMN - 1}} {comment(note)}"
 
 
 def wrapped(indent: int, key: str, values: Sequence[object]) -> list[str]:
@@ -88,5 +99,5 @@ def with_reasons(indent: int, key: str, reasons: Mapping[str, str]) -> list[str]
     lines = [f"{' ' * indent}{key}:"]
     for name, reason in reasons.items():
         content = f"{' ' * (indent + 2)}- {scalar(name)}"
-        lines.append(f"{content:<{COMMENT_COLUMN - 1}} # {reason}" if reason else content)
+        lines.append(f"{content:<{COMMENT_COLUMN - 1}} {comment(reason)}" if reason else content)
     return lines

@@ -1,6 +1,7 @@
 """The conf of a model, with a budget that fits the size of the data."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import layout
@@ -40,18 +41,32 @@ class Size(NamedTuple):
     level: float = 0.0
 
 
-def text(name: str, question: str, family: str, task: str, size: Size, metric: str | None) -> str:
-    """The content of conf/model/<name>.yaml; `metric` is what the gate reads, None: the first."""
+def text(
+    name: str,
+    question: str,
+    family: str,
+    task: str,
+    size: Size,
+    metric: str | None = None,
+    decide: Sequence[str] = (),
+) -> str:
+    """The content of conf/model/<name>.yaml.
+
+    `metric` is what the gate reads, None: the first; `decide` are lines at the end of `schedule`.
+    """
     if family not in BODIES:
         raise KeyError(family)
-    body = BODIES[family](task, size)
     gate = [f"  margin: {layout.scalar(margin(family, size))}"]
     if metric:
         gate.append(layout.line(2, "metric", metric, "one class is rare: accuracy hardly tells"))
+    body = BODIES[family](task, size)
+    end = [line.split(":")[0] for line in body].index("budgets")  # it follows on the schedule
     lines = [
-        f"# {question}",
+        layout.comment(question),
         f"# Written by `make new` for {size.train:,} rows of training; see docs/{family}.md.",
-        *body,
+        *body[:end],
+        *decide,
+        *body[end:],
         "gate:                 # what a version has to fulfil to become champion",
         *gate,
         layout.line(2, "guards", "[]", "further conditions on metrics, as in: log_loss <= 0.5"),

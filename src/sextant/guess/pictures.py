@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,14 @@ CLASS_IN_NAME = r"^([A-Za-z]+)[ ._-]*[(]?[0-9]"  # cat.0.jpg, cat_12.png, cat (3
 SIDES = (64, 48, 32)  # of the prepared pictures, in pixels, for larger ones
 
 Reader: TypeAlias = Callable[[str], bytes]
+
+
+class ArrayFiles(NamedTuple):
+    """Pictures and classes as arrays: `format` and the entries of `columns.files`."""
+
+    format: str
+    train: list[dict[str, str]]
+    test: list[dict[str, str]]
 
 
 @dataclass
@@ -47,7 +55,18 @@ class Pictures:
     # Of a table with a column for each pixel: their pattern, its format, and the column of classes.
     pixels: str | None = None
     form: Mapping[str, object] = field(default_factory=dict)
-    label: str | None = None
+    label: str | None = None  # also the array of classes
+    arrays: ArrayFiles | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """The files of `arrays`."""
+        if self.arrays is None:
+            return []
+        names = []
+        for entry in [*self.arrays.train, *self.arrays.test]:
+            names += [entry["file"]] if "file" in entry else [entry["images"], entry["labels"]]
+        return list(dict.fromkeys(names))
 
     @property
     def trained(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from . import confs, expectations, layout, models
-from .pictures import Pictures
+from .pictures import ArrayFiles, Pictures
 from .result import Result
 
 SHARES = {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.2}
@@ -36,7 +36,7 @@ def result(
         task="classification",
         dataset="\n".join(dataset) + "\n",
         expectations=expectations.text(name, file, suite),
-        model=models.text(name, question, "cnn", "classification", size, None),
+        model=models.text(name, question, "cnn", "classification", size),
         lines=_lines(found, target),
         doubts=list(found.doubts),
     )
@@ -46,6 +46,8 @@ def _columns(found: Pictures, target: str, smallest: int) -> list[str]:
     lines = ["columns:", "  files:"]
     if found.pixels is not None:
         lines += _pixels(found, found.pixels)
+    elif found.arrays is not None:
+        lines += _arrays(found.arrays)
     else:
         lines += _folders(found)
     lines += [
@@ -88,6 +90,18 @@ def _pixels(found: Pictures, pattern: str) -> list[str]:
     ]
 
 
+def _arrays(files: ArrayFiles) -> list[str]:
+    note = "files of bytes, as MNIST has them" if files.format == "idx" else "NumPy's files"
+    lines = [layout.line(4, "format", files.format, note)]
+    for part, entries in (("train", files.train), ("test", files.test)):
+        if not entries:
+            lines.append(f"    {part}: []")
+            continue
+        lines.append(f"    {part}:")
+        lines += [f"      - {layout.flow_map(entry)}" for entry in entries]
+    return lines
+
+
 def _lines(found: Pictures, target: str) -> list[str]:
     total = sum(found.classes.values())
     most = sorted(found.classes.items(), key=lambda item: -item[1])
@@ -95,7 +109,7 @@ def _lines(found: Pictures, target: str) -> list[str]:
     more = f", and {len(most) - SHOWN} more" if len(most) > SHOWN else ""
     source = "the folder of a picture" if found.pattern is None else "its name"
     if found.label is not None:
-        source = f"the column {found.label}"
+        source = f"{'the column' if found.arrays is None else 'the array'} {found.label}"
     place = f"train: {', '.join(found.train)}"
     if found.pixels is not None:
         place += f"; a column for each pixel: {found.pixels}"

@@ -51,7 +51,7 @@ def result(
         task=task,
         dataset="\n".join(dataset) + "\n",
         expectations=expectations.text(name, file, suite),
-        model=models.text(name, question, family, task, size, None),
+        model=models.text(name, question, family, task, size),
         lines=lines,
         doubts=list(found.doubts),
     )

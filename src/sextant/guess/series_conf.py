@@ -50,7 +50,7 @@ def result(
         task="forecasting",
         dataset="\n".join(dataset) + "\n",
         expectations=expectations.text(name, file, suite),
-        model=models.text(name, question, "rnn", "forecasting", size, None),
+        model=models.text(name, question, "rnn", "forecasting", size),
         lines=lines,
         doubts=list(found.doubts),
     )

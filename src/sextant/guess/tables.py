@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from ..errors import UsageError
 from . import confs, expectations, layout, models
 from .facts import Facts, counts
 from .result import SHOWN, Result, listed_reasons
@@ -20,6 +21,7 @@ def table(
     found: Roles,
     pinned: Sequence[confs.Pinned],
     positive: str | None,
+    decide: str | None,
     rows: int,
 ) -> Result:
     """The three confs of a table, and what the summary says of it."""
@@ -41,8 +43,18 @@ def table(
         *confs.twin(),
     ]
     metric = None
-    if shares and len(shares) == 2 and min(shares.values()) < RARE:
+    if len(shares) == 2 and min(shares.values()) < RARE:
         metric = "auroc"
+    doubts = list(found.doubts)
+    decision: list[str] = []
+    if decide is not None:
+        decision = _decide(positive, decide)
+    elif positive is not None and shares.get(positive, 1) < RARE:
+        decision = _hint(positive)
+        doubts.append(
+            f"{shares[positive]:.1%} are {positive}, so that it is the most probable class in few"
+            " rows (DECIDE=f1 predicts it from the probability with the best F1)"
+        )
     spread = 0.0
     if found.task == "regression" and target is not None:
         spread = float(target.values.std())
@@ -56,10 +68,31 @@ def table(
         task=found.task,
         dataset="\n".join(dataset) + "\n",
         expectations=expectations.text(name, file, suite(columns, found, shares, rows)),
-        model=models.text(name, question, family, found.task, size, metric),
+        model=models.text(name, question, family, found.task, size, metric, decision),
         lines=summary_lines(columns, found, shares, positive),
-        doubts=list(found.doubts),
+        doubts=doubts,
     )
+
+
+def _decide(positive: str | None, decide: str) -> list[str]:
+    """The line `decide` of the model's schedule."""
+    if positive is None:
+        raise UsageError(
+            "DECIDE is about the probability of one class: name it with POSITIVE=…, since the"
+            " target has not two classes"
+        )
+    note = f"from which probability on {positive} is predicted"
+    return [layout.line(2, "decide", f"{{threshold: {decide}}}", note)]
+
+
+def _hint(positive: str) -> list[str]:
+    """The same as a comment: without it the most probable class is predicted, as everywhere."""
+    lines = [
+        f"In few rows {positive[:30]} is the most probable class. To predict it from a lower",
+        "probability on, chosen on val, write decide: {threshold: f1} here, or decide: {cost: 5}",
+        "if a row of that class that is missed costs as much as five false alarms.",
+    ]
+    return [f"  {layout.comment(line)}" for line in lines]
 
 
 def _question(found: Roles) -> str:

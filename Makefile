@@ -124,6 +124,12 @@ NEW = FILE TARGET NAME KIND TASK KEY IGNORED NUMERIC CATEGORICAL POSITIVE DECIDE
 new: need-FILE environment ## FILE=loans.csv [TARGET=repaid] | write the confs of a data set and a model
 	@python -m sextant new $(foreach name,$(NEW),$(if $(findstring command,$(origin $(name))),"$(name)=$$$(name)"))
 
+add: need-MODEL environment ## MODEL=digits | list a model of conf/shelf.yaml in params.yaml
+	@python -m sextant add "model=$$MODEL"
+
+remove: need-MODEL environment ## MODEL=digits | take a model, and data of it alone, out of params.yaml
+	@python -m sextant remove "model=$$MODEL"
+
 pin: need-DATASET environment ## DATASET=churn | write size and sha256 of its source into its conf
 	@python -m sextant pin "dataset=$$DATASET"
 
@@ -140,8 +146,9 @@ remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | set the DVC r
 
 ##@ Develop
 
-check: environment ## [MODEL=ann] [DATASET=churn] | check params.yaml and every conf, or those of one
-	@python -m sextant check $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}
+# Before a stage, what is on the shelf and not in params.yaml is not looked at.
+check: environment ## [MODEL=ann] [DATASET=churn] | check params.yaml, conf/shelf.yaml, every conf
+	@python -m sextant check $(if $(filter check,$(MAKECMDGOALS)),,--listed) $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}
 
 test: environment ## | run all tests
 	@python -m pytest -q -n 2 --dist worksteal
@@ -199,4 +206,4 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
-  register promote rollback new pin retrain remote check test test-fast fuzz results bench lint format clean
+  register promote rollback new add remove pin retrain remote check test test-fast fuzz results bench lint format clean

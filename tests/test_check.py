@@ -4,15 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import listed
 import pytest
 import yaml
-from conftest import ROOT
 
 from sextant import check, config, optimizers, plugins
 from sextant.errors import UsageError
 
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-MODELS: dict[str, dict[str, str]] = PARAMS["models"]
+MODELS: dict[str, dict[str, str]] = listed.PARAMS["models"]
 
 pytestmark = pytest.mark.usefixtures("workspace")
 
@@ -36,9 +35,9 @@ def with_line(model: str, **words: str) -> config.ModelConf:
 # --- a family and a task ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_listed_model_fits_its_task_and_its_figures(model):
-    conf = config.model(model)
+@pytest.mark.parametrize("model", listed.MODELS)
+def test_a_model_fits_its_task_and_its_figures(model):
+    conf = config.model(model, shelf=True)
     check.check_pair(conf)
     check.check_figures(conf)
     assert conf.task in check.fitting_tasks(conf)
@@ -269,7 +268,7 @@ def test_a_further_baseline_stands_beside_the_others_with_its_settings(monkeypat
 
 
 def test_a_name_that_is_not_listed_is_refused(monkeypatch):
-    monkeypatch.setattr(check, "check_all", lambda: None)
+    monkeypatch.setattr(check, "check_all", lambda shelf: None)
     check.main(["model=ann"])
     with pytest.raises(UsageError, match="unknown model `strawberry`; params.yaml lists: ann"):
         check.main(["model=strawberry"])

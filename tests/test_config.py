@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import listed
 import pytest
 import yaml
 
@@ -16,7 +17,7 @@ from sextant import config
 from sextant.errors import UsageError, one_line
 
 ROOT = Path(__file__).parents[1]
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+PARAMS = listed.PARAMS
 MODEL = next(iter(PARAMS["models"]))
 DATASET = next(iter(PARAMS["datasets"]))
 LINE = PARAMS["models"][MODEL]
@@ -28,7 +29,7 @@ FILES = {
 }
 FILES["trainer"] = "conf/trainer.yaml"
 # Each model in one budget, and one model in each: the code is the same for all.
-BUDGETED = [(name, "smoke") for name in PARAMS["models"]]
+BUDGETED = [(name, "smoke") for name in listed.MODELS]
 BUDGETED += [(MODEL, "standard"), (MODEL, "full")]
 GONE = object()
 
@@ -76,22 +77,22 @@ def test_there_is_something_to_check_and_the_repository_passes():
     assert checks.main([]) is None
 
 
-@pytest.mark.parametrize("model", PARAMS["models"])
+@pytest.mark.parametrize("model", listed.MODELS)
 def test_every_model_and_its_data_set_have_their_confs(model):
-    dataset = PARAMS["models"][model]["dataset"]
-    assert dataset in PARAMS["datasets"]
+    dataset = listed.MODELS[model]["dataset"]
+    assert dataset in listed.DATASETS
     for path in (f"model/{model}", f"dataset/{dataset}", f"expectations/{dataset}"):
         assert (ROOT / "conf" / f"{path}.yaml").is_file()
 
 
 @pytest.mark.parametrize(("model", "budget"), BUDGETED)
 def test_a_budget_overrides_its_model_and_nothing_else(model, budget):
-    said, found = conf("model", model), config.model(model, [f"budget={budget}"])
+    said, found = conf("model", model), config.model(model, [f"budget={budget}"], shelf=True)
     override = said["budgets"][budget] or {}
     for block in ("net", "optimizer", "schedule"):
         assert getattr(found, block) == {**said[block], **override.get(block, {})}
     assert (found.budget, found.gate) == (budget, config.Gate(**said["gate"]))
-    line = PARAMS["models"][model]
+    line = listed.MODELS[model]
     assert {key: getattr(found, key) for key in line} == line
 
 
@@ -116,9 +117,10 @@ def test_a_source_in_its_own_conf_wins_for_that_data_set():
     assert config.dataset(DATASET, ["source=mirror"]).chosen_source == "canonical"
 
 
-@pytest.mark.parametrize("dataset", PARAMS["datasets"])
+@pytest.mark.parametrize("dataset", listed.DATASETS)
 def test_a_data_set_is_what_its_file_says(dataset):
-    found, said = config.dataset(dataset), conf("dataset", dataset)
+    found = config.dataset(dataset, shelf=True)
+    said = conf("dataset", dataset)
     assert found.columns.model_dump(exclude_unset=True) == said["columns"]
     assert found.sources == said["sources"]
     assert found.split.model_dump(exclude_unset=True) == said["split"]
@@ -160,9 +162,9 @@ def test_more_confs_than_keys_may_lie_there_switched_off():
 # --- every key of every conf --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", PARAMS["models"])
+@pytest.mark.parametrize("model", listed.MODELS)
 def test_every_key_misspelt_or_of_the_wrong_type(model):
-    found = config.model(model)
+    found = config.model(model, shelf=True)
     for block in ("net", "optimizer", "schedule"):
         where, said = f"conf/model/{model}.yaml {block}: ", getattr(found, block)
         for key, value in said.items():
@@ -354,7 +356,7 @@ def test_a_fault_in_conf(file, path, value, says):
 @pytest.mark.usefixtures("one_model")
 def test_a_listed_model_without_a_conf():
     change("params.yaml", "models.puppies", LINE)
-    message = "lists model `puppies`, but conf/model/puppies.yaml does not exist; add"
+    message = "model `puppies` is listed, but conf/model/puppies.yaml does not exist; add"
     with pytest.raises(UsageError, match=message):
         checks.check_all()
 

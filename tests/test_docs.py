@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
+import listed
 import numpy as np
 import pages
 import pandas as pd
@@ -35,7 +36,6 @@ from sextant.commands import pin
 from sextant.kinds.parts import PARTS
 from sextant.kinds.tabular import rows as tabular
 
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 FAMILIES = plugins.names("families")
 DATA_SECTIONS = ["a-table", "pictures", "ratings", "a-series"]  # of docs/your-data.md
 COMMANDS = {"make", "dvc", "python", ".venv/bin/pre-commit", "source", "cp", "export"}
@@ -46,6 +46,7 @@ PREDICT = "tests/test_answers.py::test_the_command_line_gives_the_answers_of_pyt
 TRAIN = "tests/test_train.py::test_by_hand_it_trains_into_scratch_the_same_every_time"
 OPENINGS = "tests/test_openings.py::test_every_opening_needs_its_own_files_and_runs_its_own_stages"
 REMAINING = "tests/test_docs.py::test_the_remaining_commands_run"
+SHELF = "tests/commands/test_add.py::test_a_model_is_added_runs_and_is_removed"
 YOUR_DATA = "tests/test_docs.py::test_the_data_of_a_section_can_be_prepared"
 RUN = {  # a call: the test or fixture that runs it, and a part of its source that shows it
     "dvc repro": ("tests/conftest.py::pipeline", "clone.repro("),
@@ -65,6 +66,8 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "sextant predict": (PREDICT, "predict.main("),
     "sextant serve": ("tests/commands/test_serve.py::service", '"serve"'),
     "sextant new": ("tests/commands/test_new.py::made", "new.new("),
+    "sextant add": (SHELF, '"make", "add"'),
+    "sextant remove": (SHELF, '"make", "remove"'),
     "sextant pin": (OPENINGS, "pages.commands("),
     "sextant train": (TRAIN, "train.main("),
     "sextant retrain": (
@@ -86,8 +89,9 @@ PAGE_OF_COMMAND = {command: page for page in pages.PAGES for command in pages.co
 
 
 def test_each_family_has_a_page_and_pages_have_commands() -> None:
-    """A family has a page and a model has none: a further model costs one conf and one line."""
-    expected = {f"docs/{name}.md" for name in [*FAMILIES, "row", "registry", "your-data"]}
+    """A family has a page, and a model of the shelf; a further model of a team needs none."""
+    names = [*FAMILIES, *listed.SHELF["models"], "row", "registry", "your-data"]
+    expected = {f"docs/{name}.md" for name in names}
     assert expected <= set(pages.PAGES)
     assert all(pages.commands(page) for page in pages.PAGES) and len(PAGE_OF_COMMAND) > 40
 
@@ -123,12 +127,12 @@ def calls(command: str, bare: Path) -> list[str]:
 
 
 def names() -> set[str]:
-    """The models and data sets of params.yaml, and those that docs/your-data.md adds."""
-    listed = {*PARAMS["models"], *PARAMS["datasets"]}
+    """All models and data sets, and those that docs/your-data.md adds."""
+    known = {*listed.MODELS, *listed.DATASETS}
     for section in DATA_SECTIONS:
         lines = yaml.safe_load(pages.confs(section)["params.yaml"])
-        listed |= {*lines["models"], *lines["datasets"]}
-    return listed
+        known |= {*lines["models"], *lines["datasets"]}
+    return known
 
 
 @pytest.mark.parametrize("command", PAGE_OF_COMMAND)

@@ -5,6 +5,7 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import listed
 import pandas as pd
 import pytest
 import twins
@@ -26,6 +27,7 @@ def prepared(request, tmp_path_factory) -> tuple[config.DatasetConf, Path]:
     workspace = tmp_path_factory.mktemp(request.param)
     shutil.copytree(ROOT / "conf", workspace / "conf")
     shutil.copy(ROOT / "params.yaml", workspace)
+    listed.list_all(workspace / "params.yaml")
     (workspace / "data/raw").mkdir(parents=True)
     (workspace / "data/raw" / conf.name).symlink_to(
         twins.raw(conf.name, tmp_path_factory, small=True)

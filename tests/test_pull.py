@@ -126,7 +126,7 @@ def test_a_twin_has_the_same_bytes_in_two_processes(
 ) -> None:
     shutil.copytree(ROOT / "conf", home / "conf")
     shutil.copy(ROOT / "params.yaml", home)
-    conf = config.dataset(name, ["source=embedded"])
+    conf = config.dataset(name, ["source=embedded"], shelf=True)
     if conf.chosen_source != "embedded":
         pytest.skip(f"{name} has a source of its own")
     pull.pull(conf, home / "out")

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import listed
 import pandas as pd
 import pytest
 import torch
@@ -142,10 +143,10 @@ def test_rows_are_read_from_each_format(folder: Path, tmp_path: Path, suffix: st
     pd.testing.assert_frame_equal(answers, model.predict(rows))
 
 
-@pytest.mark.parametrize("name", config.params().datasets)
+@pytest.mark.parametrize("name", listed.DATASETS)
 def test_an_empty_folder_as_input_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     """For every kind, whatever the folder is called: of pictures, a folder is a valid input."""
-    conf = config.dataset(name)
+    conf = config.dataset(name, shelf=True)
     encoder: Any = SimpleNamespace(columns=conf.columns)
     model = SavedModel({"kind": conf.kind}, torch.nn.Identity(), encoder)
     message = r"rows\S* (cannot be read \(is a directory\); name a file|has no pictures)"

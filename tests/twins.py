@@ -1,15 +1,15 @@
-"""The twins of the data sets that params.yaml lists, each written once for all workers."""
+"""The twins of all data sets, the shelf's too, each written once for all workers."""
 
 from pathlib import Path
 from typing import Any
 
+import listed
 import pytest
-import yaml
 from conftest import ROOT, made_once
 
 from sextant import config, plugins
 
-LISTED: list[str] = list(yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"])
+LISTED = list(listed.DATASETS)
 # By kind, what a small twin has instead, so that it is written, read and prepared in a fraction of
 # the time. The numbers are prime, so that a mistaken axis does not fit by chance.
 SMALL: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ def conf_of(name: str, *overrides: str, small: bool = False) -> config.DatasetCo
     """The conf of a data set that has a twin; the test is skipped for one that has none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        conf = config.dataset(name, overrides)
+        conf = config.dataset(name, overrides, shelf=True)
     if conf.twin is None:
         pytest.skip(f"{name} has no twin")
     if small:

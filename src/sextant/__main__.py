@@ -20,7 +20,7 @@ STAGES = {
     "report": ("report", "", "write the page reports/index.html"),
 }
 COMMANDS = {
-    "check": ("check", "[model=ann]", "check params.yaml and every conf before anything runs"),
+    "check": ("check", "[model=ann]", "check params.yaml, conf/shelf.yaml and every conf"),
     "repro": ("commands.repro", "[stage ...] [jobs=2]", "`dvc repro`, side by side"),
     "leaderboard": ("commands.leaderboard", "", "print one table of all models"),
     "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
@@ -33,6 +33,8 @@ COMMANDS = {
         "file=loans.csv target=repaid",
         "write the confs of a data set and a model",
     ),
+    "add": ("commands.add", "model=digits", "list a model of conf/shelf.yaml in params.yaml"),
+    "remove": ("commands.remove", "model=digits", "take a model out of params.yaml"),
     "pin": ("commands.pin", "dataset=churn", "write the source's sizes and digests into the conf"),
     "retrain": ("commands.retrain", "", "pin, repro, register, push, summary"),
     "doctor": ("commands.doctor", "", "show what is missing or broken, and how to repair it"),

@@ -17,6 +17,8 @@ from .strict import check, signature_model
 if TYPE_CHECKING:
     from .optimizers import Schedule
 
+LISTED = "--listed"
+
 
 def check_model(conf: config.ModelConf) -> None:
     """Check `net`, `optimizer` and `schedule` of a model against the code that takes them.
@@ -159,14 +161,14 @@ def check_decide(conf: config.ModelConf, schedule: "Schedule") -> None:
         )
 
 
-def check_dataset(name: str) -> None:
+def check_dataset(name: str, *, shelf: bool = False) -> None:
     """Check all blocks of a data set, its expectations, and its files as far as they are at hand.
 
     Raises UsageError for a fault.
     """
     from . import preview, pull, validate
 
-    conf = config.dataset(name)
+    conf = config.dataset(name, shelf=shelf)
     if conf.twin is not None:
         config.twin(conf)
     pull.check_sources(conf)
@@ -175,50 +177,55 @@ def check_dataset(name: str) -> None:
     preview.check_files(conf)
 
 
-def check_budgets(name: str) -> None:
+def check_budgets(name: str, *, shelf: bool = False) -> None:
     """Check a model in all three budgets; raises UsageError for a fault."""
     from . import preview
 
     for budget in ("smoke", "standard", "full"):
-        conf = config.model(name, [f"budget={budget}"])
+        conf = config.model(name, [f"budget={budget}"], shelf=shelf)
         check_model(conf)
         check_baselines(conf)
         check_figures(conf)
     if conf.task == "classification":
-        preview.check_classes(config.dataset(conf.dataset), name)
+        preview.check_classes(config.dataset(conf.dataset, shelf=shelf), name)
 
 
-def check_all() -> None:
-    """Check everything that params.yaml lists."""
-    chosen = config.params()
+def check_all(*, shelf: bool = True) -> None:
+    """Check everything that params.yaml lists, and with `shelf` what the shelf does."""
+    chosen = config.params(shelf=shelf)
     for name in chosen.datasets:
-        check_dataset(name)
+        check_dataset(name, shelf=shelf)
     for name in chosen.models:
-        check_budgets(name)
+        check_budgets(name, shelf=shelf)
 
 
-def check_named(group: str, name: str) -> None:
+def check_named(group: str, name: str, *, shelf: bool = True) -> None:
     """Check a model with its data set, or a data set: the others may have faults.
 
-    Raises UsageError for a fault, and for a name that params.yaml does not list. DVC would only say
-    that the stage does not exist.
+    Raises UsageError for a fault, and for a name that params.yaml does not list, nor with `shelf`
+    the shelf. DVC would only say that the stage does not exist.
     """
-    config.named([f"{group}={name}"], group)
+    config.named([f"{group}={name}"], group, shelf=shelf)
     if group == "dataset":
-        check_dataset(name)
+        check_dataset(name, shelf=shelf)
         return
-    check_dataset(config.params().models[name].dataset)
-    check_budgets(name)
+    check_dataset(config.params(shelf=shelf).models[name].dataset, shelf=shelf)
+    check_budgets(name, shelf=shelf)
 
 
 def main(argv: list[str]) -> None:
-    """`sextant check [model=…] [dataset=…]`: one line and a non-zero exit for the first fault."""
-    options, overrides = config.named_options(argv, "model", "dataset")
+    """`sextant check [--listed] [model=…] [dataset=…]`: one line for the first fault.
+
+    With `--listed`, as before a stage runs, what is on the shelf alone counts as nowhere.
+    """
+    shelf = LISTED not in argv
+    arguments = [argument for argument in argv if argument != LISTED]
+    options, overrides = config.named_options(arguments, "model", "dataset")
     if overrides:
         raise UsageError(
             f"`{overrides[0]}` is not understood; expected: check [model=…] [dataset=…]"
         )
     for group, name in options.items():
-        check_named(group, name)
+        check_named(group, name, shelf=shelf)
     if not options:
-        check_all()
+        check_all(shelf=shelf)

@@ -48,6 +48,13 @@ class Params(Strict):
     models: Annotated[dict[Name, ModelLine], Field(min_length=1)]
 
 
+class Shelf(Strict):
+    """conf/shelf.yaml: further data sets and models, which params.yaml may list, in its form."""
+
+    datasets: dict[Name, Name] = {}
+    models: dict[Name, ModelLine] = {}
+
+
 class Trainer(Strict):
     """conf/trainer.yaml: the hardware."""
 
@@ -186,12 +193,22 @@ class ModelConf(Strict):
 # --- params.yaml --------------------------------------------------------------------------------
 
 
-def params(overrides: Sequence[str] = ()) -> Params:
+def params(overrides: Sequence[str] = (), *, shelf: bool = False) -> Params:
     """params.yaml, with overrides of its three scalars (`seed=7`, `source=mirror`, `budget=smoke`).
 
+    With `shelf`, the data sets and models of the shelf follow those that it lists.
     Raises UsageError for a fault in it, and for a file in the form of versions before 0.2.
     """
-    values = _yaml(paths.PARAMS)
+    composed = _checked_params(_yaml(paths.PARAMS), overrides)
+    return _with_shelf(composed) if shelf else composed
+
+
+def check_params(text: str) -> None:
+    """Raise UsageError for a fault in a text that is to be written to params.yaml."""
+    _checked_params(parsed(text, str(paths.PARAMS)), [])
+
+
+def _checked_params(values: Any, overrides: Sequence[str]) -> Params:
     _refuse_old_params(values)
     file = check(Params, values, str(paths.PARAMS))
     chosen = {}
@@ -201,21 +218,45 @@ def params(overrides: Sequence[str] = ()) -> Params:
             chosen[key] = parsed(value, COMMAND_LINE)
     composed = check(Params, {**file.model_dump(), **chosen}, COMMAND_LINE)
     for name, line in composed.models.items():
-        _check_line(name, line, composed.datasets)
+        _check_line(name, line, composed.datasets, paths.PARAMS)
     return composed
 
 
-def _check_line(name: str, line: ModelLine, datasets: Mapping[str, str]) -> None:
+def shelf() -> Shelf:
+    """conf/shelf.yaml; nothing if there is no such file. Raises UsageError for a fault in it."""
+    if not paths.SHELF.is_file():
+        return Shelf()
+    checked = check(Shelf, _yaml(paths.SHELF), str(paths.SHELF))
+    for name, line in checked.models.items():
+        _check_line(name, line, checked.datasets, paths.SHELF)
+    return checked
+
+
+def _with_shelf(listed: Params) -> Params:
+    """Lists of what is in params.yaml and on the shelf; of one name in both, the first counts."""
+    further = shelf()
+    datasets = dict(listed.datasets)
+    models = dict(listed.models)
+    for name, kind in further.datasets.items():
+        datasets.setdefault(name, kind)
+    for name, line in further.models.items():
+        models.setdefault(name, line)
+    for name, line in models.items():
+        _check_line(name, line, datasets, paths.SHELF)
+    return listed.model_copy(update={"datasets": datasets, "models": models})
+
+
+def _check_line(name: str, line: ModelLine, datasets: Mapping[str, str], where: Path) -> None:
     """Raise UsageError unless the data set of a model is listed, with the same kind."""
     if line.dataset not in datasets:
         raise UsageError(
-            f"{paths.PARAMS}: model `{name}` names data set `{line.dataset}`, which `datasets` does"
+            f"{where}: model `{name}` names data set `{line.dataset}`, which `datasets` does"
             f" not list; add it there, or choose from: {', '.join(datasets)}"
         )
     kind = datasets[line.dataset]
     if line.kind != kind:
         raise UsageError(
-            f"{paths.PARAMS}: model `{name}` has kind `{line.kind}`, but its data set"
+            f"{where}: model `{name}` has kind `{line.kind}`, but its data set"
             f" `{line.dataset}` has kind `{kind}`; write `kind: {kind}`, or choose another data set"
         )
 
@@ -279,9 +320,12 @@ def _refuse_moved_key(values: Any, key: str, path: Path, line: str) -> None:
 # --- conf/ --------------------------------------------------------------------------------------
 
 
-def dataset(name: str, overrides: Sequence[str] = ()) -> DatasetConf:
-    """A data set by its name in params.yaml; raises UsageError for a fault in its conf."""
-    chosen = params(overrides)
+def dataset(name: str, overrides: Sequence[str] = (), *, shelf: bool = False) -> DatasetConf:
+    """A data set by its name in params.yaml, or with `shelf` there or on the shelf.
+
+    Raises UsageError for a fault in its conf.
+    """
+    chosen = params(overrides, shelf=shelf)
     _check_listed(name, chosen.datasets, "dataset")
     path = paths.dataset_conf(name)
     values = _yaml(path)
@@ -319,12 +363,12 @@ def twin(conf: DatasetConf) -> Any:
     return check(plugins.kind(conf.kind).twin.Twin, conf.twin or {}, where)
 
 
-def model(name: str, overrides: Sequence[str] = ()) -> ModelConf:
-    """A model by its name in params.yaml, with the overrides of its budget.
+def model(name: str, overrides: Sequence[str] = (), *, shelf: bool = False) -> ModelConf:
+    """A model by its name in params.yaml, or with `shelf` there or on the shelf.
 
-    Raises UsageError for a fault in its conf.
+    What its budget overrides is overridden. Raises UsageError for a fault in its conf.
     """
-    chosen = params(overrides)
+    chosen = params(overrides, shelf=shelf)
     _check_listed(name, chosen.models, "model")
     line = chosen.models[name]
     path = paths.model_conf(name)
@@ -407,13 +451,13 @@ def named_options(argv: Sequence[str], *names: str) -> tuple[dict[str, str], lis
     return options, overrides
 
 
-def named(argv: Sequence[str], group: str) -> tuple[str, list[str]]:
+def named(argv: Sequence[str], group: str, *, shelf: bool = False) -> tuple[str, list[str]]:
     """The name in `model=…` or `dataset=…`, which a stage requires, and the overrides.
 
-    Raises UsageError if it is missing or params.yaml does not list it.
+    Raises UsageError if it is missing or params.yaml does not list it, nor with `shelf` the shelf.
     """
     options, overrides = named_options(argv, group)
-    chosen = params()
+    chosen = params(shelf=shelf)
     listed: Collection[str] = chosen.models if group == "model" else chosen.datasets
     if group not in options:
         raise UsageError(f"which {group}? add {group}=… with one of: {', '.join(listed)}")
@@ -425,12 +469,21 @@ def _check_listed(name: str, listed: Collection[str], group: str) -> None:
     """Raise UsageError unless params.yaml lists a `model` or `dataset` and its conf exists."""
     label = "data set" if group == "dataset" else group
     if name not in listed:
-        raise UsageError(f"unknown {label} `{name}`; {paths.PARAMS} lists: {', '.join(listed)}")
+        raise UsageError(
+            f"unknown {label} `{name}`; {paths.PARAMS} lists: {', '.join(listed)}{_on_shelf(name)}"
+        )
     path = paths.CONF / group / f"{name}.yaml"
     if not path.is_file():
-        raise UsageError(
-            f"{paths.PARAMS} lists {label} `{name}`, but {path} does not exist; add it"
-        )
+        raise UsageError(f"{label} `{name}` is listed, but {path} does not exist; add it")
+
+
+def _on_shelf(name: str) -> str:
+    """The end of a message about a model that is not listed, if the shelf has it."""
+    try:
+        models = shelf().models
+    except UsageError:  # `make check` explains it
+        return ""
+    return f"; `make add MODEL={name}` adds it from {paths.SHELF}" if name in models else ""
 
 
 # --- YAML and Hydra -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
+SHELF = CONF / "shelf.yaml"
 FACTS = Path("facts")
 SCRATCH = Path(".scratch")
 REPORT = Path("reports/index.html")

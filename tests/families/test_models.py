@@ -1,7 +1,7 @@
 """The contract of every model, on its own conf and some rows of its data set's twin.
 
-Models are discovered from conf/model/ and params.yaml, so that a further model gets all of these
-tests for one conf and one line.
+Models are discovered from conf/model/, params.yaml and conf/shelf.yaml, so that a further model
+gets all of these tests for one conf and one line.
 """
 
 import copy
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import listed
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import twins
-import yaml
 from conftest import ROOT
 from torch import Tensor
 
@@ -30,10 +30,8 @@ from sextant.kinds.parts import scored
 if TYPE_CHECKING:
     from sextant.learner import Learner
 
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-LISTED, LISTED_KINDS = PARAMS["models"], PARAMS["datasets"]
 CONFS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
-MODELS = [name for name in CONFS if name in LISTED]  # a conf without a line is switched off
+MODELS = [name for name in CONFS if name in listed.MODELS]  # a conf without a line is switched off
 # Arguments that the confs could set and do not, tested like the confs themselves.
 VARIANTS = {
     "rbm": [["units=softmax", "chain=pcd"], ["units=ordinal"]],
@@ -56,12 +54,12 @@ CASES = all_cases()
 
 
 def test_every_listed_model_has_a_conf():
-    assert MODELS and set(MODELS) == set(LISTED)
+    assert MODELS and set(MODELS) == set(listed.MODELS)
 
 
 @pytest.mark.parametrize("family", plugins.names("families"))
 def test_every_family_is_tested_by_a_model(family):
-    tested = {line["family"] for line in LISTED.values()} | set(CONFS)
+    tested = {line["family"] for line in listed.MODELS.values()} | set(CONFS)
     assert family in tested, (
         f"families/{family}.py has no conf/model/{family}.yaml: add it, and its line in params.yaml"
     )
@@ -124,7 +122,7 @@ def prepared(tmp_path_factory) -> Callable[[str], Prepared]:
 
     @functools.cache
     def prepare_once(dataset: str) -> Prepared:
-        kind = LISTED_KINDS[dataset]
+        kind = listed.DATASETS[dataset]
         conf = twins.conf_of(dataset, *CHEAPER.get(kind, []), small=True)
         raw = twins.raw(dataset, tmp_path_factory, small=True)
         return conf, prepare.prepare(plugins.kind(kind).rows.read(raw, conf.columns), conf)
@@ -140,7 +138,7 @@ def case(request, prepared) -> Case:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         net_overrides = [f"model.net.{override}" for override in overrides]
-        conf = config.model(name, ["budget=smoke", *net_overrides])
+        conf = config.model(name, ["budget=smoke", *net_overrides], shelf=True)
     torch.set_num_threads(1)  # two tests at once on two cores would wait for each other
     dataset, parts = prepared(conf.dataset)
     encoder = plugins.kind(conf.kind).encoder.Encoder.fit(parts["train"], dataset.columns)

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .. import config, fork_server, terminal
+from ..check import LISTED
 from ..errors import SextantError, UsageError
 from . import leaderboard, scheduler
 from .slots import Need
@@ -182,7 +183,7 @@ def main(argv: list[str]) -> int:
             return run_stages(arguments, jobs)
         with fork_server.running(at_once=True) as variables:
             # Plainly, while the server imports the libraries.
-            code = _run_verb("check")
+            code = _run_verb("check", LISTED)
             if code:
                 return code
             os.environ.update(variables)

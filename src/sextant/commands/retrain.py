@@ -75,7 +75,7 @@ def retrain() -> tuple[int, str]:
         changes: list[pin.Change] = []
         for conf in real:
             changes += pin.pin(conf)
-        check.check_all()  # after pinning, since it refuses a conf without pins
+        check.check_all(shelf=False)  # after pinning, since it refuses a conf without pins
         if not changes and _is_settled(chosen, confs):
             return 10, f"{NOTHING_NEW}\n"
         before = _snapshot(chosen, confs)

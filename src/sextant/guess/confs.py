@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import yaml
-
-from ..errors import UsageError
+from .. import listing, paths
 from . import layout
 
 ABOUT = "a note for readers of the results, shown in the report and the model card"
@@ -118,23 +116,8 @@ def with_lines(text: str, name: str, kind: str, family: str, task: str) -> str:
 
     Every other character stays. Raises UsageError if the lists are not written as blocks.
     """
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    blocks = {}
-    if isinstance(root, yaml.MappingNode):
-        blocks = {key.value: node for key, node in root.value}
     model = f"{{family: {family}, task: {task}, dataset: {name}, kind: {kind}}}"
     added = {"datasets": f"{name}: {kind}", "models": f"{name}: {model}"}
-    edits = []
-    for key, line in added.items():
-        node = blocks.get(key)
-        if not isinstance(node, yaml.MappingNode) or node.flow_style or not node.value:
-            raise UsageError(
-                f"params.yaml: `{key}` is no block of lines; add `{line}` to it by hand, or write"
-                " each entry on a line of its own"
-            )
-        last_key, last_value = node.value[-1]
-        end = text.find("\n", last_value.end_mark.index)
-        edits.append((len(text) if end < 0 else end, last_key.start_mark.column, line))
-    for end, column, line in sorted(edits, reverse=True):
-        text = f"{text[:end]}\n{' ' * column}{line}{text[end:]}"
-    return text if text.endswith("\n") else f"{text}\n"
+    for block, line in added.items():
+        text = listing.with_entry(text, block, listing.Entry([], line), str(paths.PARAMS))
+    return text

@@ -4,6 +4,8 @@ Levels are text in the conf, "1" and not 1: `dvc exp show` and `dvc params diff`
 that has a number as a key.
 """
 
+import zipfile
+from html import escape
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -13,6 +15,20 @@ from pydantic import Field, model_validator
 
 from ...strict import Strict
 from .columns import Columns
+
+# Of the parts of a workbook, which is a zip of XML files (ECMA-376).
+SCHEMAS = "http://schemas.openxmlformats.org/"
+RELATIONS = "package/2006/relationships"
+SPREADSHEET = "spreadsheetml/2006/main"
+BOOK = "xl/workbook.xml"
+FORMAT_TYPE = "application/vnd.openxmlformats-"
+SHEET_TYPE = f"{FORMAT_TYPE}officedocument.spreadsheetml.worksheet+xml"
+BOOK_TYPES = (
+    f'<Default Extension="rels" ContentType="{FORMAT_TYPE}package.relationships+xml"/>'
+    '<Default Extension="xml" ContentType="application/xml"/>'
+    f'<Override PartName="/{BOOK}"'
+    f' ContentType="{FORMAT_TYPE}officedocument.spreadsheetml.sheet.main+xml"/>'
+)
 
 # --- the block `twin` of conf/dataset/<name>.yaml -----------------------------------------------
 
@@ -112,30 +128,58 @@ class Groups(Strict):
     share: Annotated[float, Field(ge=0, le=1)]
 
 
+class Number(Strict):
+    """A target that is a number: mean + spread * signal + noise * z with a standard normal z.
+
+    The signal is standardised over the rows, so that `spread` is the standard deviation of what can
+    be predicted, and `noise` the RMSE of the best prediction. The number is clipped to `low` and
+    `high`, and rounded to `digits` decimals.
+    """
+
+    mean: float
+    spread: Annotated[float, Field(gt=0)]
+    noise: Annotated[float, Field(ge=0)]
+    low: float
+    high: float
+    digits: int
+
+
 Draw: TypeAlias = Counter | Unique | Choice | Uniform | Normal
 
 
 class Twin(Strict):
-    """The stand-in of a table: rows drawn column by column, and a target with planted log odds.
+    """The stand-in of a table: rows drawn column by column, and a target with a planted signal.
 
-    file: the name of the file.
-    last_line_end: whether the last row ends in a line end, as upstream.
+    file: the name of the file; a workbook if it ends in .xlsx.
+    sheets: of a workbook, their number: Sheet1, Sheet2, ... hold the same rows in other orders.
+    last_line_end: whether the last row of a text ends in a line end, as upstream.
     rows, seed: how many rows, and the seed of all draws.
     draws: the distribution of each column, in the order of the file.
     groups: clusters of rows; null for independent columns.
     rate: the share of rows whose target is the second of `labels`.
-    signal: the log odds of the second label.
+    number: in place of `rate` and `labels`, for a target that is a number.
+    signal: the log odds of the second label, or the part of the number that can be predicted.
     """
 
     file: str
-    last_line_end: bool
+    sheets: Annotated[int, Field(ge=1)] = 1
+    last_line_end: bool = True
     rows: Annotated[int, Field(ge=1)]
     seed: int
     draws: dict[str, Annotated[Draw, Field(discriminator="draw")]]
     groups: Groups | None
-    rate: Annotated[float, Field(gt=0, lt=1)]
-    labels: Annotated[list[str | int], Field(min_length=2, max_length=2)]
+    rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    labels: Annotated[list[str | int], Field(min_length=2, max_length=2)] | None = None
+    number: Number | None = None
     signal: list[Term]
+
+    @model_validator(mode="after")
+    def the_target_is_a_class_or_a_number(self) -> Self:
+        if (self.rate is None) != (self.labels is None) or (self.rate is None) == (
+            self.number is None
+        ):
+            raise ValueError("expected either `rate` and `labels`, or `number`")
+        return self
 
     @model_validator(mode="after")
     def columns_are_drawn_before_they_are_read(self) -> Self:
@@ -167,8 +211,12 @@ class Twin(Strict):
 
 
 def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
-    """Write the twin to `folder` in the upstream format, with CRLF line ends."""
+    """Write the twin to `folder` in its format: a workbook, or text with CRLF line ends."""
     rows = _rows(twin, columns)
+    folder.mkdir(parents=True, exist_ok=True)
+    if twin.file.endswith(".xlsx"):
+        _write_workbook(rows, twin, folder / twin.file)
+        return
     text = rows.to_csv(
         sep=columns.delimiter,
         header=columns.names is None,
@@ -178,9 +226,75 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     )
     if not twin.last_line_end:
         text = text.removesuffix("\r\n")
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / twin.file).open("w", encoding=columns.encoding, newline="") as stream:
         stream.write(text)
+
+
+def _write_workbook(rows: pd.DataFrame, twin: Twin, path: Path) -> None:
+    """Write the rows as sheets, each in an order of its own, the first in that of the draws.
+
+    The parts of the zip are written here and not by openpyxl, which records the time of writing.
+    """
+    rng = np.random.default_rng(twin.seed)
+    names = [f"Sheet{number}" for number in range(1, twin.sheets + 1)]
+    parts = {
+        "[Content_Types].xml": _xml(
+            "Types", "package/2006/content-types", "".join(map(_content_type, names)) + BOOK_TYPES
+        ),
+        "_rels/.rels": _xml("Relationships", RELATIONS, _relation("rId1", "officeDocument", BOOK)),
+    }
+    listed = ""
+    relations = ""
+    for number, name in enumerate(names, start=1):
+        listed += f'<sheet name="{name}" sheetId="{number}" r:id="rId{number}"/>'
+        relations += _relation(f"rId{number}", "worksheet", f"worksheets/{name}.xml")
+        order = np.arange(len(rows)) if number == 1 else rng.permutation(len(rows))
+        parts[f"xl/worksheets/{name}.xml"] = _sheet(rows.iloc[order])
+    parts[BOOK] = _xml("workbook", SPREADSHEET, f"<sheets>{listed}</sheets>")
+    parts["xl/_rels/workbook.xml.rels"] = _xml("Relationships", RELATIONS, relations)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
+        for name, content in parts.items():
+            # A fixed date, the first that a zip can hold, makes the bytes the same every time.
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            book.writestr(entry, content)
+
+
+def _sheet(rows: pd.DataFrame) -> str:
+    """A worksheet: the header and the rows, numbers as numbers and all else as text."""
+    lines = ["".join(map(_text_cell, rows.columns))]
+    for values in rows.itertuples(index=False):
+        cells = ""
+        for value in values:
+            if isinstance(value, int | float):
+                cells += f"<c><v>{value!r}</v></c>"
+            else:
+                cells += _text_cell(value)
+        lines.append(cells)
+    body = "".join(f"<row>{cells}</row>" for cells in lines)
+    return _xml("worksheet", SPREADSHEET, f"<sheetData>{body}</sheetData>")
+
+
+def _text_cell(value: object) -> str:
+    return f'<c t="inlineStr"><is><t>{escape(str(value))}</t></is></c>'
+
+
+def _xml(root: str, namespace: str, content: str) -> str:
+    """A part of a workbook (ECMA-376) with one root element."""
+    office = f'{SCHEMAS}officeDocument/2006/relationships"'
+    return (
+        '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+        f'<{root} xmlns="{SCHEMAS}{namespace}" xmlns:r="{office}>{content}</{root}>'
+    )
+
+
+def _relation(number: str, kind: str, target: str) -> str:
+    kind = f"{SCHEMAS}officeDocument/2006/relationships/{kind}"
+    return f'<Relationship Id="{number}" Type="{kind}" Target="{target}"/>'
+
+
+def _content_type(sheet: str) -> str:
+    return f'<Override PartName="/xl/worksheets/{sheet}.xml" ContentType="{SHEET_TYPE}"/>'
 
 
 def _rows(twin: Twin, columns: Columns) -> pd.DataFrame:
@@ -248,14 +362,24 @@ def _with_zeros(
 
 
 def _target(twin: Twin, rows: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    log_odds = np.zeros(twin.rows)
+    signal = np.zeros(twin.rows)
     for term in twin.signal:
-        log_odds = log_odds + term.weight * _product(term, rows)
-    # With logistic noise, P(log_odds + noise > threshold) is the sigmoid of log_odds - threshold.
+        signal = signal + term.weight * _product(term, rows)
+    if twin.number is not None:
+        return _number(twin.number, signal, rng)
+    assert twin.rate is not None and twin.labels is not None
+    # With logistic noise, P(signal + noise > threshold) is the sigmoid of signal - threshold.
     # The quantile as threshold gives exactly the share `rate`, whatever the signal.
-    noisy = log_odds + rng.logistic(size=twin.rows)
+    noisy = signal + rng.logistic(size=twin.rows)
     is_second = noisy > np.quantile(noisy, 1 - twin.rate)
     return np.where(is_second, twin.labels[1], twin.labels[0])
+
+
+def _number(number: Number, signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    standardised = (signal - signal.mean()) / (signal.std() or 1.0)
+    values = number.mean + number.spread * standardised
+    values += number.noise * rng.standard_normal(len(signal))
+    return _rounded(np.clip(values, number.low, number.high), number.digits)
 
 
 def _product(term: Term, rows: pd.DataFrame) -> np.ndarray:

@@ -1,0 +1,39 @@
+"""The models and data sets of params.yaml and of the shelf: tests try all of them.
+
+The pipelines of `whole_pipeline` run what params.yaml lists alone.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conftest import ROOT
+
+from sextant import listing
+
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+SHELF_FILE = ROOT / "conf/shelf.yaml"
+SHELF: dict[str, Any] = yaml.safe_load(SHELF_FILE.read_text())
+
+
+def _with_shelf(block: str) -> dict[str, Any]:
+    entries = dict(PARAMS[block])
+    for name, value in SHELF[block].items():
+        entries.setdefault(name, value)
+    return entries
+
+
+DATASETS: dict[str, str] = _with_shelf("datasets")  # name: kind
+MODELS: dict[str, dict[str, str]] = _with_shelf("models")
+
+
+def list_all(params: Path) -> None:
+    """Add every model and data set of the shelf to a copy of params.yaml."""
+    shelf = SHELF_FILE.read_text()
+    text = params.read_text()
+    for block in ("datasets", "models"):
+        for name in SHELF[block]:
+            if name not in PARAMS[block]:
+                entry = listing.entry(shelf, block, name, "conf/shelf.yaml")
+                text = listing.with_entry(text, block, entry, "params.yaml")
+    params.write_text(text)

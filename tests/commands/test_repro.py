@@ -382,10 +382,10 @@ def test_a_model_takes_the_threads_of_its_budget(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "expected", "code"),
     [
-        ({}, ["check", "stages", "register --write", "leaderboard"], 0),
-        ({"check": 2}, ["check"], 2),
-        ({"stages": 255}, ["check", "stages"], 255),
-        ({"register --write": 1}, ["check", "stages", "register --write"], 1),
+        ({}, ["check --listed", "stages", "register --write", "leaderboard"], 0),
+        ({"check --listed": 2}, ["check --listed"], 2),
+        ({"stages": 255}, ["check --listed", "stages"], 255),
+        ({"register --write": 1}, ["check --listed", "stages", "register --write"], 1),
     ],
 )
 def test_the_whole_checks_first_and_ends_with_the_leaderboard(

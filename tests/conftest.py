@@ -160,6 +160,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def load_yaml(text: str) -> Any:
+    """`yaml.safe_load` by libyaml, which takes a tenth of the time."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)
+
+
+def dump_yaml(content: object) -> str:
+    """`yaml.safe_dump` by libyaml; keys stay in their order."""
+    return yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with conf/ and params.yaml and nothing else; it is the working directory."""
@@ -267,14 +277,14 @@ class Clone:
 
         The file loses its comments.
         """
-        content = yaml.safe_load((self.path / file).read_text())
+        content = load_yaml((self.path / file).read_text())
         for key, value in values.items():
             *path, last = key.split("__")
             block = content
             for part in path:
                 block = block[part]
             block[last] = value
-        (self.path / file).write_text(yaml.safe_dump(content, sort_keys=False))
+        (self.path / file).write_text(dump_yaml(content))
 
     def read_json(self, file: str) -> Any:
         return json.loads((self.path / file).read_text())

@@ -6,14 +6,13 @@ The pipelines of `whole_pipeline` run what params.yaml lists alone.
 from pathlib import Path
 from typing import Any
 
-import yaml
-from conftest import ROOT
+from conftest import ROOT, load_yaml
 
 from sextant import listing
 
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+PARAMS: dict[str, Any] = load_yaml((ROOT / "params.yaml").read_text())
 SHELF_FILE = ROOT / "conf/shelf.yaml"
-SHELF: dict[str, Any] = yaml.safe_load(SHELF_FILE.read_text())
+SHELF: dict[str, Any] = load_yaml(SHELF_FILE.read_text())
 
 
 def _with_shelf(block: str) -> dict[str, Any]:

@@ -3,15 +3,14 @@
 The tests of the kind `ratings`, of its families and of its tasks share it.
 """
 
-import yaml
-from conftest import ROOT
+from conftest import ROOT, load_yaml
 
 from sextant.kinds.ratings.columns import Columns
 from sextant.kinds.ratings.twin import Twin
 from sextant.kinds.splits import HashSplit, Shares
 from sextant.strict import check
 
-CONF = yaml.safe_load((ROOT / "conf/dataset/movielens_100k.yaml").read_text(encoding="utf-8"))
+CONF = load_yaml((ROOT / "conf/dataset/movielens_100k.yaml").read_text(encoding="utf-8"))
 COLUMNS = check(Columns, CONF["columns"], "columns")
 TWIN = check(Twin, CONF["twin"], "twin")
 SPLIT = HashSplit(by="hash", salt=0, shares=Shares(train=0.6, val=0.2, gate=0.2, test=0.0))

@@ -3,15 +3,16 @@
 The tests of the kind `series`, of the family `rnn` and of the task `forecasting` share it.
 """
 
+import functools
+
 import numpy as np
 import pandas as pd
-import yaml
-from conftest import ROOT
+from conftest import ROOT, load_yaml
 
 from sextant.kinds.series.columns import Columns
 from sextant.kinds.splits import DateSplit
 
-STOCK = yaml.safe_load((ROOT / "conf/dataset/google_stock.yaml").read_text())
+STOCK = load_yaml((ROOT / "conf/dataset/google_stock.yaml").read_text())
 WINDOW = 11
 COLUMNS = Columns(**STOCK["columns"] | {"window": WINDOW})
 ROWS = 97
@@ -23,6 +24,11 @@ def days(rows: int = ROWS, first: str = "2014-03-03", seed: int = 7) -> pd.DataF
 
     As in the upstream file, Close is not adjusted for the split: it is doubled before it.
     """
+    return _days(rows, first, seed).copy()
+
+
+@functools.cache
+def _days(rows: int, first: str, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     close = 300 * np.exp(np.cumsum(rng.normal(0, 0.01, rows)))
     opens = close * np.exp(rng.normal(0, 0.01, rows))

@@ -25,8 +25,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import twins
-import yaml
-from conftest import Clone, copy_clone
+from conftest import Clone, copy_clone, dump_yaml, load_yaml
 from PIL import Image
 
 from sextant import (
@@ -176,9 +175,9 @@ CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
 def test_a_fault_in_a_conf_is_reported_with_its_place(
     file: str, change: Change, message: str, one_model: Path, capsys: Capture
 ) -> None:
-    conf = yaml.safe_load(Path(file).read_text())
+    conf = load_yaml(Path(file).read_text())
     change(conf)
-    Path(file).write_text(yaml.safe_dump(conf, sort_keys=False))
+    Path(file).write_text(dump_yaml(conf))
     line, code = refused(check.main, capsys)
     assert re.search(message, line), line
     assert code == USAGE
@@ -705,9 +704,9 @@ def test_pull_refuses_files_that_arrive_damaged(
             "sha256": files.sha256(archive),
         }
         path = Path(f"conf/dataset/{name}.yaml")
-        conf = yaml.safe_load(path.read_text())
+        conf = load_yaml(path.read_text())
         conf["sources"]["mirror"] = [entry]
-        path.write_text(yaml.safe_dump(conf, sort_keys=False))
+        path.write_text(dump_yaml(conf))
     monkeypatch.setenv("SEXTANT_MIRROR", str(mirror))
     run_as(f"pull@{name}", monkeypatch)
     message = f"{message}.*; `dvc checkout` restores"
@@ -894,9 +893,9 @@ def pin_mirror(clone: Clone, file: Path) -> None:
     """
     clone.edit(PARAMS, "source: embedded", "source: mirror")
     path = clone.path / DATASET_CONF
-    conf = yaml.safe_load(path.read_text())
+    conf = load_yaml(path.read_text())
     conf["sources"]["mirror"][0] |= {"bytes": file.stat().st_size, "sha256": files.sha256(file)}
-    path.write_text(yaml.safe_dump(conf, sort_keys=False))
+    path.write_text(dump_yaml(conf))
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any
 
 import listed
 import pytest
-import yaml
+from conftest import dump_yaml, load_yaml
 
 from sextant import check, config, optimizers, plugins
 from sextant.errors import UsageError
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("workspace")
 
 def edit(file: str, **changes: Any) -> None:
     """Update top-level keys of a YAML file of the workspace; None removes one."""
-    content = yaml.safe_load(Path(file).read_text())
+    content = load_yaml(Path(file).read_text())
     for key, value in changes.items():
         content.pop(key, None)
         if value is not None:
             content[key] = value
-    Path(file).write_text(yaml.safe_dump(content, sort_keys=False))
+    Path(file).write_text(dump_yaml(content))
 
 
 def with_line(model: str, **words: str) -> config.ModelConf:
@@ -98,7 +98,7 @@ def test_every_family_gives_something_and_every_task_needs_something():
 
 def with_gate(model: str, **gate: Any) -> None:
     """Check the metrics of a model with other keys in its block `gate`."""
-    block = yaml.safe_load(Path(f"conf/model/{model}.yaml").read_text())["gate"]
+    block = load_yaml(Path(f"conf/model/{model}.yaml").read_text())["gate"]
     edit(f"conf/model/{model}.yaml", gate={**block, **gate})
     conf = config.model(model)
     check.check_metrics(conf, conf.schedule["monitor"])
@@ -268,8 +268,12 @@ def test_a_further_baseline_stands_beside_the_others_with_its_settings(monkeypat
 
 
 def test_a_name_that_is_not_listed_is_refused(monkeypatch):
-    monkeypatch.setattr(check, "check_all", lambda shelf: None)
+    checked = []
+    monkeypatch.setattr(check, "check_all", lambda shelf: checked.append("all"))
+    for function in ("check_dataset", "check_budgets"):
+        monkeypatch.setattr(check, function, lambda name, shelf: checked.append(name))
     check.main(["model=ann"])
+    assert checked == ["churn", "ann"]
     with pytest.raises(UsageError, match="unknown model `strawberry`; params.yaml lists: ann"):
         check.main(["model=strawberry"])
     with pytest.raises(UsageError, match="`modell=ann` is not understood; expected: check"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import listed
 import pytest
-import yaml
+from conftest import dump_yaml, load_yaml
 
 from sextant import check as checks
 from sextant import config
@@ -37,14 +37,14 @@ pytestmark = pytest.mark.usefixtures("workspace")
 
 
 def conf(group: str, name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+    return load_yaml((ROOT / "conf" / group / f"{name}.yaml").read_text())
 
 
 def change(file: str, path: str, value: Any) -> None:
     """Put `value` where the dotted `path` leads to in a YAML file of the workspace; GONE takes the
     key away.
     """
-    values = yaml.safe_load(Path(file).read_text())
+    values = load_yaml(Path(file).read_text())
     *above, last = path.split(".")
     here = values
     for key in above:
@@ -52,7 +52,7 @@ def change(file: str, path: str, value: Any) -> None:
     here.pop(last, None)
     if value is not GONE:
         here[last] = value
-    Path(file).write_text(yaml.safe_dump(values, sort_keys=False))
+    Path(file).write_text(dump_yaml(values))
 
 
 def check(file: str) -> None:
@@ -130,7 +130,7 @@ def test_what_has_a_default_may_be_left_out():
     said = conf("dataset", DATASET)
     roles = {"target": "y", "numeric": ["x"]}
     short = {"sources": said["sources"], "columns": roles, "split": {"by": "hash"}}
-    Path(FILES["dataset"]).write_text(yaml.safe_dump(short))
+    Path(FILES["dataset"]).write_text(dump_yaml(short))
     found = config.dataset(DATASET)
     assert (found.about, found.source, found.twin) == (None, None, None)
     assert found.split.salt == 0
@@ -374,9 +374,7 @@ def test_a_file_that_cannot_be_read(kind):
     )
     for nothing in ("", "# nothing\n", "- a list\n"):
         Path(file).write_text(nothing)
-        assert f"{file} is {yaml.safe_load(nothing)!r}; expected keys with values: " in refusal(
-            kind
-        )
+        assert f"{file} is {load_yaml(nothing)!r}; expected keys with values: " in refusal(kind)
     Path(file).unlink()
     assert f"{file} does not exist; " in refusal(kind) and refusal(kind).endswith("add it")
 
@@ -411,7 +409,10 @@ def test_a_key_given_twice():
 )
 def test_no_secret_of_the_environment_reaches_a_config(file, path, monkeypatch):
     monkeypatch.setenv("SECRET", "strawberry")
-    for secret in ("${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}", "${env:SECRET}"):
+    secrets = ["${oc.env:SECRET}"]
+    if path == "optimizer.lr":  # how a secret is named does not depend on the place
+        secrets += ["${oc.decode:${oc.env:SECRET}}", "${env:SECRET}"]
+    for secret in secrets:
         change(FILES[file], path, secret)
         said = refusal(file)
         assert "nsupported interpolation type" in said and "strawberry" not in said

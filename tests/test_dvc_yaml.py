@@ -2,6 +2,7 @@
 keys that it reads, and on nothing else.
 """
 
+import functools
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -10,12 +11,11 @@ from typing import Any
 
 import listed
 import pytest
-import yaml
-from conftest import ROOT, Clone
+from conftest import ROOT, Clone, dump_yaml, load_yaml
 
 PACKAGE = ROOT / "src/sextant"
 PARAMS = {**listed.PARAMS, "datasets": listed.DATASETS, "models": listed.MODELS}
-BLOCKS = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+BLOCKS = load_yaml((ROOT / "dvc.yaml").read_text())["stages"]
 # Stages load these and do not depend on them, because none can change an output: they start a
 # stage, word messages, refuse a conf, or keep state beside the graph.
 NO_DEPENDENCY = {"__main__", "fork_server"}
@@ -64,7 +64,7 @@ def interpolate(block: dict[str, Any], variables: dict[str, Any]) -> dict[str, A
             content = content[part]
         return str(content)
 
-    return yaml.safe_load(re.sub(r"\$\{([\w.]+)\}", value, yaml.safe_dump(block)))
+    return load_yaml(re.sub(r"\$\{([\w.]+)\}", value, dump_yaml(block)))
 
 
 STAGES = unrolled()
@@ -82,6 +82,7 @@ def settings(stage: str, *sections: str) -> dict[str, dict[str, Any]]:
     return listed
 
 
+@functools.cache
 def code(stage: str) -> list[str]:
     """The source files that a stage depends on, relative to src/sextant."""
     prefix = "src/sextant/"
@@ -91,14 +92,14 @@ def code(stage: str) -> list[str]:
 # --- the files that a stage loads ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_files_of_code_and_not_on_folders(stage: str):
-    files = code(stage)
-    assert files
-    entries = [entry for entry in STAGES[stage]["deps"] if str(entry).startswith("src")]
-    assert len(set(files)) == len(entries), "a file is listed twice"
-    for file in files:
-        assert (PACKAGE / file).is_file(), f"{stage} depends on {file}"
+def test_a_stage_depends_on_files_of_code_and_not_on_folders():
+    for stage in STAGES:
+        files = code(stage)
+        assert files, stage
+        entries = [entry for entry in STAGES[stage]["deps"] if str(entry).startswith("src")]
+        assert len(set(files)) == len(entries), f"{stage} lists a file twice"
+        for file in files:
+            assert (PACKAGE / file).is_file(), f"{stage} depends on {file}"
 
 
 @pytest.mark.slow
@@ -199,10 +200,12 @@ PLUGIN_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("sort", "name", "part"), PLUGIN_FILES)
-def test_only_the_stages_of_a_plugin_depend_on_its_files(sort: str, name: str, part: str):
-    file = plugin_file(sort, name, part)
-    assert {stage for stage in STAGES if file in code(stage)} == plugin_stages(sort, name, part)
+def test_only_the_stages_of_a_plugin_depend_on_its_files():
+    assert len(PLUGIN_FILES) > 30
+    for sort, name, part in PLUGIN_FILES:
+        file = plugin_file(sort, name, part)
+        dependent = {stage for stage in STAGES if file in code(stage)}
+        assert dependent == plugin_stages(sort, name, part), file
 
 
 @pytest.mark.slow
@@ -235,62 +238,63 @@ def test_the_seven_stages_stand_in_reading_order():
     assert len(STAGES) == 3 * len(PARAMS["datasets"]) + 3 * len(PARAMS["models"]) + 1
 
 
-@pytest.mark.parametrize("model", PARAMS["models"])
-def test_figures_baselines_and_the_gate_are_no_dependency_of_a_training(model: str):
-    stage = f"train@{model}"
+def test_figures_baselines_and_the_gate_are_no_dependency_of_a_training():
     pattern = r"figures|baselines|report|register|evaluate|gate"
-    assert [path for path in code(stage) if re.search(pattern, path)] == []
-    for entry in STAGES[stage]["params"]:
-        if isinstance(entry, dict):
-            assert not re.search("gate|baselines", str(entry.values()))
+    for model in PARAMS["models"]:
+        stage = f"train@{model}"
+        assert [path for path in code(stage) if re.search(pattern, path)] == [], stage
+        for entry in STAGES[stage]["params"]:
+            if isinstance(entry, dict):
+                assert not re.search("gate|baselines", str(entry.values())), stage
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_stage_depends_on_code_that_cannot_change_an_output(stage: str):
-    assert [file for file in code(stage) if not may_change_an_output(file)] == []
+def test_no_stage_depends_on_code_that_cannot_change_an_output():
+    for stage in STAGES:
+        assert [file for file in code(stage) if not may_change_an_output(file)] == [], stage
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_dependency_exists_or_is_written_by_an_earlier_stage(stage: str):
-    written: list[Path] = []
-    for earlier in STAGES:
-        if earlier == stage:
-            break
-        written += map(Path, settings(earlier, *OUTPUTS))
-    for dependency in map(Path, settings(stage, "deps")):
-        made = False
-        for output in written:
-            if dependency == output or dependency in output.parents or output in dependency.parents:
-                made = True
-        assert made or (ROOT / dependency).exists(), f"{stage} depends on {dependency}"
+def test_a_dependency_exists_or_is_written_by_an_earlier_stage():
+    written: list[str] = []
+    for stage in STAGES:
+        for dependency in settings(stage, "deps"):
+            made = (ROOT / dependency).exists()
+            for output in written:
+                # The same path, or one of them inside the other.
+                if f"{dependency}/".startswith(f"{output}/"):
+                    made = True
+                elif f"{output}/".startswith(f"{dependency}/"):
+                    made = True
+            assert made, f"{stage} depends on {dependency}"
+        written += settings(stage, *OUTPUTS)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_key_that_a_stage_reads_exists(stage: str):
+def test_every_key_that_a_stage_reads_exists():
     """DVC stops at a key that the file lacks."""
-    for entry in STAGES[stage].get("params", []):
-        reads = entry if isinstance(entry, dict) else {"params.yaml": [entry]}
-        for file, keys in reads.items():
-            content = yaml.safe_load((ROOT / file).read_text())
-            assert content
-            for key in keys or []:
-                block = content
-                for part in key.split("."):
-                    assert part in block, f"{stage} reads {key}, which {file} lacks"
-                    block = block[part]
+    read = functools.cache(lambda file: load_yaml((ROOT / file).read_text()))
+    for stage in STAGES:
+        for entry in STAGES[stage].get("params", []):
+            reads = entry if isinstance(entry, dict) else {"params.yaml": [entry]}
+            for file, keys in reads.items():
+                content = read(file)
+                assert content, file
+                for key in keys or []:
+                    block = content
+                    for part in key.split("."):
+                        assert part in block, f"{stage} reads {key}, which {file} lacks"
+                        block = block[part]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_runs_the_code_of_its_working_directory(stage: str):
+def test_every_stage_runs_the_code_of_its_working_directory():
     """`dvc exp run --temp` works in a copy of the workspace, but an installed package would be that
     of the original.
     """
-    name, _, key = stage.partition("@")
-    argument = "model" if BLOCKS[name].get("foreach") == "${models}" else "dataset"
-    command = f"PYTHONPATH=src python -m sextant {name}"
-    if key:
-        command += f" {argument}={key}"
-    assert STAGES[stage]["cmd"] == command
+    for stage in STAGES:
+        name, _, key = stage.partition("@")
+        argument = "model" if BLOCKS[name].get("foreach") == "${models}" else "dataset"
+        command = f"PYTHONPATH=src python -m sextant {name}"
+        if key:
+            command += f" {argument}={key}"
+        assert STAGES[stage]["cmd"] == command, stage
 
 
 def test_no_path_is_written_by_two_stages():
@@ -302,21 +306,22 @@ def test_no_path_is_written_by_two_stages():
         assert not {str(parent) for parent in Path(path).parents} & set(written)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_outputs_that_git_keeps_are_not_in_the_cache(stage: str):
+def test_outputs_that_git_keeps_are_not_in_the_cache():
     """Git keeps and compares metrics and validation reports. The receipt belongs to this clone.
     Everything else is in DVC's cache.
     """
-    not_cached = ("reports/metrics/", "reports/validation/", "reports/registry/")
-    for path, options in settings(stage, *OUTPUTS).items():
-        assert (options.get("cache") is False) == path.startswith(not_cached), path
+    for stage in STAGES:
+        not_cached = ("reports/metrics/", "reports/validation/", "reports/registry/")
+        for path, options in settings(stage, *OUTPUTS).items():
+            assert (options.get("cache") is False) == path.startswith(not_cached), path
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_stage_before_evaluate_reads_a_result(stage: str):
-    if stage.startswith(("pull", "validate", "prepare", "train")):
-        results = ("models/", "reports/metrics", "reports/figures")
-        assert [path for path in settings(stage, "deps") if path.startswith(results)] == []
+def test_no_stage_before_evaluate_reads_a_result():
+    for stage in STAGES:
+        if stage.startswith(("pull", "validate", "prepare", "train")):
+            results = ("models/", "reports/metrics", "reports/figures")
+            read = [path for path in settings(stage, "deps") if path.startswith(results)]
+            assert read == [], stage
 
 
 # --- params.yaml and conf/ ----------------------------------------------------------------------
@@ -339,9 +344,9 @@ def test_no_conf_has_defaults_or_refers_to_another_file():
     file.
     """
     for path in sorted((ROOT / "conf").glob("*/*.yaml")):
-        content = yaml.safe_load(path.read_text())
+        content = load_yaml(path.read_text())
         assert "defaults" not in content, path
-        assert "${" not in yaml.safe_dump(content), path
+        assert "${" not in dump_yaml(content), path
 
 
 def all_keys(content: Any) -> Iterator[Any]:
@@ -358,15 +363,15 @@ def all_keys(content: Any) -> Iterator[Any]:
 def test_every_key_of_a_conf_is_text():
     """`dvc exp show` and `dvc params diff` cannot read a file with a number as a key."""
     for path in [ROOT / "params.yaml", *sorted((ROOT / "conf").rglob("*.yaml"))]:
-        keys = all_keys(yaml.safe_load(path.read_text()))
+        keys = all_keys(load_yaml(path.read_text()))
         assert [key for key in keys if not isinstance(key, str)] == [], path
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_seed_source_and_budget_are_read_by_the_stages_that_they_change(stage: str):
-    expected = {"pull": {"source"}, "train": {"seed", "budget"}, "report": {"models"}}
-    entries = STAGES[stage].get("params", [])
-    keys = {entry for entry in entries if isinstance(entry, str)}
-    assert keys == expected.get(stage.partition("@")[0], set())
-    if stage.startswith("train@"):
-        assert f"budgets.{PARAMS['budget']}" in str(entries)
+def test_seed_source_and_budget_are_read_by_the_stages_that_they_change():
+    for stage in STAGES:
+        expected = {"pull": {"source"}, "train": {"seed", "budget"}, "report": {"models"}}
+        entries = STAGES[stage].get("params", [])
+        keys = {entry for entry in entries if isinstance(entry, str)}
+        assert keys == expected.get(stage.partition("@")[0], set()), stage
+        if stage.startswith("train@"):
+            assert f"budgets.{PARAMS['budget']}" in str(entries), stage

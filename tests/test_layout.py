@@ -21,6 +21,10 @@ PLACES = {
 }
 
 
+# The nodes that are an import or may have one inside: no expression has.
+BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case, ast.Module)
+
+
 def name(path: Path) -> str:
     """The dotted name of a module inside the package: `kinds.tabular.rows`."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
@@ -38,9 +42,11 @@ def parsed(module: str) -> ast.Module:
 def statements(node: ast.AST, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
     """The imports that run: none under TYPE_CHECKING, those in functions only if `lazy`."""
     for child in ast.iter_child_nodes(node):
+        if not isinstance(child, BLOCKS):
+            continue
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
-        if isinstance(child, ast.FunctionDef | ast.Lambda) and not lazy:
+        if isinstance(child, ast.FunctionDef) and not lazy:
             continue
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child

@@ -4,8 +4,6 @@ import math
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
 
 from sextant.errors import UsageError
@@ -101,9 +99,9 @@ def test_an_integer_is_accepted_for_a_float():
     assert check(BLOCK, {**VALID, "sigma": 2}, "").model_dump()["sigma"] == 2.0
 
 
-@given(st.text(min_size=1).filter(lambda key: key not in BLOCK.model_fields))
-def test_an_unknown_key_is_refused(key):
-    assert "unknown key" in refusal({**VALID, key: 1})
+def test_an_unknown_key_is_refused():
+    for key in ("", " ", "rows ", "Rows", "rowss", "row", "0", "é", "a.b", "a`b", "\n", "x" * 300):
+        assert "unknown key" in refusal({**VALID, key: 1}), key
 
 
 def test_a_misspelt_key_gets_a_similar_one_and_a_strange_one_the_list():

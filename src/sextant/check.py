@@ -5,6 +5,7 @@ first.
 """
 
 import ast
+import functools
 import inspect
 import itertools
 from pathlib import Path
@@ -66,13 +67,19 @@ def check_kind(conf: config.ModelConf) -> None:
 def kinds_of(family: str) -> list[str]:
     """The kinds whose Batch a family imports, [] for a family that reads any."""
     source = Path(inspect.getfile(plugins.family(family))).read_text(encoding="utf-8")
+    return list(_imported_kinds(source))
+
+
+@functools.cache
+def _imported_kinds(source: str) -> tuple[str, ...]:
+    """The kinds whose encoder a source imports. Cached: parsing costs most of a check."""
     kinds = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
             group, _, kind = node.module.removesuffix(".encoder").rpartition(".")
             if group.endswith("kinds") and node.module.endswith(".encoder"):
                 kinds.append(kind)
-    return kinds
+    return tuple(kinds)
 
 
 def check_pair(conf: config.ModelConf) -> None:

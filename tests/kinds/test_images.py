@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import torch
 import twins
-import yaml
 from builders import (
     MIRROR,
     hash_split,
@@ -26,7 +25,7 @@ from builders import (
     write_files,
     write_zip,
 )
-from conftest import ROOT
+from conftest import ROOT, load_yaml
 from PIL import Image
 
 from sextant import plugins
@@ -767,8 +766,8 @@ def test_damaged_idx_files_are_refused(file, content, message, digits):
 
 # --- cats_dogs: its twin, its index, and the real pictures --------------------------------------
 
-CONF = yaml.safe_load((ROOT / "conf/dataset/cats_dogs.yaml").read_text(encoding="utf-8"))
-SUITE = yaml.safe_load((ROOT / "conf/expectations/cats_dogs.yaml").read_text(encoding="utf-8"))
+CONF = load_yaml((ROOT / "conf/dataset/cats_dogs.yaml").read_text(encoding="utf-8"))
+SUITE = load_yaml((ROOT / "conf/expectations/cats_dogs.yaml").read_text(encoding="utf-8"))
 PETS = Columns.model_validate(CONF["columns"])
 
 

@@ -1,5 +1,7 @@
 """The format of days, found in their texts."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from sextant.guess import dates
@@ -23,6 +25,17 @@ def test_a_format_is_found(values: list[str], format_: str, iso: str) -> None:
     assert found is not None and found.format == format_
     assert dates.iso_day(values[0], format_) == iso
     assert "%H" not in dates.day_part(format_)
+
+
+def test_a_quick_look_at_a_text_spares_no_format_that_fits() -> None:
+    day = datetime(2021, 3, 9, 17, 5, 8, 73, tzinfo=UTC)
+    for part in dates.DAYS:
+        for time in dates.TIMES:
+            for zone in dates.ZONES if time else ("",):
+                text = day.strftime(f"{part}{time}{zone}")
+                for written in (text, text.lower(), text.replace(" ", "  "), f"{text[:-1]}"):
+                    if dates._parsed(written, f"{part}{time}{zone}"):
+                        assert f"{part}{time}{zone}" in dates._candidates(written)
 
 
 def test_of_two_formats_the_one_in_which_days_are_in_order_is_taken() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.tasks.classification.baselines import BASELINES
 
+Answer: TypeAlias = Callable[[pd.DataFrame], pd.DataFrame]
 COLUMNS = table_columns(target="label", numeric=["x", "y"], categorical=["colour"])
 
 
@@ -35,21 +37,38 @@ def table(classes: list[str], rows: int = 211, seed: int = 7) -> pd.DataFrame:
 
 
 def fitted(
-    name: str, train: pd.DataFrame, columns: Columns = COLUMNS
-) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    name: str,
+    train: pd.DataFrame,
+    columns: Columns = COLUMNS,
+    val: pd.DataFrame | None = None,
+) -> Answer:
+    """A baseline; `val` is a third of train unless given."""
     encoder = Encoder.fit(train, columns)
-    val = train.iloc[::3]
+    val = train.iloc[::3] if val is None else val
     return plugins.call(BASELINES[name], train, columns, encoder=encoder, val=val)
 
 
-@pytest.fixture(params=[["no", "yes"], ["ant", "bee", "cow"]], ids=["two", "three"])
+def fit_all(train: pd.DataFrame) -> dict[str, Answer]:
+    """Every baseline, the trees of two sizes and in two looks at val: hundreds take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "TREES", 5)
+        patch.setattr(trees, "MAX_TREES", 10)
+        return {name: fitted(name, train) for name in BASELINES}
+
+
+@pytest.fixture(scope="module", params=[["no", "yes"], ["ant", "bee", "cow"]], ids=["two", "three"])
 def classes(request) -> list[str]:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def answers_of(classes) -> dict[str, Answer]:
+    return fit_all(table(classes))
+
+
 @pytest.mark.parametrize("name", BASELINES)
-def test_answers_are_probabilities(name, classes):
-    answers = fitted(name, table(classes))(table(classes, rows=97, seed=11))
+def test_answers_are_probabilities(name, classes, answers_of):
+    answers = answers_of[name](table(classes, rows=97, seed=11))
     probabilities = answers.drop(columns=["prediction", "positive"]).to_numpy()
     assert set(answers["prediction"]) <= set(classes)
     assert (probabilities >= 0).all()
@@ -65,40 +84,38 @@ def test_answers_are_probabilities(name, classes):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_permuted_rows_have_permuted_answers(name, classes):
-    answer, rows = fitted(name, table(classes)), table(classes, rows=97, seed=11)
+def test_permuted_rows_have_permuted_answers(name, classes, answers_of):
+    answer, rows = answers_of[name], table(classes, rows=97, seed=11)
     order = np.random.default_rng(3).permutation(len(rows))
     pd.testing.assert_frame_equal(answer(rows.iloc[order]), answer(rows).iloc[order])
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_a_second_fit_gives_the_same_answers(name, classes):
+def test_a_second_fit_gives_the_same_answers(classes, answers_of):
     rows = table(classes)
-    pd.testing.assert_frame_equal(fitted(name, rows)(rows), fitted(name, rows)(rows))
+    for name, answer in fit_all(rows).items():
+        pd.testing.assert_frame_equal(answer(rows), answers_of[name](rows))
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_answers_do_not_read_the_label_and_leave_the_rows_unchanged(name, classes):
-    train, rows = table(classes), table(classes, rows=97, seed=11)
-    before = rows.copy()
-    answer = fitted(name, train)
+def test_answers_do_not_read_the_label_and_leave_the_rows_unchanged(name, classes, answers_of):
+    rows = table(classes, rows=97, seed=11)
+    before, answer = rows.copy(), answers_of[name]
     pd.testing.assert_frame_equal(answer(rows), answer(rows.drop(columns="label")))
     pd.testing.assert_frame_equal(rows, before)
 
 
-def test_the_accuracy_of_majority_is_the_share_of_the_majority(classes):
+def test_the_accuracy_of_majority_is_the_share_of_the_majority(classes, answers_of):
     rows = table(classes)
-    answers = fitted("majority", rows)(rows)
+    answers = answers_of["majority"](rows)
     accuracy = (answers["prediction"] == rows["label"]).mean()
     assert accuracy == rows["label"].value_counts(normalize=True).max()
 
 
-def test_logistic_regression_beats_the_majority_on_separable_classes(classes):
-    train, test = table(classes), table(classes, rows=97, seed=11)
+def test_logistic_regression_beats_the_majority_on_separable_classes(classes, answers_of):
+    test = table(classes, rows=97, seed=11)
     accuracy = {}
-    for name in BASELINES:
-        answers = fitted(name, train)(test)
-        accuracy[name] = (answers["prediction"] == test["label"]).mean()
+    for name, answer in answers_of.items():
+        accuracy[name] = (answer(test)["prediction"] == test["label"]).mean()
     assert accuracy["logistic_regression"] > 0.9 > accuracy["majority"]
 
 
@@ -144,10 +161,11 @@ def test_boosted_trees_find_what_no_linear_model_does():
     numbers = rng.normal(size=(1009, 2))
     label = np.where(numbers[:, 0] * numbers[:, 1] > 0, "yes", "no")
     rows = pd.DataFrame({"x": numbers[:, 0], "y": numbers[:, 1], "colour": "red", "label": label})
-    train, test = rows.head(700), rows.tail(309)
+    train, val, test = rows.iloc[:500], rows.iloc[500:700], rows.iloc[700:]
     accuracy = {}
     for name in ("logistic_regression", "gradient_boosting"):
-        accuracy[name] = (fitted(name, train)(test)["prediction"] == test["label"]).mean()
+        answers = fitted(name, train, val=val)(test)
+        accuracy[name] = (answers["prediction"] == test["label"]).mean()
     assert accuracy["gradient_boosting"] > 0.9 > 0.6 > accuracy["logistic_regression"]
 
 

@@ -1,17 +1,18 @@
 """Regression: metrics as in scikit-learn, intervals that hold, a model that conf alone makes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+import svgs
 import torch
 from builders import hash_split, table_columns
 from torch import Tensor
 
-from sextant import config, drawing, plugins, prepare, saved_model
+from sextant import config, plugins, prepare, saved_model, trees
 from sextant.errors import DataError, UsageError
 from sextant.families.ann import ANN
 from sextant.kinds.tabular import rows as tabular_rows
@@ -274,7 +275,15 @@ def test_a_constant_target_has_a_finite_loss(parts):
 
 
 @pytest.fixture(scope="module")
-def answered(parts, encoder) -> dict[str, pd.DataFrame]:
+def few_trees() -> Iterator[None]:
+    """Trees that stop early: the whole choice by val takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "MAX_TREES", 2 * trees.TREES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def answered(parts, encoder, few_trees) -> dict[str, pd.DataFrame]:
     answers = {}
     for name, fit in BASELINES.items():
         answer = plugins.call(fit, parts["train"], COLUMNS, encoder=encoder, val=parts["val"])
@@ -405,7 +414,7 @@ def test_its_intervals_are_wider_where_prices_vary_more(trained):
     assert width[large].mean() > 1.5 * width[~large].mean()
 
 
-def test_it_is_saved_and_evaluated_like_any_other_model(trained, tmp_path):
+def test_it_is_saved_and_evaluated_like_any_other_model(trained, few_trees, tmp_path):
     from sextant import evaluate
 
     model, parts = trained
@@ -423,8 +432,7 @@ def test_it_is_saved_and_evaluated_like_any_other_model(trained, tmp_path):
     assert list(figures) == ["curve", "predicted", "residuals", "importance", "coverage"]
     assert list(tables) == ["errors"]
     for name, figure in figures.items():
-        drawing.save(figure, tmp_path / f"{name}.svg")
-        assert figure.get_label()
+        assert svgs.svg(figure, tmp_path) and figure.get_label(), name
     assert json.loads(json.dumps(tables["errors"].record()))
 
 

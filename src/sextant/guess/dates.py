@@ -1,5 +1,6 @@
 """In which format the days of a column are written."""
 
+import functools
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,20 @@ ZONES = ("", "%z", " %z", "Z")
 MAY_BE_A_DAY = re.compile(
     r"\d{8}|\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}([ T].{4,30})?|(\d{1,2}[ -])?[A-Za-z]{3,9}[ -].{2,40}"
 )
+# By directive, a pattern that matches all that strptime accepts in the locale C, and more. In a
+# format, a blank matches any white space.
+DIRECTIVES = {
+    "%Y%m%d": r"\d{6,8}",
+    "%Y": r"\d{4}",
+    "%y": r"\d{2}",
+    **dict.fromkeys(("%m", "%d", "%H", "%I", "%M", "%S"), r"\s?\d{1,2}"),
+    **dict.fromkeys(("%b", "%B"), r"\D+"),
+    "%f": r"\d{1,6}",
+    "%p": "[ap]m",
+    "%z": r"(Z|[+-].+)",
+    " ": r"\s*",
+}
+DIRECTIVE = re.compile("|".join(DIRECTIVES))
 FIRST_YEAR, LAST_YEAR = 1800, 2100
 SAMPLE = 200  # values that are tried
 IN_ORDER = 0.95  # the share of neighbours from which on days are in order
@@ -40,12 +55,7 @@ def date_format(values: Sequence[str]) -> DateFormat | None:
     tried = texts[:: max(1, len(texts) // SAMPLE)]
     if not tried or not _may_be_a_day(tried[0]):
         return None
-    fitting = []
-    for day in DAYS:
-        for time in TIMES:
-            for zone in ZONES if time else ("",):
-                if _all_fit(tried, f"{day}{time}{zone}"):
-                    fitting.append(f"{day}{time}{zone}")
+    fitting = [format_ for format_ in _candidates(tried[0]) if _all_fit(tried, format_)]
     if not fitting:
         return None
     orders = {format_: _in_order(tried, format_) for format_ in fitting}
@@ -67,6 +77,33 @@ def is_unix_seconds(values: Sequence[str], units: int = 1) -> bool:
 def _may_be_a_day(text: str) -> bool:
     """A quick look that spares the many formats: digits with marks between them, or a month."""
     return MAY_BE_A_DAY.fullmatch(text) is not None and sum(map(str.isdigit, text)) >= 4
+
+
+def _candidates(text: str) -> list[str]:
+    """The formats that may fit the text.
+
+    There are 660, and strptime compiles a format anew unless it is among the last five: trying each
+    of them on each column would take most of the time of `make new`.
+    """
+    formats = []
+    for day in DAYS:
+        start = _pattern(day).match(text)
+        if not start:
+            continue
+        for time in TIMES:
+            middle = _pattern(time).match(text, start.end())
+            if not middle:
+                continue
+            for zone in ZONES if time else ("",):
+                if _pattern(zone).fullmatch(text, middle.end()):
+                    formats.append(f"{day}{time}{zone}")
+    return formats
+
+
+@functools.cache
+def _pattern(format_: str) -> re.Pattern[str]:
+    """The pattern of a part of a format, which matches at least what strptime accepts."""
+    return re.compile(DIRECTIVE.sub(lambda match: DIRECTIVES[match[0]], format_), re.IGNORECASE)
 
 
 def _all_fit(values: Sequence[str], format_: str) -> bool:

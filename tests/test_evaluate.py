@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from builders import table_columns
 from conftest import ROOT
 
-from sextant import evaluate, plugins, saved_model
+from sextant import evaluate, plugins, saved_model, trees
 from sextant.errors import SextantError, UsageError
 from sextant.files import folder_digest, write_json
 from sextant.kinds.tabular import rows as tabular_rows
@@ -92,6 +93,20 @@ def model() -> SavedModel:
     return SavedModel(card, net, encoder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_trees() -> Iterator[None]:
+    """Trees that stop early: the whole choice by val takes most of the time of an evaluation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "MAX_TREES", 2 * trees.TREES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def evaluated(model, few_trees) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """The metrics and the answers of the model; tests share them and must not change them."""
+    return evaluate.evaluate(model, PARTS, BASELINES)
+
+
 def with_val(model: SavedModel, **val: float) -> SavedModel:
     """The model with other metrics of val in its card."""
     card = {**model.card, "val": {**model.card["val"], **val}}
@@ -115,8 +130,8 @@ def test_another_score_on_val_is_refused(accuracy):
         evaluate.check_reproduced(recorded, {"auroc": 0.9, "accuracy": accuracy})
 
 
-def test_a_model_that_does_not_reproduce_its_score_is_refused(model):
-    evaluate.evaluate(model, PARTS, BASELINES)
+def test_a_model_that_does_not_reproduce_its_score_is_refused(model, evaluated):
+    assert evaluated[0]["val"] == model.card["val"]
     with pytest.raises(
         SextantError, match="val log_loss is .* training recorded 0.100000000; .* then `make train`"
     ):
@@ -130,8 +145,8 @@ def test_a_model_that_does_not_reproduce_its_score_is_refused(model):
 # --- the metrics --------------------------------------------------------------------------------
 
 
-def test_the_metrics_are_the_scores_of_the_answers(model):
-    metrics, answers = evaluate.evaluate(model, PARTS, BASELINES)
+def test_the_metrics_are_the_scores_of_the_answers(model, evaluated):
+    metrics, answers = evaluated
     score, test = classification.score, PARTS["test"]
     assert metrics["val"] == score(model.answer(PARTS["val"]), PARTS["val"], model.encoder)
     assert metrics["test"] == score(answers["model"], test, model.encoder)
@@ -141,8 +156,8 @@ def test_the_metrics_are_the_scores_of_the_answers(model):
         assert metrics["baselines"][name] == score(answers[name], test, model.encoder)
 
 
-def test_the_content_of_a_metrics_file(model):
-    metrics, answers = evaluate.evaluate(model, PARTS, BASELINES)
+def test_the_content_of_a_metrics_file(model, evaluated):
+    metrics, answers = evaluated
     for key in ("model", "family", "dataset", "task", "source", "seed", "budget"):
         assert metrics[key] == model.card[key]
     assert (metrics["metric"], metrics["direction"]) == ("accuracy", "up")
@@ -156,8 +171,8 @@ def test_the_content_of_a_metrics_file(model):
     json.dumps(metrics, allow_nan=False)
 
 
-def test_the_best_baseline_and_the_gain_over_it_with_its_interval(model):
-    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
+def test_the_best_baseline_and_the_gain_over_it_with_its_interval(evaluated):
+    metrics, _ = evaluated
     accuracy = {name: scores["accuracy"] for name, scores in metrics["baselines"].items()}
     best = accuracy[metrics["best"]]
     assert best == max(accuracy.values())
@@ -182,27 +197,27 @@ def test_the_metric_of_the_gate_is_compared_with_the_baselines(model, metric):
     assert low < metrics["test"][metric] < high
 
 
-def test_another_test_part_changes_the_test_metrics_alone(model):
-    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
+def test_another_test_part_changes_the_test_metrics_alone(model, evaluated):
+    metrics, _ = evaluated
     other, _ = evaluate.evaluate(model, {**PARTS, "test": table(103, seed=7)}, BASELINES)
     assert other["val"] == metrics["val"]
     assert other["test"] != metrics["test"]
 
 
-def test_a_net_beats_the_linear_baselines_where_no_linear_model_can(model):
-    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
+def test_a_net_beats_the_linear_baselines_where_no_linear_model_can(evaluated):
+    metrics, _ = evaluated
     linear = [metrics["baselines"][name] for name in ("majority", "logistic_regression")]
     best = max(scores["accuracy"] for scores in linear)
     assert metrics["test"]["accuracy"] > best + 0.1
 
 
-def test_golden(model):
+def test_golden(evaluated):
     """The metrics of a small net after 199 steps.
 
     They change with the mathematics of the net, its encoder or its calibration. If that is
     intended, take the new numbers from the failed assertion. Processors differ by less than 0.01.
     """
-    metrics, _ = evaluate.evaluate(model, PARTS, BASELINES)
+    metrics, _ = evaluated
     golden = {"accuracy": 0.842, "auroc": 0.849, "log_loss": 0.519, "brier": 0.142}
     assert metrics["test"] == pytest.approx(golden, abs=0.01)
 

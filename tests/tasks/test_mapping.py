@@ -480,13 +480,22 @@ def named(
     return model, pd.concat(of_parts.values(), ignore_index=True), drawn_of(model, of_parts)
 
 
+@functools.cache
+def named_by_text(
+    grid: str = "rectangular",
+) -> tuple[SavedModel, pd.DataFrame, dict[str, Figure | drawing.Table]]:
+    """`named`, where each key is a text; tests share it and must not change it."""
+    return named({0: ""}, grid=grid)
+
+
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
 def test_a_table_says_where_each_row_of_all_parts_lies_and_nothing_of_scores(grid):
-    model, rows, drawn_items = named(grid=grid)
+    model, rows, drawn_items = named_by_text(grid)
     places = drawn_items["places"]
     answers = model.answer(rows)
     assert list(places.rows) == ["land", "row", "col"]
-    assert places.rows["land"].tolist() == list(range(700, 700 + 162)) == rows["land"].tolist()
+    expected = [f"land {key}" for key in range(700, 700 + 162)]
+    assert places.rows["land"].tolist() == expected == rows["land"].tolist()
     assert places.rows[["row", "col"]].to_numpy().tolist() == (
         answers[["row", "col"]].to_numpy().tolist()
     )
@@ -495,7 +504,7 @@ def test_a_table_says_where_each_row_of_all_parts_lies_and_nothing_of_scores(gri
 
 @pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
 def test_a_figure_has_the_names_in_the_cells_and_all_of_them_in_their_tooltips(grid):
-    model, rows, drawn_items = named({0: ""}, grid=grid)
+    model, rows, drawn_items = named_by_text(grid)
     figure = drawn_items["names"]
     answers = model.answer(rows)
     expected = rows["land"].groupby((answers["row"] * 4 + answers["col"]).to_numpy()).apply(sorted)
@@ -516,20 +525,17 @@ def test_a_figure_has_the_names_in_the_cells_and_all_of_them_in_their_tooltips(g
     assert sum(len(text.split("\n")) > 1 for text in texts) >= 3
 
 
-def test_a_name_is_plain_text_in_the_figure(tmp_path):
+def test_a_name_is_plain_text_in_the_figure_and_one_that_a_font_lacks_raises_no_warning(
+    tmp_path, recwarn
+):
     names = {700: "a $ and $x^2$", 701: 'Côte d\'Ivoire <&> "x"', 702: "line\nend\x00 of \t it"}
-    _, _, drawn_items = named(names)
-    svg = svgs.svg(drawn_items["names"], tmp_path).decode()
+    _, _, drawn_items = named(names | {703: "日本", 704: "대한민국"})
+    drawing.save(drawn_items["names"], tmp_path / "names.svg")
+    svg = (tmp_path / "names.svg").read_text()
     titles = [html.unescape(title) for title in re.findall("<title>(.*?)</title>", svg)]
-    for name in ("a $ and $x^2$", 'Côte d\'Ivoire <&> "x"', "line end of it"):
+    for name in ("a $ and $x^2$", 'Côte d\'Ivoire <&> "x"', "line end of it", "日本"):
         assert any(name in title for title in titles), name
     ElementTree.fromstring(svg)
-
-
-def test_names_that_a_font_lacks_raise_no_warning(tmp_path, recwarn):
-    _, _, drawn_items = named({700: "日本", 701: "대한민국"})
-    drawing.save(drawn_items["names"], tmp_path / "names.svg")
-    assert "日本" in (tmp_path / "names.svg").read_text()
     assert [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)] == []
 
 
@@ -549,15 +555,19 @@ def test_a_key_that_is_called_as_an_answer_has_a_heading_of_its_own():
 
 def test_a_large_table_and_one_without_a_key_are_drawn_as_before(monkeypatch):
     figures = ["u_matrix", "hits", "components", "labels"]
-    assert list(named()[2]) == [*figures, "names", "places", "outliers"]
+    assert list(named_by_text()[2]) == [*figures, "names", "places", "outliers"]
     monkeypatch.setattr(mapping_figures, "NAMED_ROWS", 161)
     assert list(named()[2]) == [*figures, "outliers"]
 
 
 def test_a_large_map_has_names_in_its_tooltips_only(monkeypatch):
     monkeypatch.setattr(mapping_figures, "LETTERED_SIDE", 3)
-    figure = named()[2]["names"]
+    _, rows, drawn_items = named()
+    figure = drawn_items["names"]
     assert not figure.axes[0].texts and "700" in "".join(unit_tooltips(figure))
+    # Keys of whole numbers.
+    places = drawn_items["places"].rows
+    assert places["land"].tolist() == list(range(700, 700 + 162)) == rows["land"].tolist()
 
 
 # --- the data set -------------------------------------------------------------------------------

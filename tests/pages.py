@@ -1,5 +1,6 @@
 """Parse the documentation pages: sections, blocks of code, commands, links."""
 
+import functools
 import re
 import shlex
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ class Block(NamedTuple):
     text: str
 
 
+@functools.cache
 def text(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
@@ -31,6 +33,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+@functools.cache
 def blocks(page: str) -> list[Block]:
     parsed: list[Block] = []
     lines: list[str] = []
@@ -49,6 +52,7 @@ def blocks(page: str) -> list[Block]:
     return parsed
 
 
+@functools.cache
 def prose(page: str) -> str:
     """The page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", text(page), flags=re.MULTILINE | re.DOTALL)
@@ -63,6 +67,7 @@ def links(page: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", prose(page))
 
 
+@functools.cache
 def anchors(page: str) -> set[str]:
     return {anchor(heading) for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)}
 

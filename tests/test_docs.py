@@ -126,6 +126,7 @@ def calls(command: str, bare: Path) -> list[str]:
     return [" ".join(re.findall(r"\[([^\]]*)\]", line)[1:]) for line in lines]
 
 
+@functools.cache
 def names() -> set[str]:
     """All models and data sets, and those that docs/your-data.md adds."""
     known = {*listed.MODELS, *listed.DATASETS}
@@ -150,10 +151,11 @@ def test_some_test_runs_what_a_command_calls(command: str, bare: Path) -> None:
 def functions(file: str) -> dict[str, str]:
     """The source of every function of a file of Python, by name."""
     source = (ROOT / file).read_text(encoding="utf-8")
+    lines = source.splitlines()
     sources = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef):
-            sources[node.name] = str(ast.get_source_segment(source, node))
+            sources[node.name] = "\n".join(lines[node.lineno - 1 : node.end_lineno])
     return sources
 
 

@@ -13,6 +13,7 @@ LISTED = list(listed.DATASETS)
 # By kind, what a small twin has instead, so that it is written, read and prepared in a fraction of
 # the time. The numbers are prime, so that a mistaken axis does not fit by chance.
 SMALL: dict[str, dict[str, Any]] = {
+    "tabular": {"rows": 997},
     "images": {
         "each": {"training_set": 97, "test_set": 29},
         "copies": {},

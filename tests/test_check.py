@@ -217,6 +217,11 @@ def test_a_word_that_moved_to_params_yaml_is_refused_in_conf(file, key, line):
         config.dataset("churn") if key == "kind" else config.model("ann")
 
 
+@pytest.mark.parametrize("line", MODELS.values(), ids=MODELS)
+def test_the_kind_of_a_family_is_that_of_its_batch(line):
+    assert check.kinds_of(line["family"]) == [line["kind"]]
+
+
 def test_a_kind_that_is_not_its_data_sets_is_refused():
     message = "model `ann` has kind `images`, but its data set `churn` has kind `tabular`; write"
     with pytest.raises(UsageError, match=message):

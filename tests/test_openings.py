@@ -61,13 +61,13 @@ def instantiate_templates(clone: Clone) -> list[str]:
         if source.is_file():
             copies = {source: copy}
         else:
-            copies = {path: f"{copy}/{path.name}" for path in source.glob("*.py")}
+            copies = {path: f"{copy}/{path.relative_to(source)}" for path in source.rglob("*.py")}
         for path, file in copies.items():
             text = path.read_text()
             assert "todo" in text or not text, f"{path} has no todo"
             text = text.replace("kinds.template", "kinds.points")
             text = text.replace("class Template", "class Line")
-            (clone.path / file).parent.mkdir(exist_ok=True)
+            (clone.path / file).parent.mkdir(parents=True, exist_ok=True)
             (clone.path / file).write_text(text)
             files.append(file)
     return files

@@ -123,7 +123,7 @@ class KindColumns(Protocol):
 
 
 class KindRows(Protocol[C, R, S]):
-    """kinds/<kind>/rows.py: how rows are read, repaired, split and written.
+    """kinds/<kind>/rows/: how rows are read, repaired, split and written.
 
     Optional: `write_inputs(rows, path)`, which writes the rows that the gate lets a champion
     answer, if they differ from what `write` writes; `passed_over(raw)`, what reading passed over or

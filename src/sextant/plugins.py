@@ -1,6 +1,6 @@
 """Plugin lookup: load a kind, family or task by name, with the defaults of its optional members.
 
-A plugin is a folder or a file: kinds/<kind>/ with columns, rows, twin and encoder;
+A plugin is a folder or a file: kinds/<kind>/ with columns, rows/, twin and encoder;
 families/<family>.py with one class; tasks/<task>/ with metrics, baselines and figures. contracts.py
 describes their members.
 """

@@ -33,8 +33,8 @@ from .tracking import runs
 if TYPE_CHECKING:
     from . import contracts
 
-# The code that a training depends on, as dvc.yaml names it for this stage; tests/test_dvc_yaml.py
-# compares the two lists.
+# The files and folders of code that a training depends on, as dvc.yaml names them for this stage;
+# tests/test_dvc_yaml.py compares the two lists.
 CODE = (
     "train.py",
     "learner.py",
@@ -59,7 +59,7 @@ CODE = (
     "kinds/arrays.py",
     "kinds/pixels.py",
     "kinds/{kind}/columns.py",
-    "kinds/{kind}/rows.py",
+    "kinds/{kind}/rows",
     "kinds/{kind}/encoder.py",
     "tasks/recommendation/metrics.py",
     "tasks/{task}/metrics.py",
@@ -179,10 +179,14 @@ def cpu_multiplies_bfloat16_faster() -> bool:
 
 
 def code_files(conf: config.ModelConf) -> list[Path]:
-    """The paths in CODE for the family, kind and task of one model."""
+    """The files of CODE for the family, kind and task of one model."""
     package = Path(__file__).parent
     chosen = {"family": conf.family, "kind": conf.kind, "task": conf.task}
-    return [package / path.format(**chosen) for path in CODE]
+    files_of_code = []
+    for entry in CODE:
+        path = package / entry.format(**chosen)
+        files_of_code += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return files_of_code
 
 
 def checkpoint_folder(conf: config.ModelConf, data: Path) -> Path:

@@ -33,6 +33,7 @@ from sextant.errors import DataError, UsageError
 from sextant.kinds.images import rows as image_rows
 from sextant.kinds.images.columns import Columns
 from sextant.kinds.images.encoder import Encoder
+from sextant.kinds.images.rows import facts as picture_facts
 from sextant.kinds.images.twin import Look, Twin, write_twin
 from sextant.kinds.splits import HashSplit
 from sextant.strict import check
@@ -278,10 +279,10 @@ def test_the_fingerprint_marks_where_a_picture_gets_brighter_to_the_right():
     assert dhash(darker.resize((144, 128))) == "ffffffff00000000"
 
 
-@pytest.mark.parametrize("pairs_at_once", [1, 29, image_rows.PAIRS_AT_ONCE])
+@pytest.mark.parametrize("pairs_at_once", [1, 29, picture_facts.PAIRS_AT_ONCE])
 def test_lookalikes_differ_in_3_bits_at_most(pairs_at_once, monkeypatch):
     """The same as comparing each pair by itself, in chunks of any size."""
-    monkeypatch.setattr(image_rows, "PAIRS_AT_ONCE", pairs_at_once)
+    monkeypatch.setattr(picture_facts, "PAIRS_AT_ONCE", pairs_at_once)
     fingerprints = np.random.default_rng(5).integers(0, 2**64, 53, np.uint64).tolist()
     for bits in range(7):  # copies of the first seven, changed in so many bits
         fingerprints.append(fingerprints[bits] ^ ((1 << bits) - 1))
@@ -292,10 +293,10 @@ def test_lookalikes_differ_in_3_bits_at_most(pairs_at_once, monkeypatch):
             expected[j] += 1
     assert sum(expected) == 8
     digits = [f"{fingerprint:016x}" for fingerprint in fingerprints]
-    similar = image_rows._similar_pictures(pd.Series([None, *digits, None]))
+    similar = picture_facts._similar_pictures(pd.Series([None, *digits, None]))
     assert similar.tolist() == [0, *expected, 0]
     for few in ([], [None], [None, None], digits[:1]):
-        similar = image_rows._similar_pictures(pd.Series(few, dtype=object))
+        similar = picture_facts._similar_pictures(pd.Series(few, dtype=object))
         assert similar.tolist() == [0] * len(few)
 
 
@@ -916,7 +917,7 @@ def test_the_real_pictures_are_as_described():
     assert sorted(facts.index[facts["lookalike"]]) == sorted(itertools.chain(*lookalikes))
     for first, second in lookalikes:
         different_bits = int(facts["dhash"][first], 16) ^ int(facts["dhash"][second], 16)
-        assert different_bits.bit_count() <= image_rows.MAX_DIFFERENT_BITS
+        assert different_bits.bit_count() <= picture_facts.MAX_DIFFERENT_BITS
 
 
 @pytest.mark.slow

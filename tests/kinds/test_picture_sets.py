@@ -25,6 +25,7 @@ from sextant.errors import DataError, UsageError
 from sextant.kinds.images import rows as image_rows
 from sextant.kinds.images.columns import Columns
 from sextant.kinds.images.encoder import Encoder
+from sextant.kinds.images.rows import pixel_tables
 from sextant.strict import check
 
 COLUMNS = picture_columns()
@@ -589,11 +590,11 @@ def test_plain_tables_are_read_fast_and_alike(change, is_plain, tmp_path, monkey
     text = pixel_table(SQUARES).to_csv(index=False)
     (tmp_path / "train.csv").write_text(change(text), newline="", encoding="utf-8")
     columns = pixel_columns()
-    rows = image_rows._plain_rows(tmp_path / "train.csv", columns.files)
+    rows = pixel_tables._plain_rows(tmp_path / "train.csv", columns.files)
     assert (rows is not None) == is_plain
     if is_plain:
         fast = image_rows.read(tmp_path, columns).pictures
-        monkeypatch.setattr(image_rows, "_plain_rows", lambda path, files: None)
+        monkeypatch.setattr(pixel_tables, "_plain_rows", lambda path, files: None)
         pd.testing.assert_frame_equal(fast, image_rows.read(tmp_path, columns).pictures)
 
 

@@ -141,7 +141,7 @@ def _write_index(files: dict[str, File], index: Index, folder: Path) -> None:
 
 
 def _write_idx(path: Path, array: np.ndarray) -> None:
-    """Write an array of bytes in the format that rows.py reads."""
+    """Write an array of bytes in the format that rows/ reads."""
     header = bytes([0, 0, 8, array.ndim])
     for length in array.shape:
         header += length.to_bytes(4, "big")

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError
-from ...strict import advice
-from ..formats import FILE, read_table, trimmed
-from ..levels import text_of
-from ..numbers import numbers_or_faults
-from ..parts import CONTEXT, PARTS, scored
-from ..splits import DateSplit
-from ..tables import (
+from ....errors import DataError
+from ....strict import advice
+from ...formats import FILE, read_table, trimmed
+from ...levels import text_of
+from ...numbers import numbers_or_faults
+from ...parts import CONTEXT, PARTS, scored
+from ...splits import DateSplit
+from ...tables import (
     Finding,
     check_columns,
     data_files,
@@ -31,7 +31,7 @@ from ..tables import (
     is_from_file,
     numbered,
 )
-from .columns import UNIX, Columns
+from ..columns import UNIX, Columns
 
 # The column that marks rows whose price was divided by the factor of a stock split.
 REPAIRED = "repaired"

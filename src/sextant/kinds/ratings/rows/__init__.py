@@ -23,14 +23,14 @@ from typing import Literal, NamedTuple, TypeAlias, TypedDict
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError
-from ..formats import COMPRESSED, FILE, LINE, Format, read_table, unpacked
-from ..levels import matched, text_of
-from ..numbers import numbers_or_faults
-from ..parts import CONTEXT, PARTS, scored
-from ..splits import SEPARATOR, HashSplit, parts_by_hash
-from ..tables import Finding, check_columns, first_place
-from .columns import Columns
+from ....errors import DataError
+from ...formats import COMPRESSED, FILE, LINE, Format, read_table, unpacked
+from ...levels import matched, text_of
+from ...numbers import numbers_or_faults
+from ...parts import CONTEXT, PARTS, scored
+from ...splits import SEPARATOR, HashSplit, parts_by_hash
+from ...tables import Finding, check_columns, first_place
+from ..columns import Columns
 
 TARGET = "target"  # the column of the stars to predict
 CATALOGUE = "catalogue"  # the attribute of a frame with the Catalogue as JSON

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError
-from ..formats import Format, read_table
-from ..parts import PARTS, first_row
-from ..splits import SEPARATOR, HashSplit, parts_by_hash
-from ..tables import check_columns, data_files
-from .columns import Columns
+from ....errors import DataError
+from ...formats import Format, read_table
+from ...parts import PARTS, first_row
+from ...splits import SEPARATOR, HashSplit, parts_by_hash
+from ...tables import check_columns, data_files
+from ..columns import Columns
 
 
 def read(folder: Path, columns: Columns) -> pd.DataFrame:

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError
-from ..formats import FILE, LINE, Table, place, read_table
-from ..levels import texts_of
-from ..numbers import numbers_or_faults, to_numbers
-from ..parts import PARTS, UNLABELLED, check_labelled_parts, class_labels
-from ..splits import SEPARATOR, HashSplit, parts_by_hash
-from ..tables import check_columns, data_files
-from .columns import Columns
+from ....errors import DataError
+from ...formats import FILE, LINE, Table, place, read_table
+from ...levels import texts_of
+from ...numbers import numbers_or_faults, to_numbers
+from ...parts import PARTS, UNLABELLED, check_labelled_parts, class_labels
+from ...splits import SEPARATOR, HashSplit, parts_by_hash
+from ...tables import check_columns, data_files
+from ..columns import Columns
 
 EMPTY = "empty rows"  # the attribute of raw rows that counts those without content
 EXAMPLES = 3  # rows in a message

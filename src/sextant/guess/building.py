@@ -11,6 +11,7 @@ from .. import pull
 from ..errors import DataError, UsageError
 from ..kinds import archives, formats
 from ..kinds.series.columns import UNIX
+from ..kinds.series.rows import iso_day
 from . import (
     confs,
     dates,
@@ -66,11 +67,11 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
     """
     kind = options.get("kind")
     is_archive = not path.is_dir() and _is_archive(path)
-    others: list[str] = []
+    table_files: list[str] = []
     if path.is_dir() or is_archive:
         paths, read = pictures.members(path)
-        others = _tables_in(path)
-        is_of_pictures = kind == "images" or (kind is None and len(paths) >= len(others))
+        table_files = _tables_in(path)
+        is_of_pictures = kind == "images" or (kind is None and len(paths) >= len(table_files))
         if paths and is_of_pictures:
             return _of_pictures(path, name, options, paths, read)
     if kind in (None, "images") and not is_archive:
@@ -80,10 +81,10 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
     if path.is_dir() or is_archive:
         if kind == "images":
             raise UsageError(f"{path} has no pictures; expected <class>/<picture>")
-        if not others:
+        if not table_files:
             raise UsageError(f"{path} has neither pictures nor files of rows; name a file")
-        if len(others) > 1 or path.is_dir():
-            return _of_tables(path, others, name, options, form)
+        if len(table_files) > 1 or path.is_dir():
+            return _of_tables(path, table_files, name, options, form)
     if kind in (None, "images") and options.get("task") in (None, "classification"):
         table = pixel_tables.pixel_table(path, form, options.get("target"))
         if table is not None:
@@ -117,24 +118,24 @@ def _of_pictures(
             return below(inner.removeprefix(prefix))
 
     size = int(options["size"]) if "size" in options else None
-    found = pictures.pictures(paths, read, size)
+    guess = pictures.pictures(paths, read, size)
     target = options.get("target", "label")
     if "leave_out" in options:
-        found.leaves_out = True
-        found.doubts.append("some pictures cannot be decoded: left out")
-    return pictures_conf.result(name, file, found, target, [pinned(path)])
+        guess.leaves_out = True
+        guess.doubts.append("some pictures cannot be decoded: left out")
+    return pictures_conf.result(name, file, guess, target, [pinned(path)])
 
 
 def _of_arrays(
-    path: Path, name: str, options: Mapping[str, str], found: pictures.Pictures
+    path: Path, name: str, options: Mapping[str, str], guess: pictures.Pictures
 ) -> Result:
     entries = [pinned(path)]
     if path.is_dir():
-        entries = [pinned(path / file) for file in found.files]
+        entries = [pinned(path / file) for file in guess.files]
     target = options.get("target", "label")
-    if target == found.label:
+    if target == guess.label:
         target = Path(target).stem
-    return pictures_conf.result(name, path.name, found, target, entries)
+    return pictures_conf.result(name, path.name, guess, target, entries)
 
 
 # --- folders of tables --------------------------------------------------------------------------
@@ -192,23 +193,23 @@ def _of_ratings(
 ) -> Result:
     """Ratings in one file, with the files of items and users beside it."""
     main_reading = _member(path, main, form)
-    found = ratings.roles(main_reading, options)
-    if found is None:
+    column_roles = ratings.roles(main_reading, options)
+    if column_roles is None:
         listed = ", ".join(column.name for column in main_reading.columns)
         raise UsageError(
             f"{main} has {listed}; which are user, item and rating? name them with USER=… ITEM=…"
             " RATING=…"
         )
-    others = []
+    lists = []
     for inner in names:
         file = Path(inner).name
         is_list = ratings.ITEMS_FILE.fullmatch(file) or ratings.USERS_FILE.fullmatch(file)
         if inner != main and is_list:
             try:
-                others.append(_member(path, inner, {}))
+                lists.append(_member(path, inner, {}))
             except (UsageError, DataError):
                 continue  # a file that merely has such a name
-    result = ratings.ratings(main_reading, found, others, options)
+    result = ratings.ratings(main_reading, column_roles, lists, options)
     used = {result.ratings.file}
     used |= {other.file for other in (result.items, result.users) if other is not None}
     entries = []
@@ -247,17 +248,21 @@ def _of_rows(
     first = reading.read(files[0], form)
     kind = options.get("kind")
     task = options.get("task")
-    found = ratings.roles(first, options)
+    column_roles = ratings.roles(first, options)
     if kind == "ratings" or (
-        kind is None and found and len(files) == 1 and task in (None, "likes", "stars")
+        kind is None and column_roles and len(files) == 1 and task in (None, "likes", "stars")
     ):
-        if found is None:
+        if column_roles is None:
             raise UsageError(
                 f"{files[0].name}: which columns are user, item and rating? name them with USER=…"
                 " ITEM=… RATING=…"
             )
         result = ratings_conf.result(
-            name, first.file, ratings.ratings(first, found, [], options), task or "likes", entries
+            name,
+            first.file,
+            ratings.ratings(first, column_roles, [], options),
+            task or "likes",
+            entries,
         )
         return _with_head(result, first, files, first.rows)
     rows, columns = _all_rows(first, files)
@@ -326,17 +331,18 @@ def _of_series(
         rows = rows.loc[kept]
         columns = facts(rows, first.format)
         day = next(column for column in columns if column.name == day.name)
-    found_format = dates.date_format(day.texts.tolist()) if day.date not in UNIX else None
-    if found_format and found_format.other:
-        doubts.append(f"days are read as {found_format.format} (DATE_FORMAT={found_format.other})")
+    day_format = dates.date_format(day.texts.tolist()) if day.date not in UNIX else None
+    if day_format and day_format.other:
+        doubts.append(f"days are read as {day_format.format} (DATE_FORMAT={day_format.other})")
     written = options.get("date_format", str(day.date))
-    iso = day.texts.map(lambda text: iso_day(text, written))
+    date_format = series_conf.ISO if written == "typed" else written
+    iso = day.texts.map(lambda text: iso_day(text, date_format))
     file_of = pd.Series(day.texts.index.get_level_values(formats.FILE).astype(str))
     file_of.index = day.texts.index
-    found = series.series(columns, iso, file_of, options)
-    found.only = only
-    found.ignored.pop(next(iter(only), ""), None)
-    found.doubts += doubts
+    guess = series.series(columns, iso, file_of, options)
+    guess.only = only
+    guess.ignored.pop(next(iter(only), ""), None)
+    guess.doubts += doubts
     if "date_format" in options:
         columns = [
             column._replace(date=written) if column.name == day.name else column
@@ -344,13 +350,8 @@ def _of_series(
         ]
     unit = options.get("unit", "units")
     if "unit" not in options:
-        found.doubts.append("the unit of the prices (UNIT=USD)")
-    return series_conf.result(name, first.file, first.form, columns, found, entries, unit)
-
-
-def iso_day(text: str, written: str) -> str | None:
-    """A day as ISO text; a day of a workbook is written so already."""
-    return text[:10] if written == "typed" else dates.iso_day(text, written)
+        guess.doubts.append("the unit of the prices (UNIT=USD)")
+    return series_conf.result(name, first.file, first.form, columns, guess, entries, unit)
 
 
 def _of_table(
@@ -369,13 +370,13 @@ def _of_table(
         numeric=_list(options.get("numeric")),
         categorical=_list(options.get("categorical")),
     )
-    found = roles.roles(columns, chosen)
+    column_roles = roles.roles(columns, chosen)
     result = tables.table(
         name=name,
         file=first.file,
         form=first.form,
         columns=columns,
-        found=found,
+        column_roles=column_roles,
         pinned=entries,
         positive=options.get("positive"),
         decide=options.get("decide"),

@@ -3,10 +3,8 @@
 import functools
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
-
-from ..kinds.series.columns import UNIX
 
 DAYS = (
     "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y",
@@ -141,12 +139,3 @@ def day_part(format_: str) -> str:
         if place > 0:
             return format_[:place]
     return format_
-
-
-def iso_day(text: str, format_: str) -> str | None:
-    """A day as ISO text, the one that is written; None for a text that does not fit."""
-    if format_ in UNIX:
-        seconds = int(text) / UNIX[format_]
-        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
-    day = _parsed(text, format_)
-    return day.date().isoformat() if day else None

@@ -105,20 +105,20 @@ def sniff(content: bytes, chosen: Mapping[str, object]) -> Dialect | None:
 def without_comments(lines: Sequence[str], chosen: Mapping[str, object]) -> tuple[str, list[str]]:
     """The mark of comments, "" for none, and the lines without comments."""
     mark = str(chosen.get("comment") or COMMENT)
-    others = [line for line in lines if not line.lstrip(" ").startswith(mark)]
-    marked = len(lines) - len(others)
+    rows = [line for line in lines if not line.lstrip(" ").startswith(mark)]
+    marked = len(lines) - len(rows)
     if chosen.get("comment"):
-        return mark, others
+        return mark, rows
     # A single marked line may be a header of which the first name begins with the mark: `#,Name`.
-    is_header = marked == 1 and bool(others) and _as_wide(lines[0], others)
+    is_header = marked == 1 and bool(rows) and _as_wide(lines[0], rows)
     if marked == 0 or marked > len(lines) / 2 or is_header:
         return "", list(lines)
-    return mark, others
+    return mark, rows
 
 
-def _as_wide(line: str, others: Sequence[str]) -> bool:
+def _as_wide(line: str, rows: Sequence[str]) -> bool:
     """Whether a line has as many cells as the others, with the delimiter that these have."""
-    best = best_candidate(others, {})
+    best = best_candidate(rows, {})
     if best is None:
         return False
     cells, _ = split_lines([line], best.delimiter, best.quoting)

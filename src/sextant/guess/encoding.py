@@ -65,8 +65,8 @@ def _utf_16_without_mark(content: bytes) -> str:
 
 
 def _not_utf_8(content: bytes) -> Encoding:
-    words = [word for word in WORD.findall(content) if any(byte > 127 for byte in word)]
-    sample = words[:SAMPLE_WORDS]
+    foreign = [word for word in WORD.findall(content) if any(byte > 127 for byte in word)]
+    sample = foreign[:SAMPLE_WORDS]
     letters = b"".join(sample)
     beyond = sum(byte > 127 for byte in letters)
     candidates = list(WESTERN)

@@ -120,8 +120,8 @@ def _date(name: str, present: pd.Series, texts: pd.Series) -> str | None:
     for unit, units in UNIX.items():
         if TIME_NAME.fullmatch(name) and dates.is_unix_seconds(tried, units):
             return unit
-    found = dates.date_format(tried)
-    return found.format if found else None
+    day_format = dates.date_format(tried)
+    return day_format.format if day_format else None
 
 
 def counts(column: Facts, most: int) -> list[tuple[str, int]]:

@@ -48,15 +48,15 @@ def marks(columns: Sequence[Sequence[str]], delimiter: str, chosen: Mapping[str,
         cells = list(dict.fromkeys(cell for cell in column if cell and cell not in MARKS))
         samples.append(cells[:SAMPLE])
     form, doubt = _form(samples, delimiter, chosen)
-    found: dict[str, object] = {"decimal": form.decimal}
+    keys: dict[str, object] = {"decimal": form.decimal}
     if form.thousands:
-        found["thousands"] = form.thousands
+        keys["thousands"] = form.thousands
     doubts = [doubt] if doubt else []
     if "unknown" not in chosen:
         unknown = _unknown(columns, form)
         if unknown:
-            found["unknown"] = unknown
-    return Marks(found, doubts)
+            keys["unknown"] = unknown
+    return Marks(keys, doubts)
 
 
 def _form(
@@ -95,10 +95,10 @@ def _only_threes(samples: Sequence[Sequence[str]], mark: str) -> bool:
     count = 0
     for column in samples:
         for cell in column:
-            _, found, after = cell.rpartition(mark)
-            if found and len(after) != 3:
+            _, separator, after = cell.rpartition(mark)
+            if separator and len(after) != 3:
                 return False
-            count += bool(found)
+            count += bool(separator)
     return count >= 3
 
 
@@ -122,9 +122,9 @@ def _unknown(columns: Sequence[Sequence[str]], form: Form) -> list[str]:
         present = [mark for mark in MARKS if mark in distinct]
         if not present:
             continue
-        others = [cell for cell in distinct if cell and cell not in MARKS]
-        fitting = sum(parse(cell, form, pattern) is not None for cell in others)
-        is_numeric = bool(others) and fitting >= ENOUGH * len(others)
+        cells = [cell for cell in distinct if cell and cell not in MARKS]
+        fitting = sum(parse(cell, form, pattern) is not None for cell in cells)
+        is_numeric = bool(cells) and fitting >= ENOUGH * len(cells)
         for mark in present:
             if is_numeric or mark in CLEAR:
                 unknown.append(mark)

@@ -98,38 +98,38 @@ def picture_arrays(path: Path, options: Mapping[str, str]) -> Pictures | None:
             f"{path} is one array; the pictures and their classes are two: name the folder of both"
         )
     try:
-        found = _idx_arrays(idx) if idx else _numpy_arrays(numpy)
+        stored = _idx_arrays(idx) if idx else _numpy_arrays(numpy)
     except DataError as error:
         raise UsageError(str(error)) from None
-    if path.is_dir() and not any(array.is_pictures for array in found):
+    if path.is_dir() and not any(array.is_pictures for array in stored):
         return None
-    return _pictures(path, "idx" if idx else "arrays", found, options)
+    return _pictures(path, "idx" if idx else "arrays", stored, options)
 
 
 def _idx_arrays(files: Sequence[Path]) -> list[Array]:
-    found = []
+    stored = []
     for file in files:
-        found.append(Array(None, file.name, arrays.read_idx(file, (1, 3, 4))))
-    return found
+        stored.append(Array(None, file.name, arrays.read_idx(file, (1, 3, 4))))
+    return stored
 
 
 def _numpy_arrays(files: Sequence[Path]) -> list[Array]:
-    found = []
+    stored = []
     for file in files:
         if file.suffix.lower() == ".npy":
             values = arrays.read_numpy(file.parent, None, file.name)
-            found.append(Array(None, file.name, values))
+            stored.append(Array(None, file.name, values))
             continue
         for name in arrays.names_of(file):
-            found.append(Array(file.name, name, arrays.read_numpy(file.parent, file.name, name)))
-    return found
+            stored.append(Array(file.name, name, arrays.read_numpy(file.parent, file.name, name)))
+    return stored
 
 
 def _pictures(
-    path: Path, form: str, found: Sequence[Array], options: Mapping[str, str]
+    path: Path, form: str, stored: Sequence[Array], options: Mapping[str, str]
 ) -> Pictures:
     doubts: list[str] = []
-    pairs = _pairs(path, found, options.get("target"), doubts)
+    pairs = _pairs(path, stored, options.get("target"), doubts)
     train, test = _train_and_test(pairs, doubts)
     classes: Counter[str] = Counter()
     for pair in pairs:
@@ -170,14 +170,16 @@ def _pictures(
     )
 
 
-def _pairs(path: Path, found: Sequence[Array], target: str | None, doubts: list[str]) -> list[Pair]:
+def _pairs(
+    path: Path, stored: Sequence[Array], target: str | None, doubts: list[str]
+) -> list[Pair]:
     """Each array of pictures with that of its classes: as many, and of the likest name."""
-    named = [array for array in found if array.name == target]
+    named = [array for array in stored if array.name == target]
     pairs = []
-    for images in found:
+    for images in stored:
         if not images.is_pictures:
             continue
-        labels = [array for array in found if array.may_label(images)]
+        labels = [array for array in stored if array.may_label(images)]
         labels = [array for array in labels if array in named] or labels
         if not labels:
             doubts.append(f"{images.name} has no classes: left aside")
@@ -187,7 +189,7 @@ def _pairs(path: Path, found: Sequence[Array], target: str | None, doubts: list[
             doubts.append(f"the classes are {labels[0].name} (TARGET={labels[1].name})")
         pairs.append(Pair(images, labels[0]))
     if not pairs:
-        listed = ", ".join(f"{array.name} {array.values.shape}" for array in found)
+        listed = ", ".join(f"{array.name} {array.values.shape}" for array in stored)
         raise UsageError(
             f"{path} has no pictures with their classes, but {listed or 'no array'}; expected"
             " numbers as (pictures, height, width), with or without channels, and one label each"

@@ -12,24 +12,24 @@ SHOWN = 8  # classes in the summary
 
 
 def result(
-    name: str, file: str, found: Pictures, target: str, pinned: Sequence[confs.Pinned]
+    name: str, file: str, guess: Pictures, target: str, pinned: Sequence[confs.Pinned]
 ) -> Result:
     """The three confs of pictures, and what the summary says of them."""
-    shares = SHARES_WITH_TEST if found.test else SHARES
-    count = sum(found.classes.values())
-    summary = f"{name}: {count:,} pictures of {len(found.classes)} classes in {file}."
-    smallest = max(2, min(16, found.shortest))
+    shares = SHARES_WITH_TEST if guess.test else SHARES
+    count = sum(guess.classes.values())
+    summary = f"{name}: {count:,} pictures of {len(guess.classes)} classes in {file}."
+    smallest = max(2, min(16, guess.shortest))
     dataset = [
         *confs.head(name, summary),
         *confs.sources(pinned),
-        *_columns(found, target, smallest),
+        *_columns(guess, target, smallest),
         *confs.hash_split(shares, 0, "the picture"),
         *confs.twin(),
     ]
-    trained = round(found.trained * shares["train"])
-    size = models.Size(trained, side=found.side, photos=found.photos, grey=found.grey)
+    trained = round(guess.trained * shares["train"])
+    size = models.Size(trained, side=guess.side, photos=guess.photos, grey=guess.grey)
     question = f"Which {target} is it? A residual net, trained from scratch."
-    suite = expectations.pictures(target, list(found.classes), count, smallest)
+    suite = expectations.pictures(target, list(guess.classes), count, smallest)
     return Result(
         kind="images",
         family="cnn",
@@ -37,54 +37,54 @@ def result(
         dataset="\n".join(dataset) + "\n",
         expectations=expectations.text(name, file, suite),
         model=models.text(name, question, "cnn", "classification", size),
-        lines=_lines(found, target),
-        doubts=list(found.doubts),
+        lines=_lines(guess, target),
+        doubts=list(guess.doubts),
     )
 
 
-def _columns(found: Pictures, target: str, smallest: int) -> list[str]:
+def _columns(guess: Pictures, target: str, smallest: int) -> list[str]:
     lines = ["columns:", "  files:"]
-    if found.pixels is not None:
-        lines += _pixels(found, found.pixels)
-    elif found.arrays is not None:
-        lines += _arrays(found.arrays)
+    if guess.pixels is not None:
+        lines += _pixels(guess, guess.pixels)
+    elif guess.arrays is not None:
+        lines += _arrays(guess.arrays)
     else:
-        lines += _folders(found)
+        lines += _folders(guess)
     lines += [
         layout.line(2, "target", layout.scalar(target), "what the classes are called"),
-        layout.line(2, "channels", "1" if found.grey else "3", "1: grey, 3: colour"),
+        layout.line(2, "channels", "1" if guess.grey else "3", "1: grey, 3: colour"),
         layout.line(
-            2, "size", str(found.side), "side in pixels; the largest centred square is scaled to it"
+            2, "size", str(guess.side), "side in pixels; the largest centred square is scaled to it"
         ),
         layout.line(2, "flat", "8", "side in pixels for logistic regression, a baseline"),
         layout.line(2, "smallest", str(smallest), "a picture with a shorter side is refused"),
     ]
-    if found.leaves_out:
+    if guess.leaves_out:
         note = "pictures that cannot be decoded"
         lines.append(layout.line(2, "leave_out", "undecodable", note))
     return lines
 
 
-def _folders(found: Pictures) -> list[str]:
-    train_note = "folders of pictures" if found.pattern else "<folder>/<class>/<picture>"
+def _folders(guess: Pictures) -> list[str]:
+    train_note = "folders of pictures" if guess.pattern else "<folder>/<class>/<picture>"
     lines = [
         layout.line(4, "format", "folders", "loose or in an archive"),
-        layout.line(4, "train", layout.flow(found.train), train_note),
-        layout.line(4, "test", layout.flow(found.test), "those reserved for testing"),
+        layout.line(4, "train", layout.flow(guess.train), train_note),
+        layout.line(4, "test", layout.flow(guess.test), "those reserved for testing"),
     ]
-    if found.ignored:
-        lines.append(layout.line(4, "ignored", layout.flow(found.ignored), "passed over"))
-    if found.pattern:
-        lines.append(layout.line(4, "pattern", layout.scalar(found.pattern), "finds the class"))
+    if guess.ignored:
+        lines.append(layout.line(4, "ignored", layout.flow(guess.ignored), "passed over"))
+    if guess.pattern:
+        lines.append(layout.line(4, "pattern", layout.scalar(guess.pattern), "finds the class"))
     note = "a CSV of keys; null: the content of a picture is its key"
     return [*lines, layout.line(4, "index", "null", note)]
 
 
-def _pixels(found: Pictures, pattern: str) -> list[str]:
+def _pixels(guess: Pictures, pattern: str) -> list[str]:
     return [
         layout.line(4, "format", "pixels", "a row is a picture, a column a pixel"),
-        *confs.file_format(found.form, 4),
-        layout.line(4, "train", layout.flow(found.train), "files"),
+        *confs.file_format(guess.form, 4),
+        layout.line(4, "train", layout.flow(guess.train), "files"),
         layout.line(4, "test", "[]", "those reserved for testing"),
         layout.line(4, "pixels", layout.scalar(pattern), "the columns, in the order of numbers"),
     ]
@@ -102,23 +102,23 @@ def _arrays(files: ArrayFiles) -> list[str]:
     return lines
 
 
-def _lines(found: Pictures, target: str) -> list[str]:
-    total = sum(found.classes.values())
-    most = sorted(found.classes.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{label} {count:,} ({count / total:.0%})" for label, count in most[:SHOWN])
+def _lines(guess: Pictures, target: str) -> list[str]:
+    total = sum(guess.classes.values())
+    most = sorted(guess.classes.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{label} {count:,} ({count / total:.0%})" for label, count in most[:SHOWN])
     more = f", and {len(most) - SHOWN} more" if len(most) > SHOWN else ""
-    source = "the folder of a picture" if found.pattern is None else "its name"
-    if found.label is not None:
-        source = f"{'the column' if found.arrays is None else 'the array'} {found.label}"
-    place = f"train: {', '.join(found.train)}"
-    if found.pixels is not None:
-        place += f"; a column for each pixel: {found.pixels}"
-    if found.test:
-        place += f"; test: {', '.join(found.test)} ({found.tested:,} pictures)"
-    colour = "grey" if found.grey else "in colour"
+    source = "the folder of a picture" if guess.pattern is None else "its name"
+    if guess.label is not None:
+        source = f"{'the column' if guess.arrays is None else 'the array'} {guess.label}"
+    place = f"train: {', '.join(guess.train)}"
+    if guess.pixels is not None:
+        place += f"; a column for each pixel: {guess.pixels}"
+    if guess.test:
+        place += f"; test: {', '.join(guess.test)} ({guess.tested:,} pictures)"
+    colour = "grey" if guess.grey else "in colour"
     return [
-        f"target: {target}, {len(most)} classes by {source}: {shown}{more}",
+        f"target: {target}, {len(most)} classes by {source}: {listed}{more}",
         place,
-        f"pictures: {total:,}, {colour}, short sides from {found.shortest} pixels; prepared as"
-        f" {found.side} x {found.side}",
+        f"pictures: {total:,}, {colour}, short sides from {guess.shortest} pixels; prepared as"
+        f" {guess.side} x {guess.side}",
     ]

@@ -32,18 +32,18 @@ def pixel_table(path: Path, chosen: Mapping[str, object], target: str | None) ->
     if not encoding.is_text(content) or Path(name).suffix.lower() not in (".csv", ".txt", ".tsv"):
         return None
     head = content[: content.rfind(b"\n", 0, HEAD) + 1] or content[:HEAD]
-    found = dialect.sniff(head, chosen)
-    if found is None or not found.has_header:
+    sniffed = dialect.sniff(head, chosen)
+    if sniffed is None or not sniffed.has_header:
         return None
-    stem, count = _stem(found.header)
+    stem, count = _stem(sniffed.header)
     side = math.isqrt(count)
-    others = [column for column in found.header if not _is_pixel(column, stem)]
-    labels = [column for column in others if LABEL.fullmatch(column)]
+    other_columns = [column for column in sniffed.header if not _is_pixel(column, stem)]
+    labels = [column for column in other_columns if LABEL.fullmatch(column)]
     label = target or (labels[0] if labels else None)
     is_square = side * side == count and side >= LEAST_SIDE
-    if not is_square or len(others) > MOST_OTHERS or label not in others:
+    if not is_square or len(other_columns) > MOST_OTHERS or label not in other_columns:
         return None
-    classes = _classes(content, found, found.header.index(label))
+    classes = _classes(content, sniffed, sniffed.header.index(label))
     if not 2 <= len(classes) <= MOST_CLASSES:
         return None
     return Pictures(
@@ -62,7 +62,7 @@ def pixel_table(path: Path, chosen: Mapping[str, object], target: str | None) ->
             "a mirrored picture may be another class: `mirror` is off in the model's conf",
         ],
         pixels=f"{stem}*",
-        form=found.form,
+        form=sniffed.form,
         label=label,
     )
 
@@ -77,13 +77,13 @@ def _is_pixel(name: str, stem: str) -> bool:
     return name.startswith(stem) and name[len(stem) :].isdecimal()
 
 
-def _classes(content: bytes, found: dialect.Dialect, place: int) -> Counter[str]:
+def _classes(content: bytes, sniffed: dialect.Dialect, place: int) -> Counter[str]:
     """How often each class occurs.
 
     Raises UsageError for a line without a class.
     """
-    delimiter = str(found.form.get("delimiter", ","))
-    text = content.decode(str(found.form.get("encoding", "utf-8-sig")), errors="replace")
+    delimiter = str(sniffed.form.get("delimiter", ","))
+    text = content.decode(str(sniffed.form.get("encoding", "utf-8-sig")), errors="replace")
     counts: Counter[str] = Counter()
     lines = iter(io.StringIO(text, newline=None))
     next(lines)

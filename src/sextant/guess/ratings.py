@@ -110,17 +110,17 @@ def _is_scale(column: Facts) -> bool:
 
 
 def ratings(
-    reading: Reading, found: Roles, others: Sequence[Reading], chosen: Mapping[str, str]
+    reading: Reading, column_roles: Roles, lists: Sequence[Reading], chosen: Mapping[str, str]
 ) -> Ratings:
     """Ratings with their scale, and the lists of items and users among the `others`.
 
     Raises UsageError for a scale of one value.
     """
     if not reading.has_header:
-        found = Roles("user", "item", "rating", "timestamp")
-        reading = renamed(reading, [name for name in found if name is not None])
+        column_roles = Roles("user", "item", "rating", "timestamp")
+        reading = renamed(reading, [name for name in column_roles if name is not None])
     by_name = {column.name: column for column in reading.columns}
-    scale = by_name[found.rating].values
+    scale = by_name[column_roles.rating].values
     values = sorted(float(value) for value in scale.unique())
     doubts = []
     unrated = None
@@ -130,25 +130,27 @@ def ratings(
         values = values[1:]
         doubts.append(f"{zeros:.0%} of the ratings are 0, taken for none")
     if len(values) < 2:
-        raise UsageError(f"`{found.rating}` has one value; expected a scale of two or more")
+        raise UsageError(f"`{column_roles.rating}` has one value; expected a scale of two or more")
     values = filled(values)
-    pairs = pd.DataFrame({"user": by_name[found.user].texts, "item": by_name[found.item].texts})
+    pairs = pd.DataFrame(
+        {"user": by_name[column_roles.user].texts, "item": by_name[column_roles.item].texts}
+    )
     repeated = int(pairs.duplicated().sum())
     if repeated:
         doubts.append(f"{repeated:,} pairs are rated twice: the last rating stays")
     result = Ratings(
         ratings=reading,
-        roles=found,
+        roles=column_roles,
         items=None,
         title=None,
-        users=_users(others, found.user),
+        users=_users(lists, column_roles.user),
         values=values,
         like=float(chosen["like"]) if "like" in chosen else middle(values),
         unrated=unrated,
         repeated=repeated,
         doubts=doubts,
     )
-    _add_items(result, others, chosen.get("title"))
+    _add_items(result, lists, chosen.get("title"))
     return result
 
 
@@ -180,8 +182,8 @@ def middle(values: Sequence[float]) -> float:
 # --- the lists of items and users ---------------------------------------------------------------
 
 
-def _users(others: Sequence[Reading], user: str) -> Reading | None:
-    for reading in others:
+def _users(lists: Sequence[Reading], user: str) -> Reading | None:
+    for reading in lists:
         if not USERS_FILE.fullmatch(reading.file) or not reading.columns[0].is_unique:
             continue
         if not reading.has_header:
@@ -191,10 +193,10 @@ def _users(others: Sequence[Reading], user: str) -> Reading | None:
     return None
 
 
-def _add_items(result: Ratings, others: Sequence[Reading], chosen: str | None) -> None:
+def _add_items(result: Ratings, lists: Sequence[Reading], chosen: str | None) -> None:
     """Set the file of items and its column of titles."""
     item = result.roles.item
-    for reading in others:
+    for reading in lists:
         if not ITEMS_FILE.fullmatch(reading.file):
             continue
         title = chosen or _title(reading)

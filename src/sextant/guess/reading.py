@@ -41,14 +41,14 @@ class Reading:
         if not self.is_text:
             sheet = self.form.get("sheet")
             return f"sheet {sheet}" if sheet else Path(self.file).suffix.lower().removeprefix(".")
-        words = [str(self.form.get("encoding", "utf-8"))]
-        words.append(f"delimiter {_word(str(self.form.get('delimiter', ',')))}")
+        parts = [str(self.form.get("encoding", "utf-8"))]
+        parts.append(f"delimiter {_word(str(self.form.get('delimiter', ',')))}")
         for key, value in self.form.items():
             if key not in ("encoding", "delimiter", "names"):
                 text = " ".join(map(repr, value if isinstance(value, list) else [value]))
-                words.append(f"{key} {text}")
-        words.append("with a header" if self.has_header else "without a header")
-        return ", ".join(words)
+                parts.append(f"{key} {text}")
+        parts.append("with a header" if self.has_header else "without a header")
+        return ", ".join(parts)
 
     @property
     def is_text(self) -> bool:
@@ -86,16 +86,16 @@ def read(path: Path, chosen: Mapping[str, object]) -> Reading:
                 f"{path.name} is no text, workbook, picture or archive; name a file of rows, or a"
                 " folder or an archive of pictures"
             )
-        found = dialect.sniff(_head(content), chosen)
-        if found is None:
+        sniffed = dialect.sniff(_head(content), chosen)
+        if sniffed is None:
             first = content[:60].decode("utf-8", errors="replace").split("\n")[0]
             raise UsageError(
                 f"{path.name} has no columns with any usual delimiter; its first line is {first!r};"
                 " name it with DELIMITER=…"
             )
-        form = found.form
-        doubts += found.doubts
-        has_header = found.has_header
+        form = sniffed.form
+        doubts += sniffed.doubts
+        has_header = sniffed.has_header
     table, form = _read_any_way(path, form, chosen)
     if table.rows.empty:
         raise UsageError(f"{path.name} has a header and no rows; name a file with rows")
@@ -117,15 +117,15 @@ def _read_any_way(
     path: Path, form: dict[str, object], chosen: Mapping[str, object]
 ) -> tuple[formats.Table, dict[str, object]]:
     """The table, with another way of quoting if a later line does not fit the guessed one."""
-    ways = [form]
+    forms = [form]
     if "quoting" not in chosen and is_text_name(path.name):
         for quoting in dialect.QUOTING:
             if quoting != form.get("quoting", "standard"):
-                ways.append({**form, "quoting": quoting})
+                forms.append({**form, "quoting": quoting})
     first: DataError | None = None
-    for way in ways:
+    for candidate in forms:
         try:
-            return formats.read_table(path, Format.model_validate(way), []), way
+            return formats.read_table(path, Format.model_validate(candidate), []), candidate
         except DataError as error:
             first = first or error
     assert first is not None
@@ -184,8 +184,10 @@ def _with_marks(
         texts = [value for value in present.unique()[:MOST_DISTINCT] if isinstance(value, str)]
         is_text = len(texts) == min(present.nunique(), MOST_DISTINCT)
         columns.append(texts if is_text else [text for text in texts if text in numbers.MARKS])
-    found = numbers.marks(columns, str(form.get("delimiter", ",")), chosen)
-    doubts += found.doubts
+    marks_of_columns = numbers.marks(columns, str(form.get("delimiter", ",")), chosen)
+    doubts += marks_of_columns.doubts
     defaults = {"decimal": "."}
-    marks = {key: value for key, value in found.form.items() if defaults.get(key) != value}
+    marks = {
+        key: value for key, value in marks_of_columns.form.items() if defaults.get(key) != value
+    }
     return {**form, **marks}

@@ -260,12 +260,12 @@ def sentinel(column: Facts) -> str:
     """
     for mark in SENTINELS:
         count = int((column.values == mark).sum())
-        others = column.values[column.values != mark]
-        if count < LEAST_MARKS or others.empty:
+        rest = column.values[column.values != mark]
+        if count < LEAST_MARKS or rest.empty:
             continue
-        if mark < 0 and others.min() >= 0:
+        if mark < 0 and rest.min() >= 0:
             return str(mark)
-        if mark > 0 and others.max() < mark / 5:
+        if mark > 0 and rest.max() < mark / 5:
             return str(mark)
     return ""
 

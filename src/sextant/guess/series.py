@@ -132,20 +132,20 @@ def series(
         )
     if not prices:
         raise UsageError("no column has numbers above 0, as prices are; KIND=tabular reads a table")
-    found = _roles(by_name, date.name, prices, target)
-    found.days = int(days.nunique())
-    if found.days < LEAST_DAYS:
-        raise UsageError(f"the series has {found.days} days; expected at least {LEAST_DAYS}")
-    _set_rules(found, by_name, days)
-    _check_bounds(found, by_name, days)
-    found.starts = starts(days, files)
-    found.window = min(WINDOW, max(8, found.days // 10))
-    found.level = float(by_name[found.target].values.median())
+    guess = _roles(by_name, date.name, prices, target)
+    guess.days = int(days.nunique())
+    if guess.days < LEAST_DAYS:
+        raise UsageError(f"the series has {guess.days} days; expected at least {LEAST_DAYS}")
+    _set_rules(guess, by_name, days)
+    _check_bounds(guess, by_name, days)
+    guess.starts = starts(days, files)
+    guess.window = min(WINDOW, max(8, guess.days // 10))
+    guess.level = float(by_name[guess.target].values.median())
     for name in by_name:
-        used = [found.date, *found.prices, found.volume, *found.only]
-        if name not in used and name not in found.ignored:
-            found.ignored[name] = "no price"
-    return found
+        used = [guess.date, *guess.prices, guess.volume, *guess.only]
+        if name not in used and name not in guess.ignored:
+            guess.ignored[name] = "no price"
+    return guess
 
 
 def _roles(
@@ -160,14 +160,14 @@ def _roles(
     if chosen == opening and close is not None:
         base = close  # the latest price that is known before the market opens
     kept = [name for name in prices if name in (opening, high, low, close, chosen)]
-    others = [name for name in by_name if name != day]
-    found = Series(day, chosen, base, kept, high, low, _first(VOLUME, others))
+    other_columns = [name for name in by_name if name != day]
+    guess = Series(day, chosen, base, kept, high, low, _first(VOLUME, other_columns))
     if target is None:
-        found.doubts.append(f"target `{chosen}` (TARGET=… forecasts another column)")
-    if found.volume is not None and not _is_volume(by_name[found.volume]):
-        found.ignored[found.volume] = "no volume on some days"
-        found.volume = None
-    return found
+        guess.doubts.append(f"target `{chosen}` (TARGET=… forecasts another column)")
+    if guess.volume is not None and not _is_volume(by_name[guess.volume]):
+        guess.ignored[guess.volume] = "no volume on some days"
+        guess.volume = None
+    return guess
 
 
 def _first(pattern: re.Pattern[str], names: Sequence[str]) -> str | None:
@@ -181,61 +181,61 @@ def _is_volume(column: Facts) -> bool:
     return column.is_number and column.missing == 0 and bool((column.values >= 0).all())
 
 
-def _set_rules(found: Series, by_name: Mapping[str, Facts], days: pd.Series) -> None:
+def _set_rules(guess: Series, by_name: Mapping[str, Facts], days: pd.Series) -> None:
     """The rules for days that stand twice, and for days with a price of 0."""
     if days.duplicated().any():
-        found.repeated = "last"
-        found.doubts.append(
+        guess.repeated = "last"
+        guess.doubts.append(
             f"{int(days.duplicated().sum()):,} days stand twice: the last row stays"
         )
     zeros = 0
-    for name in found.prices:
+    for name in guess.prices:
         zeros = max(zeros, int((by_name[name].values == 0).sum()))
     if zeros:
-        found.zeros = "leave_out"
-        found.doubts.append(f"{zeros:,} days have a price of 0: left out")
+        guess.zeros = "leave_out"
+        guess.doubts.append(f"{zeros:,} days have a price of 0: left out")
 
 
 # --- prices within High and Low -----------------------------------------------------------------
 
 
-def _check_bounds(found: Series, by_name: Mapping[str, Facts], days: pd.Series) -> None:
+def _check_bounds(guess: Series, by_name: Mapping[str, Facts], days: pd.Series) -> None:
     """Leave out a price that lies outside of High to Low, or find from when on it is adjusted."""
-    if found.high is None or found.low is None:
-        found.high = found.low = None
+    if guess.high is None or guess.low is None:
+        guess.high = guess.low = None
         return
-    table = pd.DataFrame({name: by_name[name].values for name in found.prices}).dropna()
+    table = pd.DataFrame({name: by_name[name].values for name in guess.prices}).dropna()
     table = table[(table > 0).all(axis=1)]
-    high = table[found.high]
-    low = table[found.low]
+    high = table[guess.high]
+    low = table[guess.low]
     if (high < low).any():
-        found.doubts.append(f"`{found.high}` is below `{found.low}` on some days: no bounds")
-        found.high = found.low = None
+        guess.doubts.append(f"`{guess.high}` is below `{guess.low}` on some days: no bounds")
+        guess.high = guess.low = None
         return
-    for name in list(found.prices):
+    for name in list(guess.prices):
         outside = (table[name] > high + SLACK) | (table[name] < low - SLACK)
-        if name in (found.high, found.low) or not outside.any():
+        if name in (guess.high, guess.low) or not outside.any():
             continue
         split = split_of(table[name], high, low, days[table.index])
-        if split is not None and found.unadjusted is None:
-            found.unadjusted = (name, *split)
-            found.doubts.append(
+        if split is not None and guess.unadjusted is None:
+            guess.unadjusted = (name, *split)
+            guess.doubts.append(
                 f"`{name}` is {split[1]:g} times the other prices before {split[0]}: not adjusted"
                 " for a split, so divided"
             )
             continue
-        _leave_out(found, name, int(outside.sum()))
+        _leave_out(guess, name, int(outside.sum()))
 
 
-def _leave_out(found: Series, name: str, count: int) -> None:
+def _leave_out(guess: Series, name: str, count: int) -> None:
     """Leave out a price; if it is the target, leave out the bounds."""
-    if found.target == name:
-        found.high = found.low = None
+    if guess.target == name:
+        guess.high = guess.low = None
         return
-    found.prices.remove(name)
-    found.ignored[name] = f"outside of its bounds on {count:,} days"
-    if found.base == name:
-        found.base = found.target
+    guess.prices.remove(name)
+    guess.ignored[name] = f"outside of its bounds on {count:,} days"
+    if guess.base == name:
+        guess.base = guess.target
 
 
 def split_of(

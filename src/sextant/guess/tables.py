@@ -18,7 +18,7 @@ def table(
     file: str,
     form: Mapping[str, object],
     columns: Sequence[Facts],
-    found: Roles,
+    column_roles: Roles,
     pinned: Sequence[confs.Pinned],
     positive: str | None,
     decide: str | None,
@@ -26,26 +26,28 @@ def table(
 ) -> Result:
     """The three confs of a table, and what the summary says of it."""
     by_name = {column.name: column for column in columns}
-    target = by_name.get(found.target or "")
-    shares = class_shares(target) if target is not None and found.task == "classification" else {}
+    target = by_name.get(column_roles.target or "")
+    shares = (
+        class_shares(target) if target is not None and column_roles.task == "classification" else {}
+    )
     if positive is None and len(shares) == 2:
         positive = min(shares, key=lambda level: shares[level])
     numbers_as_classes = False
     if target is not None and shares:
         numbers_as_classes = target.is_number and len(shares) > MANY
-    family = models.FAMILIES["tabular", found.task]
+    family = models.FAMILIES["tabular", column_roles.task]
     summary = f"{name}: {rows:,} rows of {file}, one row per case."
     dataset = [
         *confs.head(name, summary),
         *confs.sources(pinned),
-        *_columns(form, found, positive, numbers_as_classes),
-        *confs.hash_split(SHARES, 0, "the key" if found.key else "the row"),
+        *_columns(form, column_roles, positive, numbers_as_classes),
+        *confs.hash_split(SHARES, 0, "the key" if column_roles.key else "the row"),
         *confs.twin(),
     ]
     metric = None
     if len(shares) == 2 and min(shares.values()) < RARE:
         metric = "auroc"
-    doubts = list(found.doubts)
+    doubts = list(column_roles.doubts)
     decision: list[str] = []
     if decide is not None:
         decision = _decide(positive, decide)
@@ -56,20 +58,22 @@ def table(
             " rows (DECIDE=f1 predicts it from the probability with the best F1)"
         )
     spread = 0.0
-    if found.task == "regression" and target is not None:
+    if column_roles.task == "regression" and target is not None:
         spread = float(target.values.std())
     size = models.Size(
-        round(rows * SHARES["train"]), len(found.numeric) + len(found.categorical), level=spread
+        round(rows * SHARES["train"]),
+        len(column_roles.numeric) + len(column_roles.categorical),
+        level=spread,
     )
-    question = _question(found)
+    question = _question(column_roles)
     return Result(
         kind="tabular",
         family=family,
-        task=found.task,
+        task=column_roles.task,
         dataset="\n".join(dataset) + "\n",
-        expectations=expectations.text(name, file, suite(columns, found, shares, rows)),
-        model=models.text(name, question, family, found.task, size, metric, decision),
-        lines=summary_lines(columns, found, shares, positive),
+        expectations=expectations.text(name, file, suite(columns, column_roles, shares, rows)),
+        model=models.text(name, question, family, column_roles.task, size, metric, decision),
+        lines=summary_lines(columns, column_roles, shares, positive),
         doubts=doubts,
     )
 
@@ -95,12 +99,12 @@ def _hint(positive: str) -> list[str]:
     return [f"  {layout.comment(line)}" for line in lines]
 
 
-def _question(found: Roles) -> str:
-    if found.task == "mapping":
+def _question(column_roles: Roles) -> str:
+    if column_roles.task == "mapping":
         return "Which rows are alike, and which unlike the rest? A map to look at."
-    if found.task == "regression":
-        return f"How much is `{found.target}`? An ensemble of perceptrons in one net."
-    return f"Which `{found.target}`? An ensemble of perceptrons in one net."
+    if column_roles.task == "regression":
+        return f"How much is `{column_roles.target}`? An ensemble of perceptrons in one net."
+    return f"Which `{column_roles.target}`? An ensemble of perceptrons in one net."
 
 
 def class_shares(target: Facts) -> dict[str, float]:
@@ -114,19 +118,19 @@ def class_shares(target: Facts) -> dict[str, float]:
 
 
 def _columns(
-    form: Mapping[str, object], found: Roles, positive: str | None, numbers_as_classes: bool
+    form: Mapping[str, object], column_roles: Roles, positive: str | None, numbers_as_classes: bool
 ) -> list[str]:
-    key = layout.scalar(found.key)
+    key = layout.scalar(column_roles.key)
     key_note = "identifies a row and determines its part"
-    if found.key is None:
+    if column_roles.key is None:
         key_note = "null: the whole row determines its part"
     lines = ["columns:", *confs.file_format(form)]
     lines.append(layout.line(2, "key", key, key_note))
-    target_note = "what is predicted" if found.task != "mapping" else "shown on the map only"
-    if found.target is None:
+    target_note = "what is predicted" if column_roles.task != "mapping" else "shown on the map only"
+    if column_roles.target is None:
         target_note = "nothing is predicted"
-    lines.append(layout.line(2, "target", layout.scalar(found.target), target_note))
-    if found.task == "regression":
+    lines.append(layout.line(2, "target", layout.scalar(column_roles.target), target_note))
+    if column_roles.task == "regression":
         note = "and no class, however few different values it has"
         lines.append(layout.line(2, "target_type", "number", note))
     elif numbers_as_classes:
@@ -135,9 +139,12 @@ def _columns(
     if positive is not None:
         note = "the class whose probability is answered: the rarer one"
         lines.append(layout.line(2, "positive", layout.scalar(positive), note))
-    lines += layout.with_reasons(2, "ignored", found.ignored)
+    lines += layout.with_reasons(2, "ignored", column_roles.ignored)
     lines.append("  # Quantities. Numbers that are only codes belong to `categorical`.")
-    for role, names in (("numeric", found.numeric), ("categorical", found.categorical)):
+    for role, names in (
+        ("numeric", column_roles.numeric),
+        ("categorical", column_roles.categorical),
+    ):
         listed = with_patterns(names) if role == "numeric" else names
         lines += layout.wrapped(2, role, listed)
     return lines
@@ -147,11 +154,11 @@ def _columns(
 
 
 def suite(
-    columns: Sequence[Facts], found: Roles, shares: dict[str, float], rows: int
+    columns: Sequence[Facts], column_roles: Roles, shares: dict[str, float], rows: int
 ) -> list[expectations.Section]:
     """The expectations of a table: the critical ones first."""
     by_name = {column.name: column for column in columns}
-    used = [*found.numeric, *found.categorical]
+    used = [*column_roles.numeric, *column_roles.categorical]
     table_entries = [
         expectations.expect(
             "table_columns_to_match_set",
@@ -163,15 +170,15 @@ def suite(
         expectations.row_count(rows),
     ]
     sections: list[expectations.Section] = [("the table", table_entries)]
-    if found.key is not None:
-        sections.append(("the key", key_entries(found.key)))
-    if found.target is not None and found.task != "mapping":
-        sections.append(("the target", _target_entries(by_name[found.target], shares)))
+    if column_roles.key is not None:
+        sections.append(("the key", key_entries(column_roles.key)))
+    if column_roles.target is not None and column_roles.task != "mapping":
+        sections.append(("the target", _target_entries(by_name[column_roles.target], shares)))
     features = []
     for name in used:
         column = by_name[name]
         features.append(expectations.presence(column))
-        if name in found.numeric:
+        if name in column_roles.numeric:
             features.append(number(column))
             features.append(expectations.range_of(column))
         elif column.distinct <= expectations.MOST_LEVELS:
@@ -231,29 +238,36 @@ def levels_of(column: Facts) -> list[str]:
 
 
 def summary_lines(
-    columns: Sequence[Facts], found: Roles, shares: dict[str, float], positive: str | None
+    columns: Sequence[Facts], column_roles: Roles, shares: dict[str, float], positive: str | None
 ) -> list[str]:
     """What was understood: target, key, features with examples, and what is left aside."""
     by_name = {column.name: column for column in columns}
     lines = []
-    if found.target is None:
+    if column_roles.target is None:
         lines.append("target: none, a map of the rows")
     elif shares:
         most = sorted(shares.items(), key=lambda item: -item[1])[:6]
         listed = ", ".join(f"{level} {share:.1%}" for level, share in most)
         more = f" and {len(shares) - len(most)} more" if len(shares) > len(most) else ""
         chosen = f"; `positive` is {positive}" if positive is not None else ""
-        lines.append(f"target: {found.target}, {len(shares)} classes: {listed}{more}{chosen}")
+        lines.append(
+            f"target: {column_roles.target}, {len(shares)} classes: {listed}{more}{chosen}"
+        )
     else:
-        target = by_name[found.target]
-        word = "from" if found.task == "regression" else "shown on the map,"
-        lines.append(f"target: {found.target}, {word} {_range_or_levels(target)}")
-    lines.append(f"key: {found.key or 'none, the whole row decides its part'}")
-    for role, names in (("numeric", found.numeric), ("categorical", found.categorical)):
+        target = by_name[column_roles.target]
+        reading = "from" if column_roles.task == "regression" else "shown on the map,"
+        lines.append(f"target: {column_roles.target}, {reading} {_range_or_levels(target)}")
+    lines.append(f"key: {column_roles.key or 'none, the whole row decides its part'}")
+    for role, names in (
+        ("numeric", column_roles.numeric),
+        ("categorical", column_roles.categorical),
+    ):
         if names:
             lines.append(f"{role} ({len(names)}): {_examples(by_name, names)}")
-    if found.ignored:
-        lines.append(f"left aside ({len(found.ignored)}): {listed_reasons(found.ignored)}")
+    if column_roles.ignored:
+        lines.append(
+            f"left aside ({len(column_roles.ignored)}): {listed_reasons(column_roles.ignored)}"
+        )
     missing = [column for column in columns if column.missing]
     listed = ", ".join(f"{column.name} {column.missing:,}" for column in missing[:SHOWN])
     lines.append(f"missing values: {listed or 'none'}")

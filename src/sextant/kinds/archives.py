@@ -186,9 +186,9 @@ def _checked_name(path: Path, raw: bytes, names_encoding: str | None) -> str:
     try:
         return _text(raw, names_encoding)
     except UnicodeDecodeError:
-        shown = raw.decode("ascii", "backslashreplace")
+        escaped = raw.decode("ascii", "backslashreplace")
         raise DataError(
-            f"{path.name} contains a name that is not {names_encoding}: {shown};"
+            f"{path.name} contains a name that is not {names_encoding}: {escaped};"
             " correct `names_encoding` in the conf"
         ) from None
 

@@ -35,8 +35,8 @@ def table(raw: Raw, columns: Columns) -> pd.DataFrame:
     facts = pd.DataFrame([_facts(content, columns) for content in contents], index=pictures.index)
     similar = _similar_pictures(facts["dhash"])
     facts["lookalike"] = similar > 0
-    others = max(1, int(facts["dhash"].notna().sum()) - 1)
-    facts["alike"] = np.where(facts["dhash"].notna(), similar / others, np.nan)
+    number_of_others = max(1, int(facts["dhash"].notna().sum()) - 1)
+    facts["alike"] = np.where(facts["dhash"].notna(), similar / number_of_others, np.nan)
     return pd.concat([pictures.drop(columns="raw"), facts], axis=1)[columns.all]
 
 

@@ -22,8 +22,8 @@ def folder_pictures(
     folder: Path, files: Folders, columns: Columns, aside: Counter[str]
 ) -> list[Picture]:
     """The pictures in folders, by path; counts the other files in `aside`."""
-    found = archives.members_of_folder(folder, columns.names_encoding, frozenset([RECEIPT]))
-    members = sorted(found, key=lambda member: (member.path, member.raw or b""))
+    unordered = archives.members_of_folder(folder, columns.names_encoding, frozenset([RECEIPT]))
+    members = sorted(unordered, key=lambda member: (member.path, member.raw or b""))
     keys = _index_keys(members, files)
     tables = label_tables(members, files, columns.target)
     listing = {table.file for table in tables}

@@ -87,14 +87,14 @@ def _read_arrays(path: Path, columns: Columns) -> pd.DataFrame:
 def _images_name(path: Path, columns: Columns) -> str:
     """The array of a .npz file that has the pictures."""
     names = arrays.names_of(path)
-    known = []
+    conf_names = []
     if isinstance(columns.files, Arrays):
-        known = [pair.images for pair in [*columns.files.test, *columns.files.train]]
-    for name in known:
+        conf_names = [pair.images for pair in [*columns.files.test, *columns.files.train]]
+    for name in conf_names:
         if name in names:
             return name
     if len(names) != 1:
-        expected = f"one, or one named {' or '.join(known)}" if known else "one"
+        expected = f"one, or one named {' or '.join(conf_names)}" if conf_names else "one"
         raise DataError(
             f"{path.name} has the arrays {', '.join(names) or 'none'}; expected {expected}; save"
             " the pictures alone"
@@ -124,8 +124,8 @@ def _read_folder(path: Path, columns: Columns) -> pd.DataFrame:
         else:
             pictures.append((member.path, member.raw))
     if not pictures:
-        others = f"; it has other files: {counted(aside)}" if aside else ""
-        raise DataError(f"{path} has no pictures{others}; name a folder that has some")
+        remark = f"; it has other files: {counted(aside)}" if aside else ""
+        raise DataError(f"{path} has no pictures{remark}; name a folder that has some")
     if aside:
         print(f"{path}: files that are no pictures: {counted(aside)}", file=sys.stderr)
     if undecodable:

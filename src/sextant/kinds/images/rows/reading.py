@@ -34,11 +34,11 @@ def read(folder: Path, columns: Columns) -> Raw:
     else:
         pictures = folder_pictures(folder, files, columns, aside)
     if not pictures:
-        others = ""
+        remark = ""
         if aside:
-            others = f" ({counted(aside)} in it)"
+            remark = f" ({counted(aside)} in it)"
         raise DataError(
-            f"{folder} has no pictures in the folders of `columns.files`{others}; run `make pull`,"
+            f"{folder} has no pictures in the folders of `columns.files`{remark}; run `make pull`,"
             " or correct `columns.files` in the conf"
         )
     left_out = {}

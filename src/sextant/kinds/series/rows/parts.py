@@ -1,0 +1,117 @@
+"""Four parts of a series by date: split, checked, written and summed up.
+
+A part contains the days that are scored, preceded by one window of history rows, which are marked
+in the column `context`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ....errors import DataError
+from ...parts import CONTEXT, PARTS, scored
+from ...splits import DateSplit
+from ..columns import Columns
+from .repairing import REPAIRED
+
+
+def split(rows: pd.DataFrame, columns: Columns, split: DateSplit) -> dict[str, pd.DataFrame]:
+    """Four parts by the dates of the split, each preceded by one window of history rows.
+
+    The first window of the series is the history of train. The part of a day never changes as the
+    series grows.
+    """
+    days = rows[columns.date]
+    val_start = int((days < split.val_from).sum())
+    gate_start = int((days < split.gate_from).sum())
+    test_start = int((days < split.test_from).sum())
+    train_start = min(columns.window, val_start)
+    bounds = [train_start, val_start, gate_start, test_start, len(rows)]
+    parts = {}
+    for name, start, end in zip(PARTS, bounds[:-1], bounds[1:], strict=True):
+        history_start = max(start - columns.window, 0)
+        part = rows.iloc[history_start:end].reset_index(drop=True)
+        is_history = np.arange(len(part)) < start - history_start
+        parts[name] = part.assign(**{CONTEXT: is_history})
+    return parts
+
+
+def check_parts(parts: Mapping[str, pd.DataFrame], columns: Columns) -> None:
+    """Raise DataError if a part has no day to score, or less history than a window."""
+    for name, rows in parts.items():
+        days = len(scored(rows))
+        history = len(rows) - days
+        if history < columns.window or days == 0:
+            raise DataError(
+                f"part {name} has {days} days to score after {history} days of history; expected 1"
+                f" or more after {columns.window}; add days, or change `split` in the conf"
+            )
+
+
+def write(rows: pd.DataFrame, path: Path) -> None:
+    """Write a part; the bytes depend on the rows alone."""
+    rows.to_parquet(path.with_suffix(".parquet"), index=False)
+
+
+def load(path: Path) -> pd.DataFrame:
+    """Read a part that `write` wrote."""
+    return pd.read_parquet(path.with_suffix(".parquet"))
+
+
+def forecast_days(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """One row per complete window of `rows`, in order; each is a forecast to make.
+
+    `after` is the last day of the window and `base` its base price. `date` is the next day and
+    `next` its target price; both are missing after the last row. Of a part these are the days
+    that are scored.
+    """
+    days = rows[columns.date]
+    forecasts = pd.DataFrame(
+        {
+            "after": days,
+            "base": rows[columns.base].astype(float),
+            "date": days.shift(-1),
+            "next": rows[columns.target].astype(float).shift(-1),
+        }
+    )
+    forecasts = forecasts.iloc[columns.window - 1 :]
+    if CONTEXT in rows:
+        # A window ends on the last row of a part too, but the day after it is in the next part.
+        forecasts = forecasts.iloc[: len(scored(rows))]
+    return forecasts.reset_index(drop=True)
+
+
+def profile(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, object]:
+    """Statistics of the numbers in train, the first and last day of each part, and the repairs."""
+    statistics = {name: _statistics(parts["train"][name]) for name in columns.numbers}
+    days = {}
+    for name, part in parts.items():
+        part_days = scored(part)[columns.date]
+        days[name] = [part_days.min(), part_days.max()]
+    return {"columns": statistics, "days": days, "repairs": _repairs(parts, columns)}
+
+
+def _statistics(numbers: pd.Series) -> dict[str, float]:
+    statistics = {
+        "min": numbers.min(),
+        "median": numbers.median(),
+        "mean": numbers.mean(),
+        "max": numbers.max(),
+        "std": numbers.std(),
+    }
+    # 9 decimals: the last digits of a float64 differ between processors.
+    return {name: round(float(value), 9) for name, value in statistics.items()}
+
+
+def _repairs(parts: Mapping[str, pd.DataFrame], columns: Columns) -> list[str]:
+    rows = pd.concat(list(parts.values())).drop_duplicates(columns.date)
+    repaired = int(rows[REPAIRED].sum())
+    split = columns.unadjusted
+    if not repaired or split is None:
+        return []
+    return [
+        f"`{split.column}` of {repaired:,} days before {split.before} was not adjusted for the"
+        f" split: divided by {split.factor:g}, an approximation"
+    ]

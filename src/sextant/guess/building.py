@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -114,8 +114,8 @@ def _of_pictures(
         below = read
         prefix = f"{file}/"
 
-        def read(inner: str) -> bytes:
-            return below(inner.removeprefix(prefix))
+        def read(names: Collection[str]) -> Iterator[bytes]:
+            return below([inner.removeprefix(prefix) for inner in names])
 
     size = int(options["size"]) if "size" in options else None
     guess = pictures.pictures(paths, read, size)

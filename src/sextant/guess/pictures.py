@@ -1,10 +1,8 @@
 """Pictures: which folders have the classes, and how large the pictures are."""
 
 import re
-import tarfile
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -25,7 +23,8 @@ GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 CLASS_IN_NAME = r"^([A-Za-z]+)[ ._-]*[(]?[0-9]"  # cat.0.jpg, cat_12.png, cat (3).jpg
 SIDES = (64, 48, 32)  # of the prepared pictures, in pixels, for larger ones
 
-Reader: TypeAlias = Callable[[str], bytes]
+# The contents of the pictures with these paths, in any order.
+Reader: TypeAlias = Callable[[Collection[str]], Iterator[bytes]]
 
 
 class ArrayFiles(NamedTuple):
@@ -75,9 +74,9 @@ class Pictures:
 
 
 def members(path: Path) -> tuple[list[str], Reader]:
-    """The pictures in a folder or an archive by their paths there, and a reader of one of them.
+    """The pictures in a folder or an archive by their paths there, and a reader of some of them.
 
-    Raises UsageError for an archive that cannot be opened.
+    Raises DataError for an archive that cannot be opened.
     """
     if path.is_dir():
         files = {}
@@ -85,44 +84,18 @@ def members(path: Path) -> tuple[list[str], Reader]:
             name = archives.composed(file.relative_to(path).as_posix())
             if file.is_file() and is_picture(name):
                 files[name] = file
-        return sorted(files), lambda name: files[name].read_bytes()
-    try:
-        if zipfile.is_zipfile(path):
-            return _zip_members(path)
-        return _tar_members(path)
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise UsageError(f"{path} cannot be opened ({error}); check that it is complete") from None
+        return sorted(files), lambda names: (files[name].read_bytes() for name in names)
 
+    def read(names: Collection[str]) -> Iterator[bytes]:
+        for member in archives.members_of_archive(path, None, frozenset(names).__contains__):
+            if member.raw is not None:
+                yield member.raw
 
-def _zip_members(path: Path) -> tuple[list[str], Reader]:
-    with zipfile.ZipFile(path) as archive:
-        actual = {}
-        for member in archive.infolist():
-            name = archives.zip_name(path, member, None)
-            if not member.is_dir() and is_picture(name):
-                actual[name] = member.filename
-
-    def read(name: str) -> bytes:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(actual[name])
-
-    return sorted(actual), read
-
-
-def _tar_members(path: Path) -> tuple[list[str], Reader]:
-    with tarfile.open(path) as archive:
-        names = {}
-        for member in archive.getmembers():
-            name = archives.composed(member.name)
-            if member.isfile() and is_picture(name):
-                names[name] = member.name
-
-    def read(name: str) -> bytes:
-        with tarfile.open(path) as archive:
-            stream = archive.extractfile(names[name])
-            return stream.read() if stream else b""
-
-    return sorted(names), read
+    paths = []
+    for member in archives.members_of_archive(path, None, lambda name: False):
+        if not member.is_folder and is_picture(member.path):
+            paths.append(member.path)
+    return sorted(paths), read
 
 
 def is_picture(name: str) -> bool:
@@ -262,9 +235,9 @@ def _sampled(paths: Sequence[str], read: Reader) -> tuple[list[int], list[str]]:
     """The short sides in pixels and the modes of a sample of pictures."""
     sides = []
     modes = []
-    for name in paths[:: max(1, len(paths) // SAMPLE)]:
+    for content in read(paths[:: max(1, len(paths) // SAMPLE)]):
         try:
-            with Image.open(BytesIO(read(name))) as image:
+            with Image.open(BytesIO(content)) as image:
                 sides.append(min(image.size))
                 modes.append(_mode(image))
         except Exception:  # what Pillow's thirty decoders raise; prepare names the picture

@@ -7,9 +7,9 @@ composed form (NFC): macOS writes the decomposed one, in which an umlaut is two 
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..errors import DataError, describe
 
@@ -24,11 +24,11 @@ SHOWN = 200  # characters of an error in a message; some list the bytes of a dam
 REMEDY = "pull it again, or recreate it"
 
 
-class Member(NamedTuple):
-    """A file or a folder.
+Wanted: TypeAlias = Callable[[str], bool]  # whether a file is read, by its path
 
-    `raw` is None for a folder, and for a file that a system added, which is not read.
-    """
+
+class Member(NamedTuple):
+    """A file or a folder; `raw` is None for a folder, and for a file that is not read."""
 
     path: str
     raw: bytes | None
@@ -59,18 +59,25 @@ def members_of_folder(
             yield Member(name, None if is_system_file(name) else path.read_bytes(), False)
 
 
-def members_of_archive(path: Path, names_encoding: str | None) -> Iterator[Member]:
-    """Yield what is in a zip or a tar.
+def is_user_file(path: str) -> bool:
+    """Whether a path is none of those that systems add."""
+    return not is_system_file(path)
+
+
+def members_of_archive(
+    path: Path, names_encoding: str | None, wanted: Wanted = is_user_file
+) -> Iterator[Member]:
+    """Yield what is in a zip or a tar; only `wanted` files are read.
 
     `names_encoding` is that of names in a zip that does not mark them as UTF-8; None: UTF-8 where a
     name is, and otherwise code page 437, which the format prescribes.
-    Raises DataError for an archive that is incomplete, has a path outside its folder, a file above
-    MAX_BYTES, or a name that is not in the encoding.
+    Raises DataError for an archive that is incomplete, has a path outside its folder, a wanted file
+    above MAX_BYTES, or a name that is not in the encoding.
     """
     if path.suffix.lower() == ".zip":
-        yield from _zip_members(path, names_encoding)
+        yield from _zip_members(path, names_encoding, wanted)
     else:
-        yield from _tar_members(path, names_encoding)
+        yield from _tar_members(path, names_encoding, wanted)
 
 
 def is_system_file(path: str) -> bool:
@@ -87,17 +94,20 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", plain)
 
 
-def _zip_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
+def _zip_members(path: Path, names_encoding: str | None, wanted: Wanted) -> Iterator[Member]:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                name = zip_name(path, member, names_encoding)
+                name = _zip_name(path, member, names_encoding)
                 # A folder's name ends with a slash, or with the backslash of old Windows programs.
                 if member.filename.endswith(("/", "\\")):
                     yield Member(name, None, True)
                     continue
+                if not wanted(name):
+                    yield Member(name, None, False)
+                    continue
                 _check_size(path, name, member.file_size)
-                yield Member(name, None if is_system_file(name) else archive.read(member), False)
+                yield Member(name, archive.read(member), False)
     except DataError:
         raise
     except Exception as error:  # damaged bytes raise errors of a dozen types
@@ -106,7 +116,7 @@ def _zip_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
         ) from None
 
 
-def zip_name(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) -> str:
+def _zip_name(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) -> str:
     """Return the path of a member of the zip at `path`; see `members_of_archive`."""
     name = member.filename
     is_utf8 = bool(member.flag_bits & 0x800)
@@ -119,7 +129,7 @@ def zip_name(path: Path, member: zipfile.ZipInfo, names_encoding: str | None) ->
     return composed(name)
 
 
-def _tar_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
+def _tar_members(path: Path, names_encoding: str | None, wanted: Wanted) -> Iterator[Member]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -132,6 +142,9 @@ def _tar_members(path: Path, names_encoding: str | None) -> Iterator[Member]:
                     continue
                 if not (member.isfile() or member.issym() or member.islnk()):
                     raise DataError(f"{path.name} contains {name}, which is no file; {REMEDY}")
+                if not wanted(name):
+                    yield Member(name, None, False)
+                    continue
                 _check_size(path, name, member.size)
                 yield Member(name, _tar_content(archive, member, name), False)
             _check_end(archive)
@@ -154,10 +167,8 @@ def _check_end(archive: tarfile.TarFile) -> None:
         raise EOFError("its end is missing")
 
 
-def _tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> bytes | None:
+def _tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> bytes:
     """The bytes of a file, also of one that is a link to another file of the same tar."""
-    if is_system_file(name):
-        return None
     stream = archive.extractfile(member)
     if stream is None:
         raise EOFError(f"{name} has no content")

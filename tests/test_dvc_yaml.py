@@ -26,6 +26,7 @@ SHARED = (
     "families/blocks.py",
     "kinds/tables.py",
     "kinds/formats.py",
+    "kinds/plain_lines.py",
     "kinds/numbers.py",
     "kinds/levels.py",
     "kinds/archives.py",

@@ -126,7 +126,13 @@ def test_a_family_imports_torch_its_batch_and_blocks_and_no_other_family():
 
 def test_a_kind_imports_no_other_kind_and_a_task_no_other_task():
     shared = {"kinds.parts", "kinds.splits", "kinds.tables"}
-    shared |= {"kinds.formats", "kinds.numbers", "kinds.levels", "kinds.remarks"}
+    shared |= {
+        "kinds.formats",
+        "kinds.plain_lines",
+        "kinds.numbers",
+        "kinds.levels",
+        "kinds.remarks",
+    }
     shared |= {"kinds.archives", "kinds.arrays", "kinds.pixels"}
     for module in MODULES:
         parts = module.split(".")

@@ -53,6 +53,7 @@ CODE = (
     "kinds/splits.py",
     "kinds/tables.py",
     "kinds/formats.py",
+    "kinds/plain_lines.py",
     "kinds/numbers.py",
     "kinds/levels.py",
     "kinds/archives.py",

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sextant.errors import DataError, UsageError
+from sextant.kinds import formats
 from sextant.kinds.formats import Format, Table, place, read_table
 from sextant.strict import check
 
@@ -332,6 +333,35 @@ def test_any_bytes_are_a_table_or_refused(tmp_path_factory, content):
 
 
 # --- compressed files ---------------------------------------------------------------------------
+
+
+LINE = st.lists(
+    st.sampled_from(["", "7", "ab", " x", "\u00a0y\u2003", "?", "\t", "é"]), min_size=3, max_size=3
+)
+ODD_LINES = st.sampled_from(["", "  ", "# a remark", 'a,"b, c",d', "too,short", "a,b,c,d"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.one_of(LINE.map(",".join), LINE.map(",".join), ODD_LINES), max_size=12),
+    st.integers(1, 12),
+)
+def test_many_lines_at_once_are_read_as_one_by_one(tmp_path_factory, written, size):
+    """The same table, or the same refusal; `size` is the number of cells in a block."""
+    folder = tmp_path_factory.getbasetemp()
+    content = "\n".join(["a,b,c", *written])
+    answers = []
+    for first in (10**9, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(formats, "FIRST_CELLS", first)
+            patch.setattr(formats, "BLOCK_CELLS", size)
+            try:
+                table = read(folder, content, unknown="?", comment="#")
+            except DataError as error:
+                answers.append(str(error))
+            else:
+                answers.append((cells(table), lines(table), table.empty, list(table.rows.dtypes)))
+    assert answers[0] == answers[1]
 
 
 def zipped(content: bytes, *names: str) -> bytes:

@@ -31,6 +31,8 @@ BLANKS = "blanks"  # the delimiter of columns that runs of blanks and tabs separ
 # Cells that are held as Python's strings at a time, since these take ten times the memory of a
 # column of text.
 CHUNK_CELLS = 4_000_000
+BLOCK_CELLS = 2_000_000  # cells of plain lines that are split at once
+FIRST_CELLS = 100_000  # cells that are read one by one, which is faster for a small file
 SHOWN = 60  # characters of a file's content in a message
 COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
@@ -151,9 +153,12 @@ def read_table(path: Path, form: Format, expected: Sequence[str]) -> Table:
     if suffix in (".parquet", ".json", *JSON_LINES):
         return _records(path.name, suffix, content, form, expected)
     if suffix in WORKBOOKS:
-        return _table(path.name, _workbook_rows(path.name, content, form), form, expected, False)
+        return _table(path.name, _workbook_rows(path.name, content, form), form, expected)
     text = _decoded(path.name, content, form.encoding)
-    return _table(path.name, _text_rows(path.name, text, form), form, expected, True)
+    del content  # a large file need not be held as bytes, as text and as lines
+    lines = _text_rows(path.name, text, form)
+    del text
+    return _table(path.name, lines, form, expected)
 
 
 # --- bytes and text -----------------------------------------------------------------------------
@@ -274,6 +279,15 @@ def _grammar(form: Format) -> _Grammar:
     )
 
 
+class _PlainLines(NamedTuple):
+    """Lines with their numbers, how many blank ones are among them, and where they end."""
+
+    numbers: list[int]
+    lines: list[str]
+    blank: int
+    end: int
+
+
 class _TextReader:
     """The rows of a text: the header, if the format has one, and also rows without content.
 
@@ -301,6 +315,32 @@ class _TextReader:
             else:
                 cells = self._quoted_row(line, start)
             yield Row(start + 1, [cell.strip() for cell in cells])
+
+    def plain_lines(self, most: int) -> "_PlainLines | None":
+        """The next `most` lines, or all that are left; None if one of them is not plain.
+
+        The reader stays where it is, and goes on from `end` if the lines are taken.
+        """
+        if self.form.delimiter == BLANKS:
+            return None
+        comment = self.form.comment
+        position = self.position
+        numbers: list[int] = []
+        lines: list[str] = []
+        blank = 0
+        while position < len(self.lines) and len(lines) < most:
+            line = self.lines[position]
+            position += 1
+            if comment is not None and line.lstrip(" ").startswith(comment):
+                continue
+            if not self._is_plain(line):
+                return None
+            if not line.strip():
+                blank += 1
+                continue
+            numbers.append(position)
+            lines.append(line)
+        return _PlainLines(numbers, lines, blank, position) if lines else None
 
     def _is_plain(self, line: str) -> bool:
         """Whether every delimiter in a line separates cells."""
@@ -387,14 +427,14 @@ class _TextReader:
             )
 
 
-def _text_rows(file: str, text: str, form: Format) -> Iterator[Row]:
+def _text_rows(file: str, text: str, form: Format) -> _TextReader:
     # Lines end at \n, \r\n or \r; str.splitlines would also split at characters inside of cells.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not lines[-1]:
         lines.pop()  # what follows the last line end is no line
     if form.footer:
         lines = lines[: _end([line.strip() for line in lines], form.footer)]
-    return iter(_TextReader(file, lines, form))
+    return _TextReader(file, lines, form)
 
 
 def _end(lines: Sequence[object], footer: int) -> int:
@@ -454,12 +494,12 @@ def _trimmed(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _table(
-    file: str, lines: Iterator[Row], form: Format, expected: Sequence[str], is_text: bool
+    file: str, lines: "_TextReader | Iterator[Row]", form: Format, expected: Sequence[str]
 ) -> Table:
     """A table of the rows that have content; raises DataError for one that does not fit."""
     import pandas as pd
 
-    reader = _TableReader(file, lines, form, is_text)
+    reader = _TableReader(file, lines, form)
     chunks = list(reader.chunks(expected))
     rows = chunks[0] if len(chunks) == 1 else pd.concat(chunks)
     return Table(rows, reader.empty)
@@ -468,11 +508,12 @@ def _table(
 class _TableReader:
     """The rows of a file as frames of at most CHUNK_CELLS cells; `empty` counts those left out."""
 
-    def __init__(self, file: str, lines: Iterator[Row], form: Format, is_text: bool) -> None:
+    def __init__(self, file: str, lines: "_TextReader | Iterator[Row]", form: Format) -> None:
         self.file = file
-        self.lines = lines
+        self.text = lines if isinstance(lines, _TextReader) else None
+        self.is_text = self.text is not None
+        self.lines = iter(lines)
         self.form = form
-        self.is_text = is_text
         self.empty = 0
         self.header: list[str] = []
 
@@ -480,10 +521,41 @@ class _TableReader:
         """One frame or more; that of a file with a header alone has no rows."""
         rows = self._start(expected)
         size = max(1, CHUNK_CELLS // len(self.header))
-        chunk = list(itertools.islice(rows, size))
-        yield self._frame(chunk)
-        while chunk := list(itertools.islice(rows, size)):
+        first = max(1, FIRST_CELLS // len(self.header)) if self.text else size
+        yield self._frame(list(itertools.islice(rows, first)))
+        while True:
+            plain = self._plain_frame()
+            if plain is not None:
+                yield plain
+            chunk = list(itertools.islice(rows, size))
+            if not chunk:
+                return
             yield self._frame(chunk)
+
+    def _plain_frame(self) -> "pd.DataFrame | None":
+        """The rows of the next lines up to one that is not plain or does not fit, if they are many.
+
+        `_frame` reads the others, or says what is wrong with them.
+        """
+        from . import plain_lines  # PyArrow
+
+        blocks = []
+        numbers: list[int] = []
+        size = max(1, BLOCK_CELLS // len(self.header))
+        while block := self.text and self.text.plain_lines(size):
+            assert self.text is not None
+            columns = plain_lines.columns(
+                block.lines, self.form.delimiter, len(self.header), self.form.unknown
+            )
+            if columns is None:
+                break
+            self.text.position = block.end
+            self.empty += block.blank + int((~columns.has_content).sum())
+            blocks.append(columns)
+            numbers += itertools.compress(block.numbers, columns.has_content)
+        if not blocks:
+            return None
+        return plain_lines.frame(self.header, blocks, _index(self.file, numbers))
 
     def _start(self, expected: Sequence[str]) -> Iterator[Row]:
         """Set the names of the columns; return the rows."""

@@ -696,6 +696,24 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_signs_of_strokes_differ_by_class_and_lie_at_no_fixed_place(tmp_path):
+    looks = {"0": Look(segments="abcdef"), "1": Look(segments="bc"), "2": Look(segments="abdeg")}
+    twin = DIGITS_TWIN.model_copy(
+        update={"looks": looks, "short_side": 28, "noise": 0.0, "contrast": [0.5, 1.0]}
+    )
+    write_twin(twin, DIGITS, tmp_path)
+    rows = image_rows.read(tmp_path, DIGITS).pictures
+    pixels = stacked(rows["raw"]) / 255
+    is_white = pixels > 0.25
+    area = pd.Series(is_white.mean((1, 2))).groupby(rows["digit"]).mean()
+    assert area["1"] < 0.7 * area["2"] < 0.7 * area["0"] < 0.2
+    brightest = pixels.max((1, 2))
+    assert brightest.min() > 0.3 and brightest.std() > 0.05
+    for _, of_digit in rows.groupby("digit"):
+        share = is_white[of_digit.index].mean(0)
+        assert share.max() < 0.8
+
+
 def test_idx_files_written_by_hand_are_read(digits):
     pixels = np.arange(2 * 5 * 7, dtype=np.uint8).reshape(2, 5, 7)
     header = bytes.fromhex("00000803 00000002 00000005 00000007")

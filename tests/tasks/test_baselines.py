@@ -13,9 +13,10 @@ from sextant import plugins, trees
 from sextant.errors import UsageError
 from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
-from sextant.tasks.classification.baselines import BASELINES
+from sextant.tasks.classification.baselines import BASELINES, FURTHER
 
 Answer: TypeAlias = Callable[[pd.DataFrame], pd.DataFrame]
+FITS = BASELINES | FURTHER
 COLUMNS = table_columns(target="label", numeric=["x", "y"], categorical=["colour"])
 
 
@@ -45,7 +46,7 @@ def fitted(
     """A baseline; `val` is a third of train unless given."""
     encoder = Encoder.fit(train, columns)
     val = train.iloc[::3] if val is None else val
-    return plugins.call(BASELINES[name], train, columns, encoder=encoder, val=val)
+    return plugins.call(FITS[name], train, columns, encoder=encoder, val=val)
 
 
 def fit_all(train: pd.DataFrame) -> dict[str, Answer]:
@@ -53,7 +54,7 @@ def fit_all(train: pd.DataFrame) -> dict[str, Answer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trees, "TREES", 5)
         patch.setattr(trees, "MAX_TREES", 10)
-        return {name: fitted(name, train) for name in BASELINES}
+        return {name: fitted(name, train) for name in FITS}
 
 
 @pytest.fixture(scope="module", params=[["no", "yes"], ["ant", "bee", "cow"]], ids=["two", "three"])
@@ -66,7 +67,7 @@ def answers_of(classes) -> dict[str, Answer]:
     return fit_all(table(classes))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", FITS)
 def test_answers_are_probabilities(name, classes, answers_of):
     answers = answers_of[name](table(classes, rows=97, seed=11))
     probabilities = answers.drop(columns=["prediction", "positive"]).to_numpy()
@@ -83,7 +84,7 @@ def test_answers_are_probabilities(name, classes, answers_of):
         assert np.array_equal(by_class.max(axis=1), answers["probability"])
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", FITS)
 def test_permuted_rows_have_permuted_answers(name, classes, answers_of):
     answer, rows = answers_of[name], table(classes, rows=97, seed=11)
     order = np.random.default_rng(3).permutation(len(rows))
@@ -96,7 +97,7 @@ def test_a_second_fit_gives_the_same_answers(classes, answers_of):
         pd.testing.assert_frame_equal(answer(rows), answers_of[name](rows))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", FITS)
 def test_answers_do_not_read_the_label_and_leave_the_rows_unchanged(name, classes, answers_of):
     rows = table(classes, rows=97, seed=11)
     before, answer = rows.copy(), answers_of[name]
@@ -147,6 +148,27 @@ def test_a_number_as_category_equals_its_text():
 
 def test_the_trivial_baseline_comes_first():
     assert next(iter(BASELINES)) == "majority"
+
+
+def test_the_nearest_neighbours_are_as_many_as_do_best_on_val():
+    """Labels are noisy, so that one neighbour does worse than several."""
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame({"x": rng.uniform(-1, 1, 900), "y": 0.0, "colour": "red"})
+    is_wrong = rng.random(900) < 0.2
+    rows["label"] = np.where((rows["x"] > 0) ^ is_wrong, "yes", "no")
+    train, val, test = rows[:500], rows[500:700], rows[700:]
+    encoder = Encoder.fit(train, COLUMNS)
+    answer = plugins.call(FURTHER["nearest_neighbours"], train, COLUMNS, encoder=encoder, val=val)
+    answers = answer(test)
+    assert (answers["prediction"] == np.where(test["x"] > 0, "yes", "no")).mean() > 0.85
+    shares = answers["probability"].unique()
+    k = len(answer(rows)["probability"].unique()) - 1
+    assert k > 1 and shares.min() >= 0.5 / (k + 1)
+    alone = train.head(2)
+    few = plugins.call(
+        FURTHER["nearest_neighbours"], alone, COLUMNS, encoder=Encoder.fit(alone, COLUMNS), val=val
+    )
+    assert len(few(test)) == len(test)
 
 
 def test_boosted_trees_are_a_baseline_of_tables_alone():
@@ -213,7 +235,7 @@ def test_on_the_real_table_the_baselines_reach_the_reported_numbers():
     omitted = ["RowNumber", "CustomerId", "Surname", "Exited"]
     numeric = [name for name in rows if name not in omitted + categorical]
     columns = table_columns(target="Exited", numeric=numeric, categorical=categorical)
-    answers = {name: fitted(name, train, columns)(test) for name in BASELINES}
+    answers = {name: fitted(name, train, columns)(test) for name in FITS}
     accuracy = {}
     for name, table in answers.items():
         accuracy[name] = (table["prediction"] == test["Exited"]).mean()

@@ -1,6 +1,8 @@
-"""The twin of a picture set: drawn heads whose ears and striped coat determine the class.
+"""The twin of a picture set: drawn heads whose ears and striped coat determine the class, or signs
+of a few strokes.
 
-A head's place, size, colours and shade are random, so that no single pixel determines the class.
+Place, size, colours and shade of a head are random, and place, size and angle of a sign, so that no
+single pixel determines the class.
 """
 
 import gzip
@@ -20,6 +22,18 @@ from ...strict import Strict
 from ...terminal import progress
 from .columns import Columns, Folders, Idx, Index
 
+# Where the strokes of a sign begin and end, as (x, y), y downwards: the segments of a seven-segment
+# display, a at the top, then clockwise, g in the middle.
+STROKES = {
+    "a": ((-0.5, -1), (0.5, -1)),
+    "b": ((0.5, -1), (0.5, 0)),
+    "c": ((0.5, 0), (0.5, 1)),
+    "d": ((-0.5, 1), (0.5, 1)),
+    "e": ((-0.5, 0), (-0.5, 1)),
+    "f": ((-0.5, -1), (-0.5, 0)),
+    "g": ((-0.5, 0), (0.5, 0)),
+}
+
 # --- the block `twin` of conf/dataset/<name>.yaml -----------------------------------------------
 
 
@@ -29,11 +43,13 @@ class Look(Strict):
     prefix: files are named <prefix>.<number>.jpg.
     ears: their shape.
     stripes: angle of the coat's stripes from the upright, in degrees.
+    segments: in place of a head, a white sign of these strokes on black, see STROKES.
     """
 
-    prefix: str
-    ears: Literal["pointed", "drooping", "none"]
-    stripes: float
+    prefix: str = ""
+    ears: Literal["pointed", "drooping", "none"] = "none"
+    stripes: float = 0.0
+    segments: Annotated[str, Field(pattern=r"^[a-g]*$")] = ""
 
 
 class Twin(Strict):
@@ -44,7 +60,8 @@ class Twin(Strict):
     each: the number of pictures of every class, by folder; by file of pictures for IDX files.
     looks: the look of each class.
     short_side, long_side: bounds of a picture's sides, in pixels.
-    contrast: range of the stripes' amplitude, as a share of full brightness.
+    contrast: range of the stripes' amplitude, or of the strokes' brightness, as a share of full
+        brightness.
     noise: standard deviation of the grain, as a share of full brightness.
     mislabelled: the share of pictures that have the look of another class.
     copies: by path, the path of the picture that it is a copy of.
@@ -159,6 +176,8 @@ def _write_idx(path: Path, array: np.ndarray) -> None:
 def _draw(twin: Twin, label: str, rng: np.random.Generator) -> Image.Image:
     """A striped head with ears before a background that shades from one colour to another."""
     look = _look(twin, label, rng)
+    if look.segments:
+        return _draw_sign(twin, look, rng)
     short = twin.short_side
     long = int(rng.integers(twin.short_side, twin.long_side + 1))
     height, width = long, short
@@ -178,6 +197,39 @@ def _draw(twin: Twin, label: str, rng: np.random.Generator) -> Image.Image:
     pixels *= 255
     colours = np.rint(pixels, out=pixels).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(colours.transpose(1, 2, 0)))
+
+
+def _draw_sign(twin: Twin, look: Look, rng: np.random.Generator) -> Image.Image:
+    """White strokes on black, moved, turned by up to 20 degrees, slanted and stretched."""
+    side = twin.short_side
+    v, u = np.mgrid[:side, :side] - (side - 1) / 2
+    v = v - side * rng.uniform(-0.12, 0.12)
+    u = u - side * rng.uniform(-0.12, 0.12)
+    angle = np.deg2rad(rng.uniform(-20, 20))
+    height = side * rng.uniform(0.22, 0.34)
+    width = height * rng.uniform(0.8, 1.3)
+    thickness = side * rng.uniform(0.03, 0.07)
+    slant = rng.uniform(-0.1, 0.3)
+    x = u * np.cos(angle) + v * np.sin(angle)
+    y = v * np.cos(angle) - u * np.sin(angle)
+    x = x + slant * y
+    distance = np.full((side, side), np.inf)
+    for name in look.segments:
+        start = np.multiply(STROKES[name][0], (width, height))
+        end = np.multiply(STROKES[name][1], (width, height))
+        distance = np.minimum(distance, _distance(x, y, start, end))
+    brightness = rng.uniform(twin.contrast[0], twin.contrast[1])
+    pixels = brightness * np.clip(thickness + 0.5 - distance, 0, 1)
+    pixels += rng.normal(0, twin.noise, (side, side))
+    return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))
+
+
+def _distance(x: np.ndarray, y: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The distance of each point (x, y) from the line segment between two points."""
+    along = end - start
+    share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / (along @ along)
+    share = np.clip(share, 0, 1)
+    return np.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1])
 
 
 def _look(twin: Twin, label: str, rng: np.random.Generator) -> Look:

@@ -1,4 +1,7 @@
-"""Baselines of classification: majority class, logistic regression, and boosted trees of tables."""
+"""Baselines of classification: majority class, logistic regression, boosted trees of tables.
+
+A conf may name a further one: the nearest neighbours.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +10,8 @@ import pandas as pd
 
 from ... import trees
 from .metrics import SMALLEST, as_answers
+
+MOST_NEIGHBOURS = 15  # of which val chooses the number
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -89,9 +94,53 @@ def gradient_boosting(
     return answer
 
 
+def nearest_neighbours(
+    train: pd.DataFrame, columns: "TargetColumn", encoder: "Labelled", val: pd.DataFrame
+) -> "contracts.Answer":
+    """Answer with the classes of the k training rows that are nearest in the flat features.
+
+    Val chooses k by accuracy. A probability is the share of the class among the k, shrunk towards
+    equal shares by one row, so that none is 0.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    classes = pd.Index(encoder.classes)
+    target = classes.get_indexer(pd.Index(train[columns.target]))
+    neighbours = NearestNeighbors(algorithm="brute").fit(encoder.flat(train))
+
+    def probs_of(rows: pd.DataFrame, k: int) -> np.ndarray:
+        nearest = neighbours.kneighbors(encoder.flat(rows), k, return_distance=False)
+        return _shares(target[nearest], len(classes))
+
+    most = min(MOST_NEIGHBOURS, len(train))
+    nearest = neighbours.kneighbors(encoder.flat(val), most, return_distance=False)
+    truth = classes.get_indexer(pd.Index(val[columns.target]))
+    hits = []
+    for k in range(1, most + 1):
+        predictions = _shares(target[nearest[:, :k]], len(classes)).argmax(1)
+        hits.append((predictions == truth).sum())
+    best = 1 + int(np.argmax(hits))
+
+    def answer(rows: pd.DataFrame) -> pd.DataFrame:
+        answers = as_answers(probs_of(rows, best), encoder.classes, columns.positive)
+        return answers.set_axis(rows.index)
+
+    return answer
+
+
+def _shares(neighbours: np.ndarray, classes: int) -> np.ndarray:
+    """Shares of the classes, (rows, classes), among the codes of neighbours, (rows, k)."""
+    counts = np.zeros((len(neighbours), classes))
+    rows = np.arange(len(neighbours))
+    for column in neighbours.T:
+        counts[rows, column] += 1
+    return (counts + 1 / classes) / (neighbours.shape[1] + 1)
+
+
 BASELINES: "dict[str, contracts.Fit]" = {
     "majority": majority,
     "logistic_regression": logistic_regression,
     "gradient_boosting": gradient_boosting,
 }
+FURTHER: "dict[str, contracts.Fit]" = {"nearest_neighbours": nearest_neighbours}
 KINDS = {"gradient_boosting": ("tabular",)}

@@ -69,16 +69,18 @@ def write_imports():
 if "DVC_STAGE" in os.environ:
     atexit.register(write_imports)
 """
-# The command `dvc` in a child of the fork server, because importing DVC takes a second. What finds
-# `dvc` on PATH, or starts `python -m dvc`, starts it plainly.
-DVC_CLIENT = """
+# A module's command line in a child of the fork server, because importing DVC takes a second, and
+# what tests import takes seconds. What finds `dvc` on PATH, or starts `python -m dvc`, starts it
+# plainly.
+CLIENT = """
 import os, sys
 from sextant import fork_server
 
-fork_server.run_forked(sys.argv[1:], script="import sys, dvc.cli; sys.exit(dvc.cli.main())")
-os.execvp("dvc", ["dvc", *sys.argv[1:]])
+fork_server.run_forked(sys.argv[1:], script="import sys, {module}; sys.exit({module}.{main}())")
+os.execv(sys.executable, [sys.executable, "-m", {command!r}, *sys.argv[1:]])
 """
-DVC = (sys.executable, "-c", DVC_CLIENT)
+DVC = (sys.executable, "-c", CLIENT.format(module="dvc.cli", main="main", command="dvc"))
+PYTEST = (sys.executable, "-c", CLIENT.format(module="pytest", main="main", command="pytest"))
 DVC_MODULES = ("dvc.cli.parser", "dvc.repo.reproduce")  # what it imports
 # `make test` starts two workers, and with two threads each, the threads wait for one another on two
 # cores. The commands that tests start inherit the variables.
@@ -445,13 +447,15 @@ def made_once(
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which one model's pipeline has run at `budget: smoke`; its outputs are committed.
 
-    Its stages start plainly. Tests must not change it; `clone` is a copy for those that do.
+    Its stages start plainly, except for pull and validate, which tests/test_bad_input.py and
+    tests/test_validate.py start so. Tests must not change it; `clone` is a copy for those that do.
     """
 
     def make(path: Path) -> None:
         clone = fresh_clone(path)
         list_one_model(path)
         clone.commit("one model")
+        clone.repro("validate")
         clone.repro(**PLAIN)
         clone.commit("the pipeline of one model")
 
@@ -462,14 +466,15 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def whole_pipeline(pipeline: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the pipeline of every listed model has run. Tests must not change it.
 
-    Its stages are forked, except for those of `pipeline`.
+    Its stages are forked, except for those of `pipeline`, and run side by side.
     """
 
     def make(path: Path) -> None:
         clone = copy_clone(pipeline, path)
         clone.run("git", "checkout", "-q", "HEAD~2", "--", "params.yaml")
         clone.commit("every model")
-        clone.repro()
+        # Not by `dvc repro`, which writes the whole of dvc.lock for each stage, in half a minute.
+        clone.stage("repro")
         clone.commit("the pipeline of every model")
 
     return made_once("whole_pipeline", tmp_path_factory, make)

@@ -1012,6 +1012,7 @@ def test_a_full_disk_leaves_earlier_answers_as_they_are(
 
 @pytest.mark.slow
 def test_a_locked_database_stops_a_training_before_it_begins(clone: Clone, backup: Path) -> None:
+    clone.edit("src/sextant/tracking/store.py", "PATIENCE = 10.0", "PATIENCE = 0.3")
     database = sqlite3.connect(clone.path / "mlflow.db", isolation_level=None)
     # Closed first: `unharmed` reads the database too.
     with unharmed(clone, backup, checkout=True), closing(database):

@@ -181,7 +181,9 @@ def test_axe_finds_nothing_serious(opened: Opened, scheme: Any) -> None:
 
     opened.page.emulate_media(color_scheme=scheme)
     serious = []
-    for violation in Axe().run(opened.page).response["violations"]:
+    # Listing every element that passes a rule takes three quarters of the time.
+    options = {"resultTypes": ["violations"]}
+    for violation in Axe().run(opened.page, options=options).response["violations"]:
         if violation["impact"] in ("serious", "critical"):
             serious.append((violation["id"], violation["nodes"][0]["html"]))
     assert serious == []

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PLAIN, Clone
+from conftest import DVC, Clone
 
 from sextant.files import folder_digest, sha256
 
@@ -44,27 +44,24 @@ def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
     schedule = {"max_epochs": EPOCHS, "patience": EPOCHS}
     clone.set("conf/model/ann.yaml", budgets__smoke__schedule=schedule)
     earlier = len(clone.runs(EXPERIMENT))
-    # A plain start, because a forked one would not be in the group of processes that is stopped.
-    environment = clone.env | PLAIN
-    training = process(
-        "dvc", "repro", "train@ann", cwd=clone.path, env=environment, stdout=subprocess.DEVNULL
-    )
+    command = (*DVC, "repro", "train@ann")
+    training = process(*command, cwd=clone.path, env=clone.env, stdout=subprocess.DEVNULL)
     folder = wait_for_a_checkpoint(clone.path / ".checkpoints/ann", training)
 
     # A second training of this model stops and names the process of the first one. The first one is
     # paused, so that it cannot end meanwhile.
-    os.killpg(training.pid, signal.SIGSTOP)
     holder = int((folder / "lock").read_text())
-    assert os.getpgid(holder) == training.pid
+    os.kill(holder, signal.SIGSTOP)
     refused = clone.stage("train", "model=ann", code=1)
     assert f"process {holder} is training this already" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert not (clone.path / ".scratch/ann").exists()
 
+    # DVC is killed with the training: by the fork server if both are forked.
     os.killpg(training.pid, signal.SIGKILL)
     training.wait()
     with (folder / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # returns when the last process of the group has ended
+        fcntl.flock(lock, fcntl.LOCK_EX)  # returns when the training has ended
 
     printed = clone.run("dvc", "repro", "train@ann").stderr
     (epochs,) = re.findall(r"^train ann: continues after (\d+) ", printed, re.MULTILINE)

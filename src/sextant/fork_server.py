@@ -41,7 +41,10 @@ LIBRARIES = (
         "mlflow.tracing.processor.otel",
     ),
     *("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
-    *("mlflow.system_metrics.system_metrics_monitor",),
+    "mlflow.system_metrics.system_metrics_monitor",
+    # Called: it reads the metadata of every installed package, for half a second, as the first
+    # model does that a process packs or loads.
+    "mlflow.utils.requirements_utils:_init_packages_to_modules_map",
     *("sklearn.cluster", "sklearn.decomposition", "sklearn.ensemble", "sklearn.linear_model"),
     *("sklearn.neighbors", "threadpoolctl", "PIL.Image", "matplotlib.backends.backend_svg"),
 )
@@ -264,11 +267,17 @@ def _pause(connection: socket.socket) -> None:
 
 
 def import_libraries(names: Sequence[str]) -> None:
-    """Import libraries; end the server if that leaves a thread, which a fork would not copy."""
+    """Import libraries, and call the function of a name with a colon, if the library has it.
+
+    Ends the server if that leaves a thread, which a fork would not copy.
+    """
     # Of the folders in sys.path, this file's own has modules named like libraries.
     sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
     for name in names:
-        importlib.import_module(name)
+        module, _, function = name.partition(":")
+        members = vars(importlib.import_module(module))
+        if function in members:
+            members[function]()
     # OpenBLAS ends its threads before a fork, and starts them again where it is used.
     if os.fork() == 0:
         os._exit(0)

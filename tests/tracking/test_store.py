@@ -3,6 +3,7 @@
 import http.server
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, clone_environment
 
 from sextant import files
 from sextant.errors import SextantError
@@ -41,6 +42,12 @@ def test_the_address_has_no_password(
 
 
 CREATE = "from sextant.tracking import store; store.client(); print('created')"
+FORKED = f"""
+from sextant import fork_server
+
+fork_server.run_forked([], script={CREATE!r})
+{CREATE}
+"""
 
 
 @pytest.mark.slow
@@ -49,17 +56,18 @@ def test_concurrent_and_killed_processes_leave_a_whole_database(
 ) -> None:
     def create() -> subprocess.Popen[str]:
         return process(
-            *(sys.executable, "-c", CREATE),
+            *(sys.executable, "-c", FORKED),
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            env=clone_environment() | {"PYTHONPATH": str(ROOT / "src")},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
     killed = create()
     wait(lambda: is_half_written(tmp_path) or killed.poll() is not None)
-    killed.kill()
-    killed.communicate()
+    (part,) = tmp_path.glob(".mlflow.db.*.part")
+    os.kill(int(part.suffixes[-2].removeprefix(".")), signal.SIGKILL)
+    assert killed.communicate()[0] == ""
     assert not (tmp_path / "mlflow.db").exists()
     for concurrent in (create(), create()):
         out, err = concurrent.communicate()
@@ -154,9 +162,15 @@ def test_a_database_of_a_newer_mlflow_is_left_unchanged(
 # --- a server that does not answer --------------------------------------------------------------
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause before a request is repeated."""
+    monkeypatch.setitem(store.FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+
+
 @pytest.mark.slow
 def test_a_server_that_is_not_running_is_named(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     with pytest.raises(SextantError) as raised:
@@ -169,7 +183,7 @@ def test_a_server_that_is_not_running_is_named(
 
 @pytest.mark.slow
 def test_the_first_request_is_sent_three_times(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not eight times, which is MLflow's default and takes four minutes."""
     requested: list[str] = []

@@ -229,6 +229,15 @@ def fork_processes(patch: pytest.MonkeyPatch) -> None:
         patch.setenv(name, value)
 
 
+def forked_script(script: str) -> tuple[str, ...]:
+    """A command that runs a Python script in a child of the fork server, or plainly without one.
+
+    It needs the environment of `clone_environment`, with an absolute PYTHONPATH outside of a clone.
+    """
+    client = f"from sextant import fork_server\nfork_server.run_forked([], script={script!r})\n"
+    return sys.executable, "-c", client + script
+
+
 class Clone:
     """A git clone of this checkout, as a user has it.
 

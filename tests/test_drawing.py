@@ -6,7 +6,6 @@ import html
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import table_columns
+from conftest import clone_environment, forked_script
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -229,9 +229,9 @@ def test_the_bytes_are_the_same_in_another_process(saved, tmp_path):
     _, digests = saved
     code = "import pathlib, test_drawing as t; print(t.save_all(pathlib.Path.cwd()))"
     folders = [str(Path(__file__).parent), str(Path(drawing.__file__).parents[1])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    environment = clone_environment() | {"PYTHONPATH": os.pathsep.join(folders)}
     process = subprocess.run(
-        [sys.executable, "-c", code],
+        forked_script(code),
         cwd=tmp_path,
         env=environment,
         capture_output=True,

@@ -344,7 +344,11 @@ def old_champion(tmp_path: Path, wines: Path) -> tuple[Path, dict[str, float]]:
 
 @pytest.mark.slow
 def test_a_champion_of_older_code_with_numbers_as_classes_is_judged_as_it_meant(
-    workspace: Path, tmp_path: Path, wines: Path, old_champion: tuple[Path, dict[str, float]]
+    workspace: Path,
+    tmp_path: Path,
+    wines: Path,
+    old_champion: tuple[Path, dict[str, float]],
+    forked: None,
 ) -> None:
     packed, expected = old_champion
     assert expected["accuracy"] > 0.9

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 from builders import untrained_model
-from conftest import Clone
+from conftest import Clone, forked_script
 from versions import MODEL, NAME, Versions, champion, crash, runs, state, without_judging
 
 from sextant import config, files, register, saved_model
@@ -440,11 +440,11 @@ def test_a_second_clone_on_one_server_repeats_the_first_decision(
     downloads = tmp_path / "downloads"
     downloads.mkdir()
     script = (
-        "from sextant.tracking import packing;"
+        f"import tempfile; tempfile.tempdir = {str(downloads)!r};"
+        " from sextant.tracking import packing;"
         f" print(*packing.folder_of('models:/{NAME}/1').glob('data/*/*'))"
     )
-    environment = {"MLFLOW_TRACKING_URI": server, "TMPDIR": str(downloads)}
-    done = clone_without_registry.run(sys.executable, "-c", script, **environment)
+    done = clone_without_registry.run(*forked_script(script), MLFLOW_TRACKING_URI=server)
     names = {Path(path).name for path in done.stdout.split()}
     assert names == {"model.json", "model.safetensors"}
     assert list(downloads.iterdir()) == []

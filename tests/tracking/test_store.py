@@ -6,7 +6,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clone_environment
+from conftest import ROOT, clone_environment, forked_script
 
 from sextant import files
 from sextant.errors import SextantError
@@ -42,12 +41,6 @@ def test_the_address_has_no_password(
 
 
 CREATE = "from sextant.tracking import store; store.client(); print('created')"
-FORKED = f"""
-from sextant import fork_server
-
-fork_server.run_forked([], script={CREATE!r})
-{CREATE}
-"""
 
 
 @pytest.mark.slow
@@ -56,7 +49,7 @@ def test_concurrent_and_killed_processes_leave_a_whole_database(
 ) -> None:
     def create() -> subprocess.Popen[str]:
         return process(
-            *(sys.executable, "-c", FORKED),
+            *forked_script(CREATE),
             cwd=tmp_path,
             env=clone_environment() | {"PYTHONPATH": str(ROOT / "src")},
             stdout=subprocess.PIPE,

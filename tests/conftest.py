@@ -49,7 +49,7 @@ models:
 TOGETHER = (
     *("test_register", "test_promote", "test_rollback", "test_packing", "test_registry"),
     *("test_runs", "test_store", "test_predict", "test_serve", "test_errors"),
-    *("test_validate", "test_bad_input", "test_images", "test_ratings"),
+    *("test_validate", "test_new", "test_bad_input", "test_images", "test_ratings"),
     *("test_dvc_yaml", "test_learner", "test_models", "test_regression", "test_results"),
     *("test_sae", "test_train"),
 )
@@ -175,7 +175,7 @@ def dump_yaml(content: object) -> str:
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with conf/ and params.yaml and nothing else; it is the working directory."""
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copytree(ROOT / "conf", tmp_path / "conf", copy_function=shutil.copyfile)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -37,7 +37,7 @@ from mutations import (
 from sextant import check, config, errors
 from sextant.errors import SextantError
 
-COUNT = int(os.environ.get("SEXTANT_FUZZ", "40"))  # cases, of all sorts together
+COUNT = int(os.environ.get("SEXTANT_FUZZ", "24"))  # cases, of all sorts together
 CASE = os.environ.get("SEXTANT_FUZZ_CASE", "")  # the one to try
 LONGEST = 1200  # characters of a message
 SECONDS = 20

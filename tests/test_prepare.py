@@ -4,6 +4,7 @@ import json
 import shutil
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import listed
 import pandas as pd
@@ -15,6 +16,8 @@ from sextant import config, plugins, prepare
 from sextant.errors import DataError, SextantError, UsageError
 from sextant.files import folder_digest, write_json
 from sextant.kinds.parts import PARTS, scored
+
+TABLES = [name for name, kind in listed.DATASETS.items() if kind == "tabular"]
 
 
 @pytest.fixture(scope="module", params=twins.LISTED)
@@ -39,8 +42,31 @@ def prepared(request, tmp_path_factory) -> tuple[config.DatasetConf, Path]:
     return conf, workspace
 
 
-# What does not depend on the kind is tested on one data set.
+# What does not depend on the kind is tested on one data set, what the split decides on two.
 ONE = pytest.mark.parametrize("prepared", twins.LISTED[:1], indirect=True)
+SPLITS = pytest.mark.parametrize("prepared", ["churn", "google_stock"], indirect=True)
+
+
+@pytest.fixture
+def shared(prepared, monkeypatch) -> config.DatasetConf:
+    """The data set; its workspace, which the test must not change, is the working directory."""
+    conf, workspace = prepared
+    monkeypatch.chdir(workspace)
+    return conf
+
+
+@pytest.fixture(scope="module")
+def raw(prepared) -> Any:
+    """What `read` of the kind gives for the twin; tests must not change it."""
+    conf, workspace = prepared
+    return plugins.kind(conf.kind).rows.read(workspace / "data/raw" / conf.name, conf.columns)
+
+
+@pytest.fixture(scope="module")
+def repaired(prepared, raw) -> pd.DataFrame:
+    """The repaired rows of the twin; tests must not change them."""
+    conf, _ = prepared
+    return plugins.kind(conf.kind).rows.repair(raw, conf.columns)
 
 
 @pytest.fixture
@@ -74,11 +100,6 @@ def load_parts(conf: config.DatasetConf) -> dict[str, pd.DataFrame]:
     return {part: rows.load(output_folder(conf) / part) for part in PARTS}
 
 
-def repaired_rows(conf: config.DatasetConf) -> pd.DataFrame:
-    rows = plugins.kind(conf.kind).rows
-    return rows.repair(rows.read(Path("data/raw") / conf.name, conf.columns), conf.columns)
-
-
 def another_split(conf: config.DatasetConf) -> str:
     """An override that moves rows to other parts."""
     if conf.split.by == "hash":
@@ -99,55 +120,54 @@ def test_some_data_set_is_listed():
     assert twins.LISTED
 
 
-def test_every_row_is_scored_in_exactly_one_part(conf):
+def test_every_row_is_scored_in_exactly_one_part(shared, repaired):
     """But for the first rows of a series, which are history only."""
-    parts = load_parts(conf)
+    parts = load_parts(shared)
     history_of_train = len(parts["train"]) - len(scored(parts["train"]))
     scored_rows = sum(len(scored(rows)) for rows in parts.values())
-    assert scored_rows == len(repaired_rows(conf)) - history_of_train
+    assert scored_rows == len(repaired) - history_of_train
 
 
-def test_the_parts_of_a_table_are_the_repaired_rows(conf):
-    """Nothing is scaled, dropped or duplicated."""
-    if conf.kind != "tabular":
-        pytest.skip("other kinds add columns")
-    expected = repaired_rows(conf)
+@pytest.mark.parametrize("prepared", TABLES, indirect=True)
+def test_the_parts_of_a_table_are_the_repaired_rows(shared, repaired):
+    """Nothing is scaled, dropped or duplicated. Other kinds add columns."""
+    expected = repaired
     order = list(expected.columns)
-    together = pd.concat(load_parts(conf).values())[order].sort_values(order, ignore_index=True)
+    together = pd.concat(load_parts(shared).values())[order].sort_values(order, ignore_index=True)
     expected = expected.sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(together, expected, check_dtype=False)
 
 
-def test_the_same_rows_give_the_same_bytes_in_any_folder(conf, tmp_path, monkeypatch):
+def test_the_same_rows_give_the_same_bytes_in_any_folder(shared, raw, tmp_path, monkeypatch):
     """`prepare(raw, conf)` depends on its arguments alone."""
-    kind = plugins.kind(conf.kind).rows
-    folder = output_folder(conf).absolute()
-    raw = kind.read(Path("data/raw") / conf.name, conf.columns)
+    kind = plugins.kind(shared.kind).rows
+    folder = output_folder(shared).absolute()
     monkeypatch.chdir(tmp_path)
     second = tmp_path / "second"
     second.mkdir()
-    for part, rows in prepare.prepare(raw, conf).items():
+    for part, rows in prepare.prepare(raw, shared).items():
         kind.write(rows, second / part)
     shutil.copy(folder / "profile.json", second)
     assert folder_digest(second) == folder_digest(folder)
 
 
+@SPLITS
 def test_another_split_gives_other_parts(conf, monkeypatch):
     before = folder_digest(output_folder(conf))
     assert folder_digest(run(conf, monkeypatch, another_split(conf))) != before
 
 
-def test_the_profile_has_what_later_stages_need(conf):
-    profile = json.loads((output_folder(conf) / "profile.json").read_text())
-    assert profile["dataset"] == conf.name
-    assert profile["kind"] == conf.kind
-    assert profile["about"] == conf.about
+def test_the_profile_has_what_later_stages_need(shared):
+    profile = json.loads((output_folder(shared) / "profile.json").read_text())
+    assert profile["dataset"] == shared.name
+    assert profile["kind"] == shared.kind
+    assert profile["about"] == shared.about
     assert profile["source"] == "embedded"
     assert profile["digest"] == "0123abcd"
-    counts = {part: len(scored(rows)) for part, rows in load_parts(conf).items()}
+    counts = {part: len(scored(rows)) for part, rows in load_parts(shared).items()}
     assert profile["rows"] == counts
     # train reads the columns from the profile, and no conf of the data set.
-    assert plugins.kind(conf.kind).columns.Columns(**profile["layout"]) == conf.columns
+    assert plugins.kind(shared.kind).columns.Columns(**profile["layout"]) == shared.columns
 
 
 @ONE
@@ -178,6 +198,7 @@ def test_a_missing_output_of_an_earlier_stage_is_named(conf, monkeypatch, missin
         run(conf, monkeypatch)
 
 
+@SPLITS
 def test_an_unusable_part_is_refused_and_the_output_stays_as_it_was(conf, monkeypatch):
     before = folder_digest(output_folder(conf))
     with pytest.raises(DataError, match=r"^part (val|test) "):

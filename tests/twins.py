@@ -1,5 +1,6 @@
 """The twins of all data sets, the shelf's too, each written once for all workers."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,20 @@ LISTED = list(listed.DATASETS)
 # By kind, what a small twin has instead, so that it is written, read and prepared in a fraction of
 # the time. The numbers are prime, so that a mistaken axis does not fit by chance.
 SMALL: dict[str, dict[str, Any]] = {
-    "tabular": {"rows": 997},
+    "tabular": {"rows": 601},
     "images": {
-        "each": {"training_set": 97, "test_set": 29},
+        "each": {"training_set": 61, "test_set": 17},
         "copies": {},
         "short_side": 64,
         "long_side": 96,
     },
     "ratings": {
-        "users": 223,
-        "items": 401,
-        "ratings": 14009,
+        "users": 103,
+        "items": 199,
+        "ratings": 4001,
         "least": 7,
-        "test": 2801,
-        "test_users": 103,
+        "test": 797,
+        "test_users": 47,
         "unknown": 5,
         "repeated_titles": 3,
     },
@@ -35,18 +36,22 @@ SMALL: dict[str, dict[str, Any]] = {
 
 # By data set, what counts in place of that.
 SMALL_OF: dict[str, dict[str, Any]] = {
-    "mnist": {},  # drawn in two seconds
-    "plant": {"rows": 1009, "sheets": 2},
+    "mnist": {"each": {"train-images-idx3-ubyte.gz": 71, "t10k-images-idx3-ubyte.gz": 13}},
+    "plant": {"rows": 601, "sheets": 2},
 }
 
 
 def small_twin(name: str, kind: str) -> dict[str, Any]:
-    """What a small twin has instead; {} if it is as large as the other."""
+    """What a small twin of a data set has instead; {} if there is no small one."""
     return SMALL_OF.get(name, SMALL.get(kind, {}))
 
 
+@functools.cache
 def conf_of(name: str, *overrides: str, small: bool = False) -> config.DatasetConf:
-    """The conf of a data set that has a twin; the test is skipped for one that has none."""
+    """The conf of a data set that has a twin; the test is skipped for one that has none.
+
+    Composing a conf takes long, so tests share it and must not change it.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         conf = config.dataset(name, overrides, shelf=True)

@@ -298,7 +298,7 @@ tables = st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=8)
 
 
 @given(rows=tables, delimiter=st.sampled_from([",", ";", "||"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 def test_what_is_quoted_is_read_as_it_was_written(tmp_path_factory, rows, delimiter):
     """Every cell in quotation marks, except rows that look like two stray ones."""
     written = []
@@ -321,7 +321,7 @@ def test_what_is_quoted_is_read_as_it_was_written(tmp_path_factory, rows, delimi
 
 
 @given(content=st.binary(max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 def test_any_bytes_are_a_table_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.csv"
     path.write_bytes(b"a,b\n" + content)

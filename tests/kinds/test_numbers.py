@@ -158,7 +158,7 @@ def test_numbers_with_types_stay_and_missing_ones_are_nan():
 
 
 @given(values=st.lists(st.floats(-LARGEST, LARGEST), min_size=1, max_size=9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25)
 def test_a_float_is_read_to_its_last_digit(values):
     column = pd.Series([repr(value) for value in values], dtype="str")
     assert to_numbers(column, "x", PLAIN).tolist() == values
@@ -170,7 +170,7 @@ cells = st.one_of(st.text(st.sampled_from("0123456789.,-+()%$KM eE"), max_size=7
 
 
 @given(values=st.lists(cells, min_size=1, max_size=9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 def test_a_cell_is_read_alone_as_among_others(values):
     together, is_wrong = numbers_or_faults(pd.Series(values, dtype=object), ENGLISH)
     for position, value in enumerate(values):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -572,8 +573,8 @@ def test_a_zipped_table_is_no_archive_of_pictures(tmp_path):
         (lambda text: text.replace(",", ";"), False),  # not the delimiter of the conf
         (lambda text: text.replace("\n", "\r\n"), True),
         (lambda text: "\ufeff" + text, True),
-        (lambda text: text.replace("0,", "000,"), True),
-        (lambda text: text + ",".join([""] * 101), False),
+        (lambda text: re.sub(r",(?=\d)", ",00", text), True),
+        (lambda text: text + ",".join([""] * 17), False),
         (lambda text: text.replace("\n2,", "\n,", 1), False),
         (lambda text: text.replace("\n2,", '\n"2\n",', 1), False),
         (lambda text: text.replace("\n2,", "\n2,,", 1), False),
@@ -587,7 +588,7 @@ def test_a_zipped_table_is_no_archive_of_pictures(tmp_path):
 )
 def test_plain_tables_are_read_fast_and_alike(change, is_plain, tmp_path, monkeypatch):
     """What is not plain is left to the reader that names the line."""
-    text = pixel_table(SQUARES).to_csv(index=False)
+    text = pixel_table(STACK[:, :4, :4]).to_csv(index=False)
     (tmp_path / "train.csv").write_text(change(text), newline="", encoding="utf-8")
     columns = pixel_columns()
     rows = pixel_tables._plain_rows(tmp_path / "train.csv", columns.files)

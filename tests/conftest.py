@@ -44,14 +44,16 @@ datasets:
 models:
   ann: {family: ann, task: classification, dataset: churn, kind: tabular}
 """
-# Test files that import the same libraries, which takes seconds: MLflow, Great Expectations and
-# Lightning. The first three share `built_versions`, which each worker makes for itself.
+# Test files that import the same libraries, which takes seconds: MLflow, Great Expectations,
+# Lightning and scikit-learn. The first three share `built_versions`, which each worker makes for
+# itself.
 TOGETHER = (
     *("test_register", "test_promote", "test_rollback", "test_packing", "test_registry"),
     *("test_runs", "test_store", "test_predict", "test_serve", "test_errors"),
     *("test_validate", "test_new", "test_bad_input", "test_images", "test_ratings"),
     *("test_dvc_yaml", "test_learner", "test_models", "test_regression", "test_results"),
-    *("test_sae", "test_train"),
+    *("test_sae", "test_train", "test_baselines", "test_evaluate", "test_mapping"),
+    *("test_importance", "test_classification"),
 )
 # The modules of the package that a stage had loaded when it ended; see `record_imports`.
 SITECUSTOMIZE = """

@@ -6,7 +6,6 @@ import html
 import os
 import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,18 +27,22 @@ COLUMNS = table_columns(target="<kind>", numeric=["height"])
 ROWS = 193
 
 
-def classifier(classes: Sequence[Label]) -> tuple[dict[str, Figure], dict[str, float]]:
-    """The figures of random answers that are often right, beside one baseline, and their scores."""
+@functools.cache
+def classifier(*classes: Label) -> tuple[dict[str, Figure], dict[str, float]]:
+    """The figures of random answers that are often right, beside one baseline, and their scores.
+
+    Tests share them and must not change them.
+    """
     rng = np.random.default_rng(5)
     label = np.arange(ROWS) % len(classes)
     probs = rng.dirichlet(np.ones(len(classes)), ROWS)
     probs[np.arange(ROWS), label] += 0.5
-    answers = as_answers(probs / probs.sum(axis=1, keepdims=True), classes)
-    uniform = as_answers(np.full((ROWS, len(classes)), 1 / len(classes)), classes)
+    answers = as_answers(probs / probs.sum(axis=1, keepdims=True), list(classes))
+    uniform = as_answers(np.full((ROWS, len(classes)), 1 / len(classes)), list(classes))
     truth = pd.Series([classes[i] for i in label])
     rows = pd.DataFrame({COLUMNS.target: truth})
     drawn = figures.figures(answers, rows, COLUMNS, {"majority": uniform})
-    return drawn, scores(answers, truth, classes)
+    return drawn, scores(answers, truth, list(classes))
 
 
 def curves(epochs: int = 17) -> pd.DataFrame:
@@ -63,9 +66,9 @@ def all_figures() -> dict[str, Figure]:
         "curve": drawing.learning_curve(curves()),
         "one-epoch": drawing.learning_curve(curves(1)),
     }
-    for name, figure in classifier([0, 1])[0].items():
+    for name, figure in classifier(0, 1)[0].items():
         drawn[f"two-{name}"] = figure
-    for name, figure in classifier(["ant", "bee", "cow"])[0].items():
+    for name, figure in classifier("ant", "bee", "cow")[0].items():
         drawn[f"three-{name}"] = figure
     return drawn
 
@@ -98,7 +101,7 @@ def test_every_figure_has_a_title_and_a_caption_and_every_axis_a_name():
 
 @pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
 def test_the_numbers_of_the_figures_are_the_scores(classes):
-    drawn, metrics = classifier(classes)
+    drawn, metrics = classifier(*classes)
     assert list(drawn) == ["roc", "calibration", "confusion"]
     legend = [text.get_text() for text in drawn["roc"].axes[0].get_legend().get_texts()]
     assert f"model, AUC {metrics['auroc']:.4f}" in legend
@@ -113,7 +116,7 @@ def test_the_numbers_of_the_figures_are_the_scores(classes):
 
 def test_the_confusion_matrix_of_many_classes_has_tints_and_no_numbers():
     """The numbers are in the tooltips, of each pair of classes that has rows."""
-    axes = classifier([f"class {i:02}" for i in range(13)])[0]["confusion"].axes[0]
+    axes = classifier(*[f"class {i:02}" for i in range(13)])[0]["confusion"].axes[0]
     tints = [patch for patch in axes.patches if not patch.get_gid()]
     texts = tooltips(axes)
     assert not axes.texts
@@ -154,7 +157,7 @@ def test_the_tooltips_of_the_roc_curve_are_its_values(classes):
 
 
 def test_the_threshold_of_two_classes_is_a_point_of_the_roc_curve():
-    drawn, _ = classifier(["no", "yes"])
+    drawn, _ = classifier("no", "yes")
     point = line_of(drawn["roc"].axes[0], "model at threshold 0.5")
     counts = [int(text.get_text().split()[0]) for text in drawn["confusion"].axes[0].texts]
     confusion = np.reshape(counts, (2, 2))
@@ -164,9 +167,9 @@ def test_the_threshold_of_two_classes_is_a_point_of_the_roc_curve():
 
 
 def test_the_caption_of_the_confusion_matrix_says_which_class_is_predicted():
-    two = classifier(["no", "yes"])[0]["confusion"].get_label()
+    two = classifier("no", "yes")[0]["confusion"].get_label()
     assert "; <kind> = yes is predicted from a probability of 0.5 on. " in two
-    three = classifier(["ant", "bee", "cow"])[0]["confusion"].get_label()
+    three = classifier("ant", "bee", "cow")[0]["confusion"].get_label()
     assert "; the most probable <kind> is predicted. " in three
 
 
@@ -201,7 +204,7 @@ def test_a_table_is_json_with_null_for_missing_values():
 
 def save_all(folder: Path) -> dict[str, str]:
     """Write the figures of a model of two classes to `folder`; return their digests."""
-    drawn = classifier(["<no>", "yes"])[0]
+    drawn = classifier.__wrapped__("<no>", "yes")[0]
     drawn["curve"] = drawing.learning_curve(curves())
     digests = {}
     for name, figure in drawn.items():

@@ -155,7 +155,7 @@ def test_the_net_overfits_eight_windows() -> None:
     batch = make_batch(8)
     net = make_net(hidden_size=23)
     before = net.loss(batch).item()
-    location = train_locations(net, batch, 300, 0.01)
+    location = train_locations(net, batch, 200, 0.01)
     assert (location - batch.target).abs().max() < 0.05 * batch.target.std()
     assert net.loss(batch).item() < before - 2
 

@@ -156,7 +156,7 @@ test: environment ## | run all tests
 test-fast: environment ## | run the tests without pipelines and long trainings
 	@python -m pytest -q -m 'not slow' -n 2 --dist worksteal
 
-fuzz: environment ## [CASES=2400] [CASE="raw series 7 odd_cell"] | try mutated files, questions and confs
+fuzz: environment ## [CASES=2400] [CASE="raw series 7 odd_cell"] | try mutated files, confs and suites
 	@SEXTANT_FUZZ=$${CASES:-2400} SEXTANT_FUZZ_CASE="$$CASE" python -m pytest -q tests/test_fuzz.py \
 	  $(if $(CASE),-s,-n 2 --dist worksteal)
 

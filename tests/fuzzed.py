@@ -1,6 +1,10 @@
 """Small data sets and models of each kind, which test_fuzz.py asks and trains on mutated files."""
 
 import functools
+import gzip
+import io
+import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,7 +20,8 @@ import torch
 import yaml
 from mutations import File, Form
 
-from sextant import config, plugins, prepare, saved_model
+from sextant import config, paths, plugins, prepare, pull, saved_model, validate
+from sextant.commands import new
 from sextant.files import write_json
 from sextant.kinds.levels import texts_of
 from sextant.kinds.ratings.columns import Columns as RatingsColumns
@@ -251,10 +256,10 @@ def archive() -> Subject:
 
 
 def pixels() -> Subject:
-    """Grey pictures of 7 pixels by 7 in a table with a column for each pixel."""
+    """Grey pictures of 8 pixels by 8 in a table with a column for each pixel."""
     rng = np.random.default_rng(5)
-    rows = pd.DataFrame(rng.integers(0, 256, (61, 49)))
-    rows.columns = [f"pixel{number}" for number in range(49)]
+    rows = pd.DataFrame(rng.integers(0, 256, (61, 64)))
+    rows.columns = [f"pixel{number}" for number in range(64)]
     rows.insert(0, "label", rng.choice(["3", "8"], 61))
     columns = builders.picture_columns(
         files={"format": "pixels", "train": ["train.csv"]}, target="label", channels=1, size=8
@@ -269,9 +274,62 @@ def pixels() -> Subject:
     )
 
 
+def _npz(**arrays: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]  # its stub takes no mapping of arrays
+    return stream.getvalue()
+
+
+def _noise(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grey pictures of 9 pixels by 8, and their classes."""
+    rng = np.random.default_rng(count)
+    return rng.integers(0, 256, (count, 8, 9), np.uint8), rng.integers(0, 3, count, np.uint8)
+
+
+def arrays() -> Subject:
+    """Pictures in an .npz file, with those for testing."""
+    pictures, labels = _noise(61)
+    asked = _noise(19)
+    content = _npz(x_train=pictures, y_train=labels, x_test=asked[0], y_test=asked[1])
+    files = {"format": "arrays"}
+    pairs = {}
+    for part in ("train", "test"):
+        pairs[part] = [{"file": "noise.npz", "images": f"x_{part}", "labels": f"y_{part}"}]
+    columns = builders.picture_columns(
+        files=files | pairs, target="label", channels=1, size=8, smallest=5
+    )
+    return images()._replace(
+        columns=columns,
+        files={"noise.npz": content},
+        mutated=["noise.npz"],
+        question=File("question.npz", content),
+    )
+
+
+def _idx(array: np.ndarray) -> bytes:
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+
+
+def idx() -> Subject:
+    """Pictures and labels in IDX files, one of them gzipped."""
+    pictures, labels = _noise(61)
+    files = {"train-images": gzip.compress(_idx(pictures)), "train-labels": _idx(labels)}
+    block = {"format": "idx", "train": [{"images": "train-images", "labels": "train-labels"}]}
+    columns = builders.picture_columns(files=block, target="label", channels=1, size=8, smallest=5)
+    return images()._replace(
+        columns=columns,
+        files=files,
+        mutated=list(files),
+        question=File("question", _idx(pictures)),
+    )
+
+
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     function.__name__: function
-    for function in (tabular, headerless, series, ratings, rated, images, archive, pixels)
+    for function in (
+        *(tabular, headerless, series, ratings, rated, images, archive, pixels, arrays, idx),
+    )
 }
 
 
@@ -347,6 +405,104 @@ def answers(name: str, question: File) -> Canonical:
     numbers = answers.drop(columns=chosen.named_by, errors="ignore").select_dtypes("number")
     assert np.isfinite(numbers).all(axis=None), f"an answer is no number:\n{numbers}"
     return {"answers": answers}
+
+
+# Expectations that the clean table of `tabular` meets, one of each sort.
+SUITE = """
+- {expectation: expect_table_row_count_to_be_between, min_value: 100}
+- {expectation: expect_column_distinct_values_to_be_in_set, column: class, value_set: [cat, dog, x]}
+- {expectation: expect_column_distinct_values_to_contain_set, column: colour, value_set: [red]}
+- {expectation: expect_column_distinct_values_to_equal_set, column: class, value_set: [cat, dog]}
+- {expectation: expect_column_max_to_be_between, column: weight, max_value: 100}
+- {expectation: expect_column_mean_to_be_between, column: height, min_value: 160, max_value: 180}
+- {expectation: expect_column_median_to_be_between, column: height, min_value: 160}
+- {expectation: expect_column_min_to_be_between, column: weight, min_value: 30}
+- {expectation: expect_column_pair_values_a_to_be_greater_than_b, column_A: id, column_B: weight}
+- {expectation: expect_column_stdev_to_be_between, column: height, min_value: 5, max_value: 20}
+- {expectation: expect_column_unique_value_count_to_be_between, column: shoes, min_value: 2}
+- {expectation: expect_column_value_lengths_to_be_between, column: colour, min_value: 3}
+- {expectation: expect_column_values_to_be_between, column: shoes, min_value: 30, max_value: 50}
+- {expectation: expect_column_values_to_be_in_set, column: colour, value_set: [red], mostly: 0.1}
+- {expectation: expect_column_values_to_be_in_type_list, column: height, type_list: [float64]}
+- {expectation: expect_column_values_to_be_increasing, column: id, strictly: true}
+- {expectation: expect_column_values_to_be_of_type, column: class, type_: str}
+- {expectation: expect_column_values_to_be_unique, column: id}
+- {expectation: expect_column_values_to_match_regex, column: colour, regex: "^[a-z]+$"}
+- {expectation: expect_column_values_to_not_be_in_set, column: shoes, value_set: [12, 13],
+   row_condition: height > 160 and colour == 'red'}
+- {expectation: expect_column_values_to_not_be_null, column: height, mostly: 0.7}
+- {expectation: expect_column_values_to_not_match_regex, column: class, regex: "[?]"}
+- {expectation: expect_compound_columns_to_be_unique, column_list: [id, colour]}
+- {expectation: expect_table_columns_to_match_ordered_list,
+   column_list: [id, note, height, colour, weight, shoes, class]}
+- {expectation: expect_table_columns_to_match_set, column_set: [id, height], exact_match: false}
+"""
+
+
+def suite() -> list[dict[str, Any]]:
+    """The expectations of `tabular`."""
+    entries = []
+    for entry in yaml.safe_load(SUITE):
+        entries.append({**entry, "severity": "critical", "why": "animals are like this"})
+    return entries
+
+
+def validated(of: Subject, files: Mapping[str, bytes], entries: Any) -> bytes:
+    """The report on raw files by a suite, after all that stage validate does but the Data Docs."""
+    rows = plugins.kind(of.kind).rows
+    with tempfile.TemporaryDirectory() as folder:
+        raw = rows.read(builders.write_files(Path(folder) / "raw", files), of.columns)
+    table = rows.table(raw, of.columns)
+    named_by = plugins.optional(rows, "NAMED_BY", None)
+    results = validate.validate(table, entries, named_by)
+    validate.remarks("fuzz", results)
+    validate.refusal("fuzz", results, plugins.optional(rows, "ADVICE", {}))
+    report = validate.summary("fuzz", "local", len(table), "0", results)
+    return json.dumps(report, allow_nan=False).encode()
+
+
+# By subject: the target that a person names for `make new`, and whether FILE is the folder.
+NEW: dict[str, tuple[str | None, bool]] = {
+    "tabular": ("class", False),
+    "headerless": ("5", False),
+    "series": (None, False),
+    "ratings": (None, True),
+    "rated": (None, False),
+    "images": ("animal", True),
+    "archive": (None, False),
+    "pixels": ("label", False),
+    "arrays": (None, False),
+    "idx": (None, True),
+}
+
+
+def new_parts(name: str, files: Mapping[str, bytes], mutated: str) -> Canonical:
+    """The parts of raw files by the confs that `make new` writes for them; the confs are removed.
+
+    `mutated` is the name of the file in question.
+    """
+    target, is_folder = NEW[name]
+    if name == "ratings":  # in a folder the file of ratings is known by its name
+        files = {"u.data" if file == "u1.base" else file: files[file] for file in files}
+    before = paths.PARAMS.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        raw = builders.write_files(Path(folder) / "mine", files)
+        options = {"file": str(raw if is_folder else raw / mutated), "name": "fuzz"}
+        if target is not None:
+            options["target"] = target
+        try:
+            printed = new.new(options)
+            assert max(map(len, printed.splitlines())) < 400, printed
+            conf = config.dataset("fuzz")
+            validate.check_suite(conf.expectations, "the suite", conf.columns.all)
+            rows = plugins.kind(conf.kind).rows
+            pull.pull(conf, Path(folder) / "raw")
+            return prepare.prepare(rows.read(Path(folder) / "raw", conf.columns), conf)
+        finally:
+            paths.PARAMS.write_bytes(before)
+            shutil.rmtree(paths.SCRATCH, ignore_errors=True)
+            for path in (paths.dataset_conf, paths.expectations, paths.model_conf):
+                path("fuzz").unlink(missing_ok=True)
 
 
 def columns_of(name: str, block: Any) -> Any:

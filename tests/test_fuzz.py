@@ -1,4 +1,5 @@
-"""Mutated files, questions and confs: an answer or one line that refuses them, and nothing else.
+"""Mutated files, questions, confs and suites, and files for `make new`: an answer or one line that
+refuses them, and nothing else.
 
 `make test` tries a few mutations of each sort; `make fuzz` tries thousands. A failure shows its
 case, which `make fuzz CASE="…"` tries alone.
@@ -37,7 +38,7 @@ from mutations import (
 from sextant import check, config, errors
 from sextant.errors import SextantError
 
-COUNT = int(os.environ.get("SEXTANT_FUZZ", "24"))  # cases, of all sorts together
+COUNT = int(os.environ.get("SEXTANT_FUZZ", "24"))  # cases; those of `make new` come on top
 CASE = os.environ.get("SEXTANT_FUZZ_CASE", "")  # the one to try
 LONGEST = 1200  # characters of a message
 SECONDS = 20
@@ -154,6 +155,58 @@ def answers_to_rewritten(case: Case) -> fuzzed.Canonical:
     return answers
 
 
+# --- expectations, and make new -----------------------------------------------------------------
+
+
+def report_by_damaged_suite(case: Case) -> fuzzed.Canonical:
+    """The report on a table by a damaged suite; a case may also damage the table."""
+    subject = fuzzed.subject(case.subject)
+    rng = rng_of(case)
+    whole = fuzzed.suite()
+    suite: object = [whole[0], *rng.sample(whole[1:], 4)]
+    (name,) = subject.mutated
+    file = File(name, subject.files[name])
+    for mutation in case.mutations:
+        if mutation in CONF_DAMAGES:
+            suite = CONF_DAMAGES[mutation](suite, rng)
+        else:
+            file = DAMAGES[mutation](file, rng)
+    fuzzed.validated(subject, {file.name: file.content}, suite)
+    return {}
+
+
+def parts_by_new_of_damaged(case: Case) -> fuzzed.Canonical:
+    subject = fuzzed.subject(case.subject)
+    rng = rng_of(case)
+    name = rng.choice(subject.mutated)
+    file = damaged(File(name, subject.files[name]), case, rng)
+    return fuzzed.new_parts(case.subject, with_file(subject, name, file), file.name)
+
+
+@functools.cache
+def clean_new_parts(name: str, is_sorted: bool) -> fuzzed.Canonical:
+    subject = fuzzed.subject(name)
+    parts = fuzzed.new_parts(name, subject.files, subject.mutated[0])
+    return fuzzed.canonical(parts, subject.order, is_sorted)
+
+
+def parts_by_new_of_rewritten(case: Case) -> fuzzed.Canonical:
+    """The parts by the confs for a file that says the same; raises AssertionError if they differ.
+
+    The guesses have to be the same then.
+    """
+    subject = fuzzed.subject(case.subject)
+    rng = rng_of(case)
+    name = rng.choice(subject.mutated)
+    file = rewritten(File(name, subject.files[name]), case.mutations, form_of(subject, name), rng)
+    parts = fuzzed.new_parts(case.subject, with_file(subject, name, file), file.name)
+    is_sorted = is_reordered(case)
+    fuzzed.assert_same(
+        fuzzed.canonical(parts, subject.order, is_sorted), clean_new_parts(case.subject, is_sorted)
+    )
+    return parts
+
+
 # --- confs --------------------------------------------------------------------------------------
 
 MODELS = ["ann", "cnn", "rnn", "sae", "som"]
@@ -244,7 +297,7 @@ def checked_rewritten_conf(case: Case) -> fuzzed.Canonical:
 class Sort(NamedTuple):
     """A sort of mutations: what it tries, of which subjects, with which mutations.
 
-    share: of all cases.
+    share: of COUNT.
     """
 
     attempt: Callable[[Case], fuzzed.Canonical]
@@ -276,6 +329,17 @@ def harmless_in_questions(name: str) -> list[str]:
     return [*HARMLESS, *RENAMING, *TYPING]
 
 
+def of_suites(name: str) -> list[str]:
+    # Twice as many damages of suites as of the table.
+    return [*(2 * (len(DAMAGES) // len(CONF_DAMAGES)) * list(CONF_DAMAGES)), *DAMAGES]
+
+
+def harmless_for_new(name: str) -> list[str]:
+    # A column more is a feature more.
+    names = [mutation for mutation in HARMLESS if mutation != "with_surplus_column"]
+    return [*names, *RENAMING] if fuzzed.subject(name).renames else names
+
+
 def harmless_in_confs(name: str) -> list[str]:
     return list(HARMLESS_IN_CONF)
 
@@ -289,6 +353,9 @@ SORTS = {
     "same_raw": Sort(parts_of_rewritten, 0.1, FORMED, harmless_in_raw, False),
     "same_question": Sort(answers_to_rewritten, 0.1, FORMED, harmless_in_questions, False),
     "same_conf": Sort(checked_rewritten_conf, 0.05, MODELS, harmless_in_confs, False),
+    "suite": Sort(report_by_damaged_suite, 0.06, ["tabular"], of_suites),
+    "new": Sort(parts_by_new_of_damaged, 0.12, ALL, of_files),
+    "same_new": Sort(parts_by_new_of_rewritten, 0.06, FORMED, harmless_for_new, False),
 }
 
 

@@ -592,6 +592,10 @@ FAULTS: list[tuple[dict[Any, Any], str]] = [
     (IN_SET | {"value_set": [None]}, "`value_set.0` is None; .*text or a finite number"),
     (IN_SET | {"value_set": "abc"}, "`value_set` is 'abc'; .*list"),
     (
+        {"expectation": "expect_compound_columns_to_be_unique", "column_list": ["key", "key"]},
+        "`column_list` has one column; expected two or more",
+    ),
+    (
         {"expectation": "expect_column_values_to_match_regex", "column": "word", "regex": "("},
         "regular expression",
     ),

@@ -223,6 +223,8 @@ def _check_entry(entry: SuiteEntry, where: str, columns: Collection[str] | None)
     check(_entry_model(name), entry, where)
     if "min_value?" in EXPECTATIONS[name].split():
         _check_bounds(entry, where)
+    if name == "expect_compound_columns_to_be_unique" and len(set(entry["column_list"])) < 2:
+        raise UsageError(f"{where}: `column_list` has one column; expected two or more")
     if columns is None:
         return
     for column in _columns(entry):

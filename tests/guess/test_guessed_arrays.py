@@ -1,6 +1,7 @@
 """Pictures and their classes in IDX files and in NumPy's files: which arrays belong together."""
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,10 @@ def test_what_has_no_pictures_with_classes_is_refused(tmp_path: Path) -> None:
         picture_arrays(path, {})
     np.savez(path, x=noise(20, 32, 32), y=np.array([None] * 20))
     with pytest.raises(UsageError, match="cannot be read as arrays"):
+        picture_arrays(path, {})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no array")
+    with pytest.raises(UsageError, match="flat.npz/notes.txt is no array of NumPy"):
         picture_arrays(path, {})
     (tmp_path / "tables").mkdir()
     np.save(tmp_path / "tables" / "weights.npy", RNG.random((3, 4)))

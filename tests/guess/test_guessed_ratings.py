@@ -54,6 +54,11 @@ def test_several_characters_are_a_delimiter(folder: Path) -> None:
     assert main.form["delimiter"] == "::" and ratings.roles(main, {}) is not None
 
 
+def test_the_time_is_known_by_its_values(folder: Path) -> None:
+    main = read(folder, "ratings.csv", text(",", "user,item,rating,when"))
+    assert ratings.roles(main, {}) == ("user", "item", "rating", "when")
+
+
 def test_ratings_with_a_header_are_known_by_its_names(folder: Path) -> None:
     main = read(folder, "ratings.csv", text(";", "User-ID;ISBN;Book-Rating;time", True, True))
     found = ratings.roles(main, {})

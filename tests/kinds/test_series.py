@@ -1022,7 +1022,7 @@ def test_an_empty_cell_in_a_column_with_thousands_marks_is_refused_by_its_line(
     frame.loc[7, "Volume"] = ""
     raw = series.read(written(tmp_path, frame), columns)
     assert series.table(raw, columns)["Volume"].isna().sum() == 1
-    with pytest.raises(DataError, match=r"t.csv line 9 has no `Volume`; expected a number"):
+    with pytest.raises(DataError, match=r"t.csv line 9 has no `Volume`; expected a number; "):
         series.repair(raw, columns)
 
 

@@ -283,7 +283,13 @@ def _all_rows(first: Reading, files: Sequence[Path]) -> tuple[pd.DataFrame, list
         return first.rows, first.columns
     tables_of = [first.rows]
     for path in files[1:]:
-        rows = formats.read_table(path, first.format, list(first.rows.columns)).rows
+        try:
+            rows = formats.read_table(path, first.format, list(first.rows.columns)).rows
+        except DataError as error:
+            raise UsageError(
+                f"{path.name} is not written as {files[0].name} ({error}); name one of them, or a"
+                " folder in which all files are alike"
+            ) from None
         if list(rows.columns) != list(first.rows.columns):
             raise UsageError(
                 f"{path.name} has other columns than {files[0].name}; name one of them, or a folder"

@@ -88,7 +88,7 @@ def _classes(content: bytes, sniffed: dialect.Dialect, place: int) -> Counter[st
     lines = iter(io.StringIO(text, newline=None))
     next(lines)
     for number, line in enumerate(lines, start=2):
-        if not line.strip():
+        if not line.replace(delimiter, "").strip():  # also a row of empty cells
             continue
         cells = line.rstrip("\n").split(delimiter, place + 1)
         label = cells[place].strip().strip('"') if len(cells) > place else ""

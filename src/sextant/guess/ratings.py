@@ -88,6 +88,12 @@ def roles(reading: Reading, chosen: Mapping[str, str]) -> Roles | None:
                 break
     if not by_role.keys() >= {"user", "item", "rating"}:
         return None
+    if "time" not in by_role:
+        for column in reading.columns:
+            is_free = column.name not in by_role.values()
+            if is_free and is_unix_seconds(column.texts.head(1000).tolist()):
+                by_role["time"] = column.name
+                break
     by_name = {column.name: column for column in reading.columns}
     user = by_name[by_role["user"]]
     if not _is_scale(by_name[by_role["rating"]]) or len(user.texts) < LEAST_REPEATS * user.distinct:

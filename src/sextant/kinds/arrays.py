@@ -80,7 +80,10 @@ def read_numpy(folder: Path, file: str | None, name: str) -> np.ndarray:
         if key not in arrays:
             names = ", ".join(arrays)
             raise DataError(f"{path.name} has no array {key}; it has {names}; {REMEDY}")
-        return arrays[key]
+        array = arrays[key]
+        if not isinstance(array, np.ndarray):  # a zip of other files, whose bytes NumPy returns
+            raise DataError(f"{path.name}/{key} is no array of NumPy; {REMEDY}")
+        return array
 
 
 def names_of(path: Path) -> list[str]:

@@ -66,7 +66,7 @@ def _checked_numbers(column: pd.Series, name: str, columns: Columns) -> pd.Serie
     action = "correct the row, or remove it"
     if name == columns.volume:
         action += ", or set `volume: null` in the conf"
-    refuse_missing(numbers, name, expected, action)
+    refuse_missing(numbers, name, "expected a number", action)
     if name == columns.volume:
         refuse(numbers < 0, numbers, f"`{name}`; expected a volume of 0 or more")
     else:

@@ -77,7 +77,7 @@ def traits() -> dict[str, Any]:
 
     The client starts plainly where these differ, for example OMP_NUM_THREADS or the ulimits.
     """
-    own: dict[str, Any] = {
+    server_traits: dict[str, Any] = {
         "server": Path(__file__).read_text(encoding="utf-8"),
         "python": [sys.version, os.path.realpath(sys.executable), list(sys.flags)],
         "libraries": [os.path.realpath(path) for path in sys.path if path.endswith("-packages")],
@@ -88,8 +88,8 @@ def traits() -> dict[str, Any]:
     }
     for name, value in os.environ.items():
         if name not in FREE and not name.startswith(FREE_PREFIXES):
-            own[name] = value
-    return own
+            server_traits[name] = value
+    return server_traits
 
 
 # --- starter ------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def import_libraries(names: Sequence[str]) -> None:
     gc.freeze()  # the collector of a child leaves the pages of these objects shared
 
 
-def serve(listener: socket.socket, alive: int, own: dict[str, Any]) -> dict[str, Any]:
+def serve(listener: socket.socket, alive: int, server_traits: dict[str, Any]) -> dict[str, Any]:
     """Fork for each client until the starter has ended; return the request in a child alone."""
     while True:
         _wait_for_ended()
@@ -302,7 +302,7 @@ def serve(listener: socket.socket, alive: int, own: dict[str, Any]) -> dict[str,
         if os.fork() == 0:
             listener.close()
             os.close(alive)
-            return _supervise(connection, own)
+            return _supervise(connection, server_traits)
         connection.close()
 
 
@@ -313,7 +313,7 @@ def _wait_for_ended() -> None:
             pass
 
 
-def _supervise(connection: socket.socket, own: dict[str, Any]) -> dict[str, Any]:
+def _supervise(connection: socket.socket, server_traits: dict[str, Any]) -> dict[str, Any]:
     """Fork the child of a client and wait for either of them; return the request in the child.
 
     There is one supervisor for each client, so that the death of the server harms no running child.
@@ -321,7 +321,9 @@ def _supervise(connection: socket.socket, own: dict[str, Any]) -> dict[str, Any]
     _, fds, _, _ = socket.recv_fds(connection, 1, 4)
     request: dict[str, Any] = json.loads(os.pread(fds[3], os.fstat(fds[3]).st_size, 0))
     theirs = request["traits"]
-    different = [name for name in {**own, **theirs} if own.get(name) != theirs.get(name)]
+    different = [
+        name for name in {**server_traits, **theirs} if server_traits.get(name) != theirs.get(name)
+    ]
     if different:  # the end of this process closes the connection
         if request["environment"].get("SEXTANT_DEBUG") == "1":
             os.write(fds[2], f"not forked: other {', '.join(different)}\n".encode())
@@ -387,13 +389,13 @@ def become(request: dict[str, Any]) -> None:
 
 def main(listener: int, alive: int, at_once: int, libraries: Sequence[str]) -> None:
     """Serve; a child of the server runs the verb of its client and ends."""
-    own = json.loads(json.dumps(traits()))  # before the libraries set variables
+    server_traits = json.loads(json.dumps(traits()))  # before the libraries set variables
     codes = [1]
     atexit.register(_leave, codes)  # the first to be registered is the last to run
     if not at_once:
         select.select([listener, alive], [], [])
     import_libraries(libraries)
-    request = serve(socket.socket(fileno=listener), alive, own)
+    request = serve(socket.socket(fileno=listener), alive, server_traits)
     become(request)
     try:
         if request["script"] is None:

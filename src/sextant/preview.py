@@ -63,11 +63,11 @@ def check_classes(conf: config.DatasetConf, model: str) -> None:
         is_some = distinct > SOME_NUMBERS and distinct > NUMBERS_SHARE * len(present)
         is_amount = distinct > MANY_NUMBERS or is_some
         if len(present) and not faults.any() and is_amount:
-            shown = ", ".join(str(value) for value in present.unique()[:3])
+            examples = ", ".join(str(value) for value in present.unique()[:3])
             raise UsageError(
                 f"model `{model}`: task classification, but `{target}` of {conf.name} is a number"
-                f" with {distinct:,} different values in {len(present):,} rows ({shown}, …); write"
-                f" `task: regression` in {paths.PARAMS}, or `target_type: class` in"
+                f" with {distinct:,} different values in {len(present):,} rows ({examples}, …);"
+                f" write `task: regression` in {paths.PARAMS}, or `target_type: class` in"
                 f" {pull.conf_path(conf)}"
             )
 
@@ -211,10 +211,10 @@ def _check_columns(conf: config.DatasetConf, path: Path, rows: "pd.DataFrame", v
     present = [str(name) for name in rows.columns]
     for name in view.expected:
         if name not in present:
-            shown = [repr(column) if " " in column else column for column in present]
+            columns_in_quotes = [repr(column) if " " in column else column for column in present]
             hint = advice(name, present)
             if hint.startswith("expected"):
-                hint = f"it has: {', '.join(shown)}"
+                hint = f"it has: {', '.join(columns_in_quotes)}"
             raise UsageError(
                 f"{pull.conf_path(conf)} columns: {path.name} has no column `{name}`; {hint}"
             )

@@ -760,7 +760,7 @@ def main(argv: list[str]) -> None:
     write_json(report, summary(name, source, len(table), digest, results, passed_over))
     if reason:
         raise DataError(f"{reason}; all results are in {report}")
-    for rule, what in passed_over.items():
-        print(f"{name}: {rule}: {_described(what)}")
+    for rule, left_out in passed_over.items():
+        print(f"{name}: {rule}: {_described(left_out)}")
     passed = sum(result["success"] for result in results)
     print(f"{name}: {passed} of {len(results)} expectations passed ({report})")

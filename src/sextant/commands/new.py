@@ -95,7 +95,7 @@ def parse(argv: Sequence[str]) -> dict[str, str]:
 
     Raises UsageError for an unknown or empty one, and for a kind, task or number that is none.
     """
-    given: dict[str, str] = {}
+    options: dict[str, str] = {}
     for argument in argv:
         key, equals, value = argument.partition("=")
         name = key.lower()
@@ -103,39 +103,39 @@ def parse(argv: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"unknown option `{key}`; {advice(name, OPTIONS)}")
         if not value:
             raise UsageError(f"`{key}` is empty; expected {OPTIONS[name]}")
-        given[name] = value
-    if "file" not in given:
+        options[name] = value
+    if "file" not in options:
         raise UsageError(f"which file? add file=… with {OPTIONS['file']}")
-    _check_words(given)
-    return given
+    _check_words(options)
+    return options
 
 
-def _check_words(given: Mapping[str, str]) -> None:
-    kind = given.get("kind")
+def _check_words(options: Mapping[str, str]) -> None:
+    kind = options.get("kind")
     if kind is not None and kind not in KINDS:
         raise UsageError(f"KIND={kind}: {advice(kind, KINDS)}")
     tasks = [task for name in KINDS if kind in (None, name) for task in KINDS[name]]
-    task = given.get("task")
+    task = options.get("task")
     if task is not None and task not in tasks:
         raise UsageError(f"TASK={task}: {advice(task, tasks)}")
     for name in (*COUNTS, "size"):
-        if name in given and not given[name].isdecimal():
-            raise UsageError(f"{name.upper()}={given[name]}: expected a whole number")
-    if "like" in given:
+        if name in options and not options[name].isdecimal():
+            raise UsageError(f"{name.upper()}={options[name]}: expected a whole number")
+    if "like" in options:
         try:
-            float(given["like"])
+            float(options["like"])
         except ValueError:
-            raise UsageError(f"LIKE={given['like']}: expected a number") from None
-    if "decide" in given and given["decide"] != "f1" and not _is_share(given["decide"]):
-        raise UsageError(f"DECIDE={given['decide']}: expected f1, or a number between 0 and 1")
-    if "header" in given and given["header"] not in ("yes", "no"):
-        raise UsageError(f"HEADER={given['header']}: expected yes or no")
-    if "encoding" in given:
+            raise UsageError(f"LIKE={options['like']}: expected a number") from None
+    if "decide" in options and options["decide"] != "f1" and not _is_share(options["decide"]):
+        raise UsageError(f"DECIDE={options['decide']}: expected f1, or a number between 0 and 1")
+    if "header" in options and options["header"] not in ("yes", "no"):
+        raise UsageError(f"HEADER={options['header']}: expected yes or no")
+    if "encoding" in options:
         try:
-            "a".encode(given["encoding"])
+            "a".encode(options["encoding"])
         except (LookupError, UnicodeError):
             raise UsageError(
-                f"ENCODING={given['encoding']}: Python has no such encoding; common are utf-8,"
+                f"ENCODING={options['encoding']}: Python has no such encoding; common are utf-8,"
                 " cp1252, utf-16"
             ) from None
 
@@ -147,13 +147,13 @@ def _is_share(text: str) -> bool:
         return False
 
 
-def form_of(given: Mapping[str, str]) -> dict[str, object]:
+def form_of(options: Mapping[str, str]) -> dict[str, object]:
     """The keys of formats.Format among the options."""
     form: dict[str, object] = {}
     for name in OF_FORMAT:
-        if name not in given:
+        if name not in options:
             continue
-        value = given[name]
+        value = options[name]
         if name in COUNTS:
             form[name] = int(value)
         elif name in LISTS:
@@ -297,25 +297,25 @@ def _wrapped(lines: Sequence[str]) -> list[str]:
     return wrapped
 
 
-def new(given: Mapping[str, str]) -> str:
+def new(options: Mapping[str, str]) -> str:
     """Write the confs for the file in `given`; return the summary."""
-    path = Path(given["file"]).expanduser()
+    path = Path(options["file"]).expanduser()
     if not path.exists():
-        raise UsageError(f"FILE={given['file']} does not exist; name a file or a folder")
-    name = given.get("name", building.name_of(path))
+        raise UsageError(f"FILE={options['file']} does not exist; name a file or a folder")
+    name = options.get("name", building.name_of(path))
     if not NAME.fullmatch(name):
         raise UsageError(
             f"NAME={name}: expected a lower-case letter, then letters, digits and _, such as loans"
         )
     written = free_name(name)
-    result = building.build(path, name, given, form_of(given))
+    result = building.build(path, name, options, form_of(options))
     try:
         with written_or_none(written, result, name):
             parts = tried(name)
     except DataError as error:
         if "leave_out: undecodable" not in str(error):
             raise
-        result = building.build(path, name, {**given, "leave_out": "yes"}, form_of(given))
+        result = building.build(path, name, {**options, "leave_out": "yes"}, form_of(options))
         with written_or_none(written, result, name):
             parts = tried(name)
     return summary(name, result, parts, written)

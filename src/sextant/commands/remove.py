@@ -24,11 +24,11 @@ def remove(name: str) -> str:
             " another before, by `make add MODEL=…` or by hand"
         )
     dataset = chosen.models[name].dataset
-    others = []
+    other_models = []
     for other, line in chosen.models.items():
         if other != name and line.dataset == dataset:
-            others.append(other)
-    removed = {"models": name} if others else {"models": name, "datasets": dataset}
+            other_models.append(other)
+    removed = {"models": name} if other_models else {"models": name, "datasets": dataset}
     on_shelf: dict[str, Collection[str]] = {"models": shelf.models, "datasets": shelf.datasets}
     text = listing.read(paths.PARAMS)
     taken = {}
@@ -40,16 +40,18 @@ def remove(name: str) -> str:
         taken[block] = listing.entry(text, block, entry_name, str(paths.PARAMS)).text
         text = listing.without_entry(text, block, entry_name, comments, str(paths.PARAMS))
     listing.write_params(text)
-    return "\n".join([*_done(name, dataset, others), *_way_back(name, taken, name in shelf.models)])
+    return "\n".join(
+        [*_done(name, dataset, other_models), *_way_back(name, taken, name in shelf.models)]
+    )
 
 
-def _done(name: str, dataset: str, others: list[str]) -> list[str]:
+def _done(name: str, dataset: str, other_models: list[str]) -> list[str]:
     """What was taken out, and which files stay."""
     confs = [paths.model_conf(name)]
-    if others:
+    if other_models:
         first = (
             f"{paths.PARAMS} does not list `{name}` any more; data set `{dataset}` stays, of"
-            f" {', '.join(others)}"
+            f" {', '.join(other_models)}"
         )
     else:
         first = f"{paths.PARAMS} does not list `{name}` and its data set `{dataset}` any more"

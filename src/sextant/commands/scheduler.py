@@ -362,10 +362,10 @@ def with_priorities(
     """
     needs: dict[Stage, Need] = {}
     for stage in reversed(stages):
-        own = need(stage)
+        stage_need = need(stage)
         after = [needs[other].priority for other in graph.predecessors(stage) if other in needs]
-        priority = own.priority + max(after, default=0.0)
-        needs[stage] = Need(min(own.slots, jobs), own.memory, priority)
+        priority = stage_need.priority + max(after, default=0.0)
+        needs[stage] = Need(min(stage_need.slots, jobs), stage_need.memory, priority)
     return needs
 
 

@@ -270,10 +270,10 @@ class RBM(nn.Module):
         """`loss` and `predict`; the visible units of both are found once."""
         codes = _data(batch)
         pairs = self.pairs(codes)
-        known = batch.observed[pairs.row, pairs.item].nonzero()[:, 0]
-        row = pairs.row[known]
+        observed_pairs = batch.observed[pairs.row, pairs.item].nonzero()[:, 0]
+        row = pairs.row[observed_pairs]
         ratings = torch.bincount(row, minlength=len(codes))
-        outputs = self._outputs(batch, Pairs(row, pairs.item[known], ratings))
+        outputs = self._outputs(batch, Pairs(row, pairs.item[observed_pairs], ratings))
         return self._gap(batch, codes, pairs), outputs
 
     def _gap(self, batch: Batch, codes: Tensor, pairs: Pairs) -> Tensor:

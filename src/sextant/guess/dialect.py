@@ -128,18 +128,12 @@ def _as_wide(line: str, rows: Sequence[str]) -> bool:
 def best_candidate(lines: Sequence[str], chosen: Mapping[str, object]) -> Candidate | None:
     """The delimiter and the quoting with the highest score; None if there is only one column."""
     delimiters = (str(chosen["delimiter"]),) if "delimiter" in chosen else DELIMITERS
-    ways: tuple[str, ...] = QUOTING
-    if "quoting" in chosen:
-        ways = (str(chosen["quoting"]),)
-    if "quoting" not in chosen and not any('"' in line for line in lines):
-        ways = ("standard",)
-    elif "quoting" not in chosen and not any("\\" in line for line in lines):
-        ways = ("standard", "none")
+    quotings = (str(chosen["quoting"]),) if "quoting" in chosen else _quotings(lines)
     best: Candidate | None = None
     for delimiter in delimiters:
         if delimiter != BLANKS and not any(delimiter in line for line in lines):
             continue
-        for quoting in ways:
+        for quoting in quotings:
             candidate = _candidate(lines, delimiter, quoting)
             if best is None or candidate.score > best.score + 1e-9:
                 best = candidate
@@ -148,7 +142,17 @@ def best_candidate(lines: Sequence[str], chosen: Mapping[str, object]) -> Candid
     return best if best.score >= ENOUGH or "delimiter" in chosen else None
 
 
+def _quotings(lines: Sequence[str]) -> tuple[str, ...]:
+    """The ways of quoting that can differ on these lines."""
+    if not any('"' in line for line in lines):
+        return ("standard",)
+    if not any("\\" in line for line in lines):
+        return ("standard", "none")
+    return QUOTING
+
+
 def _candidate(lines: Sequence[str], delimiter: str, quoting: str) -> Candidate:
+    """A delimiter and a quoting with their score: rows as wide as most, cells that are values."""
     rows, unread = split_lines(lines, delimiter, quoting)
     counts = Counter(len(row) for row in rows if any(row))
     if not counts:
@@ -245,17 +249,35 @@ def _layout(
         form["skip_after"] = units_after_header(body[1:])
         return Layout(form, named(body[0]), True, [])
     doubts: list[str] = []
+    header = _names(lines, best, short, body, doubts)
+    if header == _numbered(best.width) and "header" not in chosen:
+        doubts.append("the file has no header (HEADER=yes if line 1 is one)")
+    form["names"] = header
+    return Layout(form, header, False, doubts)
+
+
+def _names(
+    lines: Sequence[str],
+    best: Candidate,
+    short: Sequence[str],
+    body: Sequence[Sequence[str]],
+    doubts: list[str],
+) -> list[str]:
+    """The names of rows without a header of their width; `short` is the row before the first.
+
+    They stand in a comment or in the short row, one of them perhaps missing; else numbers do.
+    """
     header = _marked_header(lines, best)
     if not header and 1 < len(short) < best.width and are_names(short):
         header = list(short)
-    if 0 < len(header) < best.width:
-        header = _completed(header, body, doubts)
     if not header:
-        header = [f"column_{number}" for number in range(1, best.width + 1)]
-        if "header" not in chosen:
-            doubts.append("the file has no header (HEADER=yes if line 1 is one)")
-    form["names"] = header
-    return Layout(form, header, False, doubts)
+        return _numbered(best.width)
+    return header if len(header) == best.width else _completed(header, body, doubts)
+
+
+def _numbered(width: int, start: int = 1) -> list[str]:
+    """Names of columns without a name, from `start` to the width."""
+    return [f"column_{number}" for number in range(start, width + 1)]
 
 
 def _footer(body: Sequence[Sequence[str]], width: int) -> int:
@@ -302,7 +324,7 @@ def _completed(short: Sequence[str], body: Sequence[Sequence[str]], doubts: list
         header = ["row", *short]
         place = f"the first column is called `{header[0]}`"
     else:
-        header = [*short, *[f"column_{len(short) + i}" for i in range(1, missing + 1)]]
+        header = [*short, *_numbered(len(body[0]), len(short) + 1)]
         place = f"the last is called `{header[-1]}`"
     doubts.append(f"the header has {len(short)} names for {len(body[0])} cells: {place}")
     return named(header)

@@ -65,7 +65,7 @@ def _utf_16_without_mark(content: bytes) -> str:
 
 
 def _not_utf_8(content: bytes) -> Encoding:
-    foreign = [word for word in WORD.findall(content) if any(byte > 127 for byte in word)]
+    foreign = [match for match in WORD.findall(content) if not match.isascii()]
     sample = foreign[:SAMPLE_WORDS]
     letters = b"".join(sample)
     beyond = sum(byte > 127 for byte in letters)

@@ -27,9 +27,9 @@ def table(
     """The three confs of a table, and what the summary says of it."""
     by_name = {column.name: column for column in columns}
     target = by_name.get(column_roles.target or "")
-    shares = (
-        class_shares(target) if target is not None and column_roles.task == "classification" else {}
-    )
+    shares: dict[str, float] = {}
+    if target is not None and column_roles.task == "classification":
+        shares = class_shares(target)
     if positive is None and len(shares) == 2:
         positive = min(shares, key=lambda level: shares[level])
     numbers_as_classes = False

@@ -190,12 +190,12 @@ def no_champion(mlflow: "MlflowClient", model: str) -> SextantError:
         if CHAMPION in registered.aliases:
             models.add(registered.name.removeprefix("sextant-").removesuffix("-twin"))
     missing = f"`{model}` has no champion in {address()}"
-    others = f"models with a champion: {', '.join(sorted(models)) or 'none'}"
+    champions = f"models with a champion: {', '.join(sorted(models)) or 'none'}"
     for name in registered_names(model):
         for version in versions(mlflow, name):
-            return SextantError(f"{missing}: {_why_no_champion(model, version)}; {others}")
+            return SextantError(f"{missing}: {_why_no_champion(model, version)}; {champions}")
     return SextantError(
-        f"{missing}; {others}; `make repro` trains and judges the models of params.yaml"
+        f"{missing}; {champions}; `make repro` trains and judges the models of params.yaml"
     )
 
 

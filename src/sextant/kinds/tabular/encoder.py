@@ -250,9 +250,9 @@ class Encoder:
         for name, statistics in self.numbers.items():
             self._remark_on_number(remarks, rows[name].to_numpy(float), name, statistics)
         for name, levels in self.levels.items():
-            known = {level for level in levels if level is not None}
+            learnt = {level for level in levels if level is not None}
             values = rows[name].tolist()
-            for row in np.flatnonzero(~rows[name].isin(known)):
+            for row in np.flatnonzero(~rows[name].isin(learnt)):
                 if not pd.isna(values[row]):
                     text = f"`{name}` has {values[row]}, which training did not have"
                     remarks.add(row, text)

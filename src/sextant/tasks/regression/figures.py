@@ -45,8 +45,8 @@ def figures(
     important: list[str] = []
     if features:
 
-        def squared_error(given: pd.DataFrame, of_rows: pd.DataFrame) -> np.ndarray:
-            errors = given["prediction"].to_numpy(np.float64) - truth_of(of_rows, encoder)
+        def squared_error(answered: pd.DataFrame, of_rows: pd.DataFrame) -> np.ndarray:
+            errors = answered["prediction"].to_numpy(np.float64) - truth_of(of_rows, encoder)
             return np.asarray(errors**2)
 
         rises = importance(model.answer, rows, features, squared_error)

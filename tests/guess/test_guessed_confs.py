@@ -1,7 +1,7 @@
 """The confs are YAML that says what was meant, in lines of at most 100 characters."""
 
 import pytest
-import yaml
+from conftest import load_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,31 +24,31 @@ models:
 
 @given(value=VALUE)
 def test_a_value_is_read_as_it_was(value: object) -> None:
-    assert yaml.safe_load(layout.scalar(value)) == value
-    assert yaml.safe_load(f"a: {layout.scalar(value)}") == {"a": value}
+    assert load_yaml(layout.scalar(value)) == value
+    assert load_yaml(f"a: {layout.scalar(value)}") == {"a": value}
 
 
 @given(values=st.lists(VALUE, max_size=31))
 def test_a_list_is_read_as_it_was_and_wraps(values: list[object]) -> None:
-    assert yaml.safe_load(layout.flow(values)) == values
+    assert load_yaml(layout.flow(values)) == values
     lines = layout.wrapped(2, "key", values)
-    assert yaml.safe_load("\n".join(lines)) == {"key": values}
+    assert load_yaml("\n".join(lines)) == {"key": values}
     assert all(len(line) <= 100 for line in lines)
 
 
 @given(reasons=st.dictionaries(TEXT, TEXT, max_size=5))
 def test_a_list_with_reasons_is_read_without_them(reasons: dict[str, str]) -> None:
     lines = layout.with_reasons(2, "ignored", reasons)
-    assert yaml.safe_load("\n".join(lines)) == {"ignored": list(reasons)}
+    assert load_yaml("\n".join(lines)) == {"ignored": list(reasons)}
 
 
 def test_characters_that_yaml_does_not_allow_are_escaped() -> None:
     odd = "a\x7f\ufffeb"
-    assert yaml.safe_load(layout.scalar(odd)) == odd
+    assert load_yaml(layout.scalar(odd)) == odd
     text = "\n".join(
         [layout.line(0, "a", "1", f"{odd}\nb\u2028c"), *layout.with_reasons(0, "b", {"x": odd})]
     )
-    assert yaml.safe_load(text) == {"a": 1, "b": ["x"]}
+    assert load_yaml(text) == {"a": 1, "b": ["x"]}
 
 
 def test_plain_words_are_not_quoted() -> None:
@@ -64,7 +64,7 @@ def test_the_lines_of_params_yaml_are_added_and_nothing_else_changes(end: str) -
     changed = confs.with_lines(text, "loans", "tabular", "ann", "classification")
     added = [line for line in changed.splitlines() if line not in text.splitlines()]
     assert [line.split(":")[0] for line in added] == ["  loans", "  loans"]
-    content = yaml.safe_load(changed)
+    content = load_yaml(changed)
     assert content["datasets"] == {"churn": "tabular", "loans": "tabular"}
     assert content["models"]["loans"]["dataset"] == "loans"
     assert list(content["models"]) == ["ann", "loans"]

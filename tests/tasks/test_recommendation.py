@@ -520,8 +520,7 @@ def test_completion_is_the_ratio_of_exp_of_minus_the_free_energies_and_sampling_
     state = torch.get_rng_state()
     sampled = net.gibbs_log_odds(codes, items, CHAINS, STEPS)
     assert sampled.sigmoid().numpy() == pytest.approx(odds.sigmoid().numpy(), abs=0.03)
-    again = net.gibbs_log_odds(codes, items, CHAINS, STEPS)
-    assert torch.equal(again, sampled) and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_free_energy_gains_of_train_and_val_are_over_the_same_other_ratings():

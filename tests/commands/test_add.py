@@ -87,29 +87,30 @@ def test_check_reads_the_shelf_and_stages_do_not() -> None:
         check.main(["--listed", "model=faulty"])
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("models: [power]\n", r"conf/shelf.yaml: `models` is \['power'\]"),
-        ("modles: {}\n", "conf/shelf.yaml: unknown key `modles`; did you mean `models`"),
-        (
-            "models: {a: {family: ann, task: mapping, dataset: sea, kind: tabular}}\n",
-            "conf/shelf.yaml: model `a` names data set `sea`, which `datasets` does not list",
-        ),
-        (
-            "datasets: {sea: images}\n"
-            "models: {a: {family: ann, task: mapping, dataset: sea, kind: tabular}}\n",
-            "conf/shelf.yaml: model `a` has kind `tabular`, but its data set `sea` has kind",
-        ),
-    ],
+FAULTS = (
+    ("models: [power]\n", r"conf/shelf.yaml: `models` is \['power'\]"),
+    ("modles: {}\n", "conf/shelf.yaml: unknown key `modles`; did you mean `models`"),
+    (
+        "models: {a: {family: ann, task: mapping, dataset: sea, kind: tabular}}\n",
+        "conf/shelf.yaml: model `a` names data set `sea`, which `datasets` does not list",
+    ),
+    (
+        "datasets: {sea: images}\n"
+        "models: {a: {family: ann, task: mapping, dataset: sea, kind: tabular}}\n",
+        "conf/shelf.yaml: model `a` has kind `tabular`, but its data set `sea` has kind",
+    ),
 )
+
+
 @pytest.mark.usefixtures("one_model")
-def test_a_fault_of_the_shelf_is_named_and_stops_no_listed_model(text: str, message: str) -> None:
-    Path("conf/shelf.yaml").write_text(text)
-    with pytest.raises(UsageError, match=message):
-        check.main([])
-    with pytest.raises(UsageError, match=message):
-        add.main(["model=a"])
+def test_a_fault_of_the_shelf_is_named_and_stops_no_listed_model() -> None:
+    for text, message in FAULTS:
+        Path("conf/shelf.yaml").write_text(text)
+        with pytest.raises(UsageError, match=message):
+            check.main([])
+        with pytest.raises(UsageError, match=message):
+            add.main(["model=a"])
+        assert list(config.params().models) == ["ann"]
     check.main(["--listed"])
 
 

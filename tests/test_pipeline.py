@@ -225,6 +225,7 @@ def dvc_json(clone: Clone, *command: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow(minutes=1)
 def test_a_repro_after_edits_runs_the_stale_stages_and_gives_the_same_bytes(clone: Clone) -> None:
     before = out_digests(clone)
     decision = clone.read_json("reports/decisions/ann.json")

@@ -16,7 +16,7 @@ def make_champion(clone: Clone, version: str, **env: str) -> None:
         clone.stage("promote", "model=ann", f"version={version}", **env)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_fresh_clone_pulls_and_registers_and_leaves_the_teams_champion(
     two_versions: Clone, tmp_path: Path
 ) -> None:

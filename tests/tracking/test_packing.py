@@ -95,7 +95,8 @@ def test_the_input_example_is_synthetic(packed: Path) -> None:
     columns = config.dataset("churn").columns
     assert set(rows.columns) == {columns.key, *columns.features}
     assert files.read_json(Path("data/raw/churn/source.json"))["source"] == "embedded"
-    twin = pd.read_csv("data/raw/churn/Churn_Modelling.csv", dtype={columns.key: "str"})
+    texts = dict.fromkeys([columns.key, *columns.categorical], "str")
+    twin = pd.read_csv("data/raw/churn/Churn_Modelling.csv", dtype=texts)
     expected = twin[list(rows.columns)].head(len(rows))
     pd.testing.assert_frame_equal(rows, expected, check_dtype=False)
 

@@ -341,7 +341,7 @@ LINE = st.lists(
 ODD_LINES = st.sampled_from(["", "  ", "# a remark", 'a,"b, c",d', "too,short", "a,b,c,d"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.one_of(LINE.map(",".join), LINE.map(",".join), ODD_LINES), max_size=12),
     st.integers(1, 12),

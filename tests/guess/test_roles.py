@@ -51,6 +51,19 @@ def test_each_column_has_its_role() -> None:
     assert "different texts" in result.ignored["Surname"]
 
 
+def test_a_target_that_is_guessed_has_no_gaps() -> None:
+    votes = pd.DataFrame({"column_1": np.where(OUTCOME, "red", "blue")})
+    for number in range(2, 6):
+        votes[f"column_{number}"] = RNG.choice(["y", "n"], ROWS)
+    assert found(votes, target=None).target == "column_5"
+    votes.loc[3, "column_5"] = None
+    result = found(votes, target=None)
+    assert (result.target, result.task) == ("column_1", "classification")
+    named = votes.rename(columns={"column_1": "party"})
+    result = found(named, target=None)
+    assert (result.target, result.task) == (None, "mapping")
+
+
 def test_a_map_reads_codes_as_numbers() -> None:
     result = found(table(), task="mapping")
     assert result.task == "mapping" and "Products" in result.numeric

@@ -138,14 +138,21 @@ def _target_and_task(
 
 
 def _guessed_target(columns: Sequence[Facts]) -> Facts | None:
-    """A column with a usual name of a target, else the last one, if it has few values."""
+    """A column with a usual name of a target, else the last one, if it has few values and no gaps.
+
+    Without a header it may also be the first one, as in many sets of the UCI repository.
+    """
     usable = [column for column in columns if column.distinct > 1 and not column.date]
     for name in TARGET_NAMES:
         for column in usable:
             if column.name.lower() == name and (column.distinct <= MANY or column.is_number):
                 return column
-    if usable and usable[-1].name == columns[-1].name and 2 <= usable[-1].distinct <= MANY:
-        return usable[-1]
+    ends = [columns[-1]]
+    if columns[0].name == "column_1":
+        ends.append(columns[0])
+    for column in ends:
+        if 2 <= column.distinct <= MANY and not column.missing and not column.date:
+            return column
     return None
 
 

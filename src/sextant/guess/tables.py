@@ -270,7 +270,8 @@ def summary_lines(
         )
     missing = [column for column in columns if column.missing]
     listed = ", ".join(f"{column.name} {column.missing:,}" for column in missing[:SHOWN])
-    lines.append(f"missing values: {listed or 'none'}")
+    more = f", and {len(missing) - SHOWN} more columns" if len(missing) > SHOWN else ""
+    lines.append(f"missing values: {listed or 'none'}{more}")
     return lines
 
 

@@ -51,7 +51,7 @@ models:
 TOGETHER = (
     *("test_register", "test_promote", "test_rollback", "test_packing", "test_registry"),
     *("test_runs", "test_store", "test_predict", "test_serve", "test_errors"),
-    *("test_validate", "test_new", "test_bad_input", "test_images", "test_ratings"),
+    *("test_validate", "test_fuzz", "test_new", "test_bad_input", "test_images", "test_ratings"),
     *("test_dvc_yaml", "test_learner", "test_models", "test_regression", "test_results"),
     *("test_sae", "test_train", "test_baselines", "test_evaluate", "test_mapping"),
     *("test_importance", "test_classification"),

@@ -402,7 +402,7 @@ def test_a_mutation_is_answered_or_refused_in_one_line(sort: str, workspace: Pat
         return
 
     @settings(
-        max_examples=max(3, round(COUNT * SORTS[sort].share)),
+        max_examples=max(2, round(COUNT * SORTS[sort].share)),
         derandomize="SEXTANT_FUZZ" not in os.environ,
         database=None,
         suppress_health_check=list(HealthCheck),

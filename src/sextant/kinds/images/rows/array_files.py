@@ -15,6 +15,7 @@ from .pictures import Picture
 
 
 def array_pictures(folder: Path, files: Arrays, white: float | None) -> list[Picture]:
+    """The pictures of NumPy's files."""
     pictures = []
     for test, pairs in ((False, files.train), (True, files.test)):
         for pair in pairs:
@@ -32,6 +33,7 @@ def array_pictures(folder: Path, files: Arrays, white: float | None) -> list[Pic
 
 
 def idx_pictures(folder: Path, files: Idx) -> list[Picture]:
+    """The pictures of IDX files, as MNIST has them."""
     pictures = []
     for test, pairs in ((False, files.train), (True, files.test)):
         for pair in pairs:

@@ -21,6 +21,7 @@ from .pictures import Picture, listed
 
 
 def table_pictures(folder: Path, files: Pixels, columns: Columns) -> list[Picture]:
+    """The pictures of tables, a row each."""
     pictures = []
     for test, names in ((False, files.train), (True, files.test)):
         for name in names:

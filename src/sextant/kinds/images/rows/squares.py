@@ -49,6 +49,7 @@ class Undecodable(DataError):
 
 
 def is_decodable(raw: Content, columns: Columns) -> bool:
+    """Whether the content of a picture can be decoded as conf says."""
     try:
         pixels.decoded(raw, columns.channels, columns.ground, columns.white)
     except ValueError:
@@ -71,4 +72,5 @@ def to_base64(rows: pd.DataFrame) -> list[str]:
 
 
 def file_of(content: Content) -> bytes:
+    """The file of a picture; a PNG of one that comes from an array."""
     return png(content) if isinstance(content, np.ndarray) else content

@@ -70,6 +70,7 @@ def as_ids(texts: Iterable[str]) -> Ids:
 
 
 def is_whole(text: str) -> bool:
+    """Whether a text is a whole number in its usual notation that a float64 can hold."""
     return WHOLE.fullmatch(text) is not None and int(text) <= LARGEST_ID
 
 

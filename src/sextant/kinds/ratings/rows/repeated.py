@@ -80,5 +80,6 @@ def _seconds(value: object) -> float:
 
 
 def add_count(counts: dict[str, int], reason: str, rows: int) -> None:
+    """Add a number of rows that are left out, unless it is 0, to those of its reason."""
     if rows:
         counts[reason] = counts.get(reason, 0) + rows

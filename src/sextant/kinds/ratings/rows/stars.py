@@ -31,6 +31,10 @@ def checked_ratings(
 
 
 def stars_of(column: pd.Series, columns: Columns, allow_missing: bool) -> pd.Series:
+    """Ratings as float64; NaN for missing ones, if these are allowed.
+
+    Raises DataError for one that is not on the scale, or missing.
+    """
     stars, _ = numbers_or_faults(column, columns.ratings)
     missing = column.isna().to_numpy()
     if allow_missing:

@@ -226,16 +226,19 @@ class TaskMetrics(Protocol[B, E]):
 
     Optional: `OPTIONS`, what a caller may set, with defaults (an integer, a float, a string or a
     flag); `WATCHED`, the metrics that `watch` returns, where these are not all; `check(encoder)`,
-    which raises UsageError if the target is nothing that the task can predict; `public(answers)`,
+    which raises UsageError if the target is nothing that the task can predict; `roles(columns,
+    train)`, the block `columns` as encoder and baselines read it, such as with the target as one
+    more feature; `public(answers)`,
     the answers as a caller sees them, where they have more columns, with the options that it names;
     `inputs(rows, encoder)`, the rows that have to be answered in order to score `rows`;
     `guard_rows(parts)`, the rows on which the gate's guards are computed, where these are not the
     gate part; `decided(answers, encoder, calibration)`, the answers of any model with predictions
     by the rule of one calibration; `verdict(answers, rows, encoder)`, a sentence that sums up the
-    metrics, with the `calibration` if it names it. `calibrate` gets the `encoder`, and the block
-    `schedule.decide` of the model's conf, where its signature names them. A task that generates
-    (text, scenarios, next frames) names `net` among the arguments of `answers`, and draws with the
-    seed in its options.
+    metrics, with the `calibration` and the `net` if it names them. `calibrate` gets the `encoder`,
+    and the block `schedule.decide` of the model's conf, where its signature names them. A task that
+    generates (text, scenarios, next frames) names `net` among the arguments of `answers`, and draws
+    with the seed in its options. It may answer a row several times: the index of the answers is
+    then the position of their row.
     """
 
     @property
@@ -310,7 +313,7 @@ class TaskFigures(Protocol):
 # --- mypy checks every plugin against its Protocol ----------------------------------------------
 
 if TYPE_CHECKING:
-    from .families import ann, cnn, rbm, rnn, sae, som
+    from .families import ann, boltzmann, cnn, rbm, rnn, sae, som
     from .kinds.images import columns as images_columns
     from .kinds.images import encoder as images_encoder
     from .kinds.images import rows as images_rows
@@ -343,6 +346,9 @@ if TYPE_CHECKING:
     from .tasks.regression import baselines as regression_baselines
     from .tasks.regression import figures as regression_figures
     from .tasks.regression import metrics as regression_metrics
+    from .tasks.scenarios import baselines as scenarios_baselines
+    from .tasks.scenarios import figures as scenarios_figures
+    from .tasks.scenarios import metrics as scenarios_metrics
     from .tasks.stars import baselines as stars_baselines
     from .tasks.stars import figures as stars_figures
     from .tasks.stars import metrics as stars_metrics
@@ -367,13 +373,22 @@ if TYPE_CHECKING:
         series_encoder,
         tabular_encoder,
     ]
-    _families: list[type[Family]] = [ann.ANN, cnn.CNN, rbm.RBM, rnn.RNN, sae.SAE, som.SOM]
+    _families: list[type[Family]] = [
+        ann.ANN,
+        boltzmann.Boltzmann,
+        cnn.CNN,
+        rbm.RBM,
+        rnn.RNN,
+        sae.SAE,
+        som.SOM,
+    ]
     _metrics: list[TaskMetrics] = [
         classification_metrics,
         forecasting_metrics,
         likes_metrics,
         mapping_metrics,
         regression_metrics,
+        scenarios_metrics,
         stars_metrics,
     ]
     _baselines: list[TaskBaselines] = [
@@ -382,6 +397,7 @@ if TYPE_CHECKING:
         likes_baselines,
         mapping_baselines,
         regression_baselines,
+        scenarios_baselines,
         stars_baselines,
     ]
     _figures: list[TaskFigures] = [
@@ -390,5 +406,6 @@ if TYPE_CHECKING:
         likes_figures,
         mapping_figures,
         regression_figures,
+        scenarios_figures,
         stars_figures,
     ]

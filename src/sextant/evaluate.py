@@ -100,7 +100,9 @@ def _verdict(model: "SavedModel", answers: pd.DataFrame, rows: pd.DataFrame) -> 
     if verdict is None:
         return ""
     calibration = model.card["calibration"]
-    return plugins.call(verdict, answers, rows, model.encoder, calibration=calibration)
+    return plugins.call(
+        verdict, answers, rows, model.encoder, calibration=calibration, net=model.net
+    )
 
 
 def _answers(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 B = TypeVar("B", bound="contracts.Batch")
+C = TypeVar("C")  # the Columns of a kind
 
 PACKAGE = Path(__file__).parent
 SINGULAR = {"kinds": "kind", "families": "family", "tasks": "task"}
@@ -228,6 +229,12 @@ class Task:
     def hides_columns(self) -> bool:
         """Whether an answer has columns that scores need and that a caller does not see."""
         return optional(self.metrics, "public", None) is not None
+
+    def roles(self, columns: C, train: "pd.DataFrame") -> C:
+        """The block `columns` as an encoder of this task reads it."""
+        change: Callable[[C, pd.DataFrame], C] | None
+        change = optional(self.metrics, "roles", None)
+        return change(columns, train) if change else columns
 
     def public(
         self, answers: "pd.DataFrame", options: "Mapping[str, contracts.Option]"

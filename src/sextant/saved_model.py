@@ -82,6 +82,8 @@ class SavedModel:
         if not details:
             answers = self.task.public(answers, options)
         named = with_names(answers, rows, self.named_by)
+        if len(answers) != len(rows):
+            named = named.reset_index(drop=True)
         return named.assign(**{WARNINGS: pd.Series(remarks, index=named.index, dtype="str")})
 
     @property
@@ -93,7 +95,12 @@ class SavedModel:
         """What is unusual about the row of each answer; empty texts where nothing is."""
         remarks: Callable[[pd.DataFrame, pd.DataFrame], list[str]] | None
         remarks = plugins.optional(self.encoder, "remarks", None)
-        return remarks(rows, answers) if remarks else [""] * len(answers)
+        if remarks is None:
+            return [""] * len(answers)
+        texts = remarks(rows, answers)
+        if len(texts) != len(answers):  # one for each row, and several answers to some
+            texts = [texts[position] for position in answers.index]
+        return texts
 
     def schema(self) -> "list[contracts.Column]":
         """The input columns: those that identify a row, which are optional, and the encoder's.
@@ -164,14 +171,18 @@ class SavedModel:
 def with_names(answers: pd.DataFrame, rows: pd.DataFrame, named_by: Sequence[str]) -> pd.DataFrame:
     """Answers, one for each of `rows`, with those columns in front that identify the rows.
 
-    A column that has the name of a column of answers gets the prefix `key_`.
+    If there are more or fewer answers, their index is the position of their row. A column that has
+    the name of a column of answers gets the prefix `key_`.
     """
     names = {}
     for name in named_by:
         if name in rows:
             is_taken = name in answers or name == WARNINGS
             heading = f"key_{name}" if is_taken else name
-            names[heading] = rows[name].to_numpy()
+            values = rows[name].to_numpy()
+            if len(answers) != len(rows):
+                values = values[answers.index]
+            names[heading] = values
     return pd.concat([pd.DataFrame(names, index=answers.index), answers], axis=1)
 
 

@@ -250,7 +250,7 @@ def learn(
     kind = plugins.kind(profile["kind"])
     task = plugins.task(conf.task)
     schedule = optimizers.Schedule(**conf.schedule)
-    columns = kind.columns.Columns(**profile["layout"])
+    columns = task.roles(kind.columns.Columns(**profile["layout"]), parts["train"])
     encoder = kind.encoder.Encoder.fit(parts["train"], columns)
     check_encoder = plugins.optional(task.metrics, "check", None)
     if check_encoder:
@@ -285,7 +285,7 @@ def learn(
         "budget": conf.budget,
         "threads": schedule.threads,
         "net": conf.net,
-        "columns": profile["layout"],
+        "columns": columns.model_dump(exclude_unset=True),
         "calibration": calibration,
         "epoch": epoch,
     }

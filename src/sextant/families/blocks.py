@@ -1,4 +1,4 @@
-"""Building blocks of more than one family: parameter groups, Gibbs sampling, a grid on a plane.
+"""Building blocks of more than one family: parameter groups, Gibbs sampling, bins, a grid.
 
 Imports torch alone. Every model stage depends on this file, because a DVC dependency cannot be
 conditional: an edit retrains all models, so only settled code belongs here. A family imports
@@ -18,6 +18,11 @@ ParamGroup: TypeAlias = dict[str, list[nn.Parameter] | float]
 # axis. Of 0.5, 1, 1.5 and 2 this gave the grid nearest to the training rows in all of five splits
 # of the real credit applications.
 REACH = 1.5
+
+# What stands for an edge of bins that does not exist. An infinite one would become NaN in a running
+# mean of the weights.
+NO_EDGE = 1e30
+UNKNOWN = -1  # the code of a missing cell
 
 
 def decay_weights_only(net: nn.Module) -> list[ParamGroup]:
@@ -101,6 +106,49 @@ def gibbs_chain(
         visible = torch.where(free[:, None], drawn, visible)
         hidden = draw_binary(hidden_probs(visible))
     return visible, hidden, mean
+
+
+# --- states: numbers in quantile bins, categories as they are ------------------------------------
+
+
+def quantile_edges(x: Tensor, bins: int) -> Tensor:
+    """Edges of quantile bins of each column of x, (rows, columns), NaN where missing.
+
+    Returns (columns, bins - 1), ascending. An edge lies in the middle between two neighbouring
+    values, those nearest to the quantile, so that no value is on it. A column with fewer distinct
+    values, or with a value that makes up several bins, has fewer bins: the edges that it lacks are
+    NO_EDGE.
+    """
+    edges = torch.full((x.shape[1], bins - 1), NO_EDGE, dtype=x.dtype, device=x.device)
+    for column, values in enumerate(x.T):
+        distinct, counts = values[~values.isnan()].unique(return_counts=True)
+        if len(distinct) < 2:
+            continue
+        below = counts.cumsum(0)[:-1]  # the values below each possible edge
+        quantiles = counts.sum() * torch.arange(1, bins, device=x.device) / bins
+        nearest = (below - quantiles[:, None]).abs().argmin(1).unique()
+        edges[column, : len(nearest)] = (distinct[nearest] + distinct[nearest + 1]) / 2
+    return edges
+
+
+def bin_codes(x: Tensor, edges: Tensor) -> Tensor:
+    """The bin of each number of x, (rows, columns): how many edges are below it; int64.
+
+    UNKNOWN where the number is missing (NaN). A number beyond all edges is in the last bin.
+    """
+    if not x.shape[1]:
+        return torch.empty(x.shape, dtype=torch.int64, device=x.device)
+    codes = torch.searchsorted(edges.contiguous(), x.T.contiguous()).T
+    return torch.where(x.isnan(), UNKNOWN, codes)
+
+
+def state_codes(numeric: Tensor, categories: Tensor, edges: Tensor) -> Tensor:
+    """The state of each column, (rows, columns) int64 from 0; UNKNOWN where it is not known.
+
+    `categories` has the codes of an encoder, from 1; its 0, a category that training did not have,
+    is as unknown as an empty cell.
+    """
+    return torch.cat([bin_codes(numeric, edges), categories - 1], dim=1)
 
 
 def grid_on_plane(center: Tensor, axes: Tensor, down: Tensor, along: Tensor) -> Tensor:

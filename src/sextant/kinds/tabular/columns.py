@@ -11,8 +11,9 @@ from ..formats import Format, fits_pattern, is_pattern
 SPLITS = ("hash",)
 
 # What stands in for a missing number: the median of training, the median and a further input that
-# says so, or nothing: the row is refused.
-Missing: TypeAlias = Literal["median", "indicator", "refuse"]
+# says so, or nothing: the row is refused. A missing category is a level of its own, which has to be
+# written only for a task that draws missing cells.
+Missing: TypeAlias = Literal["median", "indicator", "refuse", "level"]
 
 
 class Columns(Format):
@@ -26,7 +27,9 @@ class Columns(Format):
     positive: the class that `probability` of an answer is about; null: the last in sorted order.
     ignored: neither input nor label.
     numeric, categorical: the features.
-    missing: for a numeric column, what a missing number becomes; by default the median.
+    missing: for a numeric column, what a missing number becomes; by default the median. For a
+        categorical one, `level`: a missing cell is a level of its own, for every task.
+    gaps: whether other missing cells stay empty; no conf sets it, but a task that draws them.
     test_files: the files that the source reserves for testing, if any. Where they have no labels,
         they are answered and not scored.
 
@@ -39,6 +42,7 @@ class Columns(Format):
     numeric: list[str] = []
     categorical: list[str] = []
     missing: dict[str, Missing] = {}
+    gaps: bool = False
     test_files: list[str] = []
     positive: bool | int | float | str | None = None
     target_type: Literal["class", "number"] | None = None
@@ -58,13 +62,32 @@ class Columns(Format):
                 )
         if not self.features:
             raise ValueError("no column is a feature; name some under `numeric` or `categorical`")
-        for name in self.missing:
-            if not any(_meet(name, numeric) for numeric in self.numeric):
+        for name, choice in self.missing.items():
+            listed = self.categorical if choice == "level" else self.numeric
+            if not any(_meet(name, other) for other in listed):
+                expected = "categorical" if choice == "level" else "numeric"
                 raise ValueError(
-                    f"`missing` names `{name}`, which is not numeric; a missing category is a level"
-                    " of its own"
+                    f"`missing` has `{choice}` for `{name}`, which is not {expected}; a missing"
+                    " category is a level of its own, a missing number the median"
                 )
         return self
+
+    def joint(self, target_is_number: bool) -> Self:
+        """The columns of a task that tells features from targets as little as known cells from
+        missing ones: the target is a feature, and what is missing stays empty.
+
+        Only what `missing` says of a column is kept, but for `indicator`.
+        """
+        roles = {"numeric": list(self.numeric), "categorical": list(self.categorical)}
+        if self.target is not None:
+            roles["numeric" if target_is_number else "categorical"].append(self.target)
+        kept = {name: how for name, how in self.missing.items() if how != "indicator"}
+        update = {**roles, "missing": kept, "target": None, "target_type": None, "positive": None}
+        return self.model_copy(update={**update, "gaps": True})
+
+    def may_be_empty(self, name: str) -> bool:
+        """Whether a missing cell of a feature stays empty; see `gaps`."""
+        return self.gaps and name not in self.missing
 
     @property
     def features(self) -> list[str]:
@@ -110,7 +133,7 @@ class Columns(Format):
                 )
         missing: dict[str, Missing] = {}
         for pattern, choice in self.missing.items():
-            for name in roles["numeric"]:
+            for name in [*roles["numeric"], *roles["categorical"]]:
                 if name == pattern or fits_pattern(name, pattern):
                     missing[name] = choice
         return self.model_copy(update={**roles, "missing": missing} if self.missing else roles)

@@ -28,8 +28,8 @@ Level: TypeAlias = str | None  # None: a missing category, where training had so
 class Batch(NamedTuple):
     """Rows as tensors; the target is -1 if a row has no label, or NaN if the target is a number."""
 
-    numeric: "Tensor"  # (rows, numeric) float32
-    categories: "Tensor"  # (rows, categorical) int64, codes from 1; 0 is UNSEEN
+    numeric: "Tensor"  # (rows, numeric) float32; NaN where a missing number stays empty
+    categories: "Tensor"  # (rows, categorical) int64, codes from 1; 0 is UNSEEN, or stays empty
     target: "Tensor"  # (rows) int64, index in `classes`; or float64, a number in its unit
 
 
@@ -50,7 +50,8 @@ class Encoder:
 
     Numbers are standardised; a missing one becomes the median, and, where the conf has `missing:
     indicator`, a further number is 1. A missing category is a level of its own where training had
-    one. A level that training did not have gets the code UNSEEN.
+    one. A level that training did not have gets the code UNSEEN. If the columns have `gaps`, a
+    missing number is NaN, and a missing category has the code UNSEEN.
 
     columns: the roles, patterns replaced by names.
     numbers: the statistics of each numeric column.
@@ -87,7 +88,10 @@ class Encoder:
                 )
         numbers = {name: _statistics(rows[name]) for name in columns.numeric}
         gaps = [name for name in columns.numeric if rows[name].isna().any()]
-        levels = {name: _levels(rows[name]) for name in columns.categorical}
+        levels = {}
+        for name in columns.categorical:
+            column = rows[name].dropna() if columns.may_be_empty(name) else rows[name]
+            levels[name] = _levels(column)
         predicts_number = has_number_target(rows, columns)
         classes = [] if predicts_number else _classes(rows, columns.target)
         return cls(columns, numbers, gaps, levels, classes, predicts_number)
@@ -136,7 +140,8 @@ class Encoder:
         numeric = np.empty((len(rows), len(self.numbers) + len(indicators)), np.float32)
         for i, (name, statistics) in enumerate(self.numbers.items()):
             x = rows[name].to_numpy(float)
-            filled = np.where(np.isnan(x), statistics.median, x)
+            empty = np.nan if self.columns.may_be_empty(name) else statistics.median
+            filled = np.where(np.isnan(x), empty, x)
             standardised = (filled - statistics.mean) / statistics.std
             numeric[:, i] = np.clip(standardised, -FARTHEST, FARTHEST)
         for i, name in enumerate(indicators, start=len(self.numbers)):
@@ -245,6 +250,8 @@ class Encoder:
         That are a number that lies outside of the range of training by more than its whole span, a
         missing value where training had none, and a category that training did not have. A number
         just outside of the range is common in new rows, and the span adapts to heavy tails.
+
+        Where missing cells stay empty, none is unusual, unless all cells of a row are.
         """
         remarks = Remarks(len(rows))
         for name, statistics in self.numbers.items():
@@ -255,10 +262,15 @@ class Encoder:
             for row in np.flatnonzero(~rows[name].isin(learnt)):
                 if not pd.isna(values[row]):
                     text = f"`{name}` has {values[row]}, which training did not have"
+                    if self.columns.may_be_empty(name):
+                        text += ": read as an empty cell"
                     remarks.add(row, text)
-                elif None not in levels:
+                elif None not in levels and not self.columns.may_be_empty(name):
                     text = f"`{name}` is missing, and never was in training"
                     remarks.add(row, f"{text}: read as a category that training did not have")
+        if self.columns.gaps:
+            features = rows[self.columns.features]
+            remarks.add_where(features.isna().all(axis=1).to_numpy(), "no cell is known")
         return remarks.texts()
 
     def _remark_on_number(
@@ -269,7 +281,7 @@ class Encoder:
         for row in np.flatnonzero((x < low - span) | (x > high + span)):
             text = f"`{name}` is {x[row]:.10g}, far from the {low:.10g} to {high:.10g} of training"
             remarks.add(row, text)
-        if name not in self.gaps:
+        if name not in self.gaps and not self.columns.may_be_empty(name):
             text = f"`{name}` is missing, and never was in training: read as the median of training"
             remarks.add_where(np.isnan(x), f"{text}, {statistics.median:.10g}")
 

@@ -93,6 +93,7 @@ class Boltzmann(nn.Module):
 
     OUTPUTS: ClassVar[tuple[str, ...]] = ("log_probability", "codes", "seen", "pairs")
     progress = 0.0
+    states: int
     edges: Tensor
     middles: Tensor
     present: Tensor

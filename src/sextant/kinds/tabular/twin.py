@@ -217,6 +217,8 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     if twin.file.endswith(".xlsx"):
         _write_workbook(rows, twin, folder / twin.file)
         return
+    if columns.names is not None:  # of a file without a header, in its order
+        rows = rows[columns.names]
     text = rows.to_csv(
         sep=columns.delimiter,
         header=columns.names is None,

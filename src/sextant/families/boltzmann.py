@@ -14,7 +14,6 @@ from . import blocks
 
 COUNTABLE = 2**20  # the most states that are enumerated
 CHUNK_STATES = 2**15  # of an enumeration at a time, which bounds the memory
-KEPT_NUMBERS = 2**24  # of one-hot states that are kept from one enumeration to the next
 HIDDEN_COUNTABLE = 12  # coupled hidden units whose 2^n states are summed over for each row
 PSEUDO_ROWS = 1.0  # added to the counts of each column's states, spread evenly over them
 
@@ -128,7 +127,6 @@ class Boltzmann(nn.Module):
         self.l1 = l1
         self.l2 = l2
         self.states = math.prod(self.levels)
-        self.kept: list[Tensor] = []
         if self.exact and not self.countable:
             raise UsageError(
                 f"`likelihood: exact` counts at most {COUNTABLE:,} states, and these columns have"
@@ -295,11 +293,7 @@ class Boltzmann(nn.Module):
 
     def one_hot(self, codes: Tensor) -> Tensor:
         """v, (rows, states of all columns); zeros where a state is not known."""
-        parts = []
-        for group, levels in enumerate(self.levels):
-            level = torch.arange(levels, device=codes.device)
-            parts.append(codes[:, group : group + 1] == level)
-        return torch.cat(parts, 1).to(self.bias.dtype)
+        return one_hot(codes, self.levels).to(self.bias.dtype)
 
     def _codes_of(self, v: Tensor) -> Tensor:
         """The inverse of `one_hot` for rows without gaps."""
@@ -386,22 +380,78 @@ class Boltzmann(nn.Module):
             number = torch.arange(start, end, device=strides.device)
             yield (number[:, None] // strides) % levels
 
-    def all_states(self) -> Iterator[Tensor]:
-        """v of all states in the order of their numbers, in chunks.
-
-        They are kept if they are few: building them takes longer than the products with them.
-        """
-        if self.states * self.width > KEPT_NUMBERS:
-            for codes in self.all_codes():
-                yield self.one_hot(codes)
-            return
-        if not self.kept or self.kept[0].device != self.bias.device:
-            self.kept = [self.one_hot(codes) for codes in self.all_codes()]
-        yield from self.kept
-
+    @torch.no_grad()
     def log_masses(self) -> Tensor:
-        """-F of every state of the visible units, (states) in float64; see `all_states`."""
-        return torch.cat([self.log_mass(v).double() for v in self.all_states()])
+        """-F of every state of the visible units, (states) in float64; see `all_codes`."""
+        if not self.layered:
+            chunks = [self.log_mass(self.one_hot(codes)).double() for codes in self.all_codes()]
+            return torch.cat(chunks)
+        first, second = self._halves()
+        cut, split = first.shape[1], self.width
+        j = self.couplings
+        total = self._own_mass(first, 0)[:, None] + self._own_mass(second, cut)
+        total += first @ j[:cut, cut:split] @ second.T
+        for first_a, second_a in self._hidden_inputs(first, second):
+            total += nn.functional.softplus(first_a[:, None] + second_a)
+        return total.flatten().double()
+
+    # All states are the pairs of a state of the first columns and one of the others. What couples
+    # the two halves is a small product, so that a step over 131,072 states of 17 columns takes
+    # a tenth of the time that products with all of them take.
+
+    def _halves(self) -> tuple[Tensor, Tensor]:
+        """v of all states of the first columns, and of all states of the others; about as many."""
+        sizes = [math.prod(self.levels[:cut]) for cut in range(len(self.levels) + 1)]
+        cut = min(range(len(sizes)), key=lambda place: abs(sizes[place] ** 2 - self.states))
+        v = []
+        for levels in (self.levels[:cut], self.levels[cut:]):
+            ranges = [torch.arange(count, device=self.bias.device) for count in levels]
+            states = torch.zeros(1, 0, dtype=torch.int64, device=self.bias.device)
+            if ranges:
+                states = torch.cartesian_prod(*ranges).view(-1, len(levels))
+            v.append(one_hot(states, levels).to(self.bias.dtype))
+        return v[0], v[1]
+
+    def _own_mass(self, v: Tensor, start: int) -> Tensor:
+        """What the columns of v, which begin at `start`, add to -F by themselves, (states)."""
+        columns = slice(start, start + v.shape[1])
+        own = v @ self.bias[columns] + 0.5 * ((v @ self.couplings[columns, columns]) * v).sum(1)
+        return torch.where(v @ (~self.present[columns]).to(v.dtype) > 0, -torch.inf, own)
+
+    def _hidden_inputs(self, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each hidden unit, what each state of the two halves adds to its log odds."""
+        between = self.couplings[: self.width, self.width :]
+        cut = first.shape[1]
+        first_a = first @ between[:cut]
+        second_a = second @ between[cut:] + self.bias[self.width :]
+        yield from zip(first_a.T, second_a.T, strict=True)
+
+    def _moments_of_all(self, weights: Tensor, hidden: bool = True) -> tuple[Tensor, Tensor]:
+        """`_moments` of all states with their `weights`, (states); if not `hidden`, of columns."""
+        pairs = torch.zeros_like(self.weight)
+        singles = torch.zeros_like(self.bias)
+        if not self.layered:
+            for codes, part in zip(self.all_codes(), weights.split(CHUNK_STATES), strict=True):
+                chunk_pairs, chunk_singles = self._moments(self.one_hot(codes), part)
+                pairs += chunk_pairs
+                singles += chunk_singles
+            return pairs, singles
+        first, second = self._halves()
+        cut, split = first.shape[1], self.width
+        by_half = weights.view(len(first), len(second))
+        rows, columns = by_half.sum(1), by_half.sum(0)
+        pairs[:cut, :cut] = (first * rows[:, None]).T @ first
+        pairs[cut:split, cut:split] = (second * columns[:, None]).T @ second
+        pairs[:cut, cut:split] = first.T @ by_half @ second
+        singles[:cut] = first.T @ rows
+        singles[cut:split] = second.T @ columns
+        inputs = self._hidden_inputs(first, second) if hidden else iter(())
+        for unit, (first_a, second_a) in enumerate(inputs, start=split):
+            active = by_half * (first_a[:, None] + second_a).sigmoid()
+            pairs[:cut, unit] = first.T @ active.sum(1)
+            pairs[cut:split, unit] = second.T @ active.sum(0)
+            singles[unit] = active.sum()
+        return pairs.triu() + pairs.triu(1).T, singles
 
     def exact_log_z(self) -> Tensor:
         """log Z by enumeration, a scalar in float64."""
@@ -498,15 +548,7 @@ class Boltzmann(nn.Module):
             total += observed.sum()
             shares = (row_masses - observed[:, None]).exp() / len(codes)
             surplus.index_add_(0, index.flatten(), -shares.flatten())
-        pairs = torch.zeros_like(self.weight)
-        singles = torch.zeros_like(self.bias)
-        start = 0
-        for v in self.all_states():
-            w = surplus[start : start + len(v)].to(self.bias.dtype)
-            chunk_pairs, chunk_singles = self._moments(v, w)
-            pairs += chunk_pairs
-            singles += chunk_singles
-            start += len(v)
+        pairs, singles = self._moments_of_all(surplus.to(self.bias.dtype))
         return log_z - total / len(codes), pairs, singles
 
     def _moments(self, v: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -759,10 +801,8 @@ class Boltzmann(nn.Module):
             return v.T @ v / len(v)
         masses = self.log_masses()
         shares = (masses - masses.logsumexp(0)).exp().to(self.bias.dtype)
-        pairs = self.bias.new_zeros(self.width, self.width)
-        for v, weights in zip(self.all_states(), shares.split(CHUNK_STATES), strict=True):
-            pairs += (v * weights[:, None]).T @ v
-        return pairs
+        pairs, _ = self._moments_of_all(shares, hidden=False)
+        return pairs[: self.width, : self.width]
 
     @torch.no_grad()
     def draws(self, count: int, seed: int, codes: Tensor | None = None) -> Tensor:
@@ -811,16 +851,17 @@ class Boltzmann(nn.Module):
         machine's probability of what the row shows of each pair.
         """
         codes = self.codes(batch)
-        return self._outputs(codes)
+        return self._outputs(codes, self.log_probability(codes))
 
     def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """`loss` outside of training and `predict`; log Z is computed once for both."""
-        outputs = self._outputs(self.codes(batch))
-        return -outputs["log_probability"].mean(), outputs
+        codes = self.codes(batch)
+        log_probability = self.log_probability(codes)
+        return -log_probability.mean(), self._outputs(codes, log_probability)
 
-    def _outputs(self, codes: Tensor) -> dict[str, Tensor]:
+    def _outputs(self, codes: Tensor, log_probability: Tensor) -> dict[str, Tensor]:
         return {
-            "log_probability": self.log_probability(codes),
+            "log_probability": log_probability.to(self.bias.dtype),
             "codes": codes,
             "seen": self.has_seen(codes),
             "pairs": self._pairs(codes),
@@ -911,3 +952,11 @@ def colored(adjacent: Tensor, visible: int) -> list[list[int]]:
             else:
                 colors.append([node])
     return [sorted(color) for color in colors]
+
+
+def one_hot(codes: Tensor, levels: Sequence[int]) -> Tensor:
+    """The states of columns, (rows, columns), as bool (rows, states); none where not known."""
+    parts = [torch.zeros(len(codes), 0, dtype=torch.bool, device=codes.device)]
+    for column, count in enumerate(levels):
+        parts.append(codes[:, column : column + 1] == torch.arange(count, device=codes.device))
+    return torch.cat(parts, 1)

@@ -363,6 +363,7 @@ def test_repair_keeps_columns_and_values_and_does_not_change_its_argument():
         ({"names": ["id"]}, "`note` is not among `names`; list all columns of the file in `names`"),
         ({"delimiter": ""}, "`delimiter` is ''; string should have at least 1 character"),
         ({"missing": {"colour": "refuse"}}, "`missing` names `colour`, which is not numeric"),
+        ({"missing": {"height": "level"}}, "`missing` has `level` for `height`, which is not cat"),
         ({"colour": []}, "unknown key `colour`"),
     ],
 )
@@ -1007,7 +1008,9 @@ def test_a_twin_has_the_distributions_of_its_conf(twin):
     for name, draw in twin.conf.draws.items():
         if isinstance(draw, Choice):
             weights = pd.Series(draw.levels) / sum(draw.levels.values())
-            shares = twin.raw[name].astype(str).value_counts(normalize=True)
+            # A level that marks a missing value is read as none.
+            values = twin.raw[name].astype(object).fillna("?").astype(str)
+            shares = values.value_counts(normalize=True)
             assert set(shares.index) <= set(weights.index)
             deviation = np.abs(shares.reindex(weights.index, fill_value=0) - weights)
             assert deviation.max() < 2 / twin.conf.rows**0.5

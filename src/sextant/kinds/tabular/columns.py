@@ -64,12 +64,17 @@ class Columns(Format):
             raise ValueError("no column is a feature; name some under `numeric` or `categorical`")
         for name, choice in self.missing.items():
             listed = self.categorical if choice == "level" else self.numeric
-            if not any(_meet(name, other) for other in listed):
-                expected = "categorical" if choice == "level" else "numeric"
+            if any(_meet(name, other) for other in listed):
+                continue
+            if choice == "level":
                 raise ValueError(
-                    f"`missing` has `{choice}` for `{name}`, which is not {expected}; a missing"
-                    " category is a level of its own, a missing number the median"
+                    f"`missing` has `level` for `{name}`, which is not categorical; choose from:"
+                    " median, indicator, refuse"
                 )
+            raise ValueError(
+                f"`missing` names `{name}`, which is not numeric; a missing category is a level"
+                " of its own"
+            )
         return self
 
     def joint(self, target_is_number: bool) -> Self:

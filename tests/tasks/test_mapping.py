@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import svgs
 import torch
+import twins
 from builders import MIRROR, hash_split, table_columns
 from matplotlib.figure import Figure
 
@@ -573,16 +574,17 @@ def test_a_large_map_has_names_in_its_tooltips_only(monkeypatch):
 # --- the data set -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def twin(workspace: Path) -> tuple[pd.DataFrame, config.DatasetConf]:
-    conf = config.dataset("credit_applications")
-    write_twin(config.twin(conf), conf.columns, workspace / "raw")
-    return tabular_rows.read(workspace / "raw", conf.columns), conf
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory) -> tuple[pd.DataFrame, config.DatasetConf]:
+    conf = twins.conf_of("credit_applications")
+    folder = twins.raw("credit_applications", tmp_path_factory)
+    return tabular_rows.read(folder, conf.columns), conf
 
 
-def test_the_twin_has_the_upstream_format_and_the_same_bytes_each_time(twin, tmp_path):
-    _, conf = twin
-    raw = (tmp_path / "raw" / "Credit_Card_Applications.csv").read_bytes()
+def test_the_twin_has_the_upstream_format_and_the_same_bytes_each_time(tmp_path, tmp_path_factory):
+    conf = twins.conf_of("credit_applications")
+    folder = twins.raw("credit_applications", tmp_path_factory)
+    raw = (folder / "Credit_Card_Applications.csv").read_bytes()
     assert raw.count(b"\r\n") == 690 and not raw.endswith(b"\n")
     assert raw.startswith(b"CustomerID,A1,A2,A3,A4,A5,A6,A7,A8,A9,A10,A11,A12,A13,A14,Class\r\n")
     write_twin(config.twin(conf), conf.columns, tmp_path / "again")
@@ -623,12 +625,12 @@ def test_key_and_class_are_not_features_and_the_conf_says_what_class_is(twin):
     assert "CustomerID are not features" in conf.about
 
 
-def test_groups_of_the_twin_change_no_marginal(twin):
+def test_groups_of_the_twin_change_no_marginal(twin, tmp_path):
     rows, conf = twin
     block = config.twin(conf)
     independent = block.groups.model_copy(update={"share": 0.0})
-    write_twin(block.model_copy(update={"groups": independent}), conf.columns, Path("independent"))
-    other = tabular_rows.read(Path("independent"), conf.columns)
+    write_twin(block.model_copy(update={"groups": independent}), conf.columns, tmp_path)
+    other = tabular_rows.read(tmp_path, conf.columns)
     # Columns after the first with zeros take their random numbers from another place in the stream.
     for name in ("A1", "A2", "A3"):
         assert sorted(other[name]) == sorted(rows[name])
@@ -668,7 +670,7 @@ def scores_on_test(rows: pd.DataFrame, conf: config.DatasetConf) -> dict[str, di
 
 
 @pytest.mark.slow
-def test_on_the_twin_a_trained_map_beats_the_untrained_one_by_a_margin(twin):
+def test_on_the_twin_a_trained_map_beats_the_untrained_one_by_a_margin(workspace, twin):
     scores = scores_on_test(*twin)
     untrained = scores["untrained_pca"]["quantization_error"]
     assert scores["model"]["quantization_error"] < 0.8 * untrained

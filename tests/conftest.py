@@ -174,7 +174,7 @@ def composed_once() -> Iterator[None]:
     from sextant import config, paths
 
     compose = config._compose
-    known: dict[tuple[object, ...], dict[str, Any]] = {}
+    composed: dict[tuple[object, ...], dict[str, Any]] = {}
 
     def compose_once(overrides: Sequence[str]) -> dict[str, Any]:
         group, _, name = overrides[0].partition("=")
@@ -182,9 +182,9 @@ def composed_once() -> Iterator[None]:
         for file in ("config.yaml", "trainer.yaml", f"{group}/{name}.yaml"):
             path = paths.CONF / file
             key += (path.read_bytes() if path.is_file() else None,)
-        if key not in known:
-            known[key] = compose(overrides)
-        return copy.deepcopy(known[key])
+        if key not in composed:
+            composed[key] = compose(overrides)
+        return copy.deepcopy(composed[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, "_compose", compose_once)

@@ -24,6 +24,7 @@ from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.kinds.tabular.twin import write_twin
 from sextant.saved_model import SavedModel
+from sextant.tasks.mapping import baselines as mapping_baselines
 from sextant.tasks.mapping import figures as mapping_figures
 from sextant.tasks.mapping import metrics as mapping
 from sextant.tracking import packing
@@ -291,6 +292,25 @@ def test_the_untrained_map_is_close_to_the_initial_prototypes_of_som():
     assert untrained["topographic_error"] == 0
 
 
+def test_a_unit_has_the_majority_of_its_training_rows_the_first_of_equals_and_an_empty_one_none():
+    units = np.array([0, 0, 0, 2, 2, 3])
+    labels = pd.Series(["b", "a", "b", "b", "a", "c"])
+    majorities = mapping_baselines.majority_of_units(units, labels, 5)
+    assert majorities.tolist() == ["b", None, "a", "c", None]
+
+
+def test_answers_of_a_baseline_with_units_have_the_majority_of_each_unit():
+    rows, train = table(31, seed=11), table()
+    for name in ("untrained_pca", "kmeans"):
+        # The three clusters are far apart, so that the units of each have one class.
+        majorities = baseline_answers(name, train, rows).attrs[mapping_baselines.MAJORITY]
+        assert majorities == rows["kind"].tolist()
+    encoder = Encoder.fit(train, UNLABELLED)
+    assert not BASELINES["kmeans"](train, UNLABELLED, encoder, NET)(rows).attrs
+    number = train.assign(kind=train["kind"].astype(float))
+    assert not mapping_baselines.has_classes(number, COLUMNS)
+
+
 def test_kmeans_with_a_center_for_every_row_has_no_error():
     rows = table(11)
     scores = initial_model(table()).score(baseline_answers("kmeans", rows, rows), rows)
@@ -310,11 +330,10 @@ def test_knn_distance_is_the_distance_to_the_nearest_training_row():
 
 
 def draw(columns: Columns = COLUMNS, **net: object) -> dict[str, Figure]:
-    """The figures of `initial_model(table())`, without the table."""
+    """The figures of `initial_model(table())`, without the tables."""
     model = initial_model(table(), columns, **net)
-    figures = drawn_of(model, parts())
-    del figures["outliers"]
-    return figures
+    drawn_items = drawn_of(model, parts())
+    return {name: item for name, item in drawn_items.items() if isinstance(item, Figure)}
 
 
 def parts(key: str | None = None, first: int = 700) -> dict[str, pd.DataFrame]:
@@ -329,9 +348,14 @@ def parts(key: str | None = None, first: int = 700) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def drawn_of(model: SavedModel, rows: dict[str, pd.DataFrame]) -> dict[str, Figure | drawing.Table]:
+def drawn_of(
+    model: SavedModel, rows: dict[str, pd.DataFrame], baselines: tuple[str, ...] = ()
+) -> dict[str, Figure | drawing.Table]:
     """The figures and tables of a model on these parts, as evaluate draws them."""
-    answers = {"model": model.answer(model.inputs(rows["test"]))}
+    inputs = model.inputs(rows["test"])
+    answers = {"model": model.answer(inputs)}
+    for name in baselines:
+        answers[name] = baseline_answers(name, rows["train"], inputs)
     curves = pd.DataFrame({"epoch": [1, 2], "train/loss": [2.0, 1.0], "val/loss": [2.0, 1.0]})
     figures, tables = evaluate.draw(model, rows, answers, curves)
     del figures["curve"]
@@ -554,11 +578,26 @@ def test_a_key_that_is_called_as_an_answer_has_a_heading_of_its_own():
     assert next(iter(drawn_items["outliers"].rows)) == "key_row"
 
 
+def test_the_purity_of_units_is_the_share_of_test_rows_with_the_majority_of_their_unit():
+    by_hand = mapping_figures._share(np.array(["a", None, "b"], object), np.array(list("aab")))
+    assert by_hand == pytest.approx(2 / 3, abs=1e-4)
+    # The kind of one test row in 31 is that of another cluster.
+    tables = parts()
+    tables["test"].loc[0, "kind"] = (tables["test"].loc[0, "kind"] + 1) % 3
+    model = initial_model(tables["train"])
+    purity = drawn_of(model, tables, tuple(BASELINES))["purity"]
+    shares = dict(zip(purity.rows["units of"], purity.rows["purity"], strict=True))
+    assert list(shares) == ["map", "untrained_pca", "kmeans", "all rows as one unit"]
+    assert shares["kmeans"] == pytest.approx(30 / 31, abs=1e-4)
+    assert shares["all rows as one unit"] < 0.6 < shares["map"] <= shares["kmeans"]
+    assert "100.0%" in purity.caption and "31 test rows" in purity.caption
+
+
 def test_a_large_table_and_one_without_a_key_are_drawn_as_before(monkeypatch):
     figures = ["u_matrix", "hits", "components", "labels"]
-    assert list(named_by_text()[2]) == [*figures, "names", "places", "outliers"]
+    assert list(named_by_text()[2]) == [*figures, "names", "purity", "places", "outliers"]
     monkeypatch.setattr(mapping_figures, "NAMED_ROWS", 161)
-    assert list(named()[2]) == [*figures, "outliers"]
+    assert list(named()[2]) == [*figures, "purity", "outliers"]
 
 
 def test_a_large_map_has_names_in_its_tooltips_only(monkeypatch):

@@ -2,7 +2,9 @@
 
 Each is `fit(train, columns, encoder, net) -> answer`. Distances are in the scale of `encoder`;
 `net` gives the size of the model's map. A baseline answers what it can: k-means has no topology,
-so no topographic error, and the nearest training row is no prototype.
+so no topographic error, and the nearest training row is no prototype. Where rows have a class, the
+attribute `majority` of the answers lists the most frequent class among the training rows of each
+answer's unit, which no metric reads.
 """
 
 from typing import TYPE_CHECKING, TypedDict
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ... import contracts
 
 CHUNK_ROWS = 512  # of a distance matrix; bounds the memory for a large table
+MAJORITY = "majority"  # the attribute of answers that lists the most frequent class of their units
 
 
 class GridSize(TypedDict):
@@ -47,7 +50,9 @@ def untrained_pca(
         torch.from_numpy(_offsets(net["rows"])),
         torch.from_numpy(_offsets(net["cols"])),
     ).numpy()
-    train_distances = _distances(x, grid).min(1)
+    distances_to_grid = _distances(x, grid)
+    train_distances = distances_to_grid.min(1)
+    majorities = _unit_majorities(distances_to_grid.argmin(1), train, columns, len(grid))
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         distances = _distances(scaled(rows, encoder), grid)
@@ -61,7 +66,7 @@ def untrained_pca(
         adjacent = pd.DataFrame({"adjacent": near_rows & near_cols})
         prototypes = upstream(grid[best], encoder)
         table = pd.concat([unit, outliers, adjacent, prototypes], axis=1)
-        return table.set_axis(rows.index)
+        return _with_majority(table.set_axis(rows.index), majorities, best)
 
     return answer
 
@@ -88,13 +93,17 @@ def kmeans(
     with threadpool_limits(1):
         model = KMeans(clusters, n_init=10, random_state=0).fit(x)
     centers = model.cluster_centers_
-    train_distances = _distances(x, centers).min(1)
+    distances_to_centers = _distances(x, centers)
+    train_distances = distances_to_centers.min(1)
+    majorities = _unit_majorities(distances_to_centers.argmin(1), train, columns, clusters)
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         distances = _distances(scaled(rows, encoder), centers)
+        nearest = distances.argmin(1)
         outliers = _outliers(distances.min(1), train_distances)
-        prototypes = upstream(centers[distances.argmin(1)], encoder)
-        return pd.concat([outliers, prototypes], axis=1).set_axis(rows.index)
+        prototypes = upstream(centers[nearest], encoder)
+        table = pd.concat([outliers, prototypes], axis=1)
+        return _with_majority(table.set_axis(rows.index), majorities, nearest)
 
     return answer
 
@@ -129,6 +138,46 @@ BASELINES: "dict[str, contracts.Fit]" = {
     "kmeans": kmeans,
     "knn_distance": nearest_neighbor,
 }
+
+
+# --- classes of units ---------------------------------------------------------------------------
+
+
+def has_classes(train: pd.DataFrame, columns: Columns) -> bool:
+    """Whether rows have a label that is a class; a target that is a number is a float."""
+    return columns.target is not None and not pd.api.types.is_float_dtype(train[columns.target])
+
+
+def majority_of_units(units: np.ndarray, labels: pd.Series, count: int) -> np.ndarray:
+    """The most frequent label of each of `count` units, (count) objects, None for an empty unit.
+
+    units: the unit of each label. Of labels that are equally frequent it is the first in sorted
+    order.
+    """
+    counts = pd.crosstab(units, labels.to_numpy())
+    majorities = counts.idxmax(axis=1).reindex(range(count)).astype(object)
+    return np.asarray(majorities.where(majorities.notna(), None))
+
+
+def _unit_majorities(
+    units: np.ndarray, train: pd.DataFrame, columns: Columns, count: int
+) -> np.ndarray | None:
+    """`majority_of_units` of the training rows; None if these have no class."""
+    if not has_classes(train, columns):
+        return None
+    return majority_of_units(units, train[columns.target], count)
+
+
+def _with_majority(
+    answers: pd.DataFrame, majorities: np.ndarray | None, units: np.ndarray
+) -> pd.DataFrame:
+    """The answers with the attribute MAJORITY, if there are majorities."""
+    if majorities is not None:
+        answers.attrs[MAJORITY] = majorities[units].tolist()
+    return answers
+
+
+# --- distances ----------------------------------------------------------------------------------
 
 
 def _outliers(distances: np.ndarray, train_distances: np.ndarray) -> pd.DataFrame:

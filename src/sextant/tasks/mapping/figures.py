@@ -1,4 +1,5 @@
-"""Figures of a map: U-matrix, hits, labels, component planes, names; tables of places and outliers.
+"""Figures of a map: U-matrix, hits, labels, component planes, names; tables of purity, places and
+outliers.
 
 The tint of a unit goes from none (the least value) to full (the largest), over a range that the
 figure states. The tooltip of a unit names its training rows, their most frequent label, and the
@@ -17,6 +18,7 @@ from matplotlib.patches import Patch, RegularPolygon
 from torch import Tensor
 
 from ...drawing import COLORS, INK, TOOLTIP, WIDTH, Table, canvas, in_style, short
+from .baselines import MAJORITY, has_classes, majority_of_units
 from .metrics import PUBLIC_COLUMNS, Columns, Encoder, scaled, upstream
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def figures(
     test_answers = answers.iloc[: len(rows)].reset_index(drop=True)
     train_answers = model.answer(train)
     labels = None
-    if columns.target:
+    if columns.target and has_classes(train, columns):
         labels = _label_counts(net, train_answers, train[columns.target])
     tooltips = _unit_tooltips(net, train_answers, labels, train, encoder)
     drawn: dict[str, Figure | Table] = {
@@ -97,6 +99,9 @@ def figures(
     }
     if labels is not None:
         drawn["labels"] = _labels(net, labels, tooltips)
+        drawn["purity"] = _purities(
+            net, train_answers, train, test_answers, rows, columns, baselines
+        )
     all_rows = pd.concat([train, val, gate, rows], ignore_index=True)
     if columns.key and len(all_rows) <= NAMED_ROWS:
         places = _places(model, all_rows, columns.key)
@@ -186,6 +191,45 @@ def _printable(value: object) -> str:
     """A key as text in one line, without the characters that an SVG cannot hold."""
     text = "".join(character if character.isprintable() else " " for character in str(value))
     return " ".join(text.split())
+
+
+# --- the purity of units ------------------------------------------------------------------------
+
+
+def _purities(
+    net: Net,
+    train_answers: pd.DataFrame,
+    train: pd.DataFrame,
+    answers: pd.DataFrame,
+    rows: pd.DataFrame,
+    columns: Columns,
+    baselines: Mapping[str, pd.DataFrame],
+) -> Table:
+    """How often the label of a test row is the majority of its unit, also of the baselines'."""
+    target = str(columns.target)
+    labels = rows[target].to_numpy(object)
+    train_units = _units(net, train_answers)
+    majorities = majority_of_units(train_units, train[target], len(net.codebook))
+    shares = {"map": _share(majorities[_units(net, answers)], labels)}
+    for name, table in baselines.items():
+        if MAJORITY in table.attrs:
+            of_rows = np.array(table.attrs[MAJORITY][: len(rows)], object)
+            shares[name] = _share(of_rows, labels)
+    most_frequent = train[target].value_counts().index[0]
+    shares["all rows as one unit"] = _share(np.full(len(rows), most_frequent, object), labels)
+    on_train = _share(majorities[train_units], train[target].to_numpy(object))
+    return Table(
+        "Purity of units",
+        f"The share of the {len(rows):,} test rows whose {target} is the most frequent one among"
+        " the training rows of their unit; a unit without training rows has none. On the training"
+        f" rows of the map it is {on_train:.1%}. {target} is not a feature.",
+        pd.DataFrame({"units of": list(shares), "purity": list(shares.values())}),
+    )
+
+
+def _share(majorities: np.ndarray, labels: np.ndarray) -> float:
+    """The share of labels that are the majority of their unit."""
+    return round(float((majorities == labels).mean()), 4)
 
 
 # --- the outliers -------------------------------------------------------------------------------

@@ -122,6 +122,16 @@ def test_what_is_no_metric_of_the_task_is_refused(model, gate, message):
         with_gate(model, **gate)
 
 
+def test_a_metric_that_the_net_does_not_answer_is_refused():
+    message = "`crps` cannot be computed from what family ann answers; choose from: rmse, mae"
+    with pytest.raises(UsageError, match=message):
+        conf = config.model("power", ["model.gate.metric=crps"], shelf=True)
+        check.check_metrics(conf, "rmse")
+    with pytest.raises(UsageError, match=message):
+        check.check_metrics(config.model("power", shelf=True), "crps")
+    check.check_metrics(config.model("redshift", shelf=True), "crps")
+
+
 def test_a_key_with_a_default_can_be_set_on_the_command_line():
     assert config.model("ann", ["model.gate.metric=auroc"]).gate.metric == "auroc"
 

@@ -24,6 +24,7 @@ NO_DEPENDENCY |= {"errors", "terminal", "check", "decisions", "model_card", "tra
 # cannot be conditional.
 SHARED = (
     "families/blocks.py",
+    "families/maps.py",
     "kinds/tables.py",
     "kinds/formats.py",
     "kinds/plain_lines.py",

@@ -111,7 +111,7 @@ def test_a_framework_has_one_place(framework):
         assert module in PLACES[framework] or module.split(".")[0] in PLACES[framework], module
 
 
-def test_a_family_imports_torch_its_batch_and_blocks_and_no_other_family():
+def test_a_family_imports_torch_its_batch_and_shared_blocks_and_no_other_family():
     families = [module for module in MODULES if module.startswith("families.")]
     assert len(families) >= 7
     for module in families:
@@ -119,9 +119,10 @@ def test_a_family_imports_torch_its_batch_and_blocks_and_no_other_family():
         assert foreign_imports(module) <= foreign, module
         for imported in own_imports(module):
             kind = imported.startswith("kinds.") and imported.endswith(".encoder")
-            allowed = kind or imported in ("families.blocks", "errors")
+            allowed = kind or imported in ("families.blocks", "families.maps", "errors")
             assert allowed, f"{module} imports {imported}"
     assert own_imports("families.blocks") <= {"errors"}
+    assert own_imports("families.maps") <= {"families.blocks", "errors"}
 
 
 def test_a_kind_imports_no_other_kind_and_a_task_no_other_task():

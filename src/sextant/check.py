@@ -125,6 +125,7 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
     where = str(paths.model_conf(conf.name))
     task = plugins.task(conf.task)
     metrics = ", ".join(task.metrics.METRICS)
+    measured = task.measured(plugins.outputs(plugins.family(conf.family), conf.net))
     if monitor not in task.metrics.METRICS:
         raise UsageError(
             f"{where} schedule: `{monitor}` is not a metric of {conf.task}; choose from: {metrics}"
@@ -137,6 +138,12 @@ def check_metrics(conf: config.ModelConf, monitor: str) -> None:
         if name not in task.metrics.METRICS:
             raise UsageError(
                 f"{where} gate: `{name}` is not a metric of {conf.task}; choose from: {metrics}"
+            )
+    for name in (monitor, *read):
+        if name not in measured:
+            raise UsageError(
+                f"{where}: `{name}` cannot be computed from what family {conf.family} answers;"
+                f" choose from: {', '.join(measured)}"
             )
     if conf.gate.metric is not None and conf.gate.metric not in task.directed:
         raise UsageError(

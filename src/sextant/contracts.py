@@ -204,6 +204,7 @@ class Family(Protocol[B]):
     `prepare(train)`, the training batch as `loss` reads it, where that is the same in each epoch;
     `gradients(batch)`, the loss without a graph, which sets the gradients itself, where they have
     a closed form. Figures may need further members: a task's figures.py names them in a Protocol.
+    Regression also draws the maps of a net that has `map_planes()`.
     """
 
     OUTPUTS: ClassVar[tuple[str, ...]]  # the names of the tensors that `predict` returns
@@ -225,10 +226,11 @@ class TaskMetrics(Protocol[B, E]):
     """tasks/<task>/metrics.py: answers from the outputs of a net, and their metrics.
 
     Optional: `OPTIONS`, what a caller may set, with defaults (an integer, a float, a string or a
-    flag); `WATCHED`, the metrics that `watch` returns, where these are not all; `check(encoder)`,
-    which raises UsageError if the target is nothing that the task can predict; `roles(columns,
-    train)`, the block `columns` as encoder and baselines read it, such as with the target as one
-    more feature; `public(answers)`,
+    flag); `WATCHED`, the metrics that `watch` returns, where these are not all; `NEEDS`, by metric
+    the further outputs of a net without which a model does not have it; `check(encoder)`, which
+    raises UsageError if the target is nothing that the task can predict; `roles(columns, train)`,
+    the block `columns` as encoder and baselines read it, such as with the target as one more
+    feature; `public(answers)`,
     the answers as a caller sees them, where they have more columns, with the options that it names;
     `inputs(rows, encoder)`, the rows that have to be answered in order to score `rows`;
     `guard_rows(parts)`, the rows on which the gate's guards are computed, where these are not the
@@ -313,7 +315,7 @@ class TaskFigures(Protocol):
 # --- mypy checks every plugin against its Protocol ----------------------------------------------
 
 if TYPE_CHECKING:
-    from .families import ann, boltzmann, cnn, rbm, rnn, sae, som
+    from .families import ann, boltzmann, cnn, rbm, rnn, sae, som, som_atlas
     from .kinds.images import columns as images_columns
     from .kinds.images import encoder as images_encoder
     from .kinds.images import rows as images_rows
@@ -381,6 +383,7 @@ if TYPE_CHECKING:
         rnn.RNN,
         sae.SAE,
         som.SOM,
+        som_atlas.SOMAtlas,
     ]
     _metrics: list[TaskMetrics] = [
         classification_metrics,

@@ -59,9 +59,11 @@ def evaluate(
     answers = _answers(model, parts, baselines, step)
     scores = {}
     for name, table in answers.items():
-        scores[name] = model.score(table, parts["test"])
+        # A baseline may have a metric that this model has not: the model answers no quantiles.
+        of_table = model.score(table, parts["test"])
+        scores[name] = {metric: of_table[metric] for metric in of_table if metric in val}
     metric, direction = task.compared(gate_metric)
-    best = _best_baseline(scores, metric, direction, task.metrics.METRICS.keys())
+    best = _best_baseline(scores, metric, direction, val)
 
     def sample_of(name: str) -> intervals.Sample:
         contributions = task.metrics.contributions

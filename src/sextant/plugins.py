@@ -34,11 +34,12 @@ SINGULAR = {"kinds": "kind", "families": "family", "tasks": "task"}
 def names(group: str) -> list[str]:
     """The plugins of a group (`kinds`, `families`, `tasks`), sorted.
 
-    families/blocks.py and tasks/recommendation/ contain shared code and are not plugins.
+    families/blocks.py, families/maps.py and tasks/recommendation/ contain shared code and are not
+    plugins.
     """
     folder = PACKAGE / group
     if group == "families":
-        stems = {path.stem for path in folder.glob("*.py")} - {"__init__", "blocks"}
+        stems = {path.stem for path in folder.glob("*.py")} - {"__init__", "blocks", "maps"}
     elif group == "tasks":
         stems = {path.parent.name for path in folder.glob("*/baselines.py")} - {"recommendation"}
     else:
@@ -219,6 +220,12 @@ class Task:
         """The metrics of which more, or less, is better; the others have a target value."""
         metrics = self.metrics.METRICS
         return [name for name, direction in metrics.items() if direction in ("up", "down")]
+
+    def measured(self, outputs: Iterable[str]) -> list[str]:
+        """The metrics that can be computed for a net with these outputs: nearly always all."""
+        needs: Mapping[str, tuple[str, ...]] = optional(self.metrics, "NEEDS", {})
+        present = set(outputs)
+        return [name for name in self.metrics.METRICS if present.issuperset(needs.get(name, ()))]
 
     @property
     def options(self) -> "Mapping[str, contracts.Option]":

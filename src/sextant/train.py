@@ -47,6 +47,7 @@ CODE = (
     "paths.py",
     "files.py",
     "families/blocks.py",
+    "families/maps.py",
     "families/{family}.py",
     "kinds/parts.py",
     "kinds/remarks.py",

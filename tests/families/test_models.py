@@ -296,7 +296,9 @@ def test_answers_have_the_columns_of_the_baselines_and_one_row_per_scored_row(ca
         fit, case.parts["train"], case.columns, encoder=case.encoder, net=case.conf.net
     )
     answers, baseline_answers = model.answer(rows), baseline(rows)
-    assert answers.columns.tolist() == baseline_answers.columns.tolist()
+    # A baseline may answer more, such as quantiles beside a net that answers an interval.
+    shared = [name for name in baseline_answers if name in answers]
+    assert answers.columns.tolist() == shared
     assert len(answers) == len(baseline_answers) == len(scored(rows))
     assert not answers.isna().any().any()
 
@@ -305,7 +307,7 @@ def test_scores_are_finite_and_the_bootstrap_sample_has_the_primary_score(case, 
     rows, model = case.parts["val"], case.model(net)
     answers = model.answer(model.inputs(rows))
     scores = model.score(answers, rows)
-    assert list(scores) == list(case.task.metrics.METRICS)
+    assert list(scores) == case.task.measured(plugins.outputs(type(net), case.conf.net))
     assert all(math.isfinite(score) for score in scores.values())
     sample = case.task.metrics.contributions(answers, rows, case.encoder)
     primary, _ = case.task.primary
@@ -315,6 +317,8 @@ def test_scores_are_finite_and_the_bootstrap_sample_has_the_primary_score(case, 
 @pytest.mark.slow
 def test_the_net_overfits_eight_rows(case):
     """The monitored metric comes close to its best value, so the net is able to learn."""
+    if case.conf.family == "som_atlas":
+        pytest.skip("its units answer from the rows of `initialise`, not from the last eight")
     no_dropout = {"dropout": 0.0} if "dropout" in case.conf.net else {}
     net, steps = make_net(case, **no_dropout), 300
 

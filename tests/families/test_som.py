@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sextant import plugins
 from sextant.errors import UsageError
-from sextant.families import som as som_module
-from sextant.families.som import MIN_SPREAD, NEIGHBORHOODS, SOM, axis_squares, pca_grid
+from sextant.families import maps
+from sextant.families.maps import axis_squares, pca_grid
+from sextant.families.som import MIN_SPREAD, NEIGHBORHOODS, SOM
 from sextant.kinds.tabular.encoder import Batch
 
 NET: dict[str, Any] = {
@@ -244,7 +245,7 @@ def test_pulls_are_sums_weighted_by_the_neighborhood(monkeypatch, toroidal, grid
     net = {"grid": grid, "toroidal": toroidal, "neighborhood": neighborhood, "update": "online"}
     generator = torch.Generator().manual_seed(7)
     for rows, cols in ((4, 5), (12, 14)):
-        monkeypatch.setattr(som_module, "HELD_PULLS", 3 * rows * cols)  # three units at a time
+        monkeypatch.setattr(maps, "HELD_PULLS", 3 * rows * cols)  # three units at a time
         som = make_map(rows=rows, cols=cols, **net)
         som.progress = 0.3
         h = neighbors(som, neighborhood, toroidal)
@@ -439,7 +440,7 @@ def test_spread_is_the_mean_square_around_each_prototype_and_changes_in_training
 @pytest.mark.parametrize("chunk_rows", [1, 4, 1000])
 def test_units_found_chunk_by_chunk_are_the_nearest(monkeypatch, chunk_rows):
     som, batch = make_map(rows=7, cols=9), make_batch(211, seed=11)
-    monkeypatch.setattr(som_module, "CACHED_SCORES", chunk_rows * 63)
+    monkeypatch.setattr(maps, "CACHED_SCORES", chunk_rows * 63)
     x = som.features(batch)
     distances = torch.cdist(x, som.codebook.detach(), compute_mode="donot_use_mm_for_euclid_dist")
     nearest, units = distances.topk(2, largest=False)

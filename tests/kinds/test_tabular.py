@@ -26,7 +26,7 @@ from sextant.kinds.parts import PARTS
 from sextant.kinds.splits import HashSplit
 from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.columns import Columns
-from sextant.kinds.tabular.encoder import FARTHEST, UNSEEN, Encoder
+from sextant.kinds.tabular.encoder import FARTHEST, UNSEEN, Batch, Encoder, MeasuredBatch
 from sextant.kinds.tabular.twin import Choice, Normal, Twin, Uniform, write_twin
 from sextant.kinds.tabular.twin import _rows as twin_rows
 from sextant.strict import check
@@ -364,6 +364,8 @@ def test_repair_keeps_columns_and_values_and_does_not_change_its_argument():
         ({"delimiter": ""}, "`delimiter` is ''; string should have at least 1 character"),
         ({"missing": {"colour": "refuse"}}, "`missing` names `colour`, which is not numeric"),
         ({"missing": {"height": "level"}}, "`missing` has `level` for `height`, which is not cat"),
+        ({"errors": {"colour": "e"}}, "`errors` names `colour`, which is not numeric; name a"),
+        ({"errors": {"height": "weight"}}, "`weight` is named twice; .* or has the errors of one"),
         ({"colour": []}, "unknown key `colour`"),
     ],
 )
@@ -955,7 +957,9 @@ def test_a_twin_has_the_upstream_file_format(twin):
     if twin.conf.file.endswith(".xlsx"):
         return
     text = (twin.folder / twin.conf.file).read_bytes().decode()
-    line_ends = twin.conf.rows + (twin.columns.names is None) - (not twin.conf.last_line_end)
+    header = (twin.columns.names is None) + (twin.conf.first_line is not None)
+    rows = round((1 - twin.conf.test_share) * twin.conf.rows)
+    line_ends = rows + header - (not twin.conf.last_line_end)
     assert text.count("\r\n") == text.count("\n") == line_ends
     assert text.endswith("\n") == twin.conf.last_line_end
 
@@ -1104,6 +1108,61 @@ def test_a_twin_that_cannot_be_drawn_is_refused(dataset, changes, message):
         pytest.skip("draws no unique column")
     with pytest.raises(UsageError, match=message):
         check(Twin, {**block, **changes}, "twin")
+
+
+def test_a_sum_follows_other_columns_and_the_last_rows_are_a_file_of_their_own(tmp_path):
+    normal = {"draw": "normal", "mean": 3.0, "sd": 2.0, "skew": 0.0, "low": -9.0, "high": 9.0}
+    x = {**normal, "digits": 6, "zeros": None}
+    bend = [
+        {"weight": 2.0, "factors": [{"column": "x", "zero": 1.0, "unit": 1.0}]},
+        {"weight": 5.0, "factors": [{"column": "x", "center": 3.0, "width": 1.0}]},
+    ]
+    y = {"draw": "sum", "mean": 7.0, "terms": bend, "noise": 0.1, "digits": 6}
+    block = {
+        "file": "a.txt", "test_file": "b.txt", "test_share": 0.1134, "first_line": "#t y x",
+        "rows": 97, "seed": 0, "groups": None, "signal": [],
+        "draws": {"x": x, "y": y},
+        "rate": 0.5, "labels": [0, 1],
+    }  # fmt: skip
+    columns = Columns(
+        delimiter="blanks", comment="#", names=["t", "y", "x"], target="t", numeric=["x", "y"],
+        test_files=["b.txt"],
+    )  # fmt: skip
+    write_twin(check(Twin, block, "twin"), columns, tmp_path)
+    assert (tmp_path / "a.txt").read_text().startswith("#t y x\n")
+    raw = tabular_rows.read(tmp_path, columns)
+    assert tabular_rows.is_test(raw, columns).sum() == 11 and len(raw) == 97
+    rows = tabular_rows.repair(raw, columns)
+    expected = 7 + 2 * (rows["x"] - 1) + 5 * np.exp(-((rows["x"] - 3) ** 2))
+    assert 0.07 < (rows["y"] - expected).std() < 0.13
+    first = {"draws": {"y": y, "x": x}}
+    with pytest.raises(UsageError, match="`y` depends on `x`; the columns drawn are"):
+        check(Twin, {**block, **first}, "twin")
+
+
+# --- errors of measurement ----------------------------------------------------------------------
+
+
+def test_errors_are_numbers_and_no_features():
+    """They are kept with the rows, in the unit of the standardised numbers; answers need none."""
+    columns = COLUMNS.model_copy(update={"errors": {"weight": "dw"}})
+    rows = animal_table(97).assign(dw=np.arange(97) / 10)
+    rows.loc[3, "dw"] = None
+    repaired = tabular_rows.repair(rows, columns)
+    assert repaired["dw"].dtype == np.float64
+    encoder = Encoder.fit(repaired, columns)
+    assert encoder.sizes == Encoder.fit(repaired, COLUMNS).sizes
+    batch = encoder.encode(repaired)
+    plain = Encoder.fit(repaired, COLUMNS).encode(repaired)
+    assert type(plain) is Batch and type(batch) is MeasuredBatch
+    assert torch.equal(batch.numeric, plain.numeric) and len(batch) == len(plain) + 1
+    expected = repaired["dw"].fillna(0) / repaired["weight"].std(ddof=0)
+    assert batch.errors[:, 1].tolist() == pytest.approx(expected.tolist())
+    assert not batch.errors[:, 0].any()
+    asked = encoder.check(rows.drop(columns=["dw", "class"]))
+    assert not encoder.encode(asked).errors.any()
+    with pytest.raises(DataError, match="'heavy' in `dw`; expected a finite number"):
+        tabular_rows.repair(rows.assign(dw="heavy"), columns)
 
 
 def test_zeros_depend_on_a_column_that_is_drawn_before():

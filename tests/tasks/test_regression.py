@@ -19,7 +19,7 @@ from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.tasks.regression import metrics as regression
-from sextant.tasks.regression.baselines import BASELINES
+from sextant.tasks.regression.baselines import BASELINES, FURTHER
 
 COLUMNS = table_columns(
     target="price", numeric=["area", "age"], categorical=["town"], key="house", ignored=["note"]
@@ -153,7 +153,7 @@ def test_the_metrics_equal_those_of_scikit_learn():
         "coverage_90": ((truth >= answers["lower"]) & (truth <= answers["upper"])).mean(),
     }
     assert regression.scores(answers, truth) == pytest.approx(expected)
-    assert list(expected) == list(regression.METRICS)
+    assert [*expected, "crps"] == list(regression.METRICS)
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "pinball"])
@@ -208,6 +208,91 @@ def test_watch_gives_the_scores_of_the_calibrated_answers(encoder):
     watched = regression.watch(tensors, Batch(truth))
     assert watched == regression.score(answers, rows, encoder)
     assert watched["coverage_90"] == pytest.approx(0.9, abs=0.02)
+
+
+# --- densities ----------------------------------------------------------------------------------
+
+
+def mixture(rows: int = 97, parts: int = 5, seed: int = 7) -> tuple[dict[str, Tensor], Tensor]:
+    """What a net answers that has a density, and numbers drawn from it with half its scales."""
+    rng = np.random.default_rng(seed)
+    locations = rng.normal(100, 5, (rows, 1)) + rng.normal(0, 2, (rows, parts))
+    scales = rng.uniform(1, 3, (rows, parts))
+    part = rng.integers(parts, size=rows)
+    drawn = (locations[np.arange(rows), part], scales[np.arange(rows), part])
+    truth = drawn[0] + 0.5 * drawn[1] * rng.normal(size=rows)
+    location = torch.from_numpy(locations.mean(1))
+    tensors = {"location": location, "lower": location - 9, "upper": location + 9}
+    tensors |= {"locations": torch.from_numpy(locations), "scales": torch.from_numpy(scales)}
+    return tensors, torch.from_numpy(truth)
+
+
+def test_the_quantiles_of_a_calibrated_mixture_hold_nine_in_ten(encoder):
+    tensors, truth = mixture(997)
+    calibration = regression.calibrate(tensors, Batch(truth))
+    assert set(calibration) == {"factor", "grid_low", "grid_high"}
+    assert 0.4 < calibration["factor"] < 0.9
+    answers = regression.answers(tensors, pd.DataFrame(), encoder, calibration)
+    assert list(answers) == ["prediction", "lower", "upper", *regression.QUANTILES]
+    quantiles = answers[list(regression.QUANTILES)]
+    assert (quantiles.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    assert answers["lower"].tolist() == answers["q05"].tolist()
+    scores = regression.scores(answers, truth.numpy())
+    assert scores["coverage_90"] == pytest.approx(0.9, abs=0.003)
+    below = (truth.numpy()[:, None] < quantiles.to_numpy()).mean(0)
+    assert below == pytest.approx(regression.LEVELS, abs=0.06)
+
+
+def test_the_density_of_each_row_integrates_to_1(encoder):
+    tensors, truth = mixture()
+    calibration = regression.calibrate(tensors, Batch(truth))
+    plain = regression.answers(tensors, pd.DataFrame(), encoder, calibration)
+    answers = regression.answers(tensors, pd.DataFrame(), encoder, calibration, density=True)
+    assert answers[list(plain)].equals(plain)
+    names = list(answers)[len(plain.columns) :]
+    assert len(names) == regression.CELLS
+    middles = np.array([float(name.removeprefix("density_")) for name in names])
+    width = (middles[-1] - middles[0]) / (len(middles) - 1)
+    densities = answers[names].to_numpy()
+    # The ends of the grid are those of all rows together, so that little of one is beyond.
+    assert densities.sum(1) * width == pytest.approx(np.ones(97), abs=0.02)
+    assert (densities.sum(1) * width).mean() == pytest.approx(1, abs=0.001)
+    mean = (densities * middles).sum(1) * width
+    assert mean == pytest.approx(answers["prediction"].to_numpy(), abs=0.5)
+    narrow = {**tensors, "locations": tensors["locations"][:, :1], "scales": tensors["scales"] / 9}
+    narrow["scales"] = narrow["scales"][:, :1]
+    at = regression.answers(narrow, pd.DataFrame(), encoder, calibration, density=True)[names]
+    off = middles[at.to_numpy().argmax(1)] - narrow["locations"][:, 0].numpy()
+    assert np.abs(off).max() <= width
+
+
+def test_the_ranked_probability_score_is_close_to_the_integral(encoder):
+    """Of a normal distribution it has a closed form (Gneiting and Raftery 2007, equation 21)."""
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(3)
+    location, scale = rng.normal(100, 20, 499), rng.uniform(1, 9, 499)
+    truth = rng.normal(location, scale)
+    z = (truth - location) / scale
+    exact = scale * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - np.pi**-0.5)
+    quantiles = location[:, None] + scale[:, None] * norm.ppf(regression.LEVELS)
+    answers = regression.as_answers(location, quantiles[:, 0], quantiles[:, -1], quantiles)
+    losses = regression.crps_of_rows(answers, truth)
+    assert losses.mean() == pytest.approx(exact.mean(), rel=0.01)
+    assert np.corrcoef(losses, exact)[0, 1] > 0.999
+    rows = pd.DataFrame({"price": truth})
+    sample = regression.contributions(answers, rows, encoder, "crps")
+    assert sample.observed == pytest.approx(regression.score(answers, rows, encoder)["crps"])
+
+
+def test_a_net_without_a_density_is_asked_for_none(encoder):
+    location = torch.zeros(3, dtype=torch.float64)
+    tensors = {"location": location, "lower": location, "upper": location}
+    with pytest.raises(UsageError, match="answers an interval and no density; remove the option"):
+        regression.answers(tensors, pd.DataFrame(), encoder, {"margin": 1.0}, density=True)
+    task = plugins.task("regression")
+    assert task.measured(ANN.OUTPUTS) == [name for name in regression.METRICS if name != "crps"]
+    assert task.measured([*ANN.OUTPUTS, *regression.MIXTURE]) == list(regression.METRICS)
 
 
 # --- the net ------------------------------------------------------------------------------------
@@ -303,12 +388,72 @@ def test_the_baselines_are_ordered_by_what_they_can_find(answered, parts, encode
         assert scores[name]["coverage_90"] == pytest.approx(0.9, abs=0.08)
 
 
+@pytest.mark.parametrize("name", FURTHER)
+def test_a_further_baseline_answers_quantiles(name, parts, encoder, answered, monkeypatch):
+    monkeypatch.setattr(trees, "MAX_TREES", 40)
+    answer = plugins.call(FURTHER[name], parts["train"], COLUMNS, encoder=encoder, val=parts["val"])
+    table = answer(parts["test"])
+    assert table.index.equals(parts["test"].index)
+    assert list(table) == ["prediction", "lower", "upper", *regression.QUANTILES]
+    assert (table[list(regression.QUANTILES)].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    scores = regression.score(table, parts["test"], encoder)
+    mean = regression.score(answered["mean"], parts["test"], encoder)
+    assert scores["crps"] < 0.7 * mean["crps"]
+    assert scores["coverage_90"] == pytest.approx(0.9, abs=0.08)
+
+
+def test_a_polynomial_finds_a_product_that_the_linear_model_does_not(encoder, parts):
+    product = {part: rows.assign(price=rows["area"] * rows["age"]) for part, rows in parts.items()}
+    scores = {}
+    for name, fit in {"linear": BASELINES["linear"], "polynomial": FURTHER["polynomial"]}.items():
+        answer = plugins.call(fit, product["train"], COLUMNS, encoder=encoder, val=product["val"])
+        scores[name] = regression.score(answer(product["test"]), product["test"], encoder)
+    assert scores["polynomial"]["rmse"] < 0.01 * scores["linear"]["rmse"]
+
+
 def test_answers_have_one_interval_per_row_and_the_rows_index(answered, parts):
-    for table in answered.values():
-        assert list(table) == ["prediction", "lower", "upper"]
+    for name, table in answered.items():
+        quantiles = [] if name == "gradient_boosting" else list(regression.QUANTILES)
+        assert list(table) == ["prediction", "lower", "upper", *quantiles]
         assert table.index.equals(parts["test"].index)
         assert (table["lower"] <= table["prediction"]).all()
         assert (table["prediction"] <= table["upper"]).all()
+
+
+# --- a net that answers a density ---------------------------------------------------------------
+
+
+def test_an_atlas_answers_a_density_and_shows_its_levels_and_maps(parts, encoder, tmp_path):
+    arguments: dict[str, Any] = {
+        "maps": 3, "rows": 9, "cols": 9, "columns": 0.7, "sigma": 2.0, "sigma_end": 0.5,
+        "width": 0.8, "degree": 1, "shrinkage": 3.0,
+    }  # fmt: skip
+    torch.manual_seed(3)
+    net: Any = saved_model.build("som_atlas", encoder.sizes, arguments)
+    net.initialise(encoder.encode(parts["train"]))
+    val = encoder.encode(parts["val"])
+    calibration = regression.calibrate(saved_model.outputs(net, val), val)
+    card = {"task": "regression", "net": arguments, "calibration": calibration}
+    model = saved_model.SavedModel(card, net, encoder)
+    rows = parts["test"]
+    answers = model.answer(rows)
+    assert model.answer(rows, density=True).shape[1] == answers.shape[1] + regression.CELLS
+    scores = model.score(answers, rows)
+    assert list(scores) == list(regression.METRICS)
+    mean = model.fit_baseline(BASELINES["mean"], parts)(rows)
+    assert scores["crps"] < 0.6 * model.score(mean, rows)["crps"]
+    figures = plugins.task("regression").figures.figures(
+        answers, rows, COLUMNS, {"mean": mean}, model
+    )
+    names = ["predicted", "residuals", "importance", "coverage", "levels", "maps", "errors"]
+    assert list(figures) == names
+    assert f"mean {model.score(mean, rows)['crps']:.4g}" in figures["levels"].get_label()
+    empty = int((net.counts == 0).sum())
+    assert (
+        empty and f" {empty} of 243 units of all maps have no rows" in figures["maps"].get_label()
+    )
+    for name in ("levels", "maps"):
+        assert b"<title>" in svgs.svg(figures[name], tmp_path)
 
 
 # --- a model that conf alone makes --------------------------------------------------------------
@@ -452,7 +597,7 @@ def test_its_interface_has_the_columns_of_the_rows_and_of_the_answers(
     assert inputs == [("house", "string", False), *features]
     numbers = [(name, "double", True) for name in ("prediction", "lower", "upper")]
     assert answers == [*numbers, ("warnings", "string", True)]
-    assert options == []
+    assert options == [("density", "boolean", False)]
 
 
 def test_the_answer_of_a_row_does_not_depend_on_the_others(trained):

@@ -18,6 +18,7 @@ ParamGroup: TypeAlias = dict[str, list[nn.Parameter] | float]
 # axis. Of 0.5, 1, 1.5 and 2 this gave the grid nearest to the training rows in all of five splits
 # of the real credit applications.
 REACH = 1.5
+HALVINGS = 40  # of the range in which a quantile of a mixture is sought
 
 # What stands for an edge of bins that does not exist. An infinite one would become NaN in a running
 # mean of the weights.
@@ -171,3 +172,29 @@ def grid_on_plane(center: Tensor, axes: Tensor, down: Tensor, along: Tensor) -> 
         down_axis, along_axis = axes[1], axes[0]
     points = center + down[:, None, None] * down_axis + along[None, :, None] * along_axis
     return points.view(len(down) * len(along), -1)
+
+
+def mixture_quantiles(locations: Tensor, scales: Tensor, levels: Tensor) -> Tensor:
+    """Quantiles of mixtures of normal distributions, (rows, levels), in float64.
+
+    A row's mixture has k parts that count alike: locations and scales, (rows, k). Bisection between
+    the ends of what eight deviations around every part cover; the result is exact to 2^-40 of that
+    range.
+    """
+    locations = locations.double()
+    scales = scales.double()
+    shape = (len(locations), len(levels))
+    low = (locations - 8 * scales).amin(1, keepdim=True).expand(shape)
+    high = (locations + 8 * scales).amax(1, keepdim=True).expand(shape)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        is_below = mixture_cdf(locations, scales, middle) < levels
+        low = torch.where(is_below, middle, low)
+        high = torch.where(is_below, high, middle)
+    return (low + high) / 2
+
+
+def mixture_cdf(locations: Tensor, scales: Tensor, values: Tensor) -> Tensor:
+    """P(y <= value) of mixtures of normal distributions at values, (rows, n), each of its row."""
+    z = (values[:, :, None] - locations[:, None]) / scales[:, None]
+    return torch.special.ndtr(z).mean(2)

@@ -7,35 +7,23 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..kinds.tabular.encoder import Batch
-from . import blocks
+from . import maps
+from .maps import axis_squares, gaussian
 
 Size = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
 
-MIN_WEIGHT = 1e-30  # the least n_j of the batch rule: float32 cannot divide by less accurately
 SPREAD_RATE = 0.05  # online: the share of a unit's spread that one row renews
 # The smallest standard deviation of a feature around a prototype, as a share of its range.
 MIN_SPREAD = 0.01
-# Units of a row whose distances are computed exactly, so that rounding in the search for them does
-# not decide which one is the nearest.
-CANDIDATES = 4
-# Scores (rows x units) that the search holds at a time on a CPU: one MB, which stays in the cache
-# until their maxima are found. On a map of 60 x 60, 128 kB took 1.6 and 16 MB 1.4 times as long.
-CACHED_SCORES = 2**18
-HELD_PULLS = 2**24  # values of h (units x units) held at a time, or scores on a GPU: 64 MB
 TABLE_UNITS = 128  # the largest map whose h is computed for all pairs of units in each step
 
 
 # The pull h on a unit at grid distance d from the best matching unit, at width sigma, as a
 # function of q = (d / sigma)^2.
-
-
-def gaussian(q: Tensor) -> Tensor:
-    return (q * -0.5).exp()
 
 
 def bubble(q: Tensor) -> Tensor:
@@ -252,7 +240,7 @@ class SOM(nn.Module):
         x = self.features(train)
         self.spread.copy_((x - x.mean(0)).square().mean(0).expand_as(self.spread))
         if self.init == "pca":
-            self.codebook.copy_(pca_grid(x.double(), self.rows, self.cols))
+            self.codebook.copy_(maps.pca_grid(x.double(), self.rows, self.cols))
         else:
             # Each row once before any row twice.
             repeats = math.ceil(len(self.codebook) / len(x))
@@ -288,7 +276,7 @@ class SOM(nn.Module):
     def _scored(self, moments: Tensor, count: int) -> list[Tensor]:
         """The nearest unit of each row, (rows), and the next nearest ones: `nearest_units`."""
         codebook = self.codebook.detach()
-        return nearest_units(moments[:, : codebook.shape[1] + 1], codebook, count)
+        return maps.nearest_units(moments[:, : codebook.shape[1] + 1], codebook, count)
 
     # --- the grid ---
 
@@ -332,22 +320,12 @@ class SOM(nn.Module):
             return pulls.addmm_(self.neighborhood(self.squares / self.width() ** 2), by_unit)
         # The products take as long as the rows of h of about a third as many units.
         if self.products and 3 * len(bmu) > self.rows + self.cols:
-            return self._add_by_axis(pulls, by_unit)
-        for units in bmu.unique().split(max(1, HELD_PULLS // len(self.codebook))):
+            variance = self.width() ** 2
+            rows, cols = self.row_squares / variance, self.place_squares / variance
+            products = [(f(rows), g(cols)) for f, g in self.products]
+            return maps.add_by_axis(pulls, by_unit, products)
+        for units in bmu.unique().split(max(1, maps.HELD_PULLS // len(self.codebook))):
             pulls.addmm_(self.neighbors(units).T, by_unit[units])
-        return pulls
-
-    def _add_by_axis(self, pulls: Tensor, by_unit: Tensor) -> Tensor:
-        """Add `pulls` of sums by unit, (units, k), over products (f, g) of the neighborhood:
-        sum_c g(column c to the column of j) sum_r f(row r to the row of j) v_rc.
-        """
-        variance = self.width() ** 2
-        rows, cols = self.row_squares / variance, self.place_squares / variance
-        grid = pulls.view(self.rows, self.cols, -1)
-        down = torch.empty_like(pulls).view(self.rows, -1)
-        for f, g in self.products:
-            torch.mm(f(rows), by_unit.view(self.rows, -1), out=down)
-            grid.baddbmm_(g(cols).expand(self.rows, -1, -1), down.view_as(grid))
         return pulls
 
     # --- training ---
@@ -382,14 +360,12 @@ class SOM(nn.Module):
         features = codebook.shape[1]
         pulls = self.pulls(bmu, moments)
         if self.update == "batch":
-            pulls /= pulls[:, features : features + 1].clamp_min(MIN_WEIGHT)
+            pulls /= pulls[:, features : features + 1].clamp_min(maps.MIN_WEIGHT)
             rate = 1.0
         else:
             pulls /= len(moments)
             rate = SPREAD_RATE
-        mean, weight, squares = pulls.split([features, 1, features], 1)
-        slope = codebook * weight - mean
-        squares = torch.addcmul(squares, codebook, slope - mean)
+        slope, weight, squares = maps.descent(codebook, pulls)
         if self.training:
             renewed = weight.clamp_min(0) if self.pushes else weight
             self.spread.addcmul_(self.spread, renewed, value=-rate)
@@ -416,18 +392,18 @@ class SOM(nn.Module):
         nothing in another.
         """
         moments = self.prepare(batch).values
-        return self._outputs(self._x(moments), self._scored(moments, CANDIDATES))
+        return self._outputs(self._x(moments), self._scored(moments, maps.CANDIDATES))
 
     def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """`loss` and `predict` of a batch, with one search for the bmus."""
         moments = self.prepare(batch).values
-        candidates = self._scored(moments, CANDIDATES)
+        candidates = self._scored(moments, maps.CANDIDATES)
         loss, _ = self._descent(moments, candidates[0])
         return loss, self._outputs(self._x(moments), candidates)
 
     def _outputs(self, x: Tensor, candidates: list[Tensor]) -> dict[str, Tensor]:
         """What `predict` returns for rows, (rows, features), with candidates for their bmu."""
-        units, distances = two_nearest(x, self.codebook, candidates)
+        units, distances = maps.two_nearest(x, self.codebook, candidates)
         bmu, second = units.unbind(1)
         prototype = self.codebook[bmu]
         spread = self.spreads(bmu)
@@ -447,7 +423,7 @@ class SOM(nn.Module):
 
     def places(self) -> Tensor:
         """Where the units lie in a drawing of the map, (units, 2) as y and x."""
-        return unit_places(self.rows, self.cols, self.grid)
+        return maps.unit_places(self.rows, self.cols, self.grid)
 
     @torch.no_grad()
     def u_matrix(self) -> Tensor:
@@ -462,103 +438,3 @@ class SOM(nn.Module):
             total = distance.new_zeros(self.cols).index_add_(0, unit, distance)
             means.append(total / unit.bincount(minlength=self.cols))
         return torch.stack(means)
-
-
-def nearest_units(x: Tensor, codebook: Tensor, count: int) -> list[Tensor]:
-    """The nearest unit of each row, then the second nearest: `count` tensors (rows), or fewer.
-
-    x (rows, features + 1) are features and a 1. A unit is the nearer, the larger its score
-    x_i W_j - |W_j|^2 / 2 = (|x_i|^2 - |x_i - W_j|^2) / 2, the product of (x_i, 1) and
-    (W_j, -|W_j|^2 / 2). Units at distances that differ by rounding alone may change places.
-    """
-    half_squares = codebook.square().sum(1, keepdim=True) * -0.5
-    weights = torch.cat([codebook, half_squares], 1).T
-    held = CACHED_SCORES if x.device.type == "cpu" else HELD_PULLS
-    step = max(1, held // len(codebook))
-    scores = x.new_empty(min(step, len(x)), len(codebook))
-    if len(x) <= step:
-        torch.mm(x, weights, out=scores)
-        return largest(scores, count)
-    chunks = []
-    for chunk in x.split(step):
-        # The scores of a chunk overwrite those of the one before, in the cache.
-        chunk_scores = torch.mm(chunk, weights, out=scores[: len(chunk)])
-        chunks.append(largest(chunk_scores, count))
-    return [torch.cat(units) for units in zip(*chunks, strict=True)]
-
-
-def largest(scores: Tensor, count: int) -> list[Tensor]:
-    """The column with the largest score of each row, then the second largest, ...: (rows) each.
-
-    Of equal scores the first counts as the largest. `scores` is overwritten if `count` is above 1.
-    """
-    columns = [argmax(scores)]
-    for _ in range(1, min(count, scores.shape[1])):
-        scores.scatter_(1, columns[-1][:, None], -math.inf)
-        columns.append(argmax(scores))
-    return columns
-
-
-def argmax(scores: Tensor) -> Tensor:
-    """The first column with the largest score of each row, (rows).
-
-    On a CPU it is NumPy's, which compares many columns at once: 16 us for 690 x 100 scores, where
-    PyTorch's takes 135 us.
-    """
-    if scores.device.type == "cpu":
-        return torch.from_numpy(scores.numpy().argmax(1))
-    return scores.argmax(1)
-
-
-def two_nearest(x: Tensor, codebook: Tensor, candidates: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The nearest and second nearest of the candidates for each row of x, (rows, features).
-
-    Returns them and their distances, (rows, 2) each. Distances are computed from differences, so
-    they do not depend on the rows beside; at equal distances the first unit is the nearer one.
-    """
-    units = torch.stack(candidates, 1).sort(1).values
-    distances = (x[:, None] - codebook[units]).norm(dim=2)
-    order = distances.argsort(dim=1, stable=True)[:, :2]
-    return units.gather(1, order), distances.gather(1, order)
-
-
-def unit_places(rows: int, cols: int, grid: str) -> Tensor:
-    """Where the units lie, (units, 2) as y and x, 1 apart in a row.
-
-    On a hexagonal grid odd rows are shifted by 1/2.
-    """
-    row, col = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
-    y, x = row.flatten().double(), col.flatten().double()
-    if grid == "hexagonal":
-        return torch.stack([y * 0.75**0.5, x + 0.5 * (y % 2)], 1)
-    return torch.stack([y, x], 1)
-
-
-def axis_squares(n: int, cyclic: bool) -> Tensor:
-    """Squared distances between n points in a row, (n, n); cyclic: the last is beside the first."""
-    points = torch.arange(n)
-    distance = (points[:, None] - points).abs()
-    if cyclic:
-        distance = torch.minimum(distance, n - distance)
-    return distance.float() ** 2
-
-
-def pca_grid(x: Tensor, rows: int, cols: int) -> Tensor:
-    """A grid on the plane of the two main axes of x, (n, features): (rows * cols, features).
-
-    It covers REACH standard deviations to each side; the first axis lies along its longer side.
-    """
-    center = x.mean(0)
-    _, deviations, axes = torch.linalg.svd((x - center) / len(x) ** 0.5, full_matrices=False)
-    # An SVD may return an axis or its negative: make the largest component positive.
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
-    scaled = deviations[:2, None] * axes[:2]
-    scaled = F.pad(scaled, (0, 0, 0, 2 - len(scaled)))  # one feature has one axis; the second is 0
-    return blocks.grid_on_plane(center, scaled, _grid_offsets(x, rows), _grid_offsets(x, cols))
-
-
-def _grid_offsets(x: Tensor, n: int) -> Tensor:
-    """Offsets of n rows or columns from the center, in standard deviations; 0 for a single one."""
-    if n == 1:
-        return x.new_zeros(1)
-    return torch.linspace(-1, 1, n, dtype=x.dtype) * blocks.REACH

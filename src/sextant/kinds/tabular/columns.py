@@ -27,6 +27,8 @@ class Columns(Format):
     positive: the class that `probability` of an answer is about; null: the last in sorted order.
     ignored: neither input nor label.
     numeric, categorical: the features.
+    errors: for a numeric column, the column of its measurement errors (standard deviations). It is
+        no feature; a family may redraw the numbers within their errors.
     missing: for a numeric column, what a missing number becomes; by default the median. For a
         categorical one, `level`: a missing cell is a level of its own, for every task.
     gaps: whether other missing cells stay empty; no conf sets it, but a task that draws them.
@@ -41,6 +43,7 @@ class Columns(Format):
     ignored: list[str] = []
     numeric: list[str] = []
     categorical: list[str] = []
+    errors: dict[str, str] = {}
     missing: dict[str, Missing] = {}
     gaps: bool = False
     test_files: list[str] = []
@@ -53,12 +56,17 @@ class Columns(Format):
             if self.all.count(name) > 1:
                 raise ValueError(
                     f"`{name}` is named twice; a column is key, target, ignored, numeric or"
-                    " categorical"
+                    " categorical, or has the errors of one"
                 )
             if self.names is not None and name not in self.names and not is_pattern(name):
                 raise ValueError(
                     f"`{name}` is not among `names`; list all columns of the file in `names`, in"
                     " its order"
+                )
+        for name in self.errors:
+            if name not in self.numeric:
+                raise ValueError(
+                    f"`errors` names `{name}`, which is not numeric; name a column of `numeric`"
                 )
         if not self.features:
             raise ValueError("no column is a feature; name some under `numeric` or `categorical`")
@@ -100,9 +108,14 @@ class Columns(Format):
         return [*self.numeric, *self.categorical]
 
     @property
+    def numbers(self) -> list[str]:
+        """The columns whose cells are numbers: the numeric ones and their errors."""
+        return [*self.numeric, *self.errors.values()]
+
+    @property
     def all(self) -> list[str]:
         """Every column that has a role."""
-        names = [*self.ignored, *self.features]
+        names = [*self.ignored, *self.features, *self.errors.values()]
         if self.key is not None:
             names.insert(0, self.key)
         if self.target is not None:

@@ -33,6 +33,15 @@ class Batch(NamedTuple):
     target: "Tensor"  # (rows) int64, index in `classes`; or float64, a number in its unit
 
 
+class MeasuredBatch(NamedTuple):
+    """A Batch whose numbers are measurements with errors, where the conf names columns of them."""
+
+    numeric: "Tensor"
+    categories: "Tensor"
+    target: "Tensor"
+    errors: "Tensor"  # (rows, numeric) float32, standard deviations in the unit of `numeric`, or 0
+
+
 class Statistics(NamedTuple):
     """A numeric column in training, in upstream units, without its missing values."""
 
@@ -132,8 +141,11 @@ class Encoder:
             sizes["classes"] = len(self.classes)
         return sizes
 
-    def encode(self, rows: pd.DataFrame) -> Batch:
-        """Return rows in upstream columns as tensors; each row is encoded by itself."""
+    def encode(self, rows: pd.DataFrame) -> Batch | MeasuredBatch:
+        """Return rows in upstream columns as tensors; each row is encoded by itself.
+
+        It is a MeasuredBatch if the conf names columns of errors.
+        """
         import torch  # takes two seconds, which pull, validate and prepare need not wait for
 
         indicators = self.columns.indicators
@@ -151,11 +163,27 @@ class Encoder:
             codes = {level: code for code, level in enumerate(levels, start=1)}
             row_levels = matched(rows[name], levels)
             categories[:, i] = [codes.get(level, UNSEEN) for level in row_levels]
-        return Batch(
+        batch = Batch(
             torch.from_numpy(numeric),
             torch.from_numpy(categories),
             torch.from_numpy(self._target(rows)),
         )
+        if not self.columns.errors:
+            return batch
+        return MeasuredBatch(*batch, torch.from_numpy(self._errors(rows, numeric.shape[1])))
+
+    def _errors(self, rows: pd.DataFrame, width: int) -> np.ndarray:
+        """The error of each number in the unit of `encode`, (rows, width) in float32.
+
+        It is 0 where none is named or measured, and in rows to answer, which need not have any.
+        """
+        errors = np.zeros((len(rows), width), np.float32)
+        for i, (name, statistics) in enumerate(self.numbers.items()):
+            measured = self.columns.errors.get(name)
+            if measured is not None and measured in rows:
+                values = np.nan_to_num(rows[measured].to_numpy(float))
+                errors[:, i] = np.clip(values / statistics.std, 0, FARTHEST)
+        return errors
 
     def _target(self, rows: pd.DataFrame) -> np.ndarray:
         """The target of each row, (rows,), as Batch describes it."""

@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from ...strict import Strict
+from ..formats import BLANKS
 from .columns import Columns
 
 # Of the parts of a workbook, which is a zip of XML files (ECMA-376).
@@ -87,8 +88,21 @@ class Zeros(Strict):
     shares: dict[str, float]
 
 
+class Sum(Strict):
+    """mean + the sum of terms of columns drawn before + noise * z with a standard normal z.
+
+    Rounded to `digits` decimals. Columns like this one make rows lie near a curved surface.
+    """
+
+    draw: Literal["sum"]
+    mean: float
+    terms: list["Term"]
+    noise: Annotated[float, Field(ge=0)]
+    digits: int
+
+
 class Term(Strict):
-    """One term of the planted log odds: `weight` times the product of its factors."""
+    """One term of a sum: `weight` times the product of its factors."""
 
     weight: float
     factors: Annotated[list["Levels | Hump | Slope"], Field(min_length=1)]
@@ -144,7 +158,7 @@ class Number(Strict):
     digits: int
 
 
-Draw: TypeAlias = Counter | Unique | Choice | Uniform | Normal
+Draw: TypeAlias = Counter | Unique | Choice | Uniform | Normal | Sum
 
 
 class Twin(Strict):
@@ -152,9 +166,12 @@ class Twin(Strict):
 
     file: the name of the file; a workbook if it ends in .xlsx.
     sheets: of a workbook, their number: Sheet1, Sheet2, ... hold the same rows in other orders.
+    test_file: of a text, the name of a second file, and `test_share`, the share of the rows, the
+        last ones, that are there; null: there is one file.
+    first_line: a line before the rows of a text, such as a comment; null: there is none.
     last_line_end: whether the last row of a text ends in a line end, as upstream.
     rows, seed: how many rows, and the seed of all draws.
-    draws: the distribution of each column, in the order of the file.
+    draws: the distribution of each column, in the order of the file or of `names` in `columns`.
     groups: clusters of rows; null for independent columns.
     rate: the share of rows whose target is the second of `labels`.
     number: in place of `rate` and `labels`, for a target that is a number.
@@ -163,6 +180,9 @@ class Twin(Strict):
 
     file: str
     sheets: Annotated[int, Field(ge=1)] = 1
+    test_file: str | None = None
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0
+    first_line: str | None = None
     last_line_end: bool = True
     rows: Annotated[int, Field(ge=1)]
     seed: int
@@ -195,15 +215,22 @@ class Twin(Strict):
                     f"the zeros of `{name}` depend on `{draw.zeros.column}`; draw that column"
                     " before it"
                 )
+            if isinstance(draw, Sum):
+                _check_drawn(name, draw.terms, drawn)
             drawn.add(name)
-        for term in self.signal:
-            for factor in term.factors:
-                if factor.column not in drawn:
-                    raise ValueError(
-                        f"`signal` depends on `{factor.column}`; the columns drawn are"
-                        f" {', '.join(self.draws)}"
-                    )
+        _check_drawn("signal", self.signal, drawn)
         return self
+
+
+def _check_drawn(name: str, terms: list[Term], drawn: set[str]) -> None:
+    """Raise ValueError for a factor of a column that is not among those `drawn` before."""
+    for term in terms:
+        for factor in term.factors:
+            if factor.column not in drawn:
+                raise ValueError(
+                    f"`{name}` depends on `{factor.column}`; the columns drawn are"
+                    f" {', '.join(sorted(drawn))}"
+                )
 
 
 # --- the generator ------------------------------------------------------------------------------
@@ -217,18 +244,29 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
     if twin.file.endswith(".xlsx"):
         _write_workbook(rows, twin, folder / twin.file)
         return
+    if twin.test_file is None:
+        _write_text(rows, twin, columns, folder / twin.file)
+        return
+    train_rows = round((1 - twin.test_share) * len(rows))
+    _write_text(rows.iloc[:train_rows], twin, columns, folder / twin.file)
+    _write_text(rows.iloc[train_rows:], twin, columns, folder / twin.test_file)
+
+
+def _write_text(rows: pd.DataFrame, twin: Twin, columns: Columns, path: Path) -> None:
     if columns.names is not None:  # of a file without a header, in its order
         rows = rows[columns.names]
     text = rows.to_csv(
-        sep=columns.delimiter,
+        sep=" " if columns.delimiter == BLANKS else columns.delimiter,
         header=columns.names is None,
         index=False,
         lineterminator="\r\n",
         decimal=columns.decimal,
     )
+    if twin.first_line is not None:
+        text = f"{twin.first_line}\r\n{text}"
     if not twin.last_line_end:
         text = text.removesuffix("\r\n")
-    with (folder / twin.file).open("w", encoding=columns.encoding, newline="") as stream:
+    with path.open("w", encoding=columns.encoding, newline="") as stream:
         stream.write(text)
 
 
@@ -306,6 +344,9 @@ def _rows(twin: Twin, columns: Columns) -> pd.DataFrame:
     if twin.groups:
         group_of_row = rng.integers(twin.groups.number, size=twin.rows)
     for name, draw in twin.draws.items():
+        if isinstance(draw, Sum):
+            rows[name] = _sum(draw, rows, rng)
+            continue
         values = _draw(draw, twin.rows, rng)
         if twin.groups and not isinstance(draw, Counter | Unique):
             values = _reordered(values, group_of_row, twin.groups, rng)
@@ -317,7 +358,16 @@ def _rows(twin: Twin, columns: Columns) -> pd.DataFrame:
     return rows
 
 
-def _draw(draw: Draw, size: int, rng: np.random.Generator) -> np.ndarray:
+def _sum(draw: Sum, rows: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    total = draw.mean + draw.noise * rng.standard_normal(len(rows))
+    for term in draw.terms:
+        total = total + term.weight * _product(term, rows)
+    return _rounded(total, draw.digits)
+
+
+def _draw(
+    draw: Counter | Unique | Choice | Uniform | Normal, size: int, rng: np.random.Generator
+) -> np.ndarray:
     match draw:
         case Counter():
             return np.arange(1, size + 1)

@@ -1,4 +1,8 @@
-"""Figures of regression: predicted against true, residuals, importance, coverage of intervals."""
+"""Figures of regression: predicted against true, residuals, importance, coverage of intervals.
+
+Of a model that answers quantiles, also the levels at which the true numbers lie; of a net of maps,
+its maps.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
@@ -6,11 +10,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ... import plugins
 from ...drawing import COLORS, INK, Table, canvas, in_style, line, tooltip, tooltips
 from ...importance import importance, importance_figure
-from .metrics import COVERAGE, scores, truth_of
+from .metrics import COVERAGE, LEVELS, QUANTILES, scores, truth_of
 
 if TYPE_CHECKING:
     from ...saved_model import SavedModel
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 POINTS = 400  # rows drawn as points: more make the page large and hide one another
 GROUPS = 8  # of rows with similar predictions
 LARGEST = 10  # rows of the table of the largest errors
+MAPS = 6  # drawn of a net that has more
+MAPS_ACROSS = 3
 ERROR_COLUMNS = 6  # feature columns in it, the most important ones
 
 
@@ -53,6 +60,12 @@ def figures(
         drawn["importance"] = importance_figure(rises, "squared error")
         important = [str(name) for name in rises][:ERROR_COLUMNS]
     drawn["coverage"] = _coverage(by_name, truth, columns.target)
+    if QUANTILES[0] in answers:
+        drawn["levels"] = _levels(by_name, truth, columns.target)
+    map_planes = plugins.optional(model.net, "map_planes", None)
+    if map_planes is not None:
+        targets, counts = map_planes()
+        drawn["maps"] = _maps(targets.numpy(), counts.numpy(), columns.target)
     drawn["errors"] = _largest_errors(answers, rows, truth, columns.target, important)
     return drawn
 
@@ -176,6 +189,82 @@ def _coverage(by_name: Mapping[str, pd.DataFrame], truth: np.ndarray, target: st
         f"Share of {len(truth):,} rows within the interval: {', '.join(overall)}. Line: the nominal"
         f" {COVERAGE:.1f}; grey bars: where the share of a group lies with a probability of 95 % if"
         " that is the true coverage. The intervals were calibrated on val."
+    )
+    return figure
+
+
+# --- densities and maps -------------------------------------------------------------------------
+
+
+def _levels(by_name: Mapping[str, pd.DataFrame], truth: np.ndarray, target: str) -> Figure:
+    """The share of rows whose true number lies between two neighboring quantiles of its answer.
+
+    With LEVELS 0.05 apart, a calibrated model has 5 % in each (the histogram of the probability
+    integral transform: Dawid, "Statistical Theory: the Prequential Approach", JRSS A 147, 1984).
+    """
+    from scipy.stats import binom
+
+    n = len(truth)
+    step = LEVELS[1] - LEVELS[0]
+    middles = np.append(LEVELS, 1.0) - step / 2
+    low, high = binom.ppf((0.025, 0.975), n, step) / n
+    figure = canvas(f"Where the true {target} lies among the quantiles", height=4.2)
+    axes = figure.add_subplot()
+    axes.axhspan(low, high, color=INK, alpha=0.15, label="95 % by chance")
+    shares: dict[str, np.ndarray] = {}
+    texts = []
+    for i, (name, table) in enumerate(by_name.items()):
+        if QUANTILES[0] not in table:
+            continue
+        above = truth[:, None] > table[list(QUANTILES)].to_numpy()
+        shares[name] = np.bincount(above.sum(1), minlength=len(middles)) / n
+        if name == "model":
+            axes.bar(middles, shares[name], 0.9 * step, color=COLORS[0], alpha=0.5, label=name)
+        else:
+            axes.plot(middles, shares[name], **line(i), marker="o", markersize=3, label=name)
+        texts.append(f"{name} {scores(table, truth)['crps']:.4g}")
+    axes.set(xlabel="level of the answered quantiles", ylabel="share of rows (fraction)")
+    tooltips(axes, [float(f"{middle:.3f}") for middle in middles], shares, "level", ".3f")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3)
+    figure.set_label(
+        f"A flat histogram: the quantiles hold what they say. High ends: the densities are too"
+        f" narrow; a high middle: too wide. Ranked probability score (CRPS): {', '.join(texts)}."
+    )
+    return figure
+
+
+def _maps(targets: np.ndarray, counts: np.ndarray, target: str) -> Figure:
+    """Each map with the mean target of its units, (maps, rows, cols); units without rows white."""
+    shown = min(MAPS, len(targets))
+    lines = -(-shown // MAPS_ACROSS)
+    low, high = targets[counts > 0].min(), targets[counts > 0].max()
+    figure = canvas(f"Maps by {target}", height=0.8 + 2.2 * lines)
+    panels = figure.subplots(lines, MAPS_ACROSS, squeeze=False).ravel()
+    rows, cols = targets.shape[1:]
+    for number, axes in enumerate(panels):
+        if number >= shown:
+            axes.remove()
+            continue
+        axes.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        axes.set_title(f"map {number + 1}", fontsize=8)
+        for row, col in np.ndindex(rows, cols):
+            count = int(counts[number, row, col])
+            value = targets[number, row, col]
+            tint = (value - low) / (high - low or 1.0)
+            text = f"row {row}, column {col}: no rows"
+            if count:
+                corner = (col - 0.5, row - 0.5)
+                axes.add_patch(Rectangle(corner, 1, 1, facecolor=(COLORS[0], tint)))
+                text = f"row {row}, column {col}: {count:,} rows, {target} {value:.4g} on average"
+            tooltip(axes, (col - 0.5, col + 0.5), (row - 0.5, row + 0.5), text)
+    empty = int((counts == 0).sum())
+    figure.set_label(
+        f"The first {shown} of {len(targets)} maps. The mean {target} of each unit with its"
+        f" neighbors, from {low:.4g} (faint) to {high:.4g} (strong); no map saw it in training."
+        f" {empty:,} of {counts.size:,} units of all maps have no rows; they are white, and answer"
+        " no question."
     )
     return figure
 

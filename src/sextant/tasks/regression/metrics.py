@@ -5,10 +5,12 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from ... import intervals
 from ...errors import UsageError
+from ...families import blocks
 
 METRICS: dict[str, str | float] = {
     "rmse": "down",
@@ -16,8 +18,19 @@ METRICS: dict[str, str | float] = {
     "r2": "up",
     "pinball": "down",
     "coverage_90": 0.9,
+    "crps": "down",
 }
 OUTPUTS = ("location", "lower", "upper")  # (rows,) each, in the unit of the target
+# A net may answer a density too: a mixture of normal distributions that count alike, (rows, parts).
+# Its answers have quantiles, and only from these can `crps` be computed.
+MIXTURE = ("locations", "scales")
+NEEDS = {"crps": MIXTURE}
+OPTIONS = {"density": False}  # whether an answer has the density on a grid
+LEVELS = np.arange(1, 20) / 20  # of the quantiles in an answer
+QUANTILES = tuple(f"q{100 * level:02.0f}" for level in LEVELS)
+CELLS = 100  # of the grid of densities
+GRID_LEVELS = (1e-5, 1 - 1e-5)  # the quantiles of all rows of val together that the grid reaches
+FACTORS = (0.05, 20.0)  # the least and the largest factor of the scales that calibration tries
 COVERAGE = 0.9
 EXAMPLES = 3  # classes in a message
 TAIL = (1 - COVERAGE) / 2  # the share of rows below the interval, and above it
@@ -65,10 +78,45 @@ def check(encoder: Encoder) -> None:
 
 
 def calibrate(outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
-    """Fit on val what is added at both ends of the net's interval; see `margin`."""
-    lower = _array(outputs["lower"])
-    upper = _array(outputs["upper"])
-    return {"margin": margin(lower, upper, _array(batch.target))}
+    """Fit on val what makes the net's interval hold 90 %.
+
+    That is the `margin` added at both ends; of a net that answers a density, the `factor` of the
+    scales of its parts, so that its quantiles and its density are those of the interval. Then
+    `grid_low` and `grid_high` are the ends of the grid of densities.
+    """
+    if not _is_mixture(outputs):
+        lower = _array(outputs["lower"])
+        upper = _array(outputs["upper"])
+        return {"margin": margin(lower, upper, _array(batch.target))}
+    locations, scales = (outputs[name].double() for name in MIXTURE)
+    factor = scale_factor(locations, scales, batch.target.double())
+    levels = torch.tensor(GRID_LEVELS, dtype=torch.float64)
+    every_part = (locations.reshape(1, -1), factor * scales.reshape(1, -1))
+    low, high = blocks.mixture_quantiles(*every_part, levels)[0].tolist()
+    return {"factor": factor, "grid_low": rounded(low), "grid_high": rounded(high)}
+
+
+def _is_mixture(outputs: Mapping[str, Tensor]) -> bool:
+    return all(name in outputs for name in MIXTURE)
+
+
+def scale_factor(locations: Tensor, scales: Tensor, truth: Tensor) -> float:
+    """Return the factor of the scales by which the intervals of n mixtures hold 90 % of the truth.
+
+    locations and scales (rows, parts), truth (rows). The interval lies between the 5 % and the 95 %
+    quantile. As in `margin`, it is made to hold the ceil((n + 1) * 0.9)-th row.
+    """
+    aim = min(np.ceil((len(truth) + 1) * COVERAGE), len(truth))
+    low, high = FACTORS
+    for _ in range(blocks.HALVINGS):
+        middle = (low * high) ** 0.5
+        cdf = blocks.mixture_cdf(locations, middle * scales, truth[:, None])[:, 0]
+        held = int(((cdf >= TAIL) & (cdf <= 1 - TAIL)).sum())
+        if held < aim:
+            low = middle
+        else:
+            high = middle
+    return rounded(high)
 
 
 def margin(lower: np.ndarray, upper: np.ndarray, truth: np.ndarray) -> float:
@@ -97,32 +145,66 @@ def answers(
     rows: pd.DataFrame,
     encoder: Encoder,
     calibration: Mapping[str, float],
+    density: bool = False,
 ) -> pd.DataFrame:
-    """Return one answer per row; see `as_answers` for the columns."""
-    return as_answers(*_calibrated(outputs, calibration))
+    """Return one answer per row; see `as_answers` for the columns.
+
+    With `density`, further columns `density_<number>` have the mean density in each cell of a grid,
+    by the number in the middle of the cell. Raises UsageError for a net without one.
+    """
+    calibrated = _calibrated(outputs, calibration)
+    if not density:
+        return calibrated
+    if not _is_mixture(outputs):
+        raise UsageError(
+            "this model answers an interval and no density; remove the option `density`"
+        )
+    return pd.concat([calibrated, _densities(outputs, calibration)], axis=1)
 
 
-def as_answers(value: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> pd.DataFrame:
+def as_answers(
+    value: np.ndarray, lower: np.ndarray, upper: np.ndarray, quantiles: np.ndarray | None = None
+) -> pd.DataFrame:
     """Return answers, of a model or a baseline, in the unit of the target.
 
     `prediction` is the expected number; `lower` and `upper` are the ends of the interval that holds
-    the true one in 90 %. The interval is widened where it does not hold the prediction.
+    the true one in 90 %. The interval is widened where it does not hold the prediction. `q05` to
+    `q95`, if there are any, are the `quantiles` at LEVELS, (rows, levels).
     """
     columns = {
         "prediction": value,
         "lower": np.minimum(lower, value),
         "upper": np.maximum(upper, value),
     }
+    if quantiles is not None:
+        columns |= dict(zip(QUANTILES, quantiles.T, strict=True))
     return pd.DataFrame(columns)
 
 
-def _calibrated(
-    outputs: Mapping[str, Tensor], calibration: Mapping[str, float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, lower and upper end, (rows,) in float64."""
+def _calibrated(outputs: Mapping[str, Tensor], calibration: Mapping[str, float]) -> pd.DataFrame:
+    """The answers, with the interval as it was calibrated."""
+    value = _array(outputs["location"])
+    if _is_mixture(outputs):
+        scales = calibration["factor"] * outputs["scales"].double()
+        levels = torch.from_numpy(LEVELS)
+        quantiles = _array(blocks.mixture_quantiles(outputs["locations"], scales, levels))
+        return as_answers(value, quantiles[:, 0], quantiles[:, -1], quantiles)
     lower = _array(outputs["lower"]) - calibration["margin"]
     upper = _array(outputs["upper"]) + calibration["margin"]
-    return _array(outputs["location"]), lower, upper
+    return as_answers(value, lower, upper)
+
+
+def _densities(outputs: Mapping[str, Tensor], calibration: Mapping[str, float]) -> pd.DataFrame:
+    """The mean density of each row in each cell of the grid, (rows, CELLS)."""
+    edges = np.linspace(calibration["grid_low"], calibration["grid_high"], CELLS + 1)
+    scales = calibration["factor"] * outputs["scales"].double()
+    locations = outputs["locations"].double()
+    of_rows = torch.from_numpy(edges).expand(len(locations), CELLS + 1)
+    masses = blocks.mixture_cdf(locations, scales, of_rows).diff(dim=1)
+    width = edges[1] - edges[0]
+    middles = edges[:-1] + width / 2
+    names = [f"density_{middle:.6g}" for middle in middles]
+    return pd.DataFrame(_array(masses) / width, columns=names)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -155,6 +237,8 @@ def contributions(
         above = truth - answers["upper"].to_numpy(np.float64)
         losses = [_losses(below, TAIL), _losses(errors, 0.5), _losses(above, 1 - TAIL)]
         return intervals.mean(np.mean(losses, axis=0))
+    if metric == "crps":
+        return intervals.mean(crps_of_rows(answers, truth))
     if metric == "r2":
 
         def r2(weights: np.ndarray) -> float:
@@ -169,7 +253,7 @@ def contributions(
 def watch(outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
     """Return the metrics on val during training, calibrated on val itself."""
     calibrated = _calibrated(outputs, calibrate(outputs, batch))
-    return scores(as_answers(*calibrated), _array(batch.target))
+    return scores(calibrated, _array(batch.target))
 
 
 def scores(answers: pd.DataFrame, truth: np.ndarray) -> dict[str, float]:
@@ -177,7 +261,7 @@ def scores(answers: pd.DataFrame, truth: np.ndarray) -> dict[str, float]:
 
     `r2` is 1 - the mean squared error over the variance of `truth`, 0 if it does not vary.
     `pinball` is the mean quantile loss of lower, prediction and upper as the 5 %, 50 % and 95 %
-    quantiles.
+    quantiles. `crps` is the continuous ranked probability score, of answers with quantiles alone.
     """
     value = answers["prediction"].to_numpy(np.float64)
     lower = answers["lower"].to_numpy(np.float64)
@@ -189,13 +273,29 @@ def scores(answers: pd.DataFrame, truth: np.ndarray) -> dict[str, float]:
         pinball(truth - value, 0.5),
         pinball(truth - upper, 1 - TAIL),
     ]
-    return {
+    metrics = {
         "rmse": mean_square**0.5,
         "mae": float(np.abs(truth - value).mean()),
         "r2": 1 - mean_square / variance if variance else 0.0,
         "pinball": float(np.mean(losses)),
         "coverage_90": float(((truth >= lower) & (truth <= upper)).mean()),
     }
+    if QUANTILES[0] in answers:
+        metrics["crps"] = float(crps_of_rows(answers, truth).mean())
+    return metrics
+
+
+def crps_of_rows(answers: pd.DataFrame, truth: np.ndarray) -> np.ndarray:
+    """Return the continuous ranked probability score of each row, (rows,), from its quantiles.
+
+    It is the integral of twice the quantile loss over all levels (Gneiting and Raftery, "Strictly
+    Proper Scoring Rules", JASA 102, 2007), by the trapezoid rule on LEVELS; the loss is 0 at the
+    levels 0 and 1. Of a normal distribution this is 0.4 % less than the integral.
+    """
+    quantiles = answers[list(QUANTILES)].to_numpy(np.float64)
+    errors = truth[:, None] - quantiles
+    losses = np.maximum(LEVELS * errors, (LEVELS - 1) * errors)
+    return np.asarray(2 * losses.sum(1) / (len(LEVELS) + 1))
 
 
 def pinball(error: np.ndarray, level: float) -> float:

@@ -98,7 +98,7 @@ def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     checked = {}
     for name in raw.columns:
         column = raw[name]
-        if name in columns.numeric:
+        if name in columns.numbers:
             numbers, is_wrong = numbers_or_faults(_without_truths(column), columns)
             checked[name] = column if is_wrong.any() else _as_whole(numbers, column)
         else:
@@ -117,7 +117,7 @@ def repair(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     names = [name for name in raw.columns if name in columns.all]
     repaired = {}
     for name in names:
-        if name in columns.numeric:
+        if name in columns.numbers:
             repaired[name] = _as_whole(numbers_of(raw[name], name, columns), raw[name])
             if columns.missing.get(name) == "refuse":
                 check_present(

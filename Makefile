@@ -96,6 +96,10 @@ leaderboard: environment ## | print one table of all models
 predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] [OPTIONS=top_k=10] | answer the rows
 	@python -m sextant predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"} $$OPTIONS
 
+tune: need-MODEL environment ## MODEL=ann [TRIALS=40] [JOBS=2] [TIMEOUT=60] [WRITE=1] [OPTIONS=seed=1] | tune on val
+	@python -m sextant tune "model=$$MODEL" $${TRIALS:+"trials=$$TRIALS"} $(jobs) $${TIMEOUT:+"timeout=$$TIMEOUT"} \
+	  $${WRITE:+--write} $$OPTIONS
+
 PORT = $(if $(filter serve,$(MAKECMDGOALS)),5001,5000)
 serve: need-MODEL environment ## MODEL=ann [PORT=5001] | serve the champion over HTTP on this machine
 	@python -m sextant serve "model=$$MODEL" port=$(PORT)
@@ -193,7 +197,7 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMED = JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMED = TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 NAMED += $(NEW) file target name kind task key unknown
 arguments := $(foreach override,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(override))))
 further = $(if $(filter new,$(MAKECMDGOALS)),$(addsuffix =,$(NEW)))
@@ -205,5 +209,5 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 .DEFAULT:
 	$(error there is no target $@: `make help` lists them)
 
-.PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict serve ui \
+.PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
   register promote rollback new add remove pin retrain remote check test test-fast fuzz results bench lint format clean

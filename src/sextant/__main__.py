@@ -23,6 +23,7 @@ COMMANDS = {
     "check": ("check", "[model=ann]", "check params.yaml, conf/shelf.yaml and every conf"),
     "repro": ("commands.repro", "[stage ...] [jobs=2]", "`dvc repro`, side by side"),
     "leaderboard": ("commands.leaderboard", "", "print one table of all models"),
+    "tune": ("commands.tune", "model=ann [trials=40] [--write]", "search better settings on val"),
     "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
     "serve": ("commands.serve", "model=ann [port=5001]", "serve the champion over HTTP"),
     "ui": ("commands.ui", "[port=5000]", "open MLflow's pages"),

@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import yaml
 
 from .. import config, download, files, paths, pull
 from ..errors import UsageError
 from ..terminal import progress
+from ..yaml_text import Edit, edited, has_content, node_at
 
 BLOCK = 2**20  # bytes
 BINARY_TEST = 8000  # bytes at the beginning that git searches for a NUL, too
@@ -154,9 +154,7 @@ def _pinned_state(conf: config.DatasetConf, entry: pull.Entry) -> State:
 def repinned(text: str, changes: Sequence[Change], path: Path) -> str:
     """Return the `text` of the conf at `path` with new pins and every other character as it was.
 
-    The parser gives the positions of the values, and only these are replaced: YAML writers, even
-    those that keep comments, change the layout. As a check, the result is parsed again and must
-    differ only in the pins.
+    The result is parsed again as a check, and must differ only in the pins.
 
     Raises UsageError for a file that the conf does not list, and for a layout in which a pin cannot
     be replaced by itself, such as an anchor that two entries share.
@@ -175,10 +173,10 @@ def repinned(text: str, changes: Sequence[Change], path: Path) -> str:
         pins = {"bytes": change.after.bytes, "sha256": change.after.sha256}
         blocks[number].update(pins)
         assert root is not None
-        entry = _node_at(root, "sources", change.source).value[number]
+        entry = node_at(root, "sources", change.source).value[number]
         edits += _edits(text, entry, pins)
-    result = _edited(text, edits)
-    if not _has_content(result, expected):
+    result = edited(text, edits)
+    if not has_content(result, expected):
         wanted = []
         for change in changes:
             after = change.after
@@ -188,14 +186,6 @@ def repinned(text: str, changes: Sequence[Change], path: Path) -> str:
             f" {'; '.join(wanted)}"
         )
     return result
-
-
-class Edit(NamedTuple):
-    """Replaces the characters from `start` up to `end` by `new`."""
-
-    start: int
-    end: int
-    new: str
 
 
 def _edits(text: str, entry: yaml.MappingNode, pins: Mapping[str, object]) -> Iterator[Edit]:
@@ -227,30 +217,6 @@ def _edits(text: str, entry: yaml.MappingNode, pins: Mapping[str, object]) -> It
     comment = text[end:].partition("\n")[0].removesuffix("\r")
     end += len(comment)
     yield Edit(end, end, "".join(f"{line_end}{indent}{item}" for item in missing))
-
-
-def _edited(text: str, edits: Sequence[Edit]) -> str:
-    parts = []
-    done = 0
-    for edit in sorted(edits, key=lambda edit: edit.start):
-        parts += [text[done : edit.start], edit.new]
-        done = edit.end
-    parts.append(text[done:])
-    return "".join(parts)
-
-
-def _node_at(node: yaml.Node, *keys: str) -> yaml.Node:
-    """Return the node that `keys` lead to below a mapping node."""
-    for key in keys:
-        node = next(value for name, value in node.value if name.value == key)
-    return node
-
-
-def _has_content(text: str, expected: object) -> bool:
-    try:
-        return bool(yaml.safe_load(text) == expected)
-    except yaml.YAMLError:
-        return False
 
 
 def main(argv: list[str]) -> None:

@@ -134,10 +134,11 @@ def _interrupted_run(
         if earlier.get(key) != value:
             return None
     # The store may have been lost since, or the run deleted.
-    return earlier["run"] if _is_active(mlflow, earlier["run"]) else None
+    return earlier["run"] if is_active(mlflow, earlier["run"]) else None
 
 
-def _is_active(mlflow: "MlflowClient", run_id: str) -> bool:
+def is_active(mlflow: "MlflowClient", run_id: str) -> bool:
+    """Whether a run exists and was not deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -179,18 +180,18 @@ def _create_run(
 
     commit = git("rev-parse", "HEAD").strip() or "0" * 40
     settings, reproduce = made_by(conf.name, commit, by_hand)
-    experiment = _experiment(mlflow, name, _legend(conf, profile["source"]))
+    experiment = experiment_of(mlflow, name, _legend(conf, profile["source"]))
     tags = _tags(conf, profile["source"], commit, by_hand, reproduce)
     run = mlflow.create_run(experiment, tags=tags, run_name=_run_name(conf.name, settings, commit))
     run_id = str(run.info.run_id)
     params = [Param(key, str(value)) for key, value in _params(conf, profile["source"]).items()]
     mlflow.log_batch(run_id, params=params)
-    _log_data(mlflow, run_id, profile)
+    log_data(mlflow, run_id, profile)
     mlflow.log_dict(run_id, conf.model_dump(), "config.yaml")
     return run_id
 
 
-def _experiment(mlflow: "MlflowClient", name: str, legend: str) -> str:
+def experiment_of(mlflow: "MlflowClient", name: str, legend: str) -> str:
     """The id of the experiment `name`, which is created if it does not exist."""
     experiment = mlflow.get_experiment_by_name(name)
     if experiment:
@@ -257,7 +258,7 @@ def _params(conf: config.ModelConf, source: str) -> dict[str, object]:
     return params
 
 
-def _log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -> None:
+def log_data(mlflow: "MlflowClient", run_id: str, profile: Mapping[str, Any]) -> None:
     """Log the data set as input of the run, with name, source and digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

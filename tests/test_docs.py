@@ -43,6 +43,7 @@ COMMANDS = {"make", "dvc", "python", ".venv/bin/pre-commit", "source", "cp", "ex
 TEAM = "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_leaves_the_teams_champion"
 EXPERIMENTS = "tests/test_experiments.py::test_dvc_shows_the_differences_and_nothing_else"
 PREDICT = "tests/test_answers.py::test_the_command_line_gives_the_answers_of_python"
+TUNE = "tests/commands/test_tune.py::test_a_killed_search_loses_no_finished_trial"
 TRAIN = "tests/test_train.py::test_by_hand_it_trains_into_scratch_the_same_every_time"
 OPENINGS = "tests/test_openings.py::test_every_opening_needs_its_own_files_and_runs_its_own_stages"
 REMAINING = "tests/test_docs.py::test_the_remaining_commands_run"
@@ -69,6 +70,7 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "sextant add": (SHELF, '"make", "add"'),
     "sextant remove": (SHELF, '"make", "remove"'),
     "sextant pin": (OPENINGS, "pages.commands("),
+    "sextant tune": (TUNE, '"make", "tune"'),
     "sextant train": (TRAIN, "train.main("),
     "sextant retrain": (
         "tests/commands/test_retrain.py::test_retraining_step_by_step",

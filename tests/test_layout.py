@@ -18,6 +18,7 @@ PLACES = {
     "pytorch_lightning": {"train", "learner"},
     "dvc": {"commands.repro", "commands.scheduler"},
     "mlflow": {"tracking"},
+    "optuna": {"tuning"},
 }
 
 

@@ -36,6 +36,7 @@ SHARED = (
     "probability_figures.py",
     "importance.py",
     "trees.py",
+    "world.py",
     "tasks/recommendation/",
 )
 FOLDERS = sorted({path.parent for path in PACKAGE.rglob("*.py")})

@@ -610,6 +610,79 @@ def test_a_large_map_has_names_in_its_tooltips_only(monkeypatch):
     assert places["land"].tolist() == list(range(700, 700 + 162)) == rows["land"].tolist()
 
 
+# --- countries ----------------------------------------------------------------------------------
+
+LANDS = ["Chile", "Peru", "Mali", "Chad", "Togo", "Iran", "Oman", "Laos", "Cuba", "Malta", "Thule"]
+
+
+@functools.cache
+def placed(
+    lands: tuple[str, ...] = tuple(LANDS),
+) -> tuple[SavedModel, pd.DataFrame, dict[str, Figure | drawing.Table]]:
+    """A map of rows with a country, the rows of all parts, and what is drawn; lands take turns."""
+    columns = COLUMNS.model_copy(update={"key": None, "place": "land"})
+    of_parts = parts("land")
+    for rows in of_parts.values():
+        rows["land"] = [lands[number % len(lands)] for number in rows["land"]]
+    model = initial_model(of_parts["train"], columns)
+    return model, pd.concat(of_parts.values(), ignore_index=True), drawn_of(model, of_parts)
+
+
+def test_the_world_has_each_country_in_the_colour_of_the_unit_of_most_of_its_rows():
+    model, rows, drawn_items = placed()
+    world_axes, legend = drawn_items["world"].axes
+    tooltips = {patch.get_gid(): patch for patch in world_axes.patches}
+    answers = model.answer(rows)
+    units = (answers["row"] * 4 + answers["col"]).groupby(rows["land"])
+    assert len(legend.patches) == 12
+    for land in LANDS[:9]:
+        unit = int(units.get_group(land).mode().iloc[0])
+        count = len(units.get_group(land))
+        place = f"{land}: most of {count} rows in row {unit // 4}, column {unit % 4}"
+        color = tooltips[f"tooltip:{place}"].get_facecolor()
+        assert color == legend.patches[unit].get_facecolor()
+    assert "tooltip:France: no row" in tooltips
+    caption = drawn_items["world"].get_label()
+    assert "The 10 countries of the table" in caption
+    assert "Without an outline, as most small ones: Malta." in caption
+    assert "No country's name: Thule." in caption
+
+
+def test_countries_are_named_on_the_map_without_a_key_and_in_a_table():
+    _, rows, drawn_items = placed()
+    assert "land" in drawn_items["names"].get_suptitle()
+    assert any("Chile" in tooltip for tooltip in unit_tooltips(drawn_items["names"]))
+    assert drawn_items["places"].rows["land"].tolist() == sorted(rows["land"])
+
+
+def test_a_large_table_names_each_country_once(monkeypatch):
+    monkeypatch.setattr(mapping_figures, "NAMED_ROWS", 161)
+    model, rows, drawn_items = placed.__wrapped__()
+    places = drawn_items["places"].rows
+    assert places["land"].tolist() == sorted(LANDS[:10])
+    answers = model.answer(rows[rows["land"] == "Mali"])
+    most = (answers["row"] * 4 + answers["col"]).mode().iloc[0]
+    mali = places[places["land"] == "Mali"].iloc[0]
+    assert mali["row"] * 4 + mali["col"] == most
+
+
+def test_on_the_twin_of_countries_a_trained_map_beats_the_plane_and_no_name_is_unknown(tmp_path):
+    conf = twins.conf_of("countries")
+    assert conf.columns.place_column == "country" and conf.chosen_source == "embedded"
+    write_twin(config.twin(conf), conf.columns, tmp_path)
+    rows = tabular_rows.repair(tabular_rows.read(tmp_path, conf.columns), conf.columns)
+    parts = tabular_rows.split(rows, conf.columns, conf.split)
+    assert tabular_rows.remarks(parts, conf.columns) == []
+    net = NET | {"rows": 6, "cols": 6, "sigma": 3.0}  # as in conf/model/countries.yaml
+    model = train_by_batch_rule(parts["train"], conf.columns, net, epochs=30)
+    test = parts["test"]
+    plane = BASELINES["untrained_pca"](parts["train"], conf.columns, model.encoder, net)
+    scores = model.score(model.answer(test), test)
+    untrained = model.score(plane(test), test)["quantization_error"]
+    assert scores["quantization_error"] < 0.8 * untrained
+    assert scores["topographic_error"] < 0.1
+
+
 # --- the data set -------------------------------------------------------------------------------
 
 

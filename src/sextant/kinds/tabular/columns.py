@@ -9,6 +9,7 @@ from ...errors import DataError
 from ..formats import Format, fits_pattern, is_pattern
 
 SPLITS = ("hash",)
+COUNTRY = "country"
 
 # What stands in for a missing number: the median of training, the median and a further input that
 # says so, or nothing: the row is refused. A missing category is a level of its own, which has to be
@@ -31,6 +32,8 @@ class Columns(Format):
         no feature; a family may redraw the numbers within their errors.
     missing: for a numeric column, what a missing number becomes; by default the median. For a
         categorical one, `level`: a missing cell is a level of its own, for every task.
+    place: the column that names the country of each row, for a map of the world: one of the others,
+        or one without a further role. `country`, where no column is called so, is the key.
     gaps: whether other missing cells stay empty; no conf sets it, but a task that draws them.
     test_files: the files that the source reserves for testing, if any. Where they have no labels,
         they are answered and not scored.
@@ -45,6 +48,7 @@ class Columns(Format):
     categorical: list[str] = []
     errors: dict[str, str] = {}
     missing: dict[str, Missing] = {}
+    place: str | None = None
     gaps: bool = False
     test_files: list[str] = []
     positive: bool | int | float | str | None = None
@@ -120,7 +124,17 @@ class Columns(Format):
             names.insert(0, self.key)
         if self.target is not None:
             names.append(self.target)
+        if self.place_column is not None and self.place_column not in names:
+            names.append(self.place_column)
         return names
+
+    @property
+    def place_column(self) -> str | None:
+        """The column that names the country of each row; None if there is none."""
+        listed = [self.key, self.target, *self.ignored, *self.features, *(self.names or [])]
+        if self.place == COUNTRY and self.key is not None and COUNTRY not in listed:
+            return self.key
+        return self.place
 
     @property
     def indicators(self) -> list[str]:

@@ -12,6 +12,7 @@ from ..remarks import Remarks
 from ..tables import without_surplus
 from .columns import Columns
 from .rows import check_present, has_number_target, numbers_of
+from .rows.countries import codes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -244,6 +245,12 @@ class Encoder:
         for name, statistics in self.numbers.items():
             wide[name] = (wide[name] - statistics.mean) / statistics.std
         return wide.to_numpy(np.float64)
+
+    def countries(self, rows: pd.DataFrame) -> list[str | None]:
+        """Return the numeric code of ISO 3166-1 of each row's country; None where it has none."""
+        if self.columns.place_column is None:
+            return [None] * len(rows)
+        return codes(rows[self.columns.place_column])
 
     # --- input rows ---
 

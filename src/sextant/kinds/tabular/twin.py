@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from ...errors import UsageError
 from ...strict import Strict
 from ..formats import BLANKS
 from .columns import Columns
@@ -46,6 +47,13 @@ class Unique(Strict):
     draw: Literal["unique"]
     low: int
     high: int
+
+
+class Listed(Strict):
+    """Distinct `names`, in an order drawn at random."""
+
+    draw: Literal["listed"]
+    names: list[str]
 
 
 class Choice(Strict):
@@ -158,11 +166,12 @@ class Number(Strict):
     digits: int
 
 
-Draw: TypeAlias = Counter | Unique | Choice | Uniform | Normal | Sum
+Draw: TypeAlias = Counter | Unique | Listed | Choice | Uniform | Normal | Sum
 
 
 class Twin(Strict):
-    """The stand-in of a table: rows drawn column by column, and a target with a planted signal.
+    """The stand-in of a table: rows drawn column by column, and a target with a planted signal, if
+    rows have one.
 
     file: the name of the file; a workbook if it ends in .xlsx.
     sheets: of a workbook, their number: Sheet1, Sheet2, ... hold the same rows in other orders.
@@ -194,10 +203,9 @@ class Twin(Strict):
     signal: list[Term]
 
     @model_validator(mode="after")
-    def the_target_is_a_class_or_a_number(self) -> Self:
-        if (self.rate is None) != (self.labels is None) or (self.rate is None) == (
-            self.number is None
-        ):
+    def a_target_is_a_class_or_a_number(self) -> Self:
+        is_half = (self.rate is None) != (self.labels is None)
+        if is_half or (self.rate is not None and self.number is not None):
             raise ValueError("expected either `rate` and `labels`, or `number`")
         return self
 
@@ -209,6 +217,11 @@ class Twin(Strict):
                 raise ValueError(
                     f"`{name}` has too few values between low and high for {self.rows:,} rows;"
                     " widen the range"
+                )
+            if isinstance(draw, Listed) and len(set(draw.names)) < self.rows:
+                raise ValueError(
+                    f"`{name}` has {len(set(draw.names))} names for {self.rows:,} rows; add names,"
+                    " or set `rows` lower"
                 )
             if isinstance(draw, Normal) and draw.zeros and draw.zeros.column not in drawn:
                 raise ValueError(
@@ -348,11 +361,15 @@ def _rows(twin: Twin, columns: Columns) -> pd.DataFrame:
             rows[name] = _sum(draw, rows, rng)
             continue
         values = _draw(draw, twin.rows, rng)
-        if twin.groups and not isinstance(draw, Counter | Unique):
+        if twin.groups and not isinstance(draw, Counter | Unique | Listed):
             values = _reordered(values, group_of_row, twin.groups, rng)
         if isinstance(draw, Normal) and draw.zeros:
             values = _with_zeros(values, draw.zeros, rows, rng)
         rows[name] = values
+    if columns.target is not None and (twin.rate is None) == (twin.number is None):
+        raise UsageError(
+            f"the twin has no target `{columns.target}`; give it `rate` and `labels`, or `number`"
+        )
     if columns.target is not None:
         rows[columns.target] = _target(twin, rows, rng)
     return rows
@@ -366,13 +383,15 @@ def _sum(draw: Sum, rows: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw(
-    draw: Counter | Unique | Choice | Uniform | Normal, size: int, rng: np.random.Generator
+    draw: Counter | Unique | Listed | Choice | Uniform | Normal, size: int, rng: np.random.Generator
 ) -> np.ndarray:
     match draw:
         case Counter():
             return np.arange(1, size + 1)
         case Unique():
             return rng.permutation(np.arange(draw.low, draw.high + 1))[:size]
+        case Listed():
+            return rng.permutation(np.array(draw.names, object))[:size]
         case Choice():
             weights = np.array(list(draw.levels.values()))
             choices = rng.choice(len(weights), size=size, p=weights / weights.sum())

@@ -1,5 +1,5 @@
-"""Figures of a map: U-matrix, hits, labels, component planes, names; tables of purity, places and
-outliers.
+"""Figures of a map: U-matrix, hits, labels, component planes, names, the world; tables of purity,
+places and outliers.
 
 The tint of a unit goes from none (the least value) to full (the largest), over a range that the
 figure states. The tooltip of a unit names its training rows, their most frequent label, and the
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, RegularPolygon
 from torch import Tensor
 
+from ... import world
 from ...drawing import COLORS, INK, TOOLTIP, WIDTH, Table, canvas, in_style, short
 from .baselines import MAJORITY, has_classes, majority_of_units
 from .metrics import PUBLIC_COLUMNS, Columns, Encoder, scaled, upstream
@@ -40,6 +41,8 @@ LEGEND_LABELS = 12
 NAMED_ROWS = 500
 # In points. A cell of a map of 10 x 10 units then takes four lines of seven characters.
 NAME_SIZE = 5.5
+LISTED_NAMES = 12  # in a sentence of a caption
+NAME_LENGTH = 40
 # One unit may have several outliers. They lie around its center, a golden angle apart, so that each
 # can be seen.
 GOLDEN_ANGLE = 2.4
@@ -82,7 +85,8 @@ def figures(
 
     Hits and labels are those of the training rows, because test has too few rows for all units.
     If rows have a key and are at most NAMED_ROWS, `names` and `places` show where the rows of all
-    parts lie. Nothing else is shown of the gate part, which only register scores.
+    parts lie. If they have a country, these name countries, and `world` is a map of the world.
+    Nothing else is shown of the gate part, which only register scores.
     """
     net = cast(Net, model.net)
     encoder = cast(Encoder, model.encoder)
@@ -103,10 +107,17 @@ def figures(
             net, train_answers, train, test_answers, rows, columns, baselines
         )
     all_rows = pd.concat([train, val, gate, rows], ignore_index=True)
-    if columns.key and len(all_rows) <= NAMED_ROWS:
-        places = _places(model, all_rows, columns.key)
-        drawn["names"] = _names(net, places, columns.key)
-        drawn["places"] = _place_table(places, columns.key)
+    name = columns.place_column or columns.key
+    if name and (columns.place_column or len(all_rows) <= NAMED_ROWS):
+        places = _places(model, all_rows, name)
+        if columns.place_column:
+            codes = encoder.countries(all_rows)
+            drawn["world"] = _world(net, places, codes)
+            if len(places) > NAMED_ROWS:
+                places = _country_places(net, places, codes)
+        places = places.sort_values("key", kind="stable", ignore_index=True)
+        drawn["names"] = _names(net, places, name)
+        drawn["places"] = _place_table(places, name)
     drawn["outliers"] = _outliers(model, test_answers, rows, columns)
     return drawn
 
@@ -115,12 +126,9 @@ def figures(
 
 
 def _places(model: "SavedModel", rows: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The key of each row as `key`, and its unit as `row` and `col`, sorted by key."""
+    """The key, or the country, of each row as `key`, and its unit as `row` and `col`."""
     answers = model.answer(rows)
-    places = pd.DataFrame(
-        {"key": rows[key].to_numpy(), "row": answers["row"], "col": answers["col"]}
-    )
-    return places.sort_values("key", kind="stable", ignore_index=True)
+    return pd.DataFrame({"key": rows[key].to_numpy(), "row": answers["row"], "col": answers["col"]})
 
 
 def _place_table(places: pd.DataFrame, key: str) -> Table:
@@ -191,6 +199,73 @@ def _printable(value: object) -> str:
     """A key as text in one line, without the characters that an SVG cannot hold."""
     text = "".join(character if character.isprintable() else " " for character in str(value))
     return " ".join(text.split())
+
+
+# --- the world ----------------------------------------------------------------------------------
+
+
+def _country_units(net: Net, places: pd.DataFrame, codes: Sequence[str | None]) -> dict[str, int]:
+    """The unit in which most rows of each country lie, the first of equals, by code."""
+    units_of: dict[str, list[int]] = {}
+    for code, unit in zip(codes, _units(net, places), strict=True):
+        if code is not None:
+            units_of.setdefault(code, []).append(int(unit))
+    return {code: int(np.bincount(units).argmax()) for code, units in units_of.items()}
+
+
+def _country_places(net: Net, places: pd.DataFrame, codes: Sequence[str | None]) -> pd.DataFrame:
+    """One row for each country, with its first name: the unit in which most of its rows lie."""
+    units = _country_units(net, places, codes)
+    names: dict[str, object] = {}
+    for code, name in zip(codes, places["key"], strict=True):
+        if code is not None:
+            names.setdefault(code, name)
+    row, col = np.divmod(list(units.values()), net.cols)
+    return pd.DataFrame({"key": [names[code] for code in units], "row": row, "col": col})
+
+
+def _world(net: Net, places: pd.DataFrame, codes: Sequence[str | None]) -> Figure:
+    """Each country in the colour of its unit; below, the units of the map in their colours."""
+    unit_colors = world.scale_colors(net.places().double().numpy())
+    units = _country_units(net, places, codes)
+    colors, tooltips = {}, {}
+    for code, unit in units.items():
+        colors[code] = unit_colors[unit]
+        row, col = divmod(unit, net.cols)
+        count = codes.count(code)
+        several = f"most of {count} rows in " if count > 1 else ""
+        tooltips[code] = f"{several}row {row}, column {col}"
+    figure = canvas("The world: each country in the colour of its unit", height=4.7)
+    grid = figure.add_gridspec(2, 1, height_ratios=[1.15, 1])
+    world.draw(figure.add_subplot(grid[0]), colors, tooltips)
+    counts = np.bincount(list(units.values()), minlength=len(net.codebook))
+    texts = [f"{count} countr{'y' if count == 1 else 'ies'}" for count in counts]
+    legend = figure.add_subplot(grid[1])
+    _draw_units(legend, net, np.ones(len(counts)), texts, unit_colors)
+    unknown: list[str] = []
+    small: list[str] = []
+    for named_code, name in zip(codes, places["key"], strict=True):
+        if named_code is None:
+            unknown.append(_printable(name))
+        elif named_code not in world.countries():
+            small.append(_printable(name))
+    figure.set_label(
+        f"The {len(units)} countries of the table, each in the colour of its best matching unit"
+        " below: lighter or darker by the row of the map, from blue to ochre by its column."
+        " Countries of similar colour are alike, wherever they lie. Grey: no row."
+        + _listing("Without an outline, as most small ones", small)
+        + _listing("No country's name", unknown)
+    )
+    return figure
+
+
+def _listing(heading: str, names: Sequence[str]) -> str:
+    """A sentence with the first names, each once; empty without any."""
+    distinct = list(dict.fromkeys(short(name, NAME_LENGTH) for name in names))
+    if not distinct:
+        return ""
+    more = f" and {len(distinct) - LISTED_NAMES} more" if len(distinct) > LISTED_NAMES else ""
+    return f" {heading}: {', '.join(distinct[:LISTED_NAMES])}{more}."
 
 
 # --- the purity of units ------------------------------------------------------------------------

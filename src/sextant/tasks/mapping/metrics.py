@@ -34,6 +34,10 @@ class Columns(Protocol):
     target: str | None
 
     @property
+    def place_column(self) -> str | None:
+        """The column that names the country of each row, if there is one."""
+
+    @property
     def features(self) -> list[str]:
         """The columns that the encoder reads."""
 
@@ -46,6 +50,9 @@ class Encoder(Protocol):
     @property
     def scale(self) -> dict[str, tuple[float, float]]:
         """Low end and span of each column of `wide`; distances are those of (x - low) / span."""
+
+    def countries(self, rows: pd.DataFrame) -> list[str | None]:
+        """The numeric code of ISO 3166-1 of each row's country; None where it has none."""
 
     def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows as numbers in upstream units, each level of a category as 0 or 1."""

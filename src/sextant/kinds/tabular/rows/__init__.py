@@ -11,8 +11,9 @@ from ...levels import texts_of
 from ...numbers import numbers_or_faults, to_numbers
 from ...parts import PARTS, UNLABELLED, check_labelled_parts, class_labels
 from ...splits import SEPARATOR, HashSplit, parts_by_hash
-from ...tables import check_columns, data_files
+from ...tables import check_columns, data_files, listed
 from ..columns import Columns
+from .countries import Countries, countries
 
 EMPTY = "empty rows"  # the attribute of raw rows that counts those without content
 EXAMPLES = 3  # rows in a message
@@ -230,18 +231,57 @@ def _keys(rows: pd.DataFrame, columns: Columns) -> list[str]:
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError if a key is in two parts, or a part has no row or lacks a class."""
+    """Raise DataError if a key is in two parts, a part has no row or lacks a class, or the column
+    `place` has no country.
+    """
     labelled = {part: rows for part, rows in parts.items() if part != UNLABELLED}
     is_number = has_number_target(parts["train"], columns)
     check_labelled_parts(
         labelled, columns.key, None if is_number else columns.target, columns.positive
     )
+    if columns.place_column is not None:
+        named = _countries(parts, columns.place_column)
+        if not named.names:
+            raise DataError(
+                f"no row of `{columns.place_column}` names a country; found"
+                f" {listed(named.unknown) or 'empty cells'}; correct `place` in the conf, or remove"
+                " it"
+            )
 
 
 def remarks(parts: dict[str, pd.DataFrame], columns: Columns) -> list[str]:
-    """Return what prepare says of the rows: one line about missing numbers, if there are any."""
-    train = parts["train"]
-    columns = columns.resolved(train.columns)
+    """Return what prepare says of the rows: a line about missing numbers, if there are any, and
+    lines about names that are no country's and about countries with several rows.
+    """
+    columns = columns.resolved(parts["train"].columns)
+    return [*_gap_remarks(parts["train"], columns), *_place_remarks(parts, columns)]
+
+
+def _place_remarks(parts: dict[str, pd.DataFrame], columns: Columns) -> list[str]:
+    if columns.place_column is None:
+        return []
+    named = _countries(parts, columns.place_column)
+    lines = []
+    if named.unknown:
+        lines.append(
+            f"names in `{columns.place_column}` that are no country's, which the map of the world"
+            f" lacks: {listed(named.unknown)}"
+        )
+    if named.repeated:
+        texts = [" and ".join(dict.fromkeys(names)) for names in named.repeated.values()]
+        lines.append(
+            f"countries in `{columns.place_column}` with several rows, which the map of the world"
+            f" shows where most of them lie: {listed(texts)}"
+        )
+    return lines
+
+
+def _countries(parts: dict[str, pd.DataFrame], place_column: str) -> Countries:
+    """The countries of all parts; a name says nothing of the values of its row."""
+    return countries(pd.concat([rows[place_column] for rows in parts.values()]))
+
+
+def _gap_remarks(train: pd.DataFrame, columns: Columns) -> list[str]:
     gaps = []
     for name in columns.numeric:
         missing = int(train[name].isna().sum())
@@ -274,7 +314,8 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, objec
     """Return a summary of the training rows as JSON.
 
     `columns`: range and moments of each numeric column, counts of each level and class;
-    `classes`: the labels.
+    `classes`: the labels. Of a table with `place`, `places` has the column, the number of countries
+    in all parts, the names that are no country's, and those of each country with several rows.
     """
     train = parts["train"]
     columns = columns.resolved(train.columns)
@@ -291,7 +332,16 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, objec
         counts = train[name].value_counts().sort_index()
         summaries[name] = {str(level): int(count) for level, count in counts.items()}
     classes = class_labels(train, None if is_number else columns.target)
-    return {"columns": summaries, "classes": classes}
+    profile: dict[str, object] = {"columns": summaries, "classes": classes}
+    if columns.place_column is not None:
+        named = _countries(parts, columns.place_column)
+        profile["places"] = {
+            "column": columns.place_column,
+            "countries": len(named.names),
+            "unknown": named.unknown,
+            "repeated": named.repeated,
+        }
+    return profile
 
 
 def _range(numbers: pd.Series) -> dict[str, float]:

@@ -185,5 +185,5 @@ def test_every_test_file_stands_where_its_module_stands():
         for test in tests:
             subject = test.stem.removeprefix("test_")
             here = f"{subject}.py" in names or subject in names
-            topics = ("models", "baselines", "importance", "pictures", "picture_sets")
+            topics = ("models", "baselines", "countries", "importance", "pictures", "picture_sets")
             assert here or subject in topics, test

@@ -1006,7 +1006,7 @@ def test_a_number_as_target_has_the_planted_signal_and_noise():
 
 
 def test_a_twin_has_the_distributions_of_its_conf(twin):
-    if twin.conf.number is None:
+    if twin.conf.rate is not None:
         share = (twin.raw[twin.columns.target] == str(twin.conf.labels[1])).mean()
         assert share == pytest.approx(twin.conf.rate, abs=1 / twin.conf.rows)
     for name, draw in twin.conf.draws.items():

@@ -204,8 +204,11 @@ class Twin(Strict):
 
     @model_validator(mode="after")
     def a_target_is_a_class_or_a_number(self) -> Self:
-        is_half = (self.rate is None) != (self.labels is None)
-        if is_half or (self.rate is not None and self.number is not None):
+        if self.rate is None and self.labels is None and self.number is None and not self.signal:
+            return self
+        if (self.rate is None) != (self.labels is None) or (self.rate is None) == (
+            self.number is None
+        ):
             raise ValueError("expected either `rate` and `labels`, or `number`")
         return self
 

@@ -203,16 +203,6 @@ class Twin(Strict):
     signal: list[Term]
 
     @model_validator(mode="after")
-    def a_target_is_a_class_or_a_number(self) -> Self:
-        if self.rate is None and self.labels is None and self.number is None and not self.signal:
-            return self
-        if (self.rate is None) != (self.labels is None) or (self.rate is None) == (
-            self.number is None
-        ):
-            raise ValueError("expected either `rate` and `labels`, or `number`")
-        return self
-
-    @model_validator(mode="after")
     def columns_are_drawn_before_they_are_read(self) -> Self:
         drawn: set[str] = set()
         for name, draw in self.draws.items():
@@ -235,6 +225,16 @@ class Twin(Strict):
                 _check_drawn(name, draw.terms, drawn)
             drawn.add(name)
         _check_drawn("signal", self.signal, drawn)
+        return self
+
+    @model_validator(mode="after")
+    def a_target_is_a_class_or_a_number(self) -> Self:
+        if self.rate is None and self.labels is None and self.number is None and not self.signal:
+            return self
+        if (self.rate is None) != (self.labels is None) or (self.rate is None) == (
+            self.number is None
+        ):
+            raise ValueError("expected either `rate` and `labels`, or `number`")
         return self
 
 

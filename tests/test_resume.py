@@ -36,6 +36,13 @@ def wait_for_a_checkpoint(folder: Path, training: subprocess.Popen[str]) -> Path
     return written[0].parent
 
 
+def wait_for_the_end_of_dvc(clone: Path) -> None:
+    """Return when no process that DVC's lock of files names is alive; it ends after its client."""
+    text = (clone / ".dvc/tmp/rwlock").read_text()
+    while any(Path("/proc", pid).exists() for pid in re.findall(r'"pid": (\d+)', text)):
+        time.sleep(0.01)
+
+
 @pytest.mark.slow(minutes=1)
 def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
     pipeline: Clone, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
@@ -62,6 +69,7 @@ def test_a_killed_training_is_resumed_and_ends_with_the_same_bytes(
     training.wait()
     with (folder / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # returns when the training has ended
+    wait_for_the_end_of_dvc(clone.path)
 
     printed = clone.run("dvc", "repro", "train@ann").stderr
     (epochs,) = re.findall(r"^train ann: continues after (\d+) ", printed, re.MULTILINE)

@@ -73,14 +73,14 @@ def _outside(table: Frame, entry: Entry) -> Frame:
     """A value outside the set; if possible one from the column, so that its type stays."""
     x = table[entry["column"]]
     values = entry["value_set"]
-    outside = x[~x.isin(values)]
-    if not outside.empty:
-        value = outside.iloc[0]
+    is_outside = x.notna() & ~x.isin(values)
+    if is_outside.any():
+        value = x[is_outside].iloc[0]
     elif isinstance(values[0], str):
         value = "elsewhere"
     else:
         value = max(values) + 1
-    return _spoil(table, entry, value, ~x.isin(values))
+    return _spoil(table, entry, value, is_outside)
 
 
 def _inside(table: Frame, entry: Entry) -> Frame:

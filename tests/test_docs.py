@@ -362,20 +362,23 @@ def decimals(text: str) -> list[str]:
 
 
 ROW = re.compile(r"^\| \[`(\w+)`\]\(docs/(\w+)\.md\) .*$", re.MULTILINE)
+UNMEASURED = re.compile(r"\| (not measured yet|no real table stands here) \|")
 
 
-def test_numbers_in_the_table_of_the_readme_are_those_of_the_pages() -> None:
+def test_numbers_in_the_tables_of_the_readme_are_those_of_the_pages() -> None:
+    """The first table has the models of params.yaml, the second those of the shelf."""
     rows = list(ROW.finditer(pages.text("README.md")))
-    assert len(rows) >= 6
+    assert [row[2] for row in rows[:6]] == list(listed.PARAMS["models"])
+    assert {row[2] for row in rows[6:]} <= set(listed.SHELF["models"])
     for row in rows:
-        family = row[2]
-        on_page = decimals(pages.text(f"docs/{family}.md"))
+        model = row[2]
+        on_page = decimals(pages.text(f"docs/{model}.md"))
         numbers = decimals(row[0])
-        assert row[1] == family and family in FAMILIES and numbers
+        assert row[1] == model and (numbers or UNMEASURED.search(row[0]))
         for number in numbers:
             digits = len(number.partition(".")[2])
             rounded = {f"{float(value):.{digits}f}" for value in on_page}
-            assert number in rounded, f"{number} is not on the page of {family}"
+            assert number in rounded, f"{number} is not on the page of {model}"
 
 
 @pytest.mark.parametrize("family", sorted(path.stem for path in (ROOT / "results").glob("*.md")))

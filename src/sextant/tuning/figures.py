@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..drawing import COLORS, INK, canvas, in_style, short, tooltip
 from .study import Trial
@@ -20,8 +21,9 @@ def history(trials: Sequence[Trial], metric: str, up: bool, today: float | None)
     figure = canvas("History of the search")
     axes = figure.add_subplot()
     shown = [trial for trial in trials if trial.value is not None]
-    low, high = _limits([trial.value or 0.0 for trial in shown])
     complete = [trial for trial in shown if not trial.pruned]
+    # Pruned trials have the value of an early epoch, beside which those of the last ones look alike.
+    low, high = _limits([trial.value or 0.0 for trial in complete or shown])
     pruned = [trial for trial in shown if trial.pruned]
     for group, color, marker, label in (
         (complete, COLORS[0], "o", "trial"),
@@ -42,6 +44,7 @@ def history(trials: Sequence[Trial], metric: str, up: bool, today: float | None)
         text = f"trial {trial.number}: {trial.value:.4f}{', pruned' if trial.pruned else ''}"
         x = (trial.number - 0.5, trial.number + 0.5)
         tooltip(axes, x, (0, 1), text, axes.get_xaxis_transform())
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.legend()
     beyond = sum(not low <= (trial.value or 0.0) <= high for trial in shown)
     caption = f"{len(complete)} trials trained to the end, {len(trials) - len(complete)} pruned"

@@ -54,7 +54,7 @@ TOGETHER = (
     *("test_validate", "test_fuzz", "test_new", "test_bad_input", "test_images", "test_ratings"),
     *("test_dvc_yaml", "test_learner", "test_models", "test_regression", "test_results"),
     *("test_sae", "test_train", "test_baselines", "test_evaluate", "test_mapping"),
-    *("test_importance", "test_classification"),
+    *("test_importance", "test_classification", "test_tune"),
 )
 # The modules of the package that a stage had loaded when it ended; see `record_imports`.
 SITECUSTOMIZE = """

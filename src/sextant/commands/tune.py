@@ -176,7 +176,11 @@ def _open(search: Search, trials: "Study") -> "TuningRun":
 def _announce(order: Order, search: Search, trials: "Study") -> None:
     """Say what is searched, and what there is already."""
     done = len(trials.trials())
-    goal = f"{order.trials} trials" if not done else f"from trial {done} to {order.trials}"
+    goal = f"{order.trials} trials"
+    if done >= order.trials:
+        goal = f"{done} trials, which are there already"
+    elif done:
+        goal += f", of which {done} are there already"
     print(
         f"tune {search.conf.name} on {search.conf.dataset} ({search.data.profile['source']}, budget"
         f" {search.conf.budget}): {len(search.space.dimensions)} settings of {search.space.path},"

@@ -22,7 +22,7 @@ def history(trials: Sequence[Trial], metric: str, up: bool, today: float | None)
     axes = figure.add_subplot()
     shown = [trial for trial in trials if trial.value is not None]
     complete = [trial for trial in shown if not trial.pruned]
-    # Pruned trials have the value of an early epoch, beside which those of the last ones look alike.
+    # Pruned trials have the value of an early epoch, beside which those of late ones look alike.
     low, high = _limits([trial.value or 0.0 for trial in complete or shown])
     pruned = [trial for trial in shown if trial.pruned]
     for group, color, marker, label in (

@@ -402,6 +402,7 @@ QUIRKS = {
     "google_stock": {("warning", "High", 560), ("warning", "Volume", 4), ("info", "gap", 1)},
     "credit_applications": set(),
     "movielens_100k": {("info", "title", 9)},
+    "galaxies": {("info", "r-i", 1), ("info", "i-z", 1)},
     "plant": {("info", "AT", 82)},
 }
 

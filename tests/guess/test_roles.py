@@ -143,3 +143,31 @@ def test_a_number_far_from_all_others_may_be_a_mark() -> None:
     result = found(table(Income=income))
     assert "`Income` has -999, perhaps a mark (UNKNOWN=-999)" in result.doubts
     assert not any("perhaps a mark" in doubt for doubt in found(table()).doubts)
+
+
+# --- countries ----------------------------------------------------------------------------------
+
+LANDS = (
+    "Chile", "Peru", "Mali", "Chad", "Togo", "Iran", "Oman", "Laos", "Cuba", "Fiji", "Mu Land",
+)  # fmt: skip
+
+
+def of_lands(name: str, repeats: int = 1, **chosen: object) -> Roles:
+    lands = list(LANDS) * repeats
+    rows = pd.DataFrame({name: lands, "births": RNG.normal(20, 5, len(lands)).round(2)})
+    return roles(facts(rows.astype(str), Format()), Chosen(**{"task": "mapping", **chosen}))  # type: ignore[arg-type]
+
+
+def test_a_column_of_countries_is_the_place_of_a_map_and_the_key_if_each_has_one_row() -> None:
+    for name in ("country", "Country Name", "home_country"):
+        result = of_lands(name)
+        assert (result.place, result.key, result.numeric) == (name, name, ["births"])
+    repeated = of_lands("country", repeats=3)
+    assert (repeated.place, repeated.key) == ("country", None)
+    assert of_lands("land").place is None
+
+
+def test_a_column_with_other_texts_and_one_of_a_classifier_are_no_places() -> None:
+    rows = pd.DataFrame({"country": [f"club {i}" for i in range(40)], "x": RNG.random(40)})
+    assert roles(facts(rows.astype(str), Format()), Chosen(task="mapping")).place is None
+    assert found(table()).place is None

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
+from ..kinds.tabular.rows.countries import countries
 from ..strict import advice
 from .facts import Facts
 
@@ -27,6 +28,11 @@ KEY_NAME = re.compile(
     r"|transaction|case|record|sample|product|item)(id|no|nr|num|number|key)",
     re.IGNORECASE,
 )
+# A column called like this names countries if so many of its texts do, and so large a share.
+PLACE_NAME = re.compile(
+    r"(.*[_\W])?(country|countries|nation|economy|territory)([_\W]*name)?", re.IGNORECASE
+)
+LEAST_COUNTRIES, COUNTRY_SHARE = 10, 0.8
 COUNTER_NAME = re.compile(
     r"unnamed(: ?\d+)?|row[ _.-]?(id|no|nr|num|number|index)?|index|#|no\.?|nr\.?|s\.?no\.?|x"
     r"|column_1",
@@ -41,11 +47,15 @@ TARGET_NAMES = (
 
 @dataclass
 class Roles:
-    """`ignored` maps a column that is left aside to the reason; `doubts` say what is unsure."""
+    """`ignored` maps a column that is left aside to the reason; `doubts` say what is unsure.
+
+    `place`: for a map, the column that names countries.
+    """
 
     key: str | None = None
     target: str | None = None
     task: str = "classification"
+    place: str | None = None
     numeric: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
@@ -75,6 +85,8 @@ def roles(columns: Sequence[Facts], chosen: Chosen) -> Roles:
     result = Roles()
     result.target, result.task = _target_and_task(columns, chosen, result.doubts)
     result.key = _key(columns, chosen, result.target, result.doubts)
+    if result.task == "mapping":
+        _set_place(columns, result)
     for column in columns:
         if column.name not in (result.key, result.target):
             _assign(column, chosen, result)
@@ -109,6 +121,23 @@ def _check_names(by_name: Mapping[str, Facts], chosen: Chosen) -> None:
                 f"NUMERIC={name}: the column has {column.type}, such as"
                 f" {', '.join(column.examples)}; expected numbers"
             )
+
+
+# --- countries ----------------------------------------------------------------------------------
+
+
+def _set_place(columns: Sequence[Facts], result: Roles) -> None:
+    """Set the first column that names countries as place, and as key if it is the only one."""
+    for column in columns:
+        if not PLACE_NAME.fullmatch(column.name) or column.type != "texts":
+            continue
+        names = column.texts.unique()
+        recognised = len(names) - len(countries(names).unknown)
+        if recognised >= LEAST_COUNTRIES and recognised >= COUNTRY_SHARE * len(names):
+            result.place = column.name
+            if result.key is None and column.is_unique and column.name != result.target:
+                result.key = column.name
+            return
 
 
 # --- target and task ----------------------------------------------------------------------------

@@ -139,6 +139,9 @@ def _columns(
     if positive is not None:
         note = "the class whose probability is answered: the rarer one"
         lines.append(layout.line(2, "positive", layout.scalar(positive), note))
+    if column_roles.place is not None:
+        note = "names a country in each row, for a map of the world"
+        lines.append(layout.line(2, "place", layout.scalar(column_roles.place), note))
     lines += layout.with_reasons(2, "ignored", column_roles.ignored)
     lines.append("  # Quantities. Numbers that are only codes belong to `categorical`.")
     for role, names in (
@@ -257,6 +260,8 @@ def summary_lines(
         target = by_name[column_roles.target]
         reading = "from" if column_roles.task == "regression" else "shown on the map,"
         lines.append(f"target: {column_roles.target}, {reading} {_range_or_levels(target)}")
+    if column_roles.place is not None:
+        lines.append(f"countries: {column_roles.place}, for a map of the world")
     lines.append(f"key: {column_roles.key or 'none, the whole row decides its part'}")
     for role, names in (
         ("numeric", column_roles.numeric),

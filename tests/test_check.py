@@ -293,3 +293,14 @@ def test_a_name_that_is_not_listed_is_refused(monkeypatch):
         check.main(["model=strawberry"])
     with pytest.raises(UsageError, match="`modell=ann` is not understood; expected: check"):
         check.main(["modell=ann"])
+
+
+def test_conflicts_of_a_merge_in_dvc_lock_are_refused_with_the_repair(workspace, monkeypatch):
+    monkeypatch.setattr(check, "check_all", lambda shelf: None)
+    (workspace / "dvc.lock").write_text("schema: '2.0'\nstages:\n")
+    check.main([])
+    (workspace / "dvc.lock").write_text("stages:\n<<<<<<< HEAD\n=======\n>>>>>>> wide\n")
+    with pytest.raises(
+        UsageError, match="`git checkout --theirs dvc.lock reports` .or --ours., and"
+    ):
+        check.main(["--listed"])

@@ -10,13 +10,14 @@ import re
 from typing import TYPE_CHECKING, get_args
 
 from . import config, paths, plugins
-from .errors import UsageError
+from .errors import UsageError, lock_text
 from .strict import check, signature_model
 
 if TYPE_CHECKING:
     from .optimizers import Schedule
 
 LISTED = "--listed"
+CONFLICT = "<<<<<<< "  # how git begins a conflict in a file
 
 
 def check_model(conf: config.ModelConf) -> None:
@@ -219,6 +220,20 @@ def check_named(group: str, name: str, *, shelf: bool = True) -> None:
     check_budgets(name, shelf=shelf)
 
 
+def check_lock() -> None:
+    """Raise UsageError for a dvc.lock in which a merge has left its conflicts.
+
+    DVC refuses it as invalid and names no repair. Either side will do: what differs from it runs.
+    """
+    lines = lock_text().splitlines()
+    if any(line.startswith(CONFLICT) for line in lines):
+        raise UsageError(
+            "dvc.lock has the conflicts of a merge; resolve those of conf/ by hand, then take one"
+            " side of it, `git checkout --theirs dvc.lock reports` (or --ours), and `make repro`"
+            " runs what differs"
+        )
+
+
 def main(argv: list[str]) -> None:
     """`sextant check [--listed] [model=…] [dataset=…]`: one line for the first fault.
 
@@ -231,6 +246,7 @@ def main(argv: list[str]) -> None:
         raise UsageError(
             f"`{overrides[0]}` is not understood; expected: check [model=…] [dataset=…]"
         )
+    check_lock()
     for group, name in options.items():
         check_named(group, name, shelf=shelf)
     if not options:

@@ -95,7 +95,7 @@ def restore_hint(error: BaseException) -> str:
         return (
             "; `git checkout dvc.lock && dvc checkout` restores data and outputs of the last commit"
         )
-    if not _has_outputs(stage, _lock()):
+    if not _has_outputs(stage, lock_text()):
         return ""
     return "; `dvc checkout` restores the outputs of the last run"
 
@@ -105,7 +105,7 @@ def _has_outputs(stage: str, lock: str) -> bool:
     return f"\n  {stage}:\n" in lock
 
 
-def _lock() -> str:
+def lock_text() -> str:
     """The text of dvc.lock; empty if there is none."""
     try:
         return Path("dvc.lock").read_text(encoding="utf-8")

@@ -16,6 +16,8 @@ STOCK = load_yaml((ROOT / "conf/dataset/google_stock.yaml").read_text())
 WINDOW = 11
 COLUMNS = Columns(**STOCK["columns"] | {"window": WINDOW})
 ROWS = 97
+HORIZON = 3
+FURTHER = COLUMNS.model_copy(update={"horizon": HORIZON})  # as a net with this horizon reads them
 SPLIT = DateSplit(by="dates", val_from="2014-06-02", gate_from="2014-06-16", test_from="2014-06-30")
 
 

@@ -228,9 +228,10 @@ class TaskMetrics(Protocol[B, E]):
     Optional: `OPTIONS`, what a caller may set, with defaults (an integer, a float, a string or a
     flag); `WATCHED`, the metrics that `watch` returns, where these are not all; `NEEDS`, by metric
     the further outputs of a net without which a model does not have it; `check(encoder)`, which
-    raises UsageError if the target is nothing that the task can predict; `roles(columns, train)`,
-    the block `columns` as encoder and baselines read it, such as with the target as one more
-    feature; `public(answers)`,
+    raises UsageError if the target is nothing that the task can predict, with `counts`, the rows of
+    each part, if it names them; `roles(columns, train)`, the block `columns` as encoder and
+    baselines read it, such as with the target as one more feature, with the arguments of the `net`
+    if it names them; `public(answers)`,
     the answers as a caller sees them, where they have more columns, with the options that it names;
     `inputs(rows, encoder)`, the rows that have to be answered in order to score `rows`;
     `guard_rows(parts)`, the rows on which the gate's guards are computed, where these are not the
@@ -266,7 +267,10 @@ class TaskMetrics(Protocol[B, E]):
         """
 
     def score(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: E) -> dict[str, float]:
-        """The metrics of answers, in float64."""
+        """The metrics of answers, in float64: those of METRICS, and further ones by name.
+
+        The further ones are details, such as `rmse_3`: they are reported and never compared.
+        """
 
     def watch(self, outputs: Mapping[str, Tensor], batch: B) -> dict[str, float]:
         """The metrics on val at each look during training, calibrated on val itself.

@@ -237,11 +237,10 @@ class Task:
         """Whether an answer has columns that scores need and that a caller does not see."""
         return optional(self.metrics, "public", None) is not None
 
-    def roles(self, columns: C, train: "pd.DataFrame") -> C:
-        """The block `columns` as an encoder of this task reads it."""
-        change: Callable[[C, pd.DataFrame], C] | None
-        change = optional(self.metrics, "roles", None)
-        return change(columns, train) if change else columns
+    def roles(self, columns: C, train: "pd.DataFrame", net: Mapping[str, object]) -> C:
+        """The block `columns` as an encoder of this task reads it, for these arguments of a net."""
+        change: Callable[..., C] | None = optional(self.metrics, "roles", None)
+        return call(change, columns, train, net=net) if change else columns
 
     def public(
         self, answers: "pd.DataFrame", options: "Mapping[str, contracts.Option]"

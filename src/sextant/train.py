@@ -251,11 +251,11 @@ def learn(
     kind = plugins.kind(profile["kind"])
     task = plugins.task(conf.task)
     schedule = optimizers.Schedule(**conf.schedule)
-    columns = task.roles(kind.columns.Columns(**profile["layout"]), parts["train"])
+    columns = task.roles(kind.columns.Columns(**profile["layout"]), parts["train"], conf.net)
     encoder = kind.encoder.Encoder.fit(parts["train"], columns)
     check_encoder = plugins.optional(task.metrics, "check", None)
     if check_encoder:
-        check_encoder(encoder)
+        plugins.call(check_encoder, encoder, counts=profile.get("rows", {}))
     train_batch = encoder.encode(parts["train"])
     val_batch = encoder.encode(parts["val"])
 

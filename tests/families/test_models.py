@@ -141,7 +141,7 @@ def case(request, prepared) -> Case:
         conf = config.model(name, ["budget=smoke", *net_overrides], shelf=True)
     torch.set_num_threads(1)  # two tests at once on two cores would wait for each other
     dataset, parts = prepared(conf.dataset)
-    columns = plugins.task(conf.task).roles(dataset.columns, parts["train"])
+    columns = plugins.task(conf.task).roles(dataset.columns, parts["train"], conf.net)
     encoder = plugins.kind(conf.kind).encoder.Encoder.fit(parts["train"], columns)
     train_batch = take(encoder.encode(parts["train"]), TRAIN_ROWS)
     val_batch = take(encoder.encode(parts["val"]), VAL_ROWS)
@@ -307,7 +307,8 @@ def test_scores_are_finite_and_the_bootstrap_sample_has_the_primary_score(case, 
     rows, model = case.parts["val"], case.model(net)
     answers = model.answer(model.inputs(rows))
     scores = model.score(answers, rows)
-    assert list(scores) == case.task.measured(plugins.outputs(type(net), case.conf.net))
+    measured = case.task.measured(plugins.outputs(type(net), case.conf.net))
+    assert list(scores)[: len(measured)] == measured  # details may follow
     assert all(math.isfinite(score) for score in scores.values())
     sample = case.task.metrics.contributions(answers, rows, case.encoder)
     primary, _ = case.task.primary

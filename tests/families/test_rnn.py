@@ -17,6 +17,7 @@ from sextant import config, evaluate, plugins, saved_model
 from sextant.families.rnn import RNN
 from sextant.kinds.series import encoder as series
 from sextant.kinds.series import rows as series_rows
+from sextant.kinds.series.columns import Columns
 from sextant.kinds.series.twin import write_twin
 from sextant.tasks.forecasting import metrics as forecasting
 
@@ -72,6 +73,74 @@ def test_the_loss_is_the_student_t_likelihood() -> None:
     freedom = 3  # 2 + e^0
     log_density = t.logpdf(batch.target.double().numpy() / unit, freedom, location, scale)
     assert net.loss(batch).item() == pytest.approx(-log_density.mean(), rel=1e-5)
+
+
+HORIZON = 3
+
+
+def further_batch(rows: int = ROWS) -> series.Batch:
+    """A batch with targets of each of HORIZON days, of which the last are beyond the rows."""
+    batch = make_batch(rows)
+    generator = torch.Generator().manual_seed(7)
+    steps = 0.01 * torch.randn(rows, HORIZON, generator=generator)
+    target = steps.cumsum(1)
+    target[-1, 1:] = torch.nan
+    target[-2, 2] = torch.nan
+    return batch._replace(target=target)
+
+
+def further_net(**net: float) -> RNN:
+    torch.manual_seed(5)
+    rnn = RNN(FEATURES, **NET | net, horizon=HORIZON)
+    rnn.initialise(further_batch())
+    return rnn.eval()
+
+
+def test_each_day_ahead_has_location_scale_unit_and_freedom() -> None:
+    """The first columns of the head are the locations, the last ones the log scales."""
+    net, batch = further_net(), further_batch()
+    level = batch.window.abs().mean((1, 2))
+    h = net.lstm(batch.window / level[:, None, None])[0][:, -1]
+    location, log_scale = net.head(h).split(HORIZON, dim=1)
+    prediction = net.predict(batch)
+    assert prediction["location"].shape == prediction["scale"].shape == (ROWS, HORIZON)
+    torch.testing.assert_close(prediction["location"], net.unit * level[:, None] * location)
+    torch.testing.assert_close(prediction["scale"], net.unit * level[:, None] * log_scale.exp())
+    known = (batch.target[:-2].abs() / level[:-2, None]).sort(0).values
+    assert (known[0] <= net.unit).all() and (net.unit <= known[-1]).all()
+    assert net.freedom.shape == (HORIZON,)
+
+
+def test_the_loss_leaves_out_days_whose_truth_is_not_known() -> None:
+    from scipy.stats import t
+
+    net, batch = further_net(), further_batch()
+    prediction = net.predict(batch)
+    densities = []
+    for row in range(ROWS):
+        for day in range(HORIZON):
+            target = batch.target[row, day].item()
+            if not np.isnan(target):
+                unit = net.unit[day].item()
+                location = prediction["location"][row, day].item() / unit
+                scale = prediction["scale"][row, day].item() / unit
+                densities.append(t.logpdf(target / unit, 3, location, scale))
+    assert len(densities) == ROWS * HORIZON - 3
+    loss = net.loss(batch)
+    assert loss.item() == pytest.approx(-np.mean(densities), rel=1e-5)
+    loss.backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_a_horizon_of_1_is_the_net_without_one() -> None:
+    torch.manual_seed(5)
+    net = RNN(FEATURES, **NET, horizon=1)
+    net.initialise(make_batch())
+    expected = make_net()
+    assert net.eval().loss(make_batch()).equal(expected.loss(make_batch()))
+    for name, tensor in expected.state_dict().items():
+        assert tensor.equal(net.state_dict()[name]), name
 
 
 def test_a_more_volatile_window_gives_a_proportionally_wider_forecast() -> None:
@@ -200,6 +269,40 @@ def test_a_saved_model_answers_the_same(tmp_path: Path) -> None:
     saved_model.save(tmp_path / "model", card, model.net, model.encoder)
     loaded = saved_model.load(tmp_path / "model")
     pd.testing.assert_frame_equal(loaded.predict(days()), model.predict(days()))
+
+
+# --- a random walk ------------------------------------------------------------------------------
+
+
+def test_on_a_random_walk_intervals_grow_with_the_root_of_the_days_and_hold() -> None:
+    """Of each day ahead 90 % of the values lie within the interval, which val calibrated."""
+    days, part_days = 9000, 3000
+    rng = np.random.default_rng(3)
+    prices = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, days)))
+    dates = pd.bdate_range("1985-01-01", periods=days).strftime("%Y-%m-%d")
+    columns = Columns(
+        date="Day", target="Price", base="Price", prices=["Price"], unit="USD", window=9
+    )
+    columns = forecasting.roles(columns, pd.DataFrame(), {"horizon": 5})
+    rows = pd.DataFrame({"Day": dates, "Price": prices})
+    encoder = series.Encoder.fit(rows.head(part_days), columns)
+    train, val, test = (rows.iloc[start : start + part_days] for start in (0, 3000, 6000))
+    torch.manual_seed(3)
+    net = RNN(1, **NET, horizon=5)
+    train_batch = encoder.encode(train)
+    net.initialise(train_batch)
+    train_locations(net, train_batch, 20, 0.003)
+    val_batch = encoder.encode(val)
+    calibration = forecasting.calibrate(saved_model.outputs(net, val_batch), val_batch)
+    test_batch = encoder.encode(test)
+    answers = forecasting.answers(saved_model.outputs(net, test_batch), test, encoder, calibration)
+    narrowest = None
+    for ahead, scores in enumerate(forecasting.scores_by_day(answers, test, encoder), start=1):
+        assert scores["coverage_90"] == pytest.approx(0.9, abs=0.04), ahead
+        assert abs(scores["skill"]) < 0.02, ahead
+        width = np.log(answers[f"upper_90_{ahead}"] / answers[f"lower_90_{ahead}"]).mean()
+        narrowest = narrowest or width
+        assert width / narrowest == pytest.approx(ahead**0.5, rel=0.12), ahead
 
 
 # --- on the twin and on real prices -------------------------------------------------------------

@@ -13,7 +13,7 @@ from builders import MIRROR
 from conftest import dump_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stock import COLUMNS, ROWS, SPLIT, STOCK, WINDOW, days
+from stock import COLUMNS, FURTHER, HORIZON, ROWS, SPLIT, STOCK, WINDOW, days
 
 from sextant import config
 from sextant.errors import DataError, UsageError
@@ -116,6 +116,42 @@ def test_a_part_and_input_rows_of_the_same_days_have_the_same_windows(encoder: E
     assert of_inputs.window[:-1].equal(of_part.window)
     assert of_inputs.target[:-1].equal(of_part.target)
     assert encoder.forecast_days(part)["date"].tolist() == scored(part)["Date"].tolist()
+
+
+def test_with_a_horizon_the_targets_are_those_of_each_following_day(rows: pd.DataFrame) -> None:
+    further = Encoder.fit(rows, FURTHER).encode(rows)
+    batch = Encoder.fit(rows, COLUMNS).encode(rows)
+    assert further.target.shape == (ROWS - WINDOW + 1, HORIZON)
+    assert further.window.equal(batch.window) and further.base.equal(batch.base)
+    assert further.target[:-1, 0].equal(batch.target[:-1])
+    close, opens = rows["Close"], rows["Open"]
+    for i, ahead in itertools.product((0, 41), (1, 2, HORIZON)):
+        last = i + WINDOW - 1
+        expected = np.log(opens[last + ahead] / close[last])
+        assert further.target[i, ahead - 1].item() == pytest.approx(expected, abs=1e-6)
+    assert further.target.isnan().sum(0).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("part", "following"), [("train", SPLIT.val_from), ("val", SPLIT.gate_from)]
+)
+def test_no_target_beyond_the_end_of_a_part_is_read(
+    rows: pd.DataFrame, part: str, following: str
+) -> None:
+    """The last days have targets further ahead only as far as the part goes."""
+    is_beyond = rows["Date"] >= following
+    tripled = rows.copy()
+    tripled.loc[is_beyond, COLUMNS.prices] *= 3
+    encoder = Encoder.fit(rows, FURTHER)
+    part_rows = series.split(rows, FURTHER, SPLIT)[part]
+    target = encoder.encode(part_rows).target
+    without = encoder.encode(series.split(tripled, FURTHER, SPLIT)[part]).target
+    np.testing.assert_array_equal(target.numpy(), without.numpy())
+    assert target.isnan().sum(0).tolist() == [0, 1, 2]
+    scored_days = scored(part_rows)["Date"].tolist()
+    for ahead in range(1, HORIZON + 1):
+        dates = encoder.forecast_days(part_rows, ahead)["date"]
+        assert dates.dropna().tolist() == scored_days[ahead - 1 :]
 
 
 def test_an_extreme_value_is_clipped(rows: pd.DataFrame, encoder: Encoder) -> None:

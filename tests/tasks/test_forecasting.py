@@ -12,7 +12,7 @@ import torch
 from builders import MIRROR
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from stock import COLUMNS, ROWS, SPLIT, STOCK, WINDOW, days
+from stock import COLUMNS, FURTHER, HORIZON, ROWS, SPLIT, STOCK, WINDOW, days
 from torch import Tensor
 
 from sextant import check, config, drawing, saved_model
@@ -124,6 +124,144 @@ def test_a_model_of_a_longer_window_cannot_be_compared(
             match=f"{more} of 10 days have no answer.* that {WINDOW} days precede: a model with",
         ):
             forecasting.score(answers, gate, encoder)
+
+
+# --- a horizon above 1 --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def further(rows: pd.DataFrame) -> Encoder:
+    """The encoder of a net with a horizon."""
+    return Encoder.fit(rows, FURTHER)
+
+
+def further_tensors(n: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    location = 0.01 * torch.randn(n, HORIZON, generator=generator)
+    return outputs(location, torch.full((n, HORIZON), 0.01))
+
+
+ANSWER = ["after"]
+for day in range(1, HORIZON + 1):
+    ANSWER += [f"open_{day}", f"lower_90_{day}", f"upper_90_{day}"]
+
+
+def test_the_horizon_is_that_of_the_net_and_no_key_of_the_data_set() -> None:
+    assert forecasting.roles(COLUMNS, pd.DataFrame(), {}) is COLUMNS
+    assert forecasting.roles(COLUMNS, pd.DataFrame(), {"horizon": 1}) is COLUMNS
+    changed = forecasting.roles(COLUMNS, pd.DataFrame(), {"horizon": HORIZON})
+    assert changed == FURTHER
+    assert changed.model_dump(exclude_unset=True)["horizon"] == HORIZON
+    with pytest.raises(UsageError, match="`horizon` is no key of `columns`; set it in `net`"):
+        forecasting.roles(FURTHER, pd.DataFrame(), {"horizon": HORIZON})
+
+
+def test_a_horizon_longer_than_a_part_is_refused(further: Encoder) -> None:
+    forecasting.check(further, {"train": 50, "test": HORIZON})
+    message = "`horizon` of the net is 3, and part test has 2 days, .*; expected at most 2, or"
+    with pytest.raises(UsageError, match=message):
+        forecasting.check(further, {"train": 50, "test": 2})
+
+
+@pytest.mark.parametrize("horizon", ["0", "1.5", "week"])
+def test_a_horizon_is_a_whole_number_of_days(workspace: Path, horizon: str) -> None:
+    path = workspace / "conf/model/rnn.yaml"
+    path.write_text(path.read_text().replace("dropout: 0.1", f"dropout: 0.1\n  horizon: {horizon}"))
+    with pytest.raises(UsageError, match="conf/model/rnn.yaml net: `horizon` is .*; input should"):
+        check.check_model(config.model("rnn"))
+
+
+def test_each_day_ahead_is_calibrated_and_answered_for_itself(
+    rows: pd.DataFrame, further: Encoder
+) -> None:
+    """As a model of that day alone would be; the days without a truth are left out."""
+    batch = further.encode(rows)
+    tensors = further_tensors(len(batch.base))
+    calibration = forecasting.calibrate(tensors, batch)
+    answers = forecasting.answers(tensors, rows, further, calibration)
+    assert list(answers) == ANSWER and answers.notna().all(axis=None)
+    for ahead in range(1, HORIZON + 1):
+        known = slice(len(batch.base) - ahead)
+        of_day = {name: tensor[:, ahead - 1] for name, tensor in tensors.items()}
+        known_day = {name: tensor[known] for name, tensor in of_day.items()}
+        target = Batch(batch.window, batch.base, batch.target[known, ahead - 1])
+        alone = forecasting.calibrate(known_day, target)
+        both = {name: calibration[f"{name}_{ahead}"] for name in alone}
+        assert both == alone
+        plain = forecasting.answers(of_day, rows, Encoder.fit(rows, COLUMNS), alone)
+        names = forecasting.answer_columns(FURTHER, ahead)
+        for name, plain_name in zip(names, ("next_open", "lower_90", "upper_90"), strict=True):
+            assert answers[name].tolist() == pytest.approx(plain[plain_name].tolist())
+    assert len(calibration) == 2 * HORIZON
+    watched = forecasting.watch(tensors, batch)
+    scores = forecasting.score(answers, rows, further)
+    assert list(watched) == list(forecasting.METRICS)
+    # A day that is exactly on the bound lies within it or not, as float32 is rounded.
+    assert watched.pop("coverage_90") == pytest.approx(scores["coverage_90"], abs=0.012)
+    assert watched == pytest.approx({name: scores[name] for name in watched}, rel=1e-4, abs=1e-6)
+
+
+def test_a_metric_is_the_mean_over_the_days_ahead(rows: pd.DataFrame, further: Encoder) -> None:
+    part = series.split(rows, FURTHER, SPLIT)["gate"]
+    answers = BASELINES["ar5"](rows, FURTHER)(part)
+    scores = forecasting.score(answers, part, further)
+    opens = part["Open"].to_numpy()
+    squares = []
+    for ahead in range(1, HORIZON + 1):
+        truth = opens[WINDOW + ahead - 1 :]
+        value = answers[f"open_{ahead}"].to_numpy()[: len(truth)]
+        squares.append(np.mean((truth - value) ** 2))
+        assert scores[f"rmse_{ahead}"] == pytest.approx(squares[-1] ** 0.5)
+    assert scores["rmse"] == pytest.approx(np.mean(np.sqrt(squares)))
+    by_day = forecasting.scores_by_day(answers, part, further)
+    for name in forecasting.METRICS:
+        assert scores[name] == pytest.approx(np.mean([of_day[name] for of_day in by_day]))
+    assert [scores[f"coverage_90_{day}"] for day in (1, 2, 3)] == [
+        of_day["coverage_90"] for of_day in by_day
+    ]
+    sample = forecasting.contributions(answers, part, further)
+    assert sample.observed == pytest.approx(scores["rmse"])
+    first_week = (sample.groups == 0).astype(float)
+    assert 0 < sample.score(first_week) != sample.observed
+
+
+def test_answers_of_another_horizon_are_refused(
+    rows: pd.DataFrame, encoder: Encoder, further: Encoder
+) -> None:
+    """At the gate, a champion may have another one."""
+    one_day = BASELINES["previous_close"](rows, COLUMNS)(rows)
+    three_days = BASELINES["previous_close"](rows, FURTHER)(rows)
+    with pytest.raises(DataError, match="no column `open_1`, but after, next_open, .* 1 to 3 days"):
+        forecasting.score(one_day, rows, further)
+    with pytest.raises(
+        DataError, match="no column `next_open`, .*: a model with another `horizon`"
+    ):
+        forecasting.score(three_days, rows, encoder)
+
+
+def test_the_verdict_of_a_horizon_is_on_the_mean(rows: pd.DataFrame, further: Encoder) -> None:
+    held = BASELINES["previous_close"](rows, FURTHER)(rows)
+    verdict = forecasting.verdict(held, rows, further)
+    assert re.match(
+        r"No skill: mean RMSE [\d.]+ against [\d.]+ for the previous Close, 1 to 3", verdict
+    )
+    assert re.search(
+        r"contains 0\.\d\d, 0\.\d\d, 0\.\d\d of the values, 1 to 3 days ahead\.$", verdict
+    )
+    for ahead in range(1, HORIZON + 1):
+        days_ahead = further.forecast_days(rows, ahead)
+        truth = days_ahead["next"].fillna(days_ahead["base"])
+        held[f"open_{ahead}"] = (truth + days_ahead["base"]) / 2
+    verdict = forecasting.verdict(held, rows, further)
+    assert re.match(r"Skill: mean RMSE .* 50\.0% lower in the mean, Diebold-Mariano p = ", verdict)
+
+
+def test_errors_that_overlap_have_more_lags() -> None:
+    base_errors, errors = np.random.default_rng(7).normal(size=(2, 53)) * [[1.1], [1.0]]
+    three_lags = forecasting.diebold_mariano(errors, base_errors)
+    assert forecasting.diebold_mariano(errors, base_errors, 4) == three_lags
+    assert forecasting.diebold_mariano(errors, base_errors, 9) != three_lags
+    assert forecasting.diebold_mariano(errors[:1], base_errors[:1], 9) == 1
 
 
 # --- calibration --------------------------------------------------------------------------------
@@ -294,10 +432,32 @@ def test_ar5_is_least_squares_of_the_log_returns(rows: pd.DataFrame) -> None:
     assert answers["next_open"].tolist() == pytest.approx(expected, rel=1e-9)
 
 
+def test_further_ahead_ar5_regresses_the_return_over_all_days(rows: pd.DataFrame) -> None:
+    train = rows.head(71)
+    logs = np.log(rows["Open"].to_numpy())
+    returns = np.diff(logs)
+    design, target = [], []
+    for day in range(5, len(train) - HORIZON):
+        design.append([1.0, *returns[day - 5 : day][::-1]])
+        target.append(logs[day + HORIZON] - logs[day])
+    transposed = np.transpose(design)
+    coefficients = np.linalg.solve(transposed @ design, transposed @ target)
+    answers = BASELINES["ar5"](train, FURTHER)(rows)
+    last = len(rows) - 1
+    expected = np.exp(logs[last] + coefficients @ [1.0, *returns[last - 5 : last][::-1]])
+    assert answers[f"open_{HORIZON}"].iloc[-1] == pytest.approx(expected, rel=1e-9)
+    one_day = BASELINES["ar5"](train, COLUMNS)(rows)
+    for name, further_name in (("next_open", "open_1"), ("lower_90", "lower_90_1")):
+        assert answers[further_name].tolist() == one_day[name].tolist()
+
+
 @pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("columns", [COLUMNS, FURTHER], ids=["tomorrow", "further"])
 @pytest.mark.parametrize("row", [WINDOW, 53, 96])
-def test_a_baseline_does_not_read_later_days(rows: pd.DataFrame, name: str, row: int) -> None:
-    answer = BASELINES[name](rows, COLUMNS)
+def test_a_baseline_does_not_read_later_days(
+    rows: pd.DataFrame, name: str, columns: Columns, row: int
+) -> None:
+    answer = BASELINES[name](rows, columns)
     changed = rows.copy()
     changed.loc[row:, COLUMNS.numbers] = 7.0
     n = row - WINDOW + 1
@@ -310,6 +470,9 @@ def test_the_interval_of_a_baseline_contains_90_percent_of_train(
 ) -> None:
     scores = forecasting.score(BASELINES[name](rows, COLUMNS)(rows), rows, encoder)
     assert scores["coverage_90"] == pytest.approx(0.9, abs=0.03)
+    further = Encoder.fit(rows, FURTHER)
+    for scores in forecasting.scores_by_day(BASELINES[name](rows, FURTHER)(rows), rows, further):
+        assert scores["coverage_90"] == pytest.approx(0.9, abs=0.03)
 
 
 @pytest.mark.skipif(MIRROR is None, reason="needs the real files under SEXTANT_MIRROR")
@@ -347,15 +510,28 @@ class Drawn(NamedTuple):
 
 @pytest.fixture(scope="module")
 def drawn() -> Drawn:
-    rows = series.repair(days(), COLUMNS)
-    parts = series.split(rows, COLUMNS, FIGURE_SPLIT)
-    encoder = Encoder.fit(parts["train"], COLUMNS)
+    return drawn_with(COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def drawn_further() -> Drawn:
+    return drawn_with(FURTHER)
+
+
+def drawn_with(columns: Columns) -> Drawn:
+    rows = series.repair(days(), columns)
+    parts = series.split(rows, columns, FIGURE_SPLIT)
+    encoder = Encoder.fit(parts["train"], columns)
     torch.manual_seed(5)
-    net = saved_model.build("rnn", encoder.sizes, {"hidden_size": 7, "layers": 1, "dropout": 0.0})
+    arguments = {"hidden_size": 7, "layers": 1, "dropout": 0.0, "horizon": columns.horizon}
+    net = saved_model.build("rnn", encoder.sizes, arguments)
     net.initialise(encoder.encode(parts["train"]))
-    card = {"task": "forecasting", "calibration": {"weight": 1.0, "width": 1.3}}
+    calibration = {"weight": 1.0, "width": 1.3}
+    for ahead in range(1, columns.horizon + 1):
+        calibration |= {f"weight_{ahead}": 1.0, f"width_{ahead}": 1.3}
+    card = {"task": "forecasting", "calibration": calibration}
     model = saved_model.SavedModel(card, net, encoder)
-    baselines = {name: fit(parts["train"], COLUMNS) for name, fit in BASELINES.items()}
+    baselines = {name: fit(parts["train"], columns) for name, fit in BASELINES.items()}
     scores = {}
     for author, answer in {"model": model.answer, **baselines}.items():
         for part, part_rows in parts.items():
@@ -368,7 +544,7 @@ def drawn() -> Drawn:
         return figures.figures(
             model.answer(parts["test"]),
             parts["test"],
-            COLUMNS,
+            columns,
             baseline_answers,
             model,
             parts["train"],
@@ -488,3 +664,36 @@ def test_the_coverage_of_the_months_adds_up_to_that_of_the_part(drawn: Drawn) ->
             sentence = f"Of {sum(n)} days of {part}, within the interval:"
             assert re.search(rf"{sentence} [^.]*\b{author} {covered}\b", figure.get_label())
     assert len(texts) == total
+
+
+def test_a_horizon_has_a_fan_and_scores_by_days_ahead(drawn_further: Drawn, tmp_path: Path) -> None:
+    drawings = drawn_further.figures
+    assert list(drawings) == ["fan", "days-ahead", "prices", "errors", "coverage"]
+    svgs.check_same(drawings, drawn_further.again, ["fan", "days-ahead"], tmp_path)
+    fan = drawings["fan"]
+    texts = tooltips(fan.axes[0])
+    test_days = drawn_further.days["test"]
+    n = len(texts)
+    assert n % HORIZON == 0 and headings(texts) == [f"day {day}" for day in test_days["Date"][-n:]]
+    assert numbers(texts, "Open") == pytest.approx(test_days["Open"].to_numpy()[-n:])
+    widths = numbers(texts, "upper") - numbers(texts, "lower")
+    assert (widths[::HORIZON] < widths[HORIZON - 1 :: HORIZON]).all()
+    assert len(set(numbers(texts, "previous_close")[:HORIZON])) == 1
+    by_days = drawings["days-ahead"]
+    for axes, part, metric in zip(
+        by_days.axes,
+        ("val", "test") * 2,
+        ("rmse", "rmse", "coverage_90", "coverage_90"),
+        strict=True,
+    ):
+        texts = tooltips(axes)
+        expected = [f"{part}, {metric}, days ahead {day}" for day in range(1, HORIZON + 1)]
+        assert headings(texts) == expected
+        for author in ("model", *BASELINES):
+            scores = drawn_further.scores[author, part]
+            values = [scores[f"{metric}_{day}"] for day in range(1, HORIZON + 1)]
+            assert numbers(texts, author) == pytest.approx(values, abs=0.006)
+    for figure in (fan, by_days):
+        assert figure.get_suptitle() and figure.get_label()
+    for name in ("errors", "coverage"):
+        assert drawings[name].get_label().startswith("One day ahead. ")

@@ -1,4 +1,4 @@
-"""Recurrent net for series: a stacked LSTM that forecasts the next log return from a window."""
+"""Recurrent net for series: a stacked LSTM that forecasts the next log returns from a window."""
 
 from typing import Annotated, ClassVar
 
@@ -33,6 +33,12 @@ class RNN(nn.Module):
 
     with one learnt `freedom` for all days. Location and log scale start near 0, so an untrained
     net forecasts about the base price, with a spread in proportion to the level.
+
+    With a `horizon` above 1, the same h gives location and log scale of the log return over the
+    base price at each of the following days, each with a unit and a `freedom` of its own. All are
+    forecast directly; a recursive forecast would feed its errors back, and has no prices but the
+    target to feed (Marcellino, Stock and Watson, Journal of Econometrics 135, 2006, compare the
+    two).
     """
 
     OUTPUTS: ClassVar[tuple[str, ...]] = ("location", "scale")
@@ -46,16 +52,20 @@ class RNN(nn.Module):
         hidden_size: Size,
         layers: Size,
         dropout: Annotated[float, Field(ge=0, lt=1)],
+        horizon: Size = 1,
     ):
         super().__init__()
+        # The shape of a target and of each output, without the days: one number, or one per day
+        # ahead.
+        self.shape = (horizon,) if horizon > 1 else ()
         between_layers = dropout if layers > 1 else 0.0  # torch warns about dropout in one layer
         self.lstm = nn.LSTM(features, hidden_size, layers, batch_first=True, dropout=between_layers)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_size, 2)
-        self.freedom = nn.Parameter(torch.zeros(()))
+        self.head = nn.Linear(hidden_size, 2 * horizon)
+        self.freedom = nn.Parameter(torch.zeros(self.shape))
         # The log return of a day at level 1. Returns are about 0.01; divided by this the net's
         # output and loss are of order 1.
-        self.register_buffer("unit", torch.ones(()))
+        self.register_buffer("unit", torch.ones(self.shape))
         self._init_weights()
 
     @torch.no_grad()
@@ -71,27 +81,37 @@ class RNN(nn.Module):
 
     def initialise(self, train: Batch) -> None:
         """Set the unit to the median absolute return at level 1, which rare jumps do not move."""
-        at_level_1 = train.target.abs() / self.level(train)
-        self.unit.copy_(at_level_1.median().clamp_min(MIN_UNIT))
+        at_level_1 = train.target.abs() / self._beside_target(self.level(train))
+        # The last targets may be beyond the training part, NaN.
+        median = at_level_1.nanmedian(0).values if self.shape else at_level_1.median()
+        self.unit.copy_(median.clamp_min(MIN_UNIT))
 
     @staticmethod
     def level(batch: Batch) -> Tensor:
         """Mean absolute feature of each window, (days)."""
         return batch.window.abs().mean((1, 2)).clamp_min(MIN_LEVEL)
 
+    def _beside_target(self, level: Tensor) -> Tensor:
+        """A level, (days), as it multiplies what has the shape of the target."""
+        return level[:, None] if self.shape else level
+
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Location and scale of the log return, (days) each."""
+        """Location and scale of the log return, (days) or (days, horizon) each."""
         level = self.level(batch)
         h, _ = self.lstm(batch.window / level[:, None, None])  # (days, steps, hidden)
-        location, log_scale = self.head(self.dropout(h[:, -1])).unbind(1)
+        outputs = self.head(self.dropout(h[:, -1])).view(len(level), 2, *self.shape)
+        location, log_scale = outputs.unbind(1)
+        level = self._beside_target(level)
         return self.unit * level * location, self.unit * level * log_scale.exp()
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean negative log likelihood of r / unit."""
+        """Mean negative log likelihood of r / unit, over the known returns."""
         return self.loss_and_outputs(batch)[0]
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """`location` and `scale` of the log return over the base price, (days) each."""
+        """`location` and `scale` of the log return over the base price; (days) or (days, horizon)
+        each.
+        """
         location, scale = self(batch)
         return {"location": location, "scale": scale}
 
@@ -100,5 +120,11 @@ class RNN(nn.Module):
         location, scale = self(batch)
         freedom = 2 + self.freedom.exp()  # the variance of a Student-t is finite above 2
         returns = torch.distributions.StudentT(freedom, location / self.unit, scale / self.unit)
-        loss = -returns.log_prob(batch.target / self.unit).mean()
-        return loss, {"location": location, "scale": scale}
+        outputs = {"location": location, "scale": scale}
+        target = batch.target / self.unit
+        if not self.shape:
+            return -returns.log_prob(target).mean(), outputs
+        # A NaN would make every gradient NaN, even where its likelihood has the weight 0.
+        is_known = target.isfinite()
+        log_likelihood = returns.log_prob(target.nan_to_num()) * is_known
+        return -log_likelihood.sum() / is_known.sum(), outputs

@@ -91,6 +91,10 @@ class Columns(Format):
     values. `repeated` says which row of a day stays if there are several, by their order in the
     files; `zeros` says whether days with a price of 0, as some providers write holidays, are
     refused or left out.
+
+    `horizon` is no key of a data set's conf, since models of one data set may differ in it: the
+    task forecasting sets it from the net's argument of this name. It is the number of days ahead
+    that are forecast.
     """
 
     date: str
@@ -107,6 +111,7 @@ class Columns(Format):
     only: Only = {}
     repeated: Literal["refuse", "first", "last"] = "refuse"
     zeros: Literal["refuse", "leave_out"] = "refuse"
+    horizon: Annotated[int, Field(ge=1)] = 1
 
     @model_validator(mode="after")
     def roles_are_prices(self) -> Self:

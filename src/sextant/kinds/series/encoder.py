@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     first.
     base: (days,) float32, the base price that the forecast is a log return over.
     target: (days,) float32, log(next target price / base); NaN if the next day is not in the
-    rows.
+    rows. With a `horizon` above 1, (days, horizon): of each of the following days.
     """
 
     window: "Tensor"
@@ -99,12 +99,16 @@ class Encoder:
         # overlap in memory.
         window = torch.from_numpy(windows[: len(forecasts)].transpose(0, 2, 1).copy())
         base = torch.tensor(forecasts["base"].to_numpy(np.float64))
-        following = torch.tensor(forecasts["next"].to_numpy(np.float64))
-        return Batch(window, base.float(), (following / base).log().float())
+        targets = []
+        for ahead in range(1, self.columns.horizon + 1):
+            following = torch.tensor(self.forecast_days(rows, ahead)["next"].to_numpy(np.float64))
+            targets.append((following / base).log().float())
+        target = targets[0] if len(targets) == 1 else torch.stack(targets, dim=1)
+        return Batch(window, base.float(), target)
 
-    def forecast_days(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def forecast_days(self, rows: pd.DataFrame, ahead: int = 1) -> pd.DataFrame:
         """One row per forecast, as `rows.forecast_days` gives them."""
-        return forecast_days(rows, self.columns)
+        return forecast_days(rows, self.columns, ahead)
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Input rows as `encode` takes them.

@@ -1,6 +1,6 @@
 """Baselines of forecasting: the previous base price, the previous target, and an AR(5).
 
-The bounds of each are the 5 % and 95 % quantiles of its log errors on `train`.
+The bounds of each are the 5 % and 95 % quantiles of its log errors on `train`, at each day ahead.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...kinds.series.rows import forecast_days
-from .metrics import COVERAGE, as_answers
+from .metrics import COVERAGE, as_answers, days_ahead, joined
 
 if TYPE_CHECKING:
     from ... import contracts
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 LAGS = 5
 
-Value: TypeAlias = Callable[[pd.DataFrame], np.ndarray]  # rows -> one value per forecast day
+# (rows, days ahead) -> one value per forecast day
+Value: TypeAlias = Callable[[pd.DataFrame, int], np.ndarray]
 
 
 def previous_close(train: pd.DataFrame, columns: "Columns") -> "contracts.Answer":
     """Repeat the latest price that is known, the base (Close): a forecast without skill."""
 
-    def value(rows: pd.DataFrame) -> np.ndarray:
+    def value(rows: pd.DataFrame, ahead: int) -> np.ndarray:
         return forecast_days(rows, columns)["base"].to_numpy()
 
     return _with_bounds(value, train, columns)
@@ -36,19 +37,26 @@ def previous_open(train: pd.DataFrame, columns: "Columns") -> "contracts.Answer"
     On a plot, this persistence looks as good as many published nets.
     """
 
-    def value(rows: pd.DataFrame) -> np.ndarray:
+    def value(rows: pd.DataFrame, ahead: int) -> np.ndarray:
         return _at_forecast_days(rows, columns, rows[columns.target].to_numpy(float))
 
     return _with_bounds(value, train, columns)
 
 
 def ar5(train: pd.DataFrame, columns: "Columns") -> "contracts.Answer":
-    """Predict the log return of the target from its five previous ones, by least squares."""
-    x, y = _lagged(train, columns)
-    coefficients = np.linalg.lstsq(x[:-1], y, rcond=None)[0]
+    """Predict the log return of the target from its five previous ones, by least squares.
 
-    def value(rows: pd.DataFrame) -> np.ndarray:
-        returns = np.concatenate([np.zeros(LAGS), _lagged(rows, columns)[0] @ coefficients])
+    Further ahead, the return over all days up to that one is predicted directly.
+    """
+    x = _lagged(train, columns)
+    log_target = np.log(train[columns.target].to_numpy(float))
+    coefficients = {}
+    for ahead in days_ahead(columns):
+        y = log_target[LAGS + ahead :] - log_target[LAGS:-ahead]
+        coefficients[ahead] = np.linalg.lstsq(x[:-ahead], y, rcond=None)[0]
+
+    def value(rows: pd.DataFrame, ahead: int) -> np.ndarray:
+        returns = np.concatenate([np.zeros(LAGS), _lagged(rows, columns) @ coefficients[ahead]])
         values = rows[columns.target].to_numpy(float) * np.exp(returns)
         return _at_forecast_days(rows, columns, values)
 
@@ -62,15 +70,14 @@ BASELINES: "dict[str, contracts.Fit]" = {
 }
 
 
-def _lagged(rows: pd.DataFrame, columns: "Columns") -> tuple[np.ndarray, np.ndarray]:
-    """The regressors and the targets of an AR(LAGS) on log returns.
+def _lagged(rows: pd.DataFrame, columns: "Columns") -> np.ndarray:
+    """The regressors of an AR(LAGS) on log returns, (rows - LAGS, 1 + LAGS).
 
-    The regressors, (rows - LAGS, 1 + LAGS), are a 1 and the last LAGS log returns at each row from
-    row LAGS on. The target of each, except the last, is the next log return, (rows - LAGS - 1,).
+    They are a 1 and the last LAGS log returns at each row from row LAGS on.
     """
     returns = np.diff(np.log(rows[columns.target].to_numpy(float)))
     lagged = np.lib.stride_tricks.sliding_window_view(returns, LAGS)
-    return np.column_stack([np.ones(len(lagged)), lagged]), returns[LAGS:]
+    return np.column_stack([np.ones(len(lagged)), lagged])
 
 
 def _at_forecast_days(rows: pd.DataFrame, columns: "Columns", values: np.ndarray) -> np.ndarray:
@@ -80,17 +87,23 @@ def _at_forecast_days(rows: pd.DataFrame, columns: "Columns", values: np.ndarray
 
 
 def _with_bounds(value: Value, train: pd.DataFrame, columns: "Columns") -> "contracts.Answer":
-    """The baseline that answers `value(rows)`, with bounds from its log errors on `train`."""
-    truth = forecast_days(train, columns)["next"].to_numpy()
+    """The baseline that answers `value(rows, ahead)`, with bounds from its errors on `train`."""
     tail = (1 - COVERAGE) / 2
-    # NaN if the day after the last row is not in `train`.
-    low, high = np.nanquantile(np.log(truth / value(train)), (tail, 1 - tail))
+    bounds = {}
+    for ahead in days_ahead(columns):
+        truth = forecast_days(train, columns, ahead)["next"].to_numpy()
+        # NaN if the day so far ahead is not in `train`.
+        log_errors = np.log(truth / value(train, ahead))
+        bounds[ahead] = np.nanquantile(log_errors, (tail, 1 - tail))
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         after = forecast_days(rows, columns)["after"]
-        values = value(rows)
-        lower = values * np.exp(low)
-        upper = values * np.exp(high)
-        return as_answers(after, values, lower, upper, columns)
+        values, lower, upper = [], [], []
+        for ahead, (low, high) in bounds.items():
+            of_day = value(rows, ahead)
+            values.append(of_day)
+            lower.append(of_day * np.exp(low))
+            upper.append(of_day * np.exp(high))
+        return as_answers(after, joined(values), joined(lower), joined(upper), columns)
 
     return answer

@@ -4,6 +4,9 @@ Any forecast that repeats the price of the day before looks good on a plot of pr
 baseline is drawn in each of them. Errors and coverage are also drawn for val, which has more days
 than a test part may have; it is marked, because the epoch was chosen and the interval calibrated on
 it.
+
+With a horizon above 1, a fan of forecasts and the scores by days ahead come first; the other
+figures are those of the next day.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +18,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ...drawing import COLORS, INK, canvas, in_style, line, tooltip, tooltips
 from .baselines import BASELINES
-from .metrics import COVERAGE, Aligned, aligned, scores, verdict
+from .metrics import (
+    COVERAGE,
+    Aligned,
+    aligned,
+    answer_columns,
+    days_ahead,
+    scores,
+    scores_by_day,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from ...kinds.series.columns import Columns
@@ -27,19 +40,23 @@ if TYPE_CHECKING:
 
 MAX_MONTHS = 14  # names of months that fit along an axis
 MARKERS = "osD^"
+FANS = 4  # forecasts in the figure of the fan
+LEAD = 10  # days before the first of them
 
 
 @dataclass(frozen=True)
 class Part:
-    """The days of a part whose truth is known, with all forecasts of them.
+    """The days of a part whose truth is known, with all forecasts of them one day ahead.
 
-    `verdict` is the model's; `forecasts` has the model's first.
+    `verdict` is the model's; `forecasts` has the model's first. `by_day` has the metrics of each
+    forecaster for each day ahead.
     """
 
     name: str
     days: pd.Series
     verdict: str
     forecasts: Mapping[str, Aligned]
+    by_day: Mapping[str, Sequence[Mapping[str, float]]]
 
 
 @in_style
@@ -64,10 +81,15 @@ def figures(
     val_part = _part("val", val, val_answers, encoder)
     test_part = _part("test", rows, {"model": answers, **baselines}, encoder)
     trivial = next(iter(baselines))
+    further = {}
+    if columns.horizon > 1:
+        further["fan"] = _fan(answers, baselines[trivial], rows, trivial, encoder)
+        further["days-ahead"] = _days_ahead(val_part, test_part, columns)
     return {
+        **further,
         "prices": _prices(test_part, trivial, columns),
         "errors": _errors(val_part, test_part, trivial, columns),
-        "coverage": _coverage(val_part, test_part),
+        "coverage": _coverage(val_part, test_part, columns),
     }
 
 
@@ -76,9 +98,129 @@ def _part(
 ) -> Part:
     days = pd.to_datetime(encoder.forecast_days(rows).dropna(subset="next")["date"])
     forecasts = {}
+    by_day = {}
     for forecaster, table in answers.items():
         forecasts[forecaster] = aligned(table, rows, encoder)
-    return Part(name, days, verdict(answers["model"], rows, encoder), forecasts)
+        by_day[forecaster] = scores_by_day(table, rows, encoder)
+    return Part(name, days, verdict(answers["model"], rows, encoder), forecasts, by_day)
+
+
+# --- a horizon above 1 --------------------------------------------------------------------------
+
+
+def _fan(
+    answers: pd.DataFrame,
+    held: pd.DataFrame,
+    rows: pd.DataFrame,
+    trivial: str,
+    encoder: "Encoder",
+) -> Figure:
+    """The last forecasts of test over all days ahead; each begins where the one before ends.
+
+    `held` are the answers of the baseline `trivial`.
+    """
+    columns = encoder.columns
+    horizon = columns.horizon
+    complete = np.flatnonzero(encoder.forecast_days(rows, horizon)["date"].notna())
+    origins = complete[::-1][::horizon][:FANS][::-1]
+    base = encoder.forecast_days(rows)["base"].to_numpy()
+    first = columns.window - 1  # the row that completes the first window
+    dates = pd.to_datetime(rows[columns.date])
+    figure = canvas(f"{columns.target}, forecast 1 to {horizon} days ahead", height=4.4)
+    axes = figure.add_subplot()
+    lines: dict[str, list[float]] = {name: [] for name in ("model", "lower", "upper", trivial)}
+    for fan, origin in enumerate(origins):
+        value, lower, upper = _path(answers, origin, columns)
+        naive = _path(held, origin, columns)[0]
+        days = dates.iloc[first + origin : first + origin + horizon + 1]
+        start = base[[origin]]
+        axes.fill_between(
+            days,
+            np.concatenate([start, lower]),
+            np.concatenate([start, upper]),
+            color=COLORS[0],
+            alpha=0.18,
+            linewidth=0,
+            label="" if fan else "90 % interval",
+        )
+        path = np.concatenate([start, value])
+        axes.plot(days, path, **line(0), label="" if fan else "model")
+        axes.plot(days[1:], naive, **line(1), label="" if fan else trivial)
+        for name, values in zip(lines, (value, lower, upper, naive), strict=True):
+            lines[name].extend(values)
+    begin = first + origins[0]
+    end = first + origins[-1] + horizon + 1
+    shown_days = slice(max(begin - LEAD, 0), end)
+    truth = rows[columns.target].to_numpy(float)
+    axes.plot(
+        dates.iloc[shown_days],
+        truth[shown_days],
+        color=INK,
+        marker="o",
+        markersize=3,
+        linewidth=1,
+        label=f"{columns.target}, observed",
+    )
+    axes.set(ylabel=f"{columns.target} ({columns.unit})")
+    _date_axis(axes, dates.iloc[shown_days])
+    forecast_days = dates.iloc[begin + 1 : end]
+    observed = {columns.target: truth[begin + 1 : end].tolist()}
+    tooltips(axes, _iso(forecast_days), observed | lines, "day", ".2f")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
+    figure.set_label(
+        f"The last {len(origins)} forecasts of test that do not overlap: each is made from the"
+        f" {columns.base} where its band begins. The band of a random walk grows with the square"
+        " root of the days ahead."
+    )
+    return figure
+
+
+def _path(
+    answers: pd.DataFrame, origin: int, columns: "Columns"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, lower and upper bound of one forecast at each day ahead, (horizon,) each."""
+    names = [answer_columns(columns, ahead) for ahead in days_ahead(columns)]
+    value, lower, upper = zip(*names, strict=True)
+    forecast = answers.iloc[origin]
+    return (
+        forecast[list(value)].to_numpy(float),
+        forecast[list(lower)].to_numpy(float),
+        forecast[list(upper)].to_numpy(float),
+    )
+
+
+def _days_ahead(val: Part, test: Part, columns: "Columns") -> Figure:
+    """RMSE and coverage of each forecaster by the days ahead, on val and on test."""
+    figure = canvas("Errors and coverage by days ahead", height=5.0)
+    grid = figure.subplots(2, 2, sharex=True, sharey="row")
+    days = np.array(days_ahead(columns))
+    for part, above, below in zip((val, test), *grid, strict=True):
+        for axes, metric in ((above, "rmse"), (below, "coverage_90")):
+            lines = {}
+            for forecaster, by_day in part.by_day.items():
+                lines[forecaster] = [of_day[metric] for of_day in by_day]
+            for i, (forecaster, values) in enumerate(lines.items()):
+                axes.plot(days, values, **line(i), marker="o", markersize=2.5, label=forecaster)
+            form = ".2f" if metric == "rmse" else ".3f"
+            tooltips(axes, days, lines, f"{part.name}, {metric}, days ahead", form)
+        above.set_title(part.name, fontsize=9)
+        below.axhline(COVERAGE, color=INK, linewidth=0.8)
+        below.set(xlabel="days ahead")
+        below.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    grid[0, 0].set(ylabel=f"RMSE ({columns.unit})")
+    grid[1, 0].set(ylabel="share within the interval\n(fraction)")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    rmse = []
+    for forecaster, by_day in test.by_day.items():
+        texts = [f"{of_day['rmse']:.2f}" for of_day in by_day]
+        rmse.append(f"{forecaster} {' '.join(texts)}")
+    figure.set_label(
+        f"RMSE in {columns.unit} on test, 1 to {len(days)} days ahead: {'; '.join(rmse)}. Line: the"
+        f" nominal coverage of {COVERAGE:.1f}. Each day ahead has an interval of its own, which was"
+        " calibrated on val; returns over several days overlap, so that their coverage varies more"
+        " by chance."
+    )
+    return figure
 
 
 # --- prices -------------------------------------------------------------------------------------
@@ -158,10 +300,10 @@ def _errors(val: Part, test: Part, trivial: str, columns: "Columns") -> Figure:
     grid[1, 0].set(ylabel=f"cumulative gain\n({columns.unit}²)")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     figure.set_label(
-        f"Lower half: the squared errors of {trivial} less those of the model, added up from the"
-        " first day of each part; above 0, the model has been the better one so far. Nothing was"
-        f" chosen on test. {test.verdict} On val, the epoch was chosen and the interval calibrated,"
-        f" so that its numbers are optimistic. {val.verdict}"
+        f"{_scope(columns)}Lower half: the squared errors of {trivial} less those of the model,"
+        " added up from the first day of each part; above 0, the model has been the better one so"
+        f" far. Nothing was chosen on test. {test.verdict} On val, the epoch was chosen and the"
+        f" interval calibrated, so that its numbers are optimistic. {val.verdict}"
     )
     return figure
 
@@ -169,7 +311,7 @@ def _errors(val: Part, test: Part, trivial: str, columns: "Columns") -> Figure:
 # --- coverage -----------------------------------------------------------------------------------
 
 
-def _coverage(val: Part, test: Part) -> Figure:
+def _coverage(val: Part, test: Part, columns: "Columns") -> Figure:
     """The share of days within the interval of each, month by month."""
     figure = canvas("Coverage of the 90 % interval, by month", height=4.4)
     axes = figure.add_subplot()
@@ -187,9 +329,10 @@ def _coverage(val: Part, test: Part) -> Figure:
     names = [months[place] for place in named]
     axes.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor")
     figure.set_label(
-        f"{_covered(val)} {_covered(test)} Line: the nominal coverage of {COVERAGE:.1f}; grey bars:"
-        " where the share of a month lies with a probability of 95 % if that is the true coverage."
-        " The model's interval was calibrated on val, so that it is right on val by construction."
+        f"{_scope(columns)}{_covered(val)} {_covered(test)} Line: the nominal coverage of"
+        f" {COVERAGE:.1f}; grey bars: where the share of a month lies with a probability of 95 %"
+        " if that is the true coverage. The model's interval was calibrated on val, so that it is"
+        " right on val by construction."
     )
     return figure
 
@@ -245,6 +388,11 @@ def _covered(part: Part) -> str:
     for forecaster, forecasts in part.forecasts.items():
         counts.append(f"{forecaster} {forecasts.covered.sum():,}")
     return f"Of {len(part.days):,} days of {part.name}, within the interval: {', '.join(counts)}."
+
+
+def _scope(columns: "Columns") -> str:
+    """The beginning of a caption of a figure of the next day alone, if the horizon is longer."""
+    return "One day ahead. " if columns.horizon > 1 else ""
 
 
 # --- dates --------------------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 A net gives the location and scale of the log return of the next value over the base, the latest
 price that is known. What is scored are prices.
+
+A net with a `horizon` above 1 gives them for each of the following days. Each day ahead has a
+calibration, an interval and scores of its own; a metric is the mean over the days ahead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from ... import intervals
-from ...errors import DataError
+from ...errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ...kinds.series.columns import Columns
@@ -25,7 +28,8 @@ METRICS: dict[str, str | float] = {
     "coverage_90": 0.9,
     "skill": "up",
 }
-OUTPUTS = ("location", "scale")  # of the log return, (days,) each
+OUTPUTS = ("location", "scale")  # of the log return, (days,) or (days, horizon) each
+BY_DAY = ("rmse", "coverage_90")  # the metrics that are also reported for each day ahead
 COVERAGE = 0.9
 SIGNIFICANCE = 0.05  # of the Diebold-Mariano test in the verdict
 WEEK = 5  # trading days
@@ -52,25 +56,91 @@ class Aligned(NamedTuple):
         return (self.truth >= self.lower) & (self.truth <= self.upper)
 
 
+# --- the horizon --------------------------------------------------------------------------------
+
+
+def roles(columns: "Columns", train: pd.DataFrame, net: Mapping[str, object]) -> "Columns":
+    """Return the block `columns` with the `horizon` of the net, 1 if it has none.
+
+    Raises UsageError if the conf of the data set has one.
+    """
+    if columns.horizon != 1:
+        raise UsageError(
+            "`horizon` is no key of `columns`; set it in `net` in conf/model/, since models of one"
+            " data set may forecast differently far"
+        )
+    horizon = net.get("horizon", 1)
+    return columns if horizon == 1 else columns.model_copy(update={"horizon": horizon})
+
+
+def check(encoder: "Encoder", counts: Mapping[str, int]) -> None:
+    """Raise UsageError for a horizon that is longer than a part; `counts` are the parts' days."""
+    horizon = encoder.columns.horizon
+    for part, days in counts.items():
+        if days < horizon:
+            raise UsageError(
+                f"`horizon` of the net is {horizon}, and part {part} has {days} days, so that it"
+                f" has no truth {horizon} days ahead; expected at most {min(counts.values())}, or"
+                " change `split` in the conf of the data set"
+            )
+
+
+def days_ahead(columns: "Columns") -> range:
+    """The days ahead that are forecast: 1 to the horizon."""
+    return range(1, columns.horizon + 1)
+
+
+def by_day(tensor: Tensor) -> list[np.ndarray]:
+    """Split outputs or targets, (days,) or (days, horizon), into one array for each day ahead."""
+    array = _array(tensor)
+    return [array] if array.ndim == 1 else list(array.T)
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Join what `by_day` split: (days,) from one array, (days, horizon) from several."""
+    return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
+
+
+def _suffix(ahead: int, horizon: int) -> str:
+    """The end of the names that belong to one day ahead; empty if there is but one."""
+    return "" if horizon == 1 else f"_{ahead}"
+
+
 # --- calibration --------------------------------------------------------------------------------
 
 
 def calibrate(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
     """Fit on val by how much the location is shrunk, and how wide the interval is.
 
+    With a horizon above 1, each day ahead has both: `weight_1`, `width_1`, `weight_2`, … Days whose
+    truth lies beyond the part are left out.
+
     `weight`, 0 to 1, is the slope of the log returns on the location: without skill it is near 0
     and the forecast shrinks to the base. Source: Mincer and Zarnowitz, "The Evaluation of Economic
     Forecasts", 1969. `width` is the number of scales to either side that hold 90 % of the log
     returns, by split conformal prediction; see `conformal`.
     """
-    location = _array(outputs["location"])
-    scale = _array(outputs["scale"])
-    target = _array(batch.target)
+    calibration = {}
+    targets = by_day(batch.target)
+    scales = by_day(outputs["scale"])
+    for i, location in enumerate(by_day(outputs["location"])):
+        weight, width = _calibrated(location, scales[i], targets[i])
+        suffix = _suffix(i + 1, len(targets))
+        calibration[f"weight{suffix}"] = weight
+        calibration[f"width{suffix}"] = width
+    return calibration
+
+
+def _calibrated(location: np.ndarray, scale: np.ndarray, target: np.ndarray) -> tuple[float, float]:
+    """Weight and width of one day ahead; see `calibrate`."""
+    is_known = np.isfinite(target)
+    if not is_known.all():
+        location, scale, target = location[is_known], scale[is_known], target[is_known]
     # The smallest divisor keeps a location of all zeros from giving NaN.
     slope = float(location @ target) / max(float(location @ location), 1e-300)
     weight = round(min(max(slope, 0.0), 1.0), 9)
     width = conformal(np.abs(target - weight * location) / scale)
-    return {"weight": weight, "width": round(width, 9)}
+    return weight, round(width, 9)
 
 
 def conformal(scores: np.ndarray) -> float:
@@ -95,68 +165,87 @@ def answers(
 ) -> pd.DataFrame:
     """Return one answer per window; see `as_answers` for the columns."""
     forecasts = encoder.forecast_days(rows)
-    value, lower, upper = _prices(
-        _array(outputs["location"]),
-        _array(outputs["scale"]),
-        forecasts["base"].to_numpy(),
-        calibration,
-    )
+    prices = _prices(outputs, forecasts["base"].to_numpy(), calibration)
+    value, lower, upper = map(joined, prices)
     return as_answers(forecasts["after"], value, lower, upper, encoder.columns)
 
 
 def as_answers(
     after: pd.Series, value: np.ndarray, lower: np.ndarray, upper: np.ndarray, columns: "Columns"
 ) -> pd.DataFrame:
-    """Return answers, of a model or a baseline.
+    """Return answers, of a model or a baseline; values and bounds are (days,) or (days, horizon).
 
     The columns are `after`, the last day that is known to the forecast, the value (`next_open`
-    if the target is Open), and the bounds `lower_90` and `upper_90`.
+    if the target is Open), and the bounds `lower_90` and `upper_90`. With a horizon above 1 they
+    are `open_1`, `lower_90_1`, `upper_90_1`, `open_2`, …: 1 is the next trading day.
     """
-    answers = {
-        "after": after.to_numpy(),
-        value_column(columns): value,
-        LOWER: lower,
-        UPPER: upper,
-    }
+    answers = {"after": after.to_numpy()}
+    for ahead in days_ahead(columns):
+        names = answer_columns(columns, ahead)
+        for name, values in zip(names, (value, lower, upper), strict=True):
+            answers[name] = values if columns.horizon == 1 else values[:, ahead - 1]
     return pd.DataFrame(answers)
 
 
-def value_column(columns: "Columns") -> str:
-    """The column of an answer that has the forecast value: `next_open` if the target is Open."""
-    return f"next_{columns.target.lower()}"
+def answer_columns(columns: "Columns", ahead: int = 1) -> tuple[str, str, str]:
+    """The columns of an answer that have value, lower and upper bound so many days ahead."""
+    target = columns.target.lower()
+    value = f"next_{target}" if columns.horizon == 1 else f"{target}_{ahead}"
+    suffix = _suffix(ahead, columns.horizon)
+    return value, f"{LOWER}{suffix}", f"{UPPER}{suffix}"
 
 
-def aligned(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> Aligned:
-    """Return the forecasts of the days in `rows` whose truth is known, matched by day.
+def aligned(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder", ahead: int = 1
+) -> Aligned:
+    """Return the forecasts so many days ahead whose truth is in `rows`, matched by day.
 
-    Raises DataError for such a day without an answer. The forecast after the last day of a series
-    has no truth yet and is left out.
+    Raises DataError for such a day without an answer, and for answers of another horizon. The
+    forecast after the last day of a series has no truth yet and is left out.
     """
-    days = encoder.forecast_days(rows).dropna(subset="next")
+    columns = encoder.columns
+    value, lower, upper = answer_columns(columns, ahead)
+    if value not in answers:
+        raise DataError(
+            f"the answers have no column `{value}`, but {', '.join(map(str, answers))}; expected"
+            f" forecasts of 1 to {columns.horizon} days ahead: a model with another `horizon`"
+            " cannot be compared"
+        )
+    days = encoder.forecast_days(rows, ahead).dropna(subset="next")
     missing = days["after"][~days["after"].isin(answers["after"])]
     if len(missing):
         raise DataError(
             f"{len(missing)} of {len(days)} days have no answer, the first is the day after"
-            f" {missing.iloc[0]}; expected one for each day that {encoder.columns.window} days"
+            f" {missing.iloc[0]}; expected one for each day that {columns.window} days"
             " precede: a model with a longer window cannot be compared on these rows"
         )
     matched = answers.set_index("after").loc[days["after"]]
     return Aligned(
         truth=days["next"].to_numpy(float),
         base=days["base"].to_numpy(float),
-        value=matched[value_column(encoder.columns)].to_numpy(float),
-        lower=matched[LOWER].to_numpy(float),
-        upper=matched[UPPER].to_numpy(float),
+        value=matched[value].to_numpy(float),
+        lower=matched[lower].to_numpy(float),
+        upper=matched[upper].to_numpy(float),
     )
 
 
 def _prices(
-    location: np.ndarray, scale: np.ndarray, base: np.ndarray, calibration: Mapping[str, float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, lower and upper bound as prices, from calibrated log returns over the base."""
-    middle = calibration["weight"] * location
-    half = calibration["width"] * scale
-    return base * np.exp(middle), base * np.exp(middle - half), base * np.exp(middle + half)
+    outputs: Mapping[str, Tensor], base: np.ndarray, calibration: Mapping[str, float]
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Values, lower and upper bounds as prices, from calibrated log returns over the base.
+
+    Each list has an array of (days,) for each day ahead.
+    """
+    values, lowers, uppers = [], [], []
+    scales = by_day(outputs["scale"])
+    for i, location in enumerate(by_day(outputs["location"])):
+        suffix = _suffix(i + 1, len(scales))
+        middle = calibration[f"weight{suffix}"] * location
+        half = calibration[f"width{suffix}"] * scales[i]
+        values.append(base * np.exp(middle))
+        lowers.append(base * np.exp(middle - half))
+        uppers.append(base * np.exp(middle + half))
+    return values, lowers, uppers
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -167,8 +256,37 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> dict[str, float]:
-    """Return the metrics of the days in `rows` whose truth is known; see `scores`."""
-    return scores(*aligned(answers, rows, encoder))
+    """Return the metrics of the days in `rows` whose truth is known; see `scores`.
+
+    With a horizon above 1 these are means over the days ahead, followed by those of BY_DAY for each
+    of them: `rmse_1`, `rmse_2`, …
+    """
+    by_ahead = scores_by_day(answers, rows, encoder)
+    if len(by_ahead) == 1:
+        return by_ahead[0]
+    means = _means(by_ahead)
+    for name in BY_DAY:
+        for ahead, of_day in enumerate(by_ahead, start=1):
+            means[f"{name}_{ahead}"] = of_day[name]
+    return means
+
+
+def scores_by_day(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder"
+) -> list[dict[str, float]]:
+    """Return the metrics of each day ahead, over the days whose truth is in `rows`."""
+    by_ahead = []
+    for ahead in days_ahead(encoder.columns):
+        by_ahead.append(scores(*aligned(answers, rows, encoder, ahead)))
+    return by_ahead
+
+
+def _means(by_ahead: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over the days ahead."""
+    means = {}
+    for name in METRICS:
+        means[name] = float(np.mean([of_day[name] for of_day in by_ahead]))
+    return means
 
 
 def contributions(
@@ -177,10 +295,28 @@ def contributions(
     """Return the Sample of RMSE: the squared error of each day, grouped by weeks.
 
     Volatile days come in clusters, so that single days would give an interval that is too narrow.
+    With a horizon above 1, a group has a week or as many days as the horizon, whichever is longer:
+    returns of several days overlap.
     """
-    forecasts = aligned(answers, rows, encoder)
-    weeks = np.arange(len(forecasts.truth)) // WEEK
-    return intervals.root_mean((forecasts.truth - forecasts.value) ** 2, weeks)
+    squares = []
+    for ahead in days_ahead(encoder.columns):
+        forecasts = aligned(answers, rows, encoder, ahead)
+        squares.append((forecasts.truth - forecasts.value) ** 2)
+    group = max(WEEK, encoder.columns.horizon)
+    groups = np.arange(len(squares[0])) // group
+    if len(squares) == 1:
+        return intervals.root_mean(squares[0], groups)
+
+    def mean_rmse(weights: np.ndarray) -> float:
+        rmse = []
+        for of_day in squares:  # the last days have no truth further ahead
+            drawn = weights[: len(of_day)]
+            if not drawn.any():
+                return float("nan")
+            rmse.append((drawn @ of_day / drawn.sum()) ** 0.5)
+        return float(np.mean(rmse))
+
+    return intervals.Sample(mean_rmse, groups)
 
 
 def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
@@ -189,11 +325,12 @@ def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
     Without it, an epoch with a worse scale would lose to one whose answers are worse.
     """
     base = _array(batch.base)
-    truth = base * np.exp(_array(batch.target))
-    calibration = calibrate(outputs, batch)
-    location = _array(outputs["location"])
-    scale = _array(outputs["scale"])
-    return scores(truth, base, *_prices(location, scale, base, calibration))
+    prices = _prices(outputs, base, calibrate(outputs, batch))
+    by_ahead = []
+    for target, value, lower, upper in zip(by_day(batch.target), *prices, strict=True):
+        forecasts = np.stack([base * np.exp(target), base, value, lower, upper])
+        by_ahead.append(scores(*forecasts[:, np.isfinite(target)]))
+    return by_ahead[0] if len(by_ahead) == 1 else _means(by_ahead)
 
 
 def scores(
@@ -231,6 +368,8 @@ def _pinball(error: np.ndarray, level: float) -> float:
 
 def verdict(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> str:
     """Return in two sentences whether there is skill, and how many values the interval contains."""
+    if encoder.columns.horizon > 1:
+        return _verdict_by_day(answers, rows, encoder)
     forecasts = aligned(answers, rows, encoder)
     truth, base = forecasts.truth, forecasts.base
     metrics = scores(*forecasts)
@@ -248,19 +387,57 @@ def verdict(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> st
     return f"{sentence} The 90 % interval contains {covered:,} of {n:,} values."
 
 
-def diebold_mariano(errors: np.ndarray, base_errors: np.ndarray) -> float:
+def _verdict_by_day(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> str:
+    """The verdict of a horizon above 1: on the mean over the days ahead.
+
+    The p-value is the smallest one of the days ahead times their number (Bonferroni).
+    """
+    horizon = encoder.columns.horizon
+    by_ahead, base_by_ahead, p_values, shares = [], [], [], []
+    for ahead in days_ahead(encoder.columns):
+        forecasts = aligned(answers, rows, encoder, ahead)
+        truth, base = forecasts.truth, forecasts.base
+        by_ahead.append(scores(*forecasts))
+        base_by_ahead.append(scores(truth, base, base, base, base))
+        p_values.append(diebold_mariano(truth - forecasts.value, truth - base, ahead))
+        shares.append(f"{forecasts.covered.mean():.2f}")
+    metrics = _means(by_ahead)
+    base_rmse = _means(base_by_ahead)["rmse"]
+    previous = f"the previous {encoder.columns.base}"
+    pair = (
+        f"mean RMSE {metrics['rmse']:.2f} against {base_rmse:.2f} for {previous}, 1 to {horizon}"
+        " days ahead"
+    )
+    if metrics["skill"] <= 0:
+        sentence = f"No skill: {pair}; {previous} is at least as good a forecast."
+    else:
+        p = min(1.0, horizon * min(p_values))
+        heading = "Skill" if p < SIGNIFICANCE else "No significant skill"
+        sentence = (
+            f"{heading}: {pair}, {metrics['skill']:.1%} lower in the mean, Diebold-Mariano p ="
+            f" {p:.2g} of the best day ahead, times {horizon}."
+        )
+    return (
+        f"{sentence} The 90 % interval contains {', '.join(shares)} of the values, 1 to {horizon}"
+        " days ahead."
+    )
+
+
+def diebold_mariano(errors: np.ndarray, base_errors: np.ndarray, ahead: int = 1) -> float:
     """Return the p-value that the squared `errors` are smaller than those of the base by chance.
 
     The test is one-sided, with the variance of Newey and West over n^(1/3) lags and a Student-t
-    distribution with n - 1 degrees of freedom. Source: Diebold and Mariano 1995; Harvey, Leybourne
-    and Newbold 1997.
+    distribution with n - 1 degrees of freedom. Forecasts h days `ahead` overlap, so that their
+    errors are correlated over h - 1 lags, which the variance has at least. Source: Diebold and
+    Mariano 1995; Harvey, Leybourne and Newbold 1997.
     """
     from scipy.stats import t  # a second to import, which predict does not need
 
     gain = base_errors**2 - errors**2
     n = len(gain)
     centred = gain - gain.mean()
-    lags = int(np.cbrt(n))  # exact for cubes: 125 ** (1 / 3) is just below 5
+    # The cube root is exact for cubes: 125 ** (1 / 3) is just below 5.
+    lags = min(max(int(np.cbrt(n)), ahead - 1), n - 1)
     variance = 0.0
     for lag in range(lags + 1):
         # Bartlett weights; each lag but 0 stands for two entries of the covariance matrix.

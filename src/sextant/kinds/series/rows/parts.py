@@ -60,11 +60,12 @@ def load(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path.with_suffix(".parquet"))
 
 
-def forecast_days(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def forecast_days(rows: pd.DataFrame, columns: Columns, ahead: int = 1) -> pd.DataFrame:
     """One row per complete window of `rows`, in order; each is a forecast to make.
 
-    `after` is the last day of the window and `base` its base price. `date` is the next day and
-    `next` its target price; both are missing after the last row. Of a part these are the days
+    `after` is the last day of the window and `base` its base price. `date` is the day that lies
+    `ahead` trading days later and `next` its target price; both are missing if that day is not in
+    `rows`, so that no part reads a target of the next one. Of a part, the days one ahead are those
     that are scored.
     """
     days = rows[columns.date]
@@ -72,8 +73,8 @@ def forecast_days(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
         {
             "after": days,
             "base": rows[columns.base].astype(float),
-            "date": days.shift(-1),
-            "next": rows[columns.target].astype(float).shift(-1),
+            "date": days.shift(-ahead),
+            "next": rows[columns.target].astype(float).shift(-ahead),
         }
     )
     forecasts = forecasts.iloc[columns.window - 1 :]

@@ -7,8 +7,11 @@ from typing import Any
 import batches
 import pytest
 import torch
+import twins
+from builders import MIRROR
 from torch import Tensor
 
+from sextant import plugins
 from sextant.errors import UsageError
 from sextant.families import blocks
 from sextant.families.boltzmann import Boltzmann, colored
@@ -366,3 +369,45 @@ def test_what_does_not_go_together_is_refused():
     with pytest.raises(UsageError, match=r"counts at most 1,048,576 states"):
         machine(30)
     assert not machine(30, likelihood="sampled").countable
+
+
+# --- on the real hours of the power plant -------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MIRROR, reason="needs the real table under SEXTANT_MIRROR")
+def test_on_the_real_plant_what_is_sampled_agrees_with_what_is_counted(tmp_path, monkeypatch):
+    """Gradients, pairs of states, completions and log Z, of a machine between start and end."""
+    conf = twins.conf_of("plant")
+    (tmp_path / "Folds5x2_pp.xlsx").symlink_to(f"{MIRROR}/plant/Folds5x2_pp.xlsx")
+    kind = plugins.kind("tabular")
+    table = kind.rows.repair(kind.rows.read(tmp_path, conf.columns), conf.columns)
+    columns = plugins.task("scenarios").roles(conf.columns, table)
+    rows = kind.encoder.Encoder.fit(table, columns).encode(table)
+    settings = {"bins": 8, "hidden": 4, "init": 0.1, "chains": 1000, "sweeps": 5}
+    torch.manual_seed(0)
+    exact = Boltzmann(5, [], **{**NET, **settings})
+    exact.initialise(rows)
+    optimizer = torch.optim.AdamW(exact.parameters(), lr=0.1, weight_decay=0.0)
+    for _ in range(50):
+        exact.gradients(rows)
+        optimizer.step()
+    sampled = Boltzmann(5, [], **{**NET, **settings, "likelihood": "sampled", "temperatures": 5})
+    state = {**exact.state_dict(), "chains": sampled.chains}
+    sampled.load_state_dict(state)
+    sampled.chains.copy_(sampled._independent(5 * 1000).view_as(sampled.chains))
+    for _ in range(12):
+        sampled._next_chains()
+    exact.gradients(rows)
+    sampled.gradients(rows)
+    for one, other in zip(sampled.parameters(), exact.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=0.04)
+    monkeypatch.setattr("sextant.families.boltzmann.DRAW_SWEEPS", 40)
+    drawn = sampled.one_hot(sampled.draws(1000, seed=1))
+    pairs = exact.pair_probabilities()
+    torch.testing.assert_close(drawn.T @ drawn / 1000, pairs, rtol=0, atol=0.05)
+    up, down = exact.bracketed_log_z(seed=0, chains=100, steps=200)
+    with torch.no_grad():
+        log_z = float(exact.exact_log_z())
+    assert float(up) == pytest.approx(log_z, abs=0.1)
+    assert float(down) == pytest.approx(log_z, abs=0.1)

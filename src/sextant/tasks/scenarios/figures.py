@@ -125,7 +125,7 @@ def _graph(coupled: list[Coupling], names: list[str]) -> Figure:
     for name, angle in zip(names, angles, strict=True):
         x, y = 1.08 * np.cos(angle), 1.08 * np.sin(angle)
         axes.plot(x / 1.08, y / 1.08, "o", color=INK, markersize=4)
-        aligned = "center" if abs(x) < 0.2 else ("left" if x > 0 else "right")
+        aligned = "center" if abs(x) < 0.05 else ("left" if x > 0 else "right")
         axes.text(
             x,
             y,

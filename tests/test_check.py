@@ -244,7 +244,11 @@ def test_a_kind_that_is_not_its_data_sets_is_refused():
 @pytest.mark.parametrize(
     ("baselines", "message"),
     [
-        (["knn"], "task classification has no further baseline `knn`; it has: nearest_neighbours"),
+        (
+            ["knn"],
+            "task classification has no further baseline `knn`; it has: nearest_neighbours,"
+            " random_forest",
+        ),
         ([{"knn": {"k": 3}}], "task classification has no further baseline `knn`"),
     ],
 )

@@ -33,6 +33,7 @@ SHARED = (
     "kinds/archives.py",
     "kinds/arrays.py",
     "kinds/pixels.py",
+    "injection.py",
     "probability_figures.py",
     "importance.py",
     "trees.py",

@@ -192,6 +192,8 @@ class KindEncoder(Protocol):
 class Family(Protocol[B]):
     """A plain nn.Module: `__init__(self, <sizes by name>, *, <what conf sets>)`.
 
+    A size with a default may be missing in the data, such as the classes of rows without a label.
+
     The outputs may depend on the data: a family of tables gives `logits` where the target is a
     class, and others where it is a number; OUTPUTS then names all of them.
 
@@ -272,10 +274,12 @@ class TaskMetrics(Protocol[B, E]):
         The further ones are details, such as `rmse_3`: they are reported and never compared.
         """
 
-    def watch(self, outputs: Mapping[str, Tensor], batch: B) -> dict[str, float]:
-        """The metrics on val at each look during training, calibrated on val itself.
+    @property
+    def watch(self) -> Callable[..., dict[str, float]]:
+        """(outputs, batch) -> the metrics on val at each look during training, calibrated on val.
 
-        An epoch is chosen by what will be answered; see `calibrate`.
+        An epoch is chosen by what will be answered; see `calibrate`. `net` is passed if the
+        signature names it, for metrics that compare the rows with others.
         """
 
     def contributions(self, answers: pd.DataFrame, rows: pd.DataFrame, encoder: E) -> Sample:
@@ -319,7 +323,7 @@ class TaskFigures(Protocol):
 # --- mypy checks every plugin against its Protocol ----------------------------------------------
 
 if TYPE_CHECKING:
-    from .families import ann, boltzmann, cnn, rbm, rnn, sae, som, som_atlas
+    from .families import ann, boltzmann, cnn, rbm, rnn, sae, som, som_ann, som_atlas
     from .kinds.images import columns as images_columns
     from .kinds.images import encoder as images_encoder
     from .kinds.images import rows as images_rows
@@ -349,6 +353,9 @@ if TYPE_CHECKING:
     from .tasks.mapping import baselines as mapping_baselines
     from .tasks.mapping import figures as mapping_figures
     from .tasks.mapping import metrics as mapping_metrics
+    from .tasks.outliers import baselines as outliers_baselines
+    from .tasks.outliers import figures as outliers_figures
+    from .tasks.outliers import metrics as outliers_metrics
     from .tasks.regression import baselines as regression_baselines
     from .tasks.regression import figures as regression_figures
     from .tasks.regression import metrics as regression_metrics
@@ -387,6 +394,7 @@ if TYPE_CHECKING:
         rnn.RNN,
         sae.SAE,
         som.SOM,
+        som_ann.SOMANN,
         som_atlas.SOMAtlas,
     ]
     _metrics: list[TaskMetrics] = [
@@ -394,6 +402,7 @@ if TYPE_CHECKING:
         forecasting_metrics,
         likes_metrics,
         mapping_metrics,
+        outliers_metrics,
         regression_metrics,
         scenarios_metrics,
         stars_metrics,
@@ -403,6 +412,7 @@ if TYPE_CHECKING:
         forecasting_baselines,
         likes_baselines,
         mapping_baselines,
+        outliers_baselines,
         regression_baselines,
         scenarios_baselines,
         stars_baselines,
@@ -412,6 +422,7 @@ if TYPE_CHECKING:
         forecasting_figures,
         likes_figures,
         mapping_figures,
+        outliers_figures,
         regression_figures,
         scenarios_figures,
         stars_figures,

@@ -306,7 +306,8 @@ class Learner(pl.LightningModule):
         loss, outputs = saved_model.loss_and_outputs(self.averaged, batch)
         on_cpu = {name: tensor.float().cpu() for name, tensor in outputs.items()}
         tensors = [tensor.cpu() for tensor in batch]
-        metrics = self.task.metrics.watch(on_cpu, type(batch)(*tensors))
+        watch = self.task.metrics.watch
+        metrics = plugins.call(watch, on_cpu, type(batch)(*tensors), net=self.averaged)
         self.scores = {"val/loss": loss}
         for name, value in metrics.items():
             self.scores[f"val/{name}"] = value

@@ -4,6 +4,7 @@ The folder contains model.safetensors and model.json and no code, so that loadin
 but this package.
 """
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,16 +194,18 @@ def build(family: str, sizes: Mapping[str, object], net: Mapping[str, object]) -
     are the block `net` of conf. Raises UsageError for a size that these data do not have.
     """
     constructor = plugins.family(family)
-    code = constructor.__init__.__code__
-    positional = code.co_varnames[1 : code.co_argcount]
-    for name in positional:
-        if name not in sizes:
+    arguments = {}
+    for name, parameter in inspect.signature(constructor).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            continue
+        if name in sizes:
+            arguments[name] = sizes[name]
+        elif parameter.default is parameter.empty:
             raise UsageError(
                 f"family `{family}` needs the size `{name}`, which these data do not have; they"
                 f" have: {', '.join(sizes)}; choose another family, or name the columns in"
                 " conf/dataset/"
             )
-    arguments = {name: sizes[name] for name in positional}
     return cast(nn.Module, constructor(**arguments, **net))
 
 

@@ -41,6 +41,7 @@ CODE = (
     "optimizers.py",
     "saved_model.py",
     "intervals.py",
+    "injection.py",
     "config.py",
     "strict.py",
     "plugins.py",

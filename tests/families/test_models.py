@@ -162,6 +162,11 @@ def net(case) -> Any:
     return make_net(case)
 
 
+def watched(case: Case, net: Any, batch: Any) -> dict[str, float]:
+    """The metrics of a look at a batch during training."""
+    return plugins.call(case.task.metrics.watch, saved_model.outputs(net, batch), batch, net=net)
+
+
 def copy_state(net: Any) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
@@ -324,7 +329,7 @@ def test_the_net_overfits_eight_rows(case):
     net, steps = make_net(case, **no_dropout), 300
 
     def score(batch: Any) -> float:
-        return case.task.metrics.watch(saved_model.outputs(net, batch), batch)[case.monitor]
+        return watched(case, net, batch)[case.monitor]
 
     for start in range(0, 200, 8):
         batch = plugins.take(case.train, slice(start, start + 8))
@@ -512,7 +517,7 @@ def test_the_best_epoch_on_val_is_kept(case, tmp_path):
     assert epoch == best["epoch"]
     net = copy.deepcopy(learning.net)
     net.load_state_dict(state)
-    scores = case.task.metrics.watch(saved_model.outputs(net, case.val), case.val)
+    scores = watched(case, net, case.val)
     # Val is looked at with the precision of training, and `outputs` computes in float32.
     # Its rounding is relative: a number as target is some hundreds, and so are the outputs.
     half = train.precision(learning.schedule, case.conf.trainer) == "bf16-mixed"

@@ -13,6 +13,7 @@ from sextant import plugins, trees
 from sextant.errors import UsageError
 from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
+from sextant.tasks.classification import baselines
 from sextant.tasks.classification.baselines import BASELINES, FURTHER
 
 Answer: TypeAlias = Callable[[pd.DataFrame], pd.DataFrame]
@@ -54,6 +55,7 @@ def fit_all(train: pd.DataFrame) -> dict[str, Answer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trees, "TREES", 5)
         patch.setattr(trees, "MAX_TREES", 10)
+        patch.setattr(baselines, "FOREST_TREES", 11)
         return {name: fitted(name, train) for name in FITS}
 
 

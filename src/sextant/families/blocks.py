@@ -1,11 +1,13 @@
-"""Building blocks of more than one family: parameter groups, Gibbs sampling, bins, a grid.
+"""Building blocks of more than one family: Gibbs sampling, bins, a grid, ensembles of tables.
 
 Imports torch alone. Every model stage depends on this file, because a DVC dependency cannot be
 conditional: an edit retrains all models, so only settled code belongs here. A family imports
 torch, the batch of its kind and these blocks, and no other family.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ParamGroup: TypeAlias = dict[str, list[nn.Parameter] | float]
+
+MIN_BIN_WIDTH = 1e-6  # of a bin between equal edges, which makes it a step
 
 # Standard deviations that an initial grid covers to each side of the mean, along each principal
 # axis. Of 0.5, 1, 1.5 and 2 this gave the grid nearest to the training rows in all of five splits
@@ -198,3 +202,111 @@ def mixture_cdf(locations: Tensor, scales: Tensor, values: Tensor) -> Tensor:
     """P(y <= value) of mixtures of normal distributions at values, (rows, n), each of its row."""
     z = (values[:, :, None] - locations[:, None]) / scales[:, None]
     return torch.special.ndtr(z).mean(2)
+
+
+# --- an ensemble in one net, on embeddings of numbers --------------------------------------------
+
+
+class PiecewiseLinear(nn.Module):
+    """Embedding of numbers: how far x is through each quantile bin, then a linear map and ReLU.
+
+    e_t(x) = clamp((x - b_{t-1}) / (b_t - b_{t-1}), 0, 1), with edges b_0 ... b_bins for each
+    number, and a linear map per number (Gorishniy et al., "On Embeddings for Numerical Features",
+    NeurIPS 2022, eq. 1). Beyond the edges the paper extends the first and last bin by their slope.
+    Here x itself is added with slope 1: where many rows share the extreme value that bin has
+    almost no width, and the paper's slope would be huge.
+    """
+
+    edges: Tensor
+
+    def __init__(self, numeric: int, bins: int, size: int):
+        super().__init__()
+        edges = torch.linspace(-2, 2, bins + 1).repeat(numeric, 1)
+        self.register_buffer("edges", edges)  # (numeric, bins + 1)
+        bound = (bins + 1) ** -0.5
+        self.weight = nn.Parameter(torch.empty(numeric, bins, size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(numeric, size).uniform_(-bound, bound))
+
+    def initialise(self, x: Tensor) -> None:
+        """Set the edges to quantiles of x, (rows, numeric).
+
+        A value that many rows share gives equal edges, and so a step at that value.
+        """
+        if x.numel():
+            levels = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
+            self.edges.copy_(torch.quantile(x.double(), levels, dim=0).T)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, numeric) to (rows, numeric * size)."""
+        embedded = torch.einsum("rnb,nbs->rns", self.encode(x), self.weight) + self.bias
+        return F.relu(embedded).flatten(1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """e(x) for each number: (rows, numeric) to (rows, numeric, bins)."""
+        x = x[:, :, None]
+        widths = self.edges.diff().clamp_min(MIN_BIN_WIDTH)
+        inside = ((x - self.edges[:, :-1]) / widths).clamp(0, 1)
+        below = (x - self.edges[:, :1]).clamp(max=0)
+        above = (x - self.edges[:, -1:]).clamp(min=0)
+        first = inside[..., :1] + below
+        last = inside[..., -1:] + above
+        return torch.cat([first, inside[..., 1:-1], last], -1)
+
+
+class SharedLinear(nn.Module):
+    """A linear layer per body, shared by the members of that body.
+
+    (bodies, members * rows, n_in) to (bodies, members * rows, n_out).
+    """
+
+    def __init__(self, bodies: int, n_in: int, n_out: int):
+        super().__init__()
+        bound = n_in**-0.5
+        self.weight = nn.Parameter(torch.empty(bodies, n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(bodies, 1, n_out).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.bmm(x, self.weight).add_(self.bias)
+
+
+def random_signs(bodies: int, members: int, size: int) -> Tensor:
+    """1 or -1 at random, (bodies, members, size): the adapters of an ensemble as they start."""
+    return torch.randint(0, 2, (bodies, members, size)) * 2.0 - 1
+
+
+def shared_body(bodies: int, sizes: Sequence[int], dropout: float) -> nn.Sequential:
+    """Hidden layers of the given sizes, the first of which is that of the input, for each body."""
+    layers = []
+    for n_in, n_out in pairwise(sizes):
+        linear = SharedLinear(bodies, n_in, n_out)
+        # In place, because no backward pass reads the sums; that dropout comes first changes
+        # nothing, since what it keeps is multiplied by a positive number.
+        activation = [Dropout(dropout, inplace=True), nn.ReLU(inplace=True)]
+        layers.append(nn.Sequential(linear, *activation))
+    return nn.Sequential(*layers)
+
+
+def member_outputs(
+    x: Tensor, adapter: Tensor, body: nn.Module, head: Tensor, base: Tensor
+) -> Tensor:
+    """Outputs of each member of an ensemble, (bodies * members, outputs, rows), for x (rows, n_in).
+
+    Member j of body b answers head_bj(body_b(adapter_bj * x)) + base_bj; adapter (bodies, members,
+    n_in), head (bodies, members, hidden, outputs), base (bodies, members, outputs).
+    """
+    adapted = x * adapter[:, :, None]  # (bodies, members, rows, n_in)
+    of_members = head.flatten(0, 1)  # (bodies * members, hidden, outputs)
+    h = body(adapted.flatten(1, 2)).view(len(of_members), len(x), of_members.shape[1])
+    outputs = torch.baddbmm(base.flatten(0, 1)[:, None], h, of_members)
+    # A softmax then runs over the second axis, so that it is computed for many rows at once.
+    return outputs.transpose(1, 2)
+
+
+def cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
+    """The mean over members and rows; log_probs (members, classes, rows), target (rows)."""
+    return -log_probs.gather(1, target.expand(len(log_probs), 1, -1)).mean()
+
+
+def log_of_mean(log_probs: Tensor) -> Tensor:
+    """(members, classes, rows) to (rows, classes): the log of the members' mean probability."""
+    return log_probs.logsumexp(0).T - math.log(len(log_probs))

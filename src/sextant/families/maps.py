@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from . import blocks
 
 MIN_WEIGHT = 1e-30  # the least n_j of the batch rule: float32 cannot divide by less accurately
+# The smallest standard deviation of a feature around a prototype, as a share of its range.
+MIN_SPREAD = 0.01
 # Units of a row whose distances are computed exactly, so that rounding in the search for them does
 # not decide which one is the nearest.
 CANDIDATES = 4
@@ -55,6 +57,45 @@ def descent(codebook: Tensor, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean, weight, squares = means.split([features, 1, features], -1)
     slope = codebook * weight - mean
     return slope, weight, torch.addcmul(squares, codebook, slope - mean)
+
+
+def surprise(x: Tensor, prototype: Tensor, variance: Tensor) -> Tensor:
+    """How unlike its prototype each row is, (rows), given the `variance` of rows around it.
+
+    0.5 mean_f ((x_f - W_f)^2 / v_f + log(v_f / MIN_SPREAD^2)), all of them (rows, features): the
+    negative log density under a normal distribution. It is 0 at a prototype with the least variance
+    that there can be, MIN_SPREAD^2.
+    """
+    by_feature = (x - prototype) ** 2 / variance + (variance / MIN_SPREAD**2).log()
+    return 0.5 * by_feature.mean(1)
+
+
+def batch_map(
+    x: Tensor, rows: int, cols: int, sigma: float, sigma_end: float, epochs: int
+) -> tuple[Tensor, Tensor]:
+    """A map trained by Kohonen's batch rule on rows x, (n, features): its codebook and variances.
+
+    The grid is rectangular, the neighborhood a Gaussian whose width falls from `sigma` to
+    `sigma_end` by equal factors, and the initial codebook a grid on the plane of the two main axes.
+    Returned are (units, features) twice; see `surprise` for the variances.
+    """
+    codebook = pca_grid(x.double(), rows, cols).to(x)
+    features = x.shape[1]
+    moments = torch.cat([x, torch.ones_like(x[:, :1]), x * x], 1)
+    row_squares = axis_squares(rows, cyclic=False).to(x)
+    col_squares = axis_squares(cols, cyclic=False).to(x)
+    spread = torch.ones_like(codebook)
+    for epoch in range(epochs):
+        width = sigma * (sigma_end / sigma) ** (epoch / epochs)
+        (bmu,) = nearest_units(moments[:, : features + 1], codebook, 1)
+        by_unit = moments.new_zeros(len(codebook), moments.shape[1]).index_add_(0, bmu, moments)
+        h = (gaussian(row_squares / width**2), gaussian(col_squares / width**2))
+        pulls = add_by_axis(torch.zeros_like(by_unit), by_unit, [h])
+        pulls /= pulls[:, features : features + 1].clamp_min(MIN_WEIGHT)
+        slope, _, squares = descent(codebook, pulls)
+        spread = squares.clamp_min(0)
+        codebook = codebook - slope
+    return codebook, spread + MIN_SPREAD**2
 
 
 # --- the search for units -----------------------------------------------------------------------

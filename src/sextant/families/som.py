@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..kinds.tabular.encoder import Batch
 from . import maps
-from .maps import axis_squares, gaussian
+from .maps import MIN_SPREAD, axis_squares, gaussian
 
 Size = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
 
 SPREAD_RATE = 0.05  # online: the share of a unit's spread that one row renews
-# The smallest standard deviation of a feature around a prototype, as a share of its range.
-MIN_SPREAD = 0.01
 TABLE_UNITS = 128  # the largest map whose h is computed for all pairs of units in each step
 
 
@@ -406,15 +404,13 @@ class SOM(nn.Module):
         units, distances = maps.two_nearest(x, self.codebook, candidates)
         bmu, second = units.unbind(1)
         prototype = self.codebook[bmu]
-        spread = self.spreads(bmu)
-        by_feature = (x - prototype) ** 2 / spread + (spread / MIN_SPREAD**2).log()
         return {
             "unit": torch.stack([bmu // self.cols, bmu % self.cols], 1),
             "second_unit": torch.stack([second // self.cols, second % self.cols], 1),
             "adjacent": self.adjacent(bmu, second),
             "prototype": prototype,
             "distance": distances[:, 0],
-            "surprise": 0.5 * by_feature.mean(1),
+            "surprise": maps.surprise(x, prototype, self.spreads(bmu)),
         }
 
     def spreads(self, units: Tensor) -> Tensor:

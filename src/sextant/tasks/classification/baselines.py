@@ -1,6 +1,6 @@
 """Baselines of classification: majority class, logistic regression, boosted trees of tables.
 
-A conf may name a further one: the nearest neighbours.
+A conf may name further ones: the nearest neighbours, a random forest of tables.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from ... import trees
 from .metrics import SMALLEST, as_answers
 
 MOST_NEIGHBOURS = 15  # of which val chooses the number
+FOREST_TREES = 500  # of a random forest
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -128,6 +129,26 @@ def nearest_neighbours(
     return answer
 
 
+def random_forest(
+    train: pd.DataFrame, columns: "TargetColumn", encoder: "Table"
+) -> "contracts.Answer":
+    """Fit a random forest with scikit-learn's defaults but for the number of trees.
+
+    More trees never make it worse, so that it needs no part to choose anything on.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    target = pd.Index(encoder.classes).get_indexer(pd.Index(train[columns.target]))
+    model = RandomForestClassifier(FOREST_TREES, random_state=0)
+    model.fit(trees.features(encoder, train), target)
+
+    def answer(rows: pd.DataFrame) -> pd.DataFrame:
+        probs = model.predict_proba(trees.features(encoder, rows))
+        return as_answers(probs, encoder.classes, columns.positive).set_axis(rows.index)
+
+    return answer
+
+
 def _shares(neighbours: np.ndarray, classes: int) -> np.ndarray:
     """Shares of the classes, (rows, classes), among the codes of neighbours, (rows, k)."""
     counts = np.zeros((len(neighbours), classes))
@@ -142,5 +163,8 @@ BASELINES: "dict[str, contracts.Fit]" = {
     "logistic_regression": logistic_regression,
     "gradient_boosting": gradient_boosting,
 }
-FURTHER: "dict[str, contracts.Fit]" = {"nearest_neighbours": nearest_neighbours}
-KINDS = {"gradient_boosting": ("tabular",)}
+FURTHER: "dict[str, contracts.Fit]" = {
+    "nearest_neighbours": nearest_neighbours,
+    "random_forest": random_forest,
+}
+KINDS = {"gradient_boosting": ("tabular",), "random_forest": ("tabular",)}

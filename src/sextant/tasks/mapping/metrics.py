@@ -14,15 +14,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ... import intervals
+from ... import injection, intervals
 
 METRICS = {"quantization_error": "down", "topographic_error": "down", "outlier_auroc": "up"}
 OUTPUTS = ("unit", "surprise", "adjacent", "prototype", "distance")
 WATCHED = ["quantization_error", "topographic_error"]  # outlier_auroc needs the synthetic outliers
 PUBLIC_COLUMNS = ["row", "col", "outlier_score", "outlier"]
 
-INJECTIONS = 20  # sets of synthetic outliers; the outlier AUROC is the mean over them
-INJECTED_ROWS = 1000  # the largest size of a set, which bounds the time for a large table
 OUTLIER_SHARE = 0.05  # of val; the threshold of `outlier` follows from it
 PROTOTYPE = "nearest_"  # the prefix of the answers' columns with the prototype
 
@@ -125,19 +123,8 @@ def public(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def inputs(rows: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
-    """The rows, then INJECTIONS sets of synthetic outliers, each of at most INJECTED_ROWS rows."""
-    features = encoder.columns.features
-    injections = [_permuted(rows, features, seed) for seed in range(INJECTIONS)]
-    return pd.concat([rows, *injections], ignore_index=True)
-
-
-def _permuted(rows: pd.DataFrame, features: list[str], seed: int) -> pd.DataFrame:
-    """The first INJECTED_ROWS rows, with values drawn from all rows, column by column."""
-    rng = np.random.default_rng(seed)
-    injected = rows.head(INJECTED_ROWS).copy()
-    for name in features:
-        injected[name] = rows[name].array[rng.permutation(len(rows))[: len(injected)]]
-    return injected
+    """The rows, then sets of synthetic outliers."""
+    return injection.with_injections(rows, encoder.columns.features)
 
 
 def guard_rows(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -168,7 +155,7 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> dict[s
         scores["topographic_error"] = float(1 - adjacent.mean())
     if len(answers) > len(rows):
         outlier_scores = answers["outlier_score"].to_numpy(np.float64)
-        scores["outlier_auroc"] = _outlier_auroc(outlier_scores, len(rows))
+        scores["outlier_auroc"] = injection.auroc(outlier_scores, len(rows)).observed
     return scores
 
 
@@ -196,14 +183,3 @@ def _distances(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> n
     prototypes = answers.reindex(columns=names, fill_value=0.0).to_numpy(np.float64)
     offsets = scaled(rows, encoder) - (prototypes - low) / span
     return np.asarray(np.sqrt((offsets**2).sum(1)))
-
-
-def _outlier_auroc(scores: np.ndarray, rows: int) -> float:
-    """The mean AUC over the injections; `scores` has those of the rows first."""
-    row_scores, injections = scores[:rows], scores[rows:].reshape(INJECTIONS, -1)
-    is_injected = np.repeat([0, 1], [rows, injections.shape[1]])
-    aurocs = []
-    for injection in injections:
-        both = np.concatenate([row_scores, injection])
-        aurocs.append(intervals.auroc(both, is_injected).observed)
-    return float(np.mean(aurocs))

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ... import intervals
+from ... import injection, intervals
 from ...errors import UsageError
 from ...families import blocks
 from ...kinds.tabular.columns import Columns
@@ -243,18 +243,7 @@ def _ranges(edges: Sequence[float]) -> list[str]:
 
 def inputs(rows: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """The rows, then INJECTIONS sets of rows with permuted columns, of at most INJECTED_ROWS."""
-    features = encoder.columns.features
-    injections = [_permuted(rows, features, seed) for seed in range(INJECTIONS)]
-    return pd.concat([rows, *injections], ignore_index=True)
-
-
-def _permuted(rows: pd.DataFrame, features: Sequence[str], seed: int) -> pd.DataFrame:
-    """The first INJECTED_ROWS rows, with values drawn from all rows, column by column."""
-    rng = np.random.default_rng(seed)
-    injected = rows.head(INJECTED_ROWS).copy()
-    for name in features:
-        injected[name] = rows[name].array[rng.permutation(len(rows))[: len(injected)]]
-    return injected
+    return injection.with_injections(rows, encoder.columns.features, INJECTIONS, INJECTED_ROWS)
 
 
 # --- metrics ------------------------------------------------------------------------------------

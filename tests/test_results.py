@@ -168,3 +168,21 @@ def test_the_committed_pages_are_written_by_these_scripts() -> None:
 def _flat(path: Path) -> str:
     """A page without its line breaks."""
     return " ".join(path.read_text(encoding="utf-8").split())
+
+
+# --- plant --------------------------------------------------------------------------------------
+
+
+def test_states_are_held_out_with_all_of_their_rows() -> None:
+    rows = pd.DataFrame({"x": range(900)})
+    states = np.arange(900) % 30
+    held_out = []
+    for seed in imported("plant").SEEDS:
+        parts = imported("plant").by_states(rows, states, seed)
+        assert sum(len(part) for part in parts.values()) == 900
+        test = set(parts["test"]["x"] % 30)
+        assert len(test) == 6 and len(parts["test"]) == 180
+        assert not test & set(pd.concat([parts["train"], parts["val"]])["x"] % 30)
+        assert 30 < len(parts["val"]) < 120
+        held_out.append(frozenset(test))
+    assert len(set(held_out)) == len(held_out) >= 5

@@ -582,7 +582,7 @@ def test_a_killed_search_loses_no_finished_trial(
     space_file = clone.path / SPACE
     space_file.write_text(SMALL_SPACE)
     words = ["make", "tune", "MODEL=ann", "TRIALS=6", "OPTIONS=model.schedule.max_epochs=4"]
-    running = process(*words, cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, text=True)
+    running = process(*words, cwd=clone.path, env=clone.env, stdout=subprocess.PIPE)
     assert running.stdout is not None
     lines = []
     for text in running.stdout:

@@ -312,7 +312,9 @@ def test_an_interrupted_search_goes_on_to_the_same_trials(
     monkeypatch.setattr(Stop, "look", interrupted)
     assert tune.main(words) == 0
     printed = capsys.readouterr().out
-    assert "make tune MODEL=ann TRIALS=13 goes on; make tune MODEL=ann TRIALS=4 compares" in printed
+    options = f'OPTIONS="{" ".join(WORDS)}"'
+    assert f"`make tune MODEL=ann TRIALS=13 {options}` goes on" in printed
+    assert f"`make tune MODEL=ann TRIALS=4 {options}` compares the best" in printed
     assert quick.status == "KILLED"
     monkeypatch.setattr(Stop, "look", look)
     with journal().open("a") as stream:
@@ -331,7 +333,7 @@ def test_the_time_ends_a_search_and_keeps_the_best(
     monkeypatch.setattr(Stop, "late", property(lambda self: len(quick.trials) >= 2))
     assert tune.main(["model=ann", "trials=5", "timeout=60", *WORDS]) == 0
     printed = capsys.readouterr().out
-    assert "the time is over: 2 trials" in printed and "TRIALS=5 goes on" in printed
+    assert "the time is over: 2 trials" in printed and "` goes on" in printed
     assert quick.logged["figures"] == ["history.svg"]
     assert len(quick.trials) == 2
 

@@ -53,6 +53,11 @@ class Order:
     job: str
     overrides: list[str]
 
+    def again(self, trials: int, write: str = "") -> str:
+        """The command that goes on with this search."""
+        options = f' OPTIONS="{" ".join(self.overrides)}"' if self.overrides else ""
+        return f"make tune MODEL={self.model} TRIALS={trials}{write}{options}"
+
     def command(self, phase: str, number: int, count: int) -> list[str]:
         """The command of one of `count` jobs of this process."""
         job = f"job={phase}:{number}:{count}:{os.getpid()}"
@@ -379,10 +384,9 @@ def _so_far(order: Order, search: Search, trials: "Study", stop: Stop) -> str:
     why = "the time is over" if stop.signal is None else "interrupted"
     lines = _summary(search, trials)
     lines[0] = f"{why}: {lines[0]}"
-    command = f"make tune MODEL={search.conf.name} TRIALS="
-    lines.append(f"{command}{order.trials} goes on")
+    lines.append(f"`{order.again(order.trials)}` goes on")
     if 0 < done < order.trials:
-        lines[-1] += f"; {command}{done} compares the best of these with today's settings"
+        lines.append(f"`{order.again(done)}` compares the best of these with today's settings")
     return "\n".join(lines)
 
 
@@ -409,8 +413,7 @@ def _conclude(
             f"written to {path}: {', '.join(places)}; next: make repro, whose gate reads other rows"
         )
     else:
-        command = f"make tune MODEL={search.conf.name} TRIALS={order.trials} WRITE=1"
-        print(f"`{command}` writes them into {path}")
+        print(f"`{order.again(order.trials, ' WRITE=1')}` writes them into {path}")
     if gains[0].gain > 0 and not gains[0].clear:
         print("the interval contains 0: the gain may be chance")
 

@@ -151,6 +151,20 @@ def test_a_paired_interval_is_students_without_shared_rows_and_wider_with_them()
     assert wider_low < low < high < wider_high
 
 
+# --- power --------------------------------------------------------------------------------------
+
+
+def test_each_half_of_a_sheet_is_fitted_once_and_answered_once() -> None:
+    rows = pd.DataFrame({"hour": range(211)})
+    first, second = imported("power").halves(rows)
+    for parts in (first, second):
+        together = pd.concat(parts.values())["hour"]
+        assert sorted(together) == list(range(211))
+        assert len(parts["val"]) == -(-(211 - len(parts["test"])) // 10)
+    answered = [*first["test"]["hour"], *second["test"]["hour"]]
+    assert sorted(answered) == list(range(211))
+
+
 # --- the pages ----------------------------------------------------------------------------------
 
 
@@ -163,6 +177,9 @@ def test_the_committed_pages_are_written_by_these_scripts() -> None:
     assert " ".join(str(imported("som").__doc__).split("\n\n", 1)[1].split()) in som
     assert "som minus knn_distance on the same rows" in som
     assert "95 % from" in som
+    power = _flat(RESULTS / "power.md")
+    assert " ".join(str(imported("power").__doc__).split("\n\n", 1)[1].split()) in power
+    assert "power minus gradient_boosting on the same rows" in power
 
 
 def _flat(path: Path) -> str:

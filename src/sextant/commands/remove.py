@@ -11,8 +11,8 @@ def remove(name: str) -> str:
     """Take the lines of a model, and of a data set of it alone, out of params.yaml.
 
     Files stay as they are: confs, outputs, and what is registered. Returns what was done. Raises
-    UsageError for a model that params.yaml does not list, and for the only one that it lists, since
-    DVC refuses an empty list.
+    UsageError for a model that params.yaml does not list, and for the only one, since it must list
+    one.
     """
     chosen = config.params()
     shelf = config.shelf()

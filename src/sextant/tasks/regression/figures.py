@@ -234,7 +234,7 @@ def _levels(by_name: Mapping[str, pd.DataFrame], truth: np.ndarray, target: str)
 
 
 def _maps(targets: np.ndarray, counts: np.ndarray, target: str) -> Figure:
-    """Each map with the mean target of its units, (maps, rows, cols); units without rows white."""
+    """Each map with the mean target of its units, (maps, rows, cols); hatched without rows."""
     shown = min(MAPS, len(targets))
     lines = -(-shown // MAPS_ACROSS)
     low, high = targets[counts > 0].min(), targets[counts > 0].max()
@@ -254,17 +254,20 @@ def _maps(targets: np.ndarray, counts: np.ndarray, target: str) -> Figure:
             value = targets[number, row, col]
             tint = (value - low) / (high - low or 1.0)
             text = f"row {row}, column {col}: no rows"
-            if count:
-                corner = (col - 0.5, row - 0.5)
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor=(COLORS[0], tint)))
+            cell = Rectangle((col - 0.5, row - 0.5), 1, 1, linewidth=0)
+            axes.add_patch(cell)
+            if not count:
+                cell.set(facecolor="none", edgecolor=(INK, 0.5), hatch="////")
+            else:
+                cell.set(facecolor=(COLORS[0], tint))
                 text = f"row {row}, column {col}: {count:,} rows, {target} {value:.4g} on average"
             tooltip(axes, (col - 0.5, col + 0.5), (row - 0.5, row + 0.5), text)
     empty = int((counts == 0).sum())
     figure.set_label(
         f"The first {shown} of {len(targets)} maps. The mean {target} of each unit with its"
         f" neighbors, from {low:.4g} (faint) to {high:.4g} (strong); no map saw it in training."
-        f" {empty:,} of {counts.size:,} units of all maps have no rows; they are white, and answer"
-        " no question."
+        f" {empty:,} of {counts.size:,} units of all maps have no rows; they are hatched, and"
+        " answer no question."
     )
     return figure
 

@@ -200,7 +200,7 @@ def _densities(outputs: Mapping[str, Tensor], calibration: Mapping[str, float]) 
     scales = calibration["factor"] * outputs["scales"].double()
     locations = outputs["locations"].double()
     of_rows = torch.from_numpy(edges).expand(len(locations), CELLS + 1)
-    masses = blocks.mixture_cdf(locations, scales, of_rows).diff(dim=1)
+    masses = blocks.mixture_cdf(locations, scales, of_rows).diff(dim=1).clamp_min(0)
     width = edges[1] - edges[0]
     middles = edges[:-1] + width / 2
     names = [f"density_{middle:.6g}" for middle in middles]

@@ -150,7 +150,8 @@ def test_each_model_has_a_space_and_lies_in_it(model: str) -> None:
 
 @pytest.mark.usefixtures("workspace")
 def test_a_file_of_the_model_wins() -> None:
-    Path("conf/search/ann.yaml").rename("conf/search/kept.yaml")
+    for name in ("ann", "power"):
+        Path(f"conf/search/{name}.yaml").unlink()
     conf = config.model("power", shelf=True)
     with pytest.raises(UsageError, match="conf/search/ann.yaml does not exist; write one"):
         space.load(conf)

@@ -67,6 +67,7 @@ def test_each_script_has_a_page() -> None:
 
 def test_there_are_five_seeds_and_five_splits() -> None:
     assert len(set(imported("rnn").SEEDS)) >= 5
+    assert len(set(imported("week").SEEDS)) >= 3
     assert len(set(imported("som").SALTS)) >= 5
 
 
@@ -138,6 +139,28 @@ def test_the_split_of_the_pipeline_is_as_the_page_says() -> None:
     assert split.test_from == "2017-01-01"
 
 
+# --- week ---------------------------------------------------------------------------------------
+
+
+def test_the_table_of_the_week_has_a_line_for_each_day_ahead_and_their_mean() -> None:
+    tables = []
+    for ahead, error in enumerate((1.0, 3.0), start=1):
+        errors = {"model": [error, error], "previous_close": [2.0], "ar5": [4.0]}
+        tables.append(forecasts(errors).assign(ahead=ahead))
+    answers = pd.concat(tables, ignore_index=True)
+    lines = imported("week")._table(answers)[2:]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [line[:3] for line in cells] == [
+        ["1", f"{DAYS}", "1.000 ± 0.000"],
+        ["2", f"{DAYS}", "3.000 ± 0.000"],
+        ["mean", "", "2.000 ± 0.000"],
+    ]
+    assert cells[2][3] == "-1.000 ± 0.000"  # the base is off by 1
+    assert [line[6] for line in cells] == ["2.000"] * 3
+    page = " ".join(imported("week")._page(answers, answers).split())
+    assert "median p over seeds, 1 to 2 days ahead: 1.00, 1.00." in page
+
+
 # --- som ----------------------------------------------------------------------------------------
 
 
@@ -173,6 +196,9 @@ def test_the_committed_pages_are_written_by_these_scripts() -> None:
     assert f"seeds {', '.join(map(str, imported('rnn').SEEDS))}." in rnn
     assert "rmse, 95 %" in rnn
     assert "RMSE of the model minus that of previous_close" in rnn
+    week = _flat(RESULTS / "week.md")
+    assert f"seeds {', '.join(map(str, imported('week').SEEDS))}." in week
+    assert "median p over seeds, 1 to 5 days ahead" in week
     som = _flat(RESULTS / "som.md")
     assert " ".join(str(imported("som").__doc__).split("\n\n", 1)[1].split()) in som
     assert "som minus knn_distance on the same rows" in som

@@ -229,3 +229,15 @@ def test_states_are_held_out_with_all_of_their_rows() -> None:
         assert 30 < len(parts["val"]) < 120
         held_out.append(frozenset(test))
     assert len(set(held_out)) == len(held_out) >= 5
+
+
+# --- hybrid -------------------------------------------------------------------------------------
+
+
+def test_folds_have_the_same_share_of_each_label_and_depend_on_the_seed() -> None:
+    target = pd.Series(["no"] * 70 + ["yes"] * 30)
+    folds = imported("hybrid").folds_of(target, 10, seed=3)
+    for fold in range(10):
+        assert target[folds == fold].value_counts().to_dict() == {"no": 7, "yes": 3}
+    assert (folds == imported("hybrid").folds_of(target, 10, seed=3)).all()
+    assert (folds != imported("hybrid").folds_of(target, 10, seed=4)).any()

@@ -326,7 +326,7 @@ def test_the_net_overfits_eight_rows(case):
     if case.conf.family == "som_atlas":
         pytest.skip("its units answer from the rows of `initialise`, not from the last eight")
     no_dropout = {"dropout": 0.0} if "dropout" in case.conf.net else {}
-    net, steps = make_net(case, **no_dropout), 300
+    net, steps = make_net(case, **no_dropout), 300 * case.conf.net.get("horizon", 1)
 
     def score(batch: Any) -> float:
         return watched(case, net, batch)[case.monitor]

@@ -24,8 +24,8 @@ AIS_STEPS = 500
 # Completions of a row that are enumerated in an uncountable machine; a row with more is annealed.
 ROW_COMPLETIONS = 4096
 GAP_SWEEPS = 10  # that draw the missing cells of a training row, from a random start
-DRAW_SWEEPS = 200  # that draw a scenario, or a sample for the pair probabilities
-SAMPLES = 2000  # for the pair probabilities of an uncountable machine
+DRAW_SWEEPS = 100  # that draw a scenario, or a sample for the pair probabilities
+SAMPLES = 1000  # for the pair probabilities of an uncountable machine
 DRAW_TEMPERATURES = 5  # of the tempered chains that draw these
 
 Block: TypeAlias = Literal["visible", "between", "hidden"]
@@ -784,6 +784,8 @@ class Boltzmann(nn.Module):
     @torch.no_grad()
     def _uncounted(self, codes: Tensor, gaps: Tensor) -> Tensor:
         """log of the mass of the known cells, (rows), of rows with these gaps."""
+        if not gaps.any():
+            return self.log_mass(self.one_hot(codes)).double()
         count = math.prod([self.levels[place] for place in gaps.nonzero()[:, 0].tolist()])
         if count <= ROW_COMPLETIONS:
             completions = self._completions(gaps)

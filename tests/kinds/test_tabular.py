@@ -1045,6 +1045,8 @@ def test_a_linear_model_cannot_fit_the_planted_signal(dataset, tmp_path_factory)
     is_number = conf.number is not None
     if not is_number and dataset not in CLASSIFIED:
         pytest.skip("no model predicts its labels")
+    if dataset == "credit_applications":
+        pytest.skip("as in the real table, where trees are level with a linear model")
     raw = tabular_rows.read(twins.raw(dataset, tmp_path_factory), columns)
     parts = tabular_rows.split(tabular_rows.repair(raw, columns), columns, split)
     encoder = Encoder.fit(parts["train"], columns)

@@ -241,3 +241,16 @@ def test_folds_have_the_same_share_of_each_label_and_depend_on_the_seed() -> Non
         assert target[folds == fold].value_counts().to_dict() == {"no": 7, "yes": 3}
     assert (folds == imported("hybrid").folds_of(target, 10, seed=3)).all()
     assert (folds != imported("hybrid").folds_of(target, 10, seed=4)).any()
+
+
+def test_a_page_of_suspects_has_a_row_for_each_method_and_the_gains() -> None:
+    methods = [*imported("suspects").VARIANTS, "som", "isolation_forest", "knn_distance"]
+    splits = []
+    for shift in (0.0, 0.1, 0.2):
+        scores = {name: {"outlier_auroc": 0.5 + shift} for name in methods}
+        scores["suspects"] = {"outlier_auroc": 0.7 + shift}
+        splits.append(scores)
+    page = imported("suspects").page(splits)
+    assert "| suspects | 0.8000 ± 0.1000 | – | – | – |" in page
+    assert "| som | 0.6000 ± 0.1000 | – | – | – |" in page
+    assert "som +0.2000 (+0.2000 to +0.2000)" in " ".join(page.split())

@@ -1,0 +1,164 @@
+"""Suspicious credit applications: outliers found by a map and a net, over five splits.
+
+    SEXTANT_MIRROR=/absolute/folder/of/data PYTHONPATH=src python results/suspects.py
+
+Five splits of the applications by hash, the salts 0 to 4: 70 % train, 10 % val, 20 % held out. Map
+and net learn from train, val selects the epoch, and the held-out rows are scored once, against 20
+sets of synthetic outliers, which are the same rows with each column permuted on its own. Writes
+results/suspects.md. The figures are mean and standard deviation over the five splits.
+"""
+
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sextant import config, files, injection, intervals, plugins, pull, saved_model, train
+from sextant.errors import UsageError, run
+from sextant.kinds.splits import Shares
+from sextant.terminal import progress
+
+SALTS = range(5)
+# No gate part, because nothing is registered.
+SHARES = Shares(train=0.7, val=0.1, gate=0.0, test=0.2)
+OVERRIDES = ["source=mirror", "budget=standard"]
+VARIANTS = {
+    "suspects": [],
+    "reading all of the map": ["model.net.reads=[place,distances,surprise]"],
+    "flag alone, without the map": ["model.net.injected=0", "model.net.reads=[]"],
+}
+COURSE = "flag alone, without the map"
+# The same rows are mapped, flagged, learnt and answered.
+CIRCULAR = "the course's circular way"
+COLUMNS = ("outlier_auroc", "average_precision", "flag_auroc", "val_auroc")
+NO_VALUE = "–"
+PAGE = Path(__file__).with_suffix(".md")
+WIDTH = 100
+
+Scores = dict[str, dict[str, float]]  # the metrics of one split, by method
+
+
+def read_rows(data: config.DatasetConf) -> pd.DataFrame:
+    """The real rows, pulled and repaired as in the pipeline."""
+    kind_rows = plugins.kind(data.kind).rows
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw"
+        pull.pull(data, raw)
+        return kind_rows.repair(kind_rows.read(raw, data.columns), data.columns)
+
+
+def flag_auroc(model: saved_model.SavedModel, rows: pd.DataFrame) -> float:
+    """How well the probability finds the rows that the map flags among `rows`."""
+    outputs = saved_model.outputs(model.net, model.encoder.encode(rows))
+    surprise = outputs["surprise"].double().numpy()
+    flagged = surprise > np.quantile(surprise, 1 - injection.SHARE)
+    return intervals.auroc(outputs["outlier"].double().numpy(), flagged).observed
+
+
+def scores_of_split(data: config.DatasetConf, rows: pd.DataFrame, salt: int) -> Scores:
+    """The metrics on the held-out rows of one split, by method."""
+    split = data.split.model_copy(update={"salt": salt, "shares": SHARES})
+    parts = plugins.kind(data.kind).rows.split(rows, data.columns, split)
+    profile = {
+        "kind": data.kind,
+        "source": data.chosen_source,
+        "digest": "",
+        "layout": data.columns.model_dump(),
+    }
+    inputs = injection.with_injections(parts["test"], data.columns.features)
+    scores: Scores = {}
+    for name, overrides in VARIANTS.items():
+        conf = config.model("suspects", [*OVERRIDES, *overrides, f"seed={salt}"], shelf=True)
+        with tempfile.TemporaryDirectory() as folder:
+            model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
+        scores[name] = model.score(model.answer(inputs), parts["test"])
+        scores[name]["flag_auroc"] = flag_auroc(model, parts["test"])
+        scores[name]["val_auroc"] = model.card["val"]["outlier_auroc"]
+        if name == COURSE:
+            scores[CIRCULAR] = {"flag_auroc": flag_auroc(model, parts["train"])}
+    for name, fit in model.task.baselines(data.kind).items():
+        answer = model.fit_baseline(fit, parts)
+        scores[name] = model.score(answer(inputs), parts["test"])
+    return scores
+
+
+def paired(differences: Sequence[float], ratio: float) -> tuple[float, float]:
+    """The 95 % interval of a mean difference over repeated splits; `ratio` is test rows by
+    training rows.
+
+    The splits share rows, so the variance of the mean is larger than variance / n. Source: Nadeau
+    and Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003.
+    """
+    from scipy.stats import t
+
+    n = len(differences)
+    deviation = np.std(differences, ddof=1)
+    half = t.ppf(0.975, n - 1) * deviation * (1 / n + ratio) ** 0.5
+    mean = np.mean(differences)
+    return float(mean - half), float(mean + half)
+
+
+def page(splits: Sequence[Scores]) -> str:
+    """The table, as Markdown."""
+    table = [f"| method | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
+    for name in splits[0]:
+        cells = [_cell(splits, name, metric) for metric in COLUMNS]
+        table.append(f"| {name} | {' | '.join(cells)} |")
+    ratio = SHARES.test / SHARES.train
+    comparisons = []
+    for other in ("som", "isolation_forest", "knn_distance", "reading all of the map"):
+        gains = []
+        for scores in splits:
+            gains.append(scores["suspects"]["outlier_auroc"] - scores[other]["outlier_auroc"])
+        low, high = paired(gains, ratio)
+        comparisons.append(f"{other} {np.mean(gains):+.4f} ({low:+.4f} to {high:+.4f})")
+    comparison = (
+        "outlier_auroc, suspects minus another on the same rows, with its 95 % interval (Student's"
+        " t over the splits, with the variance corrected for the rows that they share: Nadeau and"
+        f" Bengio 2003): {', '.join(comparisons)}."
+    )
+    definitions = (
+        "outlier_auroc: held-out rows against as many synthetic outliers, mean over 20 sets."
+        " average_precision: the same where 5 % of the rows are synthetic. flag_auroc: the"
+        " probability against the map's own flag, the 5 % of the rows with the highest surprise."
+        " val_auroc: outlier_auroc of the val rows, at the epoch that it selected."
+        f" {CIRCULAR}: the net of `{COURSE}`, scored against the flag on the rows that map and net"
+        " learnt from."
+    )
+    about = (__doc__ or "").split("\n\n", 1)[1].strip("\n")
+    lines = ["# Suspicious credit applications", "", about, "", *table, ""]
+    lines += [textwrap.fill(comparison, WIDTH), "", textwrap.fill(definitions, WIDTH), ""]
+    return "\n".join(lines)
+
+
+def _cell(splits: Sequence[Scores], name: str, metric: str) -> str:
+    """The mean and standard deviation of a metric over the splits."""
+    values = [scores[name][metric] for scores in splits if metric in scores[name]]
+    if not values:
+        return NO_VALUE
+    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+
+
+def main(argv: list[str]) -> None:
+    """Train on every split, and write the page."""
+    if argv:
+        raise UsageError(
+            f"`{' '.join(argv)}` is not understood; results/suspects.py takes no arguments"
+        )
+    train.quieten()
+    data = config.dataset("credit_applications", OVERRIDES)
+    rows = read_rows(data)
+    splits = []
+    for salt in progress(SALTS, "results/suspects.py", "splits"):
+        splits.append(scores_of_split(data, rows, salt))
+    text = page(splits)
+    with files.written_whole(PAGE) as beside:
+        beside.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)

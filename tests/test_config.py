@@ -333,12 +333,8 @@ FAULTS = {
         "puppies",
         r"trainer.yaml: `accelerator` is 'puppies'; .*'auto'",
     ),
-    "no device": (
-        "trainer",
-        "devices",
-        0,
-        r"trainer.yaml: `devices` is 0; .*greater than or equal to 1",
-    ),
+    "no device": ("trainer", "devices", 0, r"trainer.yaml: `devices` is 0; input should be 1"),
+    "two devices": ("trainer", "devices", 2, r"trainer.yaml: `devices` is 2; input should be 1"),
     "trainer's misspelt key": (
         "trainer",
         "device",
@@ -455,7 +451,7 @@ def test_no_secret_of_the_environment_reaches_a_config(file, path, monkeypatch):
         ("budget=puppies", r"^the command line: `budget` is 'puppies'; .*'smoke'"),
         ("seed=[", r"^the command line is not YAML: "),
         ("model.optimizer=[", r"no viable alternative at input .*composing model="),
-        ("trainer.devices=two", r"`devices` is 'two'; .*valid integer"),
+        ("trainer.devices=two", r"`devices` is 'two'; input should be 1"),
     ],
 )
 def test_a_fault_in_an_override(override, says):

@@ -168,9 +168,9 @@ SHARED_EDITS: dict[str, tuple[Change, set[str], str | None]] = {
         "seed",
     ),
     "hardware": (
-        ("conf/trainer.yaml", replace_first("^devices: .*", "devices: 2")),
+        ("conf/trainer.yaml", replace_first("^accelerator: .*", "accelerator: cpu")),
         stages("train", MODELS),
-        "devices",
+        "accelerator",
     ),
 }
 

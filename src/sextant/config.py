@@ -56,10 +56,14 @@ class Shelf(Strict):
 
 
 class Trainer(Strict):
-    """conf/trainer.yaml: the hardware."""
+    """conf/trainer.yaml: the hardware.
+
+    `devices` is 1. With more, Lightning starts a process for each, and the second one is refused by
+    the lock of the training that the first one holds.
+    """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: Annotated[int, Field(ge=1)]
+    devices: Literal[1]
 
 
 class Gate(Strict):

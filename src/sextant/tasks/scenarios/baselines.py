@@ -92,12 +92,12 @@ BASELINES: "dict[str, contracts.Fit]" = {"independent": independent, "chow_liu":
 def _answer(tree: Tree, states: States, train_codes: np.ndarray) -> "contracts.Answer":
     """Answers by a tree; `seen` are the states of the complete training rows."""
     complete = train_codes[(train_codes >= 0).all(1)]
-    known = {tuple(row) for row in complete.tolist()}
+    train_states = {tuple(row) for row in complete.tolist()}
     table = pair_tables(tree)
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         codes = states.codes(rows)
-        seen = np.array([tuple(row) in known for row in codes.tolist()], bool)
+        seen = np.array([tuple(row) in train_states for row in codes.tolist()], bool)
         pairs = [_pair(table, codes, pair) for pair in itertools.combinations(range(len(table)), 2)]
         stacked = np.stack(pairs, 1) if pairs else np.empty((len(codes), 0))
         features = states.encoder.columns.features
@@ -134,9 +134,9 @@ def base_rates(codes: np.ndarray, levels: Sequence[int]) -> list[np.ndarray]:
 
 def pair_counts(codes: np.ndarray, levels: Sequence[int], first: int, second: int) -> np.ndarray:
     """How many rows show each pair of states of two columns, (levels, levels)."""
-    known = (codes[:, first] >= 0) & (codes[:, second] >= 0)
+    complete = (codes[:, first] >= 0) & (codes[:, second] >= 0)
     counts = np.zeros((levels[first], levels[second]))
-    np.add.at(counts, (codes[known, first], codes[known, second]), 1)
+    np.add.at(counts, (codes[complete, first], codes[complete, second]), 1)
     return counts
 
 
@@ -202,7 +202,7 @@ def pair_tables(tree: Tree) -> list[list[np.ndarray]]:
     count = len(tree.parent)
     marginals: list[np.ndarray] = [np.empty(0)] * count
     # P(state | state of another column), for those that come earlier in the order.
-    given: list[list[np.ndarray]] = [[np.empty(0)] * count for _ in range(count)]
+    conditionals: list[list[np.ndarray]] = [[np.empty(0)] * count for _ in range(count)]
     for place, column in enumerate(tree.order):
         above = tree.parent[column]
         conditional = tree.conditional[column]
@@ -212,15 +212,15 @@ def pair_tables(tree: Tree) -> list[list[np.ndarray]]:
             marginals[column] = marginals[above] @ conditional
         for other in tree.order[:place]:
             if above < 0:
-                given[other][column] = np.tile(conditional[0], (len(marginals[other]), 1))
+                conditionals[other][column] = np.tile(conditional[0], (len(marginals[other]), 1))
             elif other == above:
-                given[other][column] = conditional
+                conditionals[other][column] = conditional
             else:
-                given[other][column] = given[other][above] @ conditional
+                conditionals[other][column] = conditionals[other][above] @ conditional
         for other in tree.order[:place]:
-            joint = marginals[other][:, None] * given[other][column]
+            joint = marginals[other][:, None] * conditionals[other][column]
             share = marginals[column][:, None]
-            given[column][other] = np.divide(
+            conditionals[column][other] = np.divide(
                 joint.T, share, out=np.zeros_like(joint.T), where=share > 0
             )
     tables: list[list[np.ndarray]] = []
@@ -230,6 +230,6 @@ def pair_tables(tree: Tree) -> list[list[np.ndarray]]:
             if first == second:
                 row.append(np.diag(marginals[first]))
             else:
-                row.append(marginals[first][:, None] * given[first][second])
+                row.append(marginals[first][:, None] * conditionals[first][second])
         tables.append(row)
     return tables

@@ -90,7 +90,7 @@ def couplings(net: Net, encoder: Encoder) -> list[Coupling]:
     # An order of the states is needed to call a coupling positive: bins have one, and two levels.
     ordered = [True] * len(encoder.columns.numeric)
     ordered += [len(levels) == 2 for levels in encoder.levels.values()]
-    found = []
+    coupled = []
     for first, second in itertools.combinations(range(len(names)), 2):
         block = blocks[first, second]
         sign = 0
@@ -98,8 +98,8 @@ def couplings(net: Net, encoder: Encoder) -> list[Coupling]:
             rank = np.arange(len(block)) - (len(block) - 1) / 2
             sign = int(np.sign(rank @ block @ rank))
         strength = float(np.sqrt((block**2).sum()))
-        found.append(Coupling(names[first], names[second], strength, sign))
-    return sorted(found, key=lambda coupling: -coupling.strength)
+        coupled.append(Coupling(names[first], names[second], strength, sign))
+    return sorted(coupled, key=lambda coupling: -coupling.strength)
 
 
 def _graph(coupled: list[Coupling], names: list[str]) -> Figure:
@@ -154,17 +154,17 @@ def _graph(coupled: list[Coupling], names: list[str]) -> Figure:
 
 def _strength_table(coupled: list[Coupling]) -> Table:
     signs = {1: "+", -1: "-", 0: ""}
-    shown = coupled[:EDGES]
+    strongest = coupled[:EDGES]
     return Table(
         "Couplings",
         "The strength of each coupling, and whether the columns rise together (+) or one falls"
         " where the other rises (-). Columns without an order of their levels have no sign.",
         pd.DataFrame(
             {
-                "column": [coupling.first for coupling in shown],
-                "and": [coupling.second for coupling in shown],
-                "strength": [round(coupling.strength, 3) for coupling in shown],
-                "sign": [signs[coupling.sign] for coupling in shown],
+                "column": [coupling.first for coupling in strongest],
+                "and": [coupling.second for coupling in strongest],
+                "strength": [round(coupling.strength, 3) for coupling in strongest],
+                "sign": [signs[coupling.sign] for coupling in strongest],
             }
         ),
     )
@@ -182,11 +182,11 @@ def _marginals(answers: pd.DataFrame, net: Net, encoder: Encoder) -> Figure:
     place = 0
     cells = cells_of(encoder, net)
     for name, states in cells.items():
-        shown = answers[f"{STATE}{name}"].to_numpy()
-        shown = shown[shown >= 0]
-        for state, count in enumerate(np.bincount(shown, minlength=len(states))):
+        codes = answers[f"{STATE}{name}"].to_numpy()
+        codes = codes[codes >= 0]
+        for state, count in enumerate(np.bincount(codes, minlength=len(states))):
             if count:
-                frequencies.append(float(count / len(shown)))
+                frequencies.append(float(count / len(codes)))
                 probabilities.append(float(marginals[place + state]))
                 texts.append(f"{name} {states[state].label}")
         place += len(states)
@@ -208,26 +208,27 @@ def _pairs(
     """The probability of each pair of states against its frequency."""
     cells = cells_of(encoder, net)
     answers = by_name["model"].iloc[:rows]
-    found = []
+    points = []
     for first, second in itertools.combinations(names, 2):
         states = [f"{STATE}{first}", f"{STATE}{second}"]
-        known = answers[(answers[states] >= 0).all(axis=1)]
+        complete = answers[(answers[states] >= 0).all(axis=1)]
         pair = f"{PAIR}{first} & {second}"
-        for key, probabilities in known.groupby(states)[pair]:
-            one, other = cast("tuple[int, int]", key)
-            text = f"{first} {cells[first][one].label}, {second} {cells[second][other].label}"
-            found.append((len(probabilities) / len(known), float(probabilities.iloc[0]), text))
-    found.sort(key=lambda point: -point[0])
-    shown = found[:POINTS]
+        for key, probabilities in complete.groupby(states)[pair]:
+            state, other_state = cast("tuple[int, int]", key)
+            label = cells[first][state].label
+            text = f"{first} {label}, {second} {cells[second][other_state].label}"
+            points.append((len(probabilities) / len(complete), float(probabilities.iloc[0]), text))
+    points.sort(key=lambda point: -point[0])
+    most_frequent = points[:POINTS]
     figure = _against(
         "Probabilities of pairs of states",
-        [point[0] for point in shown],
-        [point[1] for point in shown],
-        [point[2] for point in shown],
+        [point[0] for point in most_frequent],
+        [point[1] for point in most_frequent],
+        [point[2] for point in most_frequent],
     )
     figure.set_label(
-        f"The {len(shown):,} most frequent of {len(found):,} pairs of states that test rows show:"
-        " the share of the rows, and the probability. On the diagonal they agree."
+        f"The {len(most_frequent):,} most frequent of {len(points):,} pairs of states that test"
+        " rows show: the share of the rows, and the probability. On the diagonal they agree."
     )
     return figure
 
@@ -295,8 +296,8 @@ def _rare(net: Net, encoder: Encoder, answers: pd.DataFrame, train_rows: int) ->
     probability = np.exp(log_probability.double().numpy())
     table["probability"] = [float(f"{value:.3g}") for value in probability]
     table["expected training rows"] = [float(f"{value:.3g}") for value in probability * train_rows]
-    shown = answers[[f"{STATE}{name}" for name in cells]].to_numpy()
-    table["test rows"] = [int((shown == row).all(1).sum()) for row in codes.numpy()]
+    test_codes = answers[[f"{STATE}{name}" for name in cells]].to_numpy()
+    table["test rows"] = [int((test_codes == row).all(1).sum()) for row in codes.numpy()]
     return Table(
         "Rare, but likely: states that no training row showed",
         f"The {len(codes)} states that the machine holds likeliest among those that none of the"

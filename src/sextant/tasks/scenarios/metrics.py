@@ -172,9 +172,9 @@ def completed(
         done = net.complete(row, scenarios, seed * 1_000_003 + position)
         table = _completed_row(done, cells, encoder)
         for name in encoder.columns.numeric:
-            known = rows[name].iloc[position]
-            if not pd.isna(known):
-                table[_heading(name)] = known
+            cell = rows[name].iloc[position]
+            if not pd.isna(cell):
+                table[_heading(name)] = cell
         table.insert(0, "row", position + 1)
         parts.append(table.set_axis(np.full(len(table), position), axis=0))
     return pd.concat(parts)

@@ -187,6 +187,10 @@ def remove_dogs_from_val(parts: Parts) -> None:
     parts["val"] = parts["val"][parts["val"]["class"] == "cat"]
 
 
+def empty_the_weights(parts: Parts) -> None:
+    parts["train"] = parts["train"].assign(weight=float("nan"))
+
+
 def call_every_row_a_cat(parts: Parts) -> None:
     for part, rows in parts.items():
         parts[part] = rows.assign(**{"class": "cat"})
@@ -208,8 +212,12 @@ def call_every_row_a_cat(parts: Parts) -> None:
             call_every_row_a_cat,
             "`class` is cat in every row; expected two classes; add rows of another class",
         ),
+        (
+            empty_the_weights,
+            "`weight` has no number in the training rows; write it under `ignored` in the conf",
+        ),
     ],
-    ids=["key in two parts", "empty part", "missing class", "one class"],
+    ids=["key in two parts", "empty part", "missing class", "one class", "no number"],
 )
 def test_parts_that_cannot_be_used_are_refused(damage, message):
     parts = tabular_rows.split(animal_table(), COLUMNS, SPLIT)

@@ -231,14 +231,21 @@ def _keys(rows: pd.DataFrame, columns: Columns) -> list[str]:
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:
-    """Raise DataError if a key is in two parts, a part has no row or lacks a class, or the column
-    `place` has no country.
+    """Raise DataError if a key is in two parts, a part has no row or lacks a class, a numeric
+    column has no number in train, or the column `place` has no country.
     """
+    train = parts["train"]
     labelled = {part: rows for part, rows in parts.items() if part != UNLABELLED}
-    is_number = has_number_target(parts["train"], columns)
+    is_number = has_number_target(train, columns)
     check_labelled_parts(
         labelled, columns.key, None if is_number else columns.target, columns.positive
     )
+    for name in columns.resolved(train.columns).numeric:
+        if train[name].isna().all():
+            raise DataError(
+                f"`{name}` has no number in the training rows; write it under `ignored` in the"
+                " conf, or correct its cells"
+            )
     if columns.place_column is not None:
         named = _countries(parts, columns.place_column)
         if not named.names:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sextant import config, files, plugins, pull, train
+from sextant import config, plugins, train
 from sextant.errors import UsageError, run
+from sextant.published import publish, read_rows
 from sextant.tasks.classification import metrics as classification
 from sextant.terminal import progress
 
@@ -35,15 +36,6 @@ READS = {"hybrid": ("[place,distances,surprise]", "[place,surprise]"), "ann": ("
 COLUMNS = ("accuracy", "auroc", "log_loss", "brier")
 PAGE = Path(__file__).with_suffix(".md")
 WIDTH = 100
-
-
-def read_rows(data: config.DatasetConf) -> pd.DataFrame:
-    """The real rows, pulled and repaired as in the pipeline."""
-    kind_rows = plugins.kind(data.kind).rows
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        pull.pull(data, raw)
-        return kind_rows.repair(kind_rows.read(raw, data.columns), data.columns)
 
 
 def folds_of(target: pd.Series, count: int, seed: int) -> np.ndarray:
@@ -130,9 +122,7 @@ def main(argv: list[str]) -> None:
     for name, of_folds in tables.items():
         by_method[name] = pd.concat(of_folds).loc[rows.index]
     text = page(by_method, rows[data.columns.target])
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(text, encoding="utf-8")
-    print(text)
+    publish(text, PAGE)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sextant import config, files, intervals, plugins, pull, train
+from sextant import config, intervals, plugins, train
 from sextant.errors import UsageError, run
+from sextant.published import publish, read_rows
 from sextant.tasks.scenarios.metrics import STATE
 from sextant.terminal import progress
 
@@ -53,15 +54,6 @@ class Scores(NamedTuple):
 
     log_probability: np.ndarray
     auroc: float
-
-
-def read_rows(data: config.DatasetConf) -> pd.DataFrame:
-    """The real rows, pulled and repaired as in the pipeline."""
-    kind_rows = plugins.kind(data.kind).rows
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        pull.pull(data, raw)
-        return kind_rows.repair(kind_rows.read(raw, data.columns), data.columns)
 
 
 def learned(conf: config.ModelConf, data: config.DatasetConf, parts: "Parts") -> "SavedModel":
@@ -196,9 +188,7 @@ def main(argv: list[str]) -> None:
     for seed in progress(SEEDS, "results/plant.py", "seeds"):
         seeds.append(scores_of_seed(confs, data, rows, seed))
     text = page(seeds)
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(text, encoding="utf-8")
-    print(text)
+    publish(text, PAGE)
 
 
 if __name__ == "__main__":

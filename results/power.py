@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sextant import config, files, plugins, pull, train
+from sextant import config, plugins, pull, train
 from sextant.errors import UsageError, run
+from sextant.published import publish
 from sextant.terminal import progress
 
 if TYPE_CHECKING:
@@ -115,9 +116,7 @@ def main(argv: list[str]) -> None:
         for parts in halves(rows):
             folds.append(scores_of_half(conf, data, parts))
     text = page(conf, folds)
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(text, encoding="utf-8")
-    print(text)
+    publish(text, PAGE)
 
 
 if __name__ == "__main__":

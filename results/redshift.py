@@ -19,9 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sextant import config, files, intervals, plugins, prepare, pull, saved_model, train
+from sextant import config, intervals, plugins, prepare, pull, saved_model, train
 from sextant.errors import UsageError, run
 from sextant.kinds.splits import Shares
+from sextant.published import publish
 from sextant.saved_model import SavedModel
 from sextant.terminal import progress
 
@@ -179,9 +180,7 @@ def main(argv: list[str]) -> None:
     neural = trained("power", SEEDS[0])
     by_method["ann"] = [scores_of(neural.answer(test), test, neural.score)]
     text = page(by_method, len(test), sentences)
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(text, encoding="utf-8")
-    print(text)
+    publish(text, PAGE)
 
 
 if __name__ == "__main__":

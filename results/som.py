@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sextant import config, files, plugins, pull, train
+from sextant import config, plugins, train
 from sextant.errors import UsageError, run
 from sextant.kinds.splits import Shares
+from sextant.published import paired, publish, read_rows
 from sextant.terminal import progress
 
 if TYPE_CHECKING:
@@ -37,15 +38,6 @@ OVERRIDES = ["source=mirror", "budget=standard"]
 
 # The metrics of one split, by part and method.
 Scores = dict[tuple[str, str], dict[str, float]]
-
-
-def read_rows(conf: config.DatasetConf) -> pd.DataFrame:
-    """The real rows, pulled and repaired as in the pipeline."""
-    kind_rows = plugins.kind(conf.kind).rows
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        pull.pull(conf, raw)
-        return kind_rows.repair(kind_rows.read(raw, conf.columns), conf.columns)
 
 
 def scores_of_split(
@@ -75,22 +67,6 @@ def scores_of_split(
         for name, answer in methods.items():
             scores[part, name] = model.score(answer(inputs), parts[part])
     return scores
-
-
-def paired(differences: Sequence[float], ratio: float) -> tuple[float, float]:
-    """The 95 % interval of a mean difference over repeated splits; `ratio` is test rows by
-    training rows.
-
-    The splits share rows, so the variance of the mean is larger than variance / n. Source: Nadeau
-    and Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003.
-    """
-    from scipy.stats import t
-
-    n = len(differences)
-    deviation = np.std(differences, ddof=1)
-    half = t.ppf(0.975, n - 1) * deviation * (1 / n + ratio) ** 0.5
-    mean = np.mean(differences)
-    return float(mean - half), float(mean + half)
 
 
 def page(conf: config.ModelConf, splits: Sequence[Scores]) -> str:
@@ -147,9 +123,7 @@ def main(argv: list[str]) -> None:
     for salt in progress(SALTS, "results/som.py", "splits"):
         splits.append(scores_of_split(conf, data, rows, salt))
     text = page(conf, splits)
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(text, encoding="utf-8")
-    print(text)
+    publish(text, PAGE)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sextant import config, files, injection, intervals, plugins, pull, saved_model, train
+from sextant import config, injection, intervals, plugins, saved_model, train
 from sextant.errors import UsageError, run
 from sextant.kinds.splits import Shares
+from sextant.published import paired, publish, read_rows
 from sextant.terminal import progress
 
 SALTS = range(5)
@@ -39,15 +40,6 @@ PAGE = Path(__file__).with_suffix(".md")
 WIDTH = 100
 
 Scores = dict[str, dict[str, float]]  # the metrics of one split, by method
-
-
-def read_rows(data: config.DatasetConf) -> pd.DataFrame:
-    """The real rows, pulled and repaired as in the pipeline."""
-    kind_rows = plugins.kind(data.kind).rows
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        pull.pull(data, raw)
-        return kind_rows.repair(kind_rows.read(raw, data.columns), data.columns)
 
 
 def flag_auroc(model: saved_model.SavedModel, rows: pd.DataFrame) -> float:
@@ -83,22 +75,6 @@ def scores_of_split(data: config.DatasetConf, rows: pd.DataFrame, salt: int) -> 
         answer = model.fit_baseline(fit, parts)
         scores[name] = model.score(answer(inputs), parts["test"])
     return scores
-
-
-def paired(differences: Sequence[float], ratio: float) -> tuple[float, float]:
-    """The 95 % interval of a mean difference over repeated splits; `ratio` is test rows by
-    training rows.
-
-    The splits share rows, so the variance of the mean is larger than variance / n. Source: Nadeau
-    and Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003.
-    """
-    from scipy.stats import t
-
-    n = len(differences)
-    deviation = np.std(differences, ddof=1)
-    half = t.ppf(0.975, n - 1) * deviation * (1 / n + ratio) ** 0.5
-    mean = np.mean(differences)
-    return float(mean - half), float(mean + half)
 
 
 def page(splits: Sequence[Scores]) -> str:
@@ -155,9 +131,7 @@ def main(argv: list[str]) -> None:
     for salt in progress(SALTS, "results/suspects.py", "splits"):
         splits.append(scores_of_split(data, rows, salt))
     text = page(splits)
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(text, encoding="utf-8")
-    print(text)
+    publish(text, PAGE)
 
 
 if __name__ == "__main__":

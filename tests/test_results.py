@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from sextant import config
+from sextant import config, published
 from sextant.intervals import middle
 from sextant.tasks.forecasting import metrics as forecasting
 
@@ -166,11 +166,11 @@ def test_the_table_of_the_week_has_a_line_for_each_day_ahead_and_their_mean() ->
 
 def test_a_paired_interval_is_students_without_shared_rows_and_wider_with_them() -> None:
     differences = [0.06, 0.07, 0.08, 0.07, 0.05]
-    low, high = imported("som").paired(differences, 0.0)
+    low, high = published.paired(differences, 0.0)
     # 2.776 is the 97.5 % quantile of Student's t with 4 degrees of freedom.
     half = 2.776 * np.std(differences, ddof=1) / 5**0.5
     assert (low, high) == pytest.approx((0.066 - half, 0.066 + half), abs=1e-5)
-    wider_low, wider_high = imported("som").paired(differences, 2 / 7)
+    wider_low, wider_high = published.paired(differences, 2 / 7)
     assert wider_low < low < high < wider_high
 
 

@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sextant import config, intervals, plugins, prepare, pull, saved_model, train
+from sextant import config, intervals, plugins, prepare, saved_model, train
 from sextant.errors import UsageError, run
 from sextant.kinds.splits import Shares
-from sextant.published import publish
+from sextant.published import publish, read_rows
 from sextant.saved_model import SavedModel
 from sextant.terminal import progress
 
@@ -54,12 +54,8 @@ def scores_of(
 
 def read_parts(data: config.DatasetConf) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
     """The parts of the real rows, and their profile."""
-    rows = plugins.kind(data.kind).rows
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        pull.pull(data, raw)
-        repaired = rows.repair(rows.read(raw, data.columns), data.columns)
-    parts = rows.split(repaired, data.columns, data.split.model_copy(update={"shares": SHARES}))
+    split = data.split.model_copy(update={"shares": SHARES})
+    parts = plugins.kind(data.kind).rows.split(read_rows(data), data.columns, split)
     profile = prepare.profile(parts, data, {"source": data.chosen_source, "digest": ""})
     return parts, json.loads(json.dumps(profile))
 

@@ -8,6 +8,7 @@ case, which `make fuzz CASE="…"` tries alone.
 import functools
 import os
 import random
+import re
 import resource
 import time
 import warnings
@@ -29,6 +30,7 @@ from mutations import (
     DAMAGES,
     HARMLESS,
     HARMLESS_IN_CONF,
+    LARGEST,
     RENAMING,
     TYPING,
     File,
@@ -359,9 +361,25 @@ SORTS = {
 }
 
 
+STATUS = Path("/proc/self/status")  # of Linux
+
+
+def reset_peak() -> None:
+    """`peak` counts from now on, so that one case of much memory hides none after it."""
+    if STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak() -> int:
-    """The most memory that this process has taken, in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that this process has taken since `reset_peak`, in KiB.
+
+    On other systems than Linux it is the most since its start.
+    """
+    if not STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    line = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
+    assert line is not None
+    return int(line[1])
 
 
 def attempted(case: Case) -> Outcome:
@@ -371,6 +389,7 @@ def attempted(case: Case) -> Outcome:
     where nothing is to refuse. Any other error is a fault.
     """
     sort = SORTS[case.sort]
+    reset_peak()
     start, before = time.monotonic(), peak()
     outcome: Outcome
     try:
@@ -413,3 +432,22 @@ def test_a_mutation_is_answered_or_refused_in_one_line(sort: str, workspace: Pat
         attempted(case)
 
     attempt()
+
+
+def test_the_peak_of_memory_is_that_of_one_case() -> None:
+    reset_peak()
+    before = peak()
+    block = bytearray(b"x" * 2**26)
+    assert peak() - before > 2**15
+    del block
+    if STATUS.exists():
+        reset_peak()
+        assert peak() - before < 2**15
+
+
+def test_a_mutated_file_stays_small() -> None:
+    """The limit of memory is one on the package, so no mutation may make a file of that size."""
+    longest = File("rows.csv", b"a,b\n" + b"9" * 300_000)
+    for seed in range(5):
+        content = DAMAGES["many_lines"](longest, random.Random(seed)).content
+        assert len(content) < LARGEST + len(longest.content) + 5000

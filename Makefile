@@ -199,7 +199,9 @@ need-%:
 # `make train model=ann` would train every model.
 NAMED = TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 NAMED += $(NEW) file target name kind task key unknown
-arguments := $(foreach override,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(override))))
+blank := $() $()
+# make puts a backslash before a blank in a value, such as that in the name of a file.
+arguments := $(foreach override,$(subst \$(blank),_,$(MAKEOVERRIDES)),$(firstword $(subst =, ,$(override))))
 further = $(if $(filter new,$(MAKECMDGOALS)),$(addsuffix =,$(NEW)))
 # `new` has many, so that a misspelt one is refused as well.
 checked = $(filter $(NAMED) $(if $(filter new,$(MAKECMDGOALS)),$(filter-out PYTHON TORCH_INDEX,$(arguments))),$(arguments))

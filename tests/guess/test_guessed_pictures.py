@@ -9,7 +9,7 @@ import pytest
 from builders import random_picture
 
 from sextant.errors import DataError, UsageError
-from sextant.guess import pictures
+from sextant.guess import building, pictures
 
 PICTURE = random_picture(1, 100, 90)
 
@@ -86,6 +86,23 @@ def test_the_members_of_folders_and_archives(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK\3\4")
     with pytest.raises(DataError, match="broken.zip is not a complete zip file"):
         pictures.members(tmp_path / "broken.zip")
+
+
+def test_files_beside_pictures_do_not_make_a_folder_one_of_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "snaps"
+    folder.mkdir()
+    names = ["apple_1.png", "pear-2.png", "apple 3.png", "pear (4).png"]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(random_picture(number, 40, 30))
+    for name in ("Thumbs.db", ".DS_Store", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    with zipfile.ZipFile(tmp_path / "snaps.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+    for name in ("snaps", "snaps.zip"):
+        result = building.build(tmp_path / name, "snaps", {}, {})
+        assert result.kind == "images"
+        assert "2 classes by its name: apple 2 (50%), pear 2 (50%)" in result.lines[0]
 
 
 def test_the_side_is_no_more_than_what_most_pictures_have() -> None:

@@ -34,7 +34,6 @@ from .result import Result
 
 NAME = re.compile(r"[^a-z0-9]+")
 LONGEST_NAME = 40
-SHARE_OF_PICTURES = 0.5  # of the files in a folder or archive of pictures
 
 
 def name_of(path: Path) -> str:
@@ -142,14 +141,22 @@ def _of_arrays(
 
 
 def _tables_in(path: Path) -> list[str]:
-    """The files of rows in a folder, or in a zip, by their paths there."""
-    if not path.is_dir():
-        if not zipfile.is_zipfile(path):
-            return []
+    """The files of rows in a folder, or in a zip, by their paths there.
+
+    These are all but pictures, hidden files, and those that systems add.
+    """
+    if path.is_dir():
+        names = [file.name for file in sorted(path.iterdir()) if file.is_file()]
+    elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = [member.filename for member in archive.infolist() if not member.is_dir()]
-        return [name for name in names if not name.startswith("__MACOSX/")]
-    return [file.name for file in sorted(path.iterdir()) if file.is_file() and file.name[0] != "."]
+    else:
+        return []
+    return [name for name in names if not _is_other(name)]
+
+
+def _is_other(name: str) -> bool:
+    return archives.is_system_file(name) or pictures.is_picture(name)
 
 
 def _of_tables(

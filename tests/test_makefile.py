@@ -117,7 +117,9 @@ def test_a_name_that_a_target_does_not_take_is_refused(
 
 
 def test_a_value_may_contain_blanks(bare: Path) -> None:
-    done = make("-n", "new", "FILE=/data/sales export (final).csv", "TARGET=Net Amount", folder=bare)
+    done = make(
+        "-n", "new", "FILE=/data/sales export (final).csv", "TARGET=Net Amount", folder=bare
+    )
     assert done.returncode == 0
     assert 'sextant new "FILE=$FILE" "TARGET=$TARGET"' in done.stdout
     refused = make("-n", "new", "FILE=a b.csv", "TARGT=Net Amount", folder=bare)

@@ -161,3 +161,23 @@ def test_empty_columns_at_the_end_do_not_hide_a_header() -> None:
     rows = [f"{i}/1/2022,{i}.5,{i},,," for i in range(1, 29)]
     found = dialect.sniff("\n".join(["Date,Open,Close,,,", *rows]).encode(), {})
     assert found is not None and found.has_header and found.form == {"delimiter": ","}
+
+
+def test_titles_above_the_header_may_be_as_wide_as_the_rows() -> None:
+    titles = [["Sales report", "", "", ""], ["", "Generated 05/02/2025", "", ""]]
+    found = dialect.sniff(content(";", [*titles, NAMES, *ROWS], None), {})
+    assert found is not None
+    assert found.header == NAMES
+    assert found.form == {"delimiter": ";", "skip": 2}
+    two = [["name", ""], *[["a", "1"], ["b", "2"]] * 5]  # of two cells one may be empty
+    found = dialect.sniff(content(";", two, None), {})
+    assert found is not None and found.form == {"delimiter": ";"}
+
+
+def test_a_doubled_quotation_mark_is_one_in_a_quoted_cell() -> None:
+    """Inches, as a spreadsheet writes them."""
+    rows = [["1", '"Hedge trimmer 18"""', "a"], ["2", "Mower", "b"], ["3", '"Drill, 5"" bit"', "c"]]
+    found = form(content(";", rows * 5, ["id", "product", "class"]))
+    assert found == {"delimiter": ";"}
+    bare = [["1", 'Hedge trimmer 18"', "a"], ["2", "Mower", "b"]]
+    assert form(content(";", bare * 5, ["id", "product", "class"])) == {"delimiter": ";"}

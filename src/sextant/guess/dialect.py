@@ -165,7 +165,7 @@ def _candidate(lines: Sequence[str], delimiter: str, quoting: str) -> Candidate:
     cells = 0
     for row in [row for row in rows if len(row) == width][:SCORED_ROWS]:
         for cell in row:
-            plain += plainness(cell, delimiter)
+            plain += plainness(cell, delimiter, quoting)
             cells += 1
     score = same**2 * (plain / cells) ** 2 * (1 - 0.5 / width)
     return Candidate(score, delimiter, quoting, rows, width)
@@ -200,15 +200,18 @@ def _separated(line: str, delimiter: str) -> str:
     return line
 
 
-def plainness(cell: str, delimiter: str) -> float:
+def plainness(cell: str, delimiter: str, quoting: str) -> float:
     """How much a cell looks like one value, from 0 to 1.
 
-    A cell with another delimiter in it is often two cells, and one with a quotation mark at one end
-    a part of one.
+    A cell with another delimiter in it is often two cells, and one that begins or ends with a
+    quotation mark is quoted, or a part of a quoted one. Where quotation marks are read as such, one
+    of them may be left in a cell, as in 18" for inches.
     """
     if not cell or NUMBER.fullmatch(cell) or delimiter in cell:
         return 1.0
-    if cell.count('"') % 2:
+    if quoting == "none" and (cell[0] == '"' or cell[-1] == '"'):
+        return 0.2
+    if cell.count('"') % 2 and FOREIGN.search(cell):
         return 0.2
     if FOREIGN.search(PROSE.sub(" ", cell)):
         return 0.3
@@ -227,7 +230,7 @@ def _layout(
 ) -> Layout:
     """Where the header and the rows are; `is_whole` if the lines are all of the file."""
     rows = [row for row in best.rows if any(row)]
-    first = next(number for number, row in enumerate(rows) if len(row) == best.width)
+    first = _first_row(rows, best.width)
     short = rows[first - 1] if first else []
     body = rows[first:]
     form: dict[str, object] = {}
@@ -254,6 +257,19 @@ def _layout(
         doubts.append("the file has no header (HEADER=yes if line 1 is one)")
     form["names"] = header
     return Layout(form, header, False, doubts)
+
+
+def _first_row(rows: Sequence[Sequence[str]], width: int) -> int:
+    """The place of the header, or of the first row if there is none.
+
+    Spreadsheets fill a title above the header with delimiters, so that it is as wide as the rows.
+    """
+    first = next(number for number, row in enumerate(rows) if len(row) == width)
+    for number in range(first, min(len(rows), MOST_SKIPPED)):
+        filled = sum(map(bool, rows[number]))
+        if len(rows[number]) == width and (filled > 1 or width == 2):
+            return number
+    return first
 
 
 def _names(

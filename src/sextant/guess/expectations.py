@@ -114,13 +114,14 @@ def presence(column: Facts) -> Entry:
             "no value was missing so far",
             column=column.name,
         )
-    share = len(column.texts) / column.rows
+    present = len(column.texts) / column.rows
+    missing = 1 - present
     return expect(
         "column_values_to_not_be_null",
         "warning",
         f"{column.missing:,} of {column.rows:,} values were missing",
         column=column.name,
-        mostly=_rounded_share(share * SHARE_LEFT),
+        mostly=_rounded_share(max(present * SHARE_LEFT, 1 - 2 * missing - 0.05)),
     )
 
 

@@ -1,5 +1,6 @@
 """Read a file of rows in the format that it seems to have."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,13 @@ from .facts import Facts, facts
 HEAD = 2**20  # bytes of a text that tell its dialect
 MOST_SKIPPED = 6  # rows above the header of a sheet that are tried
 WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": "blanks"}
+MOST_FOOTER = 5  # lines with totals, and lines of delimiters among them
+FEWEST_ROWS = 10  # among fewer rows none is taken for a total
+TOTAL = re.compile(
+    r"((grand|sub)?[ -]?totals?|sums?|averages?|mean|(gesamt)?summe|gesamt|total général|somme"
+    r"|totale)[ :]*",
+    re.IGNORECASE,
+)
 MOST_DISTINCT = 5000  # values of a column that the marks of numbers are looked for in
 
 
@@ -99,11 +107,43 @@ def read(path: Path, chosen: Mapping[str, object]) -> Reading:
     table, form = _read_any_way(path, form, chosen)
     if table.rows.empty:
         raise UsageError(f"{path.name} has a header and no rows; name a file with rows")
+    if "footer" not in chosen and (is_text_name(name) or _is_workbook(name)):
+        table, form = _without_totals(path, table, form, doubts)
     form = _with_marks(table.rows, form, chosen, doubts)
     if form.get("unknown"):
         table = formats.read_table(path, Format.model_validate(form), [])
     columns = facts(table.rows, Format.model_validate(form))
     return Reading(path.name, form, table.rows, columns, has_header, table.empty, doubts)
+
+
+def _is_workbook(name: str) -> bool:
+    return Path(name).suffix.lower() in formats.WORKBOOKS
+
+
+def _without_totals(
+    path: Path, table: formats.Table, form: dict[str, object], doubts: list[str]
+) -> tuple[formats.Table, dict[str, object]]:
+    """The table without the totals that a spreadsheet has below the rows."""
+    first = int(str(form.get("footer", 0)))
+    for footer in range(first, first + MOST_FOOTER):
+        if not ends_with_total(table.rows):
+            break
+        cells = ", ".join(str(cell) for cell in table.rows.iloc[-1].dropna())
+        doubt = f"the last row is left out as a total: {cells} (FOOTER={first})"
+        if doubt not in doubts:
+            doubts.append(doubt)
+        form = {**form, "footer": footer + 1}
+        table = formats.read_table(path, Format.model_validate(form), [])
+    return table, form
+
+
+def ends_with_total(rows: pd.DataFrame) -> bool:
+    """Whether the last row is a total: half of the usual cells are empty, and one says so."""
+    if len(rows) < FEWEST_ROWS:
+        return False
+    cells = rows.iloc[-1].dropna()
+    usual = rows.notna().sum(axis=1).median()
+    return len(cells) <= usual / 2 and any(TOTAL.fullmatch(str(cell).strip()) for cell in cells)
 
 
 def _head(content: bytes) -> bytes:
@@ -138,7 +178,7 @@ def _form_of_sheet(
     """The format of a workbook: its sheet, and the rows above the header. Of others: nothing."""
     kept = ("sheet", "skip", "skip_after", "footer", "names", "unknown")
     form = {key: value for key, value in chosen.items() if key in kept}
-    if Path(name).suffix.lower() not in formats.WORKBOOKS:
+    if not _is_workbook(name):
         return {key: value for key, value in form.items() if key == "unknown"}
     sheets = _sheets(path)
     if "sheet" not in form and len(sheets) > 1:

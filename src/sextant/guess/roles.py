@@ -113,7 +113,7 @@ def _check_names(by_name: Mapping[str, Facts], chosen: Chosen) -> None:
     for option, values in named.items():
         for name in values:
             if name is not None and name not in by_name:
-                raise UsageError(f"{option}={name}: no such column; {advice(name, by_name)}")
+                raise UsageError(f"{option}={name}: no such column; {_advice(name, by_name)}")
     for name in chosen.numeric:
         column = by_name[name]
         if not column.is_number:
@@ -121,6 +121,15 @@ def _check_names(by_name: Mapping[str, Facts], chosen: Chosen) -> None:
                 f"NUMERIC={name}: the column has {column.type}, such as"
                 f" {', '.join(column.examples)}; expected numbers"
             )
+
+
+def _advice(name: str, by_name: Mapping[str, Facts]) -> str:
+    if all(re.fullmatch(r"column_\d+", column) for column in by_name):
+        return (
+            "the file is read without a header; write HEADER=yes, and SKIP=<lines above the header>"
+            " if it is not the first line"
+        )
+    return advice(name, by_name)
 
 
 # --- countries ----------------------------------------------------------------------------------

@@ -112,6 +112,16 @@ def test_a_framework_has_one_place(framework):
         assert module in PLACES[framework] or module.split(".")[0] in PLACES[framework], module
 
 
+def test_a_picture_is_opened_in_one_place():
+    """Pillow's decoders of some forms start programs, so each call names the forms that it reads."""
+    calls = []
+    for path in FILES:
+        for line in path.read_text().splitlines():
+            if "Image.open(" in line:
+                calls.append((name(path), "formats=" in line))
+    assert calls == [("drawing", True), ("kinds.pixels", True)]
+
+
 def test_a_family_imports_torch_its_batch_and_shared_blocks_and_no_other_family():
     families = [module for module in MODULES if module.startswith("families.")]
     assert len(families) >= 7

@@ -273,7 +273,7 @@ def _lay_out(figure: Figure) -> None:
 
 def _as_jpeg(png: re.Match[str]) -> str:
     """An opaque PNG as a JPEG, an eighth of the bytes; one with transparency stays as it is."""
-    image = Image.open(io.BytesIO(base64.b64decode(png[1])))
+    image = Image.open(io.BytesIO(base64.b64decode(png[1])), formats=["PNG"])
     if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         return png[0]
     jpeg = io.BytesIO()

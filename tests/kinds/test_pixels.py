@@ -1,5 +1,6 @@
 """Pictures of every mode as grey or RGB of 8 bits, and what is a picture by its content."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -7,8 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from builders import picture_file, random_picture
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
+from sextant.errors import UsageError
+from sextant.guess.pictures import pictures as guess_pictures
 from sextant.kinds import pixels
 
 # Of 16 x 12 pixels: a ramp from black to white, and a coloured one.
@@ -346,12 +349,25 @@ def test_only_what_is_known_to_be_no_picture_is_passed_over(name, raw, sort):
         (b"\0\0\0\x18ftypheic", "HEIC or AVIF, which cannot be read here; save it as JPEG or PNG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is a drawing; save it as PNG"),
         (random_picture(1, form="JPEG")[:-99], "truncated"),
-        (b"II*\0\x08\0\0\0\0\0", "damaged, or of a form that cannot be read"),
+        (b"II*\0\x08\0\0\0\0\0", "damaged, or of a form that is not read; read are JPEG, PNG, GIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "damaged, or of a form that is not read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS is a drawing"),
+        (picture_file(Image.new("1", (8192, 8193)), "PNG"), "8192 x 8193 pixels; the limit is"),
     ],
 )
 def test_what_cannot_be_decoded_says_why(raw, message):
     with pytest.raises(ValueError, match=message):
         pixels.decoded(raw, 3)
+
+
+def test_no_picture_starts_ghostscript(monkeypatch):
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("it was started"))
+    raw = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    assert Image.open(io.BytesIO(raw)).format == "EPS"  # Pillow alone would read it
+    with pytest.raises(ValueError, match="EPS is a drawing; save it as PNG"):
+        pixels.decoded(raw, 3)
+    with pytest.raises(UsageError, match="no picture of a sample could be decoded"):
+        guess_pictures(("cats/1.jpg", "dogs/1.jpg"), lambda names: iter([raw] * len(names)))
 
 
 # --- numbers as pixels --------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
@@ -237,7 +236,7 @@ def _sampled(paths: Sequence[str], read: Reader) -> tuple[list[int], list[str]]:
     modes = []
     for content in read(paths[:: max(1, len(paths) // SAMPLE)]):
         try:
-            with Image.open(BytesIO(content)) as image:
+            with pixels.opened(content) as image:
                 sides.append(min(image.size))
                 modes.append(_mode(image))
         except Exception:  # what Pillow's thirty decoders raise; prepare names the picture

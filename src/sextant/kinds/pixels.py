@@ -10,6 +10,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageColor, TiffImagePlugin
 
 MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels
+# Pillow's decoders that may run. It has thirty more; the one of EPS starts Ghostscript, which runs
+# the program that such a file is.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+MAX_PIXELS = 2**26  # of a picture: 268 MB while it is decoded in four channels
 
 # The names of pictures, also of those that Pillow does not read: a file with such a name that
 # cannot be decoded is a damaged picture and no file of another sort.
@@ -66,6 +70,8 @@ OTHER_STARTS = (
     b"OggS",
     b"ID3",
 )
+EPS_STARTS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+READ = "JPEG, PNG, GIF, BMP, WebP, TIFF, PPM and PGM"  # FORMATS as messages name them
 PIXELS_AT_ONCE = 2**20  # that are scaled as floats, which bounds the memory
 TEXT_BYTES = 4096  # at the beginning of a file, which show whether it is text
 CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b") | {127}
@@ -112,6 +118,21 @@ def _is_text(raw: bytes) -> bool:
 # --- decode -------------------------------------------------------------------------------------
 
 
+def opened(raw: bytes) -> Image.Image:
+    """Open the bytes of a picture, in one of FORMATS; its pixels are not decoded yet.
+
+    Every picture that is not our own is opened here. Raises ValueError for one of more than
+    MAX_PIXELS, and what Pillow raises for a file of no such format.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata, and of sizes that the next line refuses
+        image = Image.open(io.BytesIO(raw), formats=FORMATS)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels; the limit is {MAX_PIXELS:,} in all")
+    return image
+
+
 class Decoded(NamedTuple):
     """A picture as grey or RGB of 8 bits, upright, and the number of channels of its file."""
 
@@ -136,11 +157,8 @@ def decoded(
         return Decoded(_flattened(image, channels, ground, white), len(image.getbands()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(raw))
-            if image.format == "EPS":  # Pillow would start another program
-                raise ValueError("EPS is a drawing; save it as PNG")
+            image = opened(raw)
             image.load()
             _correct_transparency(image, raw)
         except Exception as error:  # Pillow's thirty decoders raise errors of many types
@@ -189,8 +207,10 @@ def _reason(error: Exception, raw: bytes) -> str:
         return "HEIC or AVIF, which cannot be read here; save it as JPEG or PNG"
     if b"<svg" in raw[:TEXT_BYTES]:
         return "SVG is a drawing; save it as PNG"
+    if raw.startswith(EPS_STARTS):
+        return "EPS is a drawing; save it as PNG"
     if has_picture_start(raw):
-        return "damaged, or of a form that cannot be read; save it as PNG"
+        return f"damaged, or of a form that is not read; read are {READ}; save it as PNG"
     return "unknown format"
 
 

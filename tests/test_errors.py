@@ -44,18 +44,6 @@ def test_a_long_value_in_a_message_loses_its_middle() -> None:
     assert len(line) == errors.LONGEST + len(" … ")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("get https://user:secret@host/a failed", "get https://host/a failed"),
-        ("(https://host/a?token=secret)", "(https://host/a)"),
-        ("no URL, a@b?c=d", "no URL, a@b?c=d"),
-    ],
-)
-def test_secrets_of_urls_are_removed(text: str, expected: str) -> None:
-    assert errors.redact(text) == expected
-
-
 def test_the_reason_is_the_innermost_cause() -> None:
     try:
         try:

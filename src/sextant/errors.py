@@ -6,7 +6,11 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TextIO, cast
+
+from .redaction import Redacting, redact
 
 LONGEST = 900  # characters of a message
 
@@ -58,12 +62,6 @@ def _shortened(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST * 2 // 3]} … {text[-LONGEST // 3 :]}"
-
-
-def redact(text: str) -> str:
-    """`text` without the user, password and query of URLs, which can be secrets."""
-    without_user = re.sub(r"://[^\s/@]*@", "://", text)
-    return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", without_user)
 
 
 def describe(error: BaseException) -> str:
@@ -128,8 +126,15 @@ def committed_lock() -> str:
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Run a command line: an error becomes one line on stderr and its exit code.
 
-    SEXTANT_DEBUG=1 prints the traceback as well.
+    SEXTANT_DEBUG=1 prints the traceback as well. Secrets are removed from all that is printed.
     """
+    stdout = cast(TextIO, Redacting(sys.stdout))
+    stderr = cast(TextIO, Redacting(sys.stderr))
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        _run(main)
+
+
+def _run(main: Callable[[list[str]], int | None]) -> None:
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except KeyboardInterrupt:

@@ -27,7 +27,8 @@ import requests
 from pydantic import AfterValidator, Field
 
 from . import config, download, files, paths, plugins
-from .errors import DataError, SextantError, UsageError, describe, one_line, redact
+from .errors import DataError, SextantError, UsageError, describe, one_line
+from .redaction import redact
 from .strict import Strict, check
 from .terminal import Progress
 

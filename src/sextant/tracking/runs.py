@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import config, files, paths
+from ..redaction import without_secrets
 from .provenance import changes, git, made_by, pipeline
 from .registry import registered_name
 from .store import NOTE, address, client, home, raise_unless_absent, relocate, uri
@@ -182,6 +183,7 @@ def _create_run(
     settings, reproduce = made_by(conf.name, commit, by_hand)
     experiment = experiment_of(mlflow, name, _legend(conf, profile["source"]))
     tags = _tags(conf, profile["source"], commit, by_hand, reproduce)
+    tags = {key: without_secrets(value) for key, value in tags.items()}
     run = mlflow.create_run(experiment, tags=tags, run_name=_run_name(conf.name, settings, commit))
     run_id = str(run.info.run_id)
     params = [Param(key, str(value)) for key, value in _params(conf, profile["source"]).items()]

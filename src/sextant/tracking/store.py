@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from .. import files, paths
-from ..errors import SextantError, reason, redact
+from ..errors import SextantError, reason
+from ..redaction import redact
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException

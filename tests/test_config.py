@@ -361,6 +361,29 @@ def test_a_listed_model_without_a_conf():
         checks.check_all()
 
 
+BOMB = "net:\n  a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"  {name}: &{name} [{', '.join([f'*{earlier}'] * 9)}]\n"
+    for earlier, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, "line 5 has more than 20 aliases (`*`); write the values out"),
+        ("net: " + "[" * 30_000, "line 1 has more than 20 levels"),
+        ("- " * 30_000, "line 1 has more than 20 levels"),
+        ("net: " + "x" * 2**20, "has 1,048,581 characters; expected a conf of at most 1,048,576"),
+    ],
+    ids=["aliases", "brackets", "dashes", "characters"],
+)
+@pytest.mark.parametrize("kind", FILES)
+def test_a_conf_beyond_its_bounds_is_refused_at_once(kind, text, says):
+    path = Path(FILES[kind])
+    path.write_text(text)
+    assert f"{path} {says}" in refusal(kind)
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_that_cannot_be_read(kind):
     file = FILES[kind]

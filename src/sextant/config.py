@@ -25,6 +25,10 @@ Budget = Literal["smoke", "standard", "full"]
 
 SCALARS = ("seed", "source", "budget")  # the values of params.yaml that a command line may override
 COMMAND_LINE = "the command line"
+# Bounds of a conf; the longest here has 9,000 characters, five levels and no alias.
+MAX_CHARACTERS = 2**20
+MAX_DEPTH = 20
+MAX_ALIASES = 20
 # Reads our confs in an eighth of the time, where PyYAML was built with libyaml, as its wheels are.
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
@@ -510,9 +514,33 @@ def _yaml(path: Path) -> Any:
 def parsed(text: str, where: str) -> Any:
     """A YAML text as plain values; raises UsageError, which calls the text `where`."""
     try:
+        _check_bounds(text, where)
         return yaml.load(text, Loader=LOADER)
     except yaml.YAMLError as error:
         raise UsageError(f"{where} is not YAML: {error}") from None
+
+
+def _check_bounds(text: str, where: str) -> None:
+    """Raise UsageError for a YAML text whose values could take minutes to walk through.
+
+    Aliases of aliases multiply: nine of each of the nine before it make 9 ** n values of n lines.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(
+            f"{where} has {len(text):,} characters; expected a conf of at most {MAX_CHARACTERS:,}:"
+            " data belong into data/"
+        )
+    depth = aliases = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        aliases += isinstance(event, yaml.AliasEvent)
+        if depth > MAX_DEPTH or aliases > MAX_ALIASES:
+            limit = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_ALIASES} aliases (`*`)"
+            line = event.start_mark.line + 1
+            raise UsageError(f"{where} line {line} has more than {limit}; write the values out")
 
 
 def _scalars(chosen: Params) -> list[str]:

@@ -14,6 +14,10 @@ export PYTHONPATH := $(CURDIR)/src
 # variable forbade that, every start would compile some thousand modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# What DVC unpickles lies in a folder that its user alone may enter, see src/sextant/site_cache.py.
+SITE = $(CURDIR)/.dvc/site
+export DVC_SITE_CACHE_DIR := $(SITE)/cache
+
 # No telemetry, and no pickle is loaded.
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
@@ -40,6 +44,7 @@ setup: environment ## [TORCH_INDEX=https://download.pytorch.org/whl/cpu] [PYTHON
 	@echo 'ready: .venv ('"$$(python --version)"'); every make target uses it, `source .venv/bin/activate` activates it in your shell'
 
 environment:
+	@mkdir -p -m 700 "$(SITE)"
 	@[ "$$(cat .venv/.ready 2>/dev/null)" = "$(STAMP)" ] || { \
 	  for python in $${PYTHON:-python3.11 python3.12 python3.13 python3}; do \
 	    "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; python=; \

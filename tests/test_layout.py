@@ -113,7 +113,7 @@ def test_a_framework_has_one_place(framework):
 
 
 def test_a_picture_is_opened_in_one_place():
-    """Pillow's decoders of some forms start programs, so each call names the forms that it reads."""
+    """Some of Pillow's decoders start programs, so each call names the formats that it reads."""
     calls = []
     for path in FILES:
         for line in path.read_text().splitlines():

@@ -1,5 +1,7 @@
 """Install this checkout with its dependencies into .venv, by uv or, where uv fails, by pip.
 
+Then DVC is told where to keep its site cache, see site_cache.py.
+
     python -m sextant.environment '.[dev]' [TORCH_INDEX]
 
 `make environment` runs this with the Python of .venv, which has only pip at first: this module
@@ -14,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from . import site_cache
 from .errors import UsageError, run
 
 PIP = (sys.executable, "-m", "pip")
@@ -106,10 +109,14 @@ def install_by_uv(requirement: str, torch_index: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Install; return pip's exit code if pip had to do it."""
+    """Install, then configure DVC; return the exit code of what failed."""
     if not argv or len(argv) > 2:
         raise UsageError("expected: python -m sextant.environment REQUIREMENT [TORCH_INDEX]")
-    requirement, torch_index = argv[0], "".join(argv[1:])
+    return install(argv[0], "".join(argv[1:])) or site_cache.configure()
+
+
+def install(requirement: str, torch_index: str) -> int:
+    """Install by uv or, where uv fails, by pip; return pip's exit code if pip had to do it."""
     reason = install_by_uv(requirement, torch_index)
     if not reason:
         return 0

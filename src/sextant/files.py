@@ -24,17 +24,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside `path`, because a rename is atomic only within one file system.
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _remove(beside)  # left behind by a killed process whose pid was reused
+    discard(beside)  # left behind by a killed process whose pid was reused
     try:
         yield beside
         if path.is_dir():
-            _remove(path)  # a rename does not replace a folder that has files in it
+            discard(path)  # a rename does not replace a folder that has files in it
         beside.replace(path)
     finally:
-        _remove(beside)
+        discard(beside)
 
 
-def _remove(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file, a link or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -388,4 +388,4 @@ def test_a_server_that_does_not_answer(workspace: Path, monkeypatch: pytest.Monk
 
 def test_every_check_is_listed_once() -> None:
     names = {function.__name__ for function in doctor.CHECKS}
-    assert len(names) == len(doctor.CHECKS) == 12
+    assert len(names) == len(doctor.CHECKS) == 13

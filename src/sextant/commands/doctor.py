@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from .. import check, config, paths
+from .. import site_cache as private_cache
 from ..errors import SextantError, UsageError, one_line
 from ..tracking import store
 
@@ -177,6 +178,17 @@ def dvc() -> Finding:
     if not Path(".dvc/config").is_file():
         return Finding("broken", ".dvc/config is missing", "git checkout .dvc, or: dvc init")
     return ok("initialised")
+
+
+def site_cache(root: Path = Path(".")) -> Finding:
+    """Check where a bare `dvc` keeps files that it unpickles."""
+    cache = private_cache.configured(root)
+    if cache is not None and private_cache.is_private(cache):
+        return ok(f"{cache}, in a folder of this user alone")
+    place = "/var/tmp/dvc" if cache is None else str(cache)
+    text = f"a bare `dvc` uses {place}, where other users can put files that run here"
+    repair = f'dvc config --local {private_cache.KEY} "$PWD/{private_cache.PARENT}/cache"'
+    return Finding("warning", text, f"mkdir -p -m 700 {private_cache.PARENT} && {repair}")
 
 
 def remote(root: Path = Path(".")) -> Finding:
@@ -430,7 +442,7 @@ def local(uri: str) -> Path | None:
 
 CHECKS: Sequence[Callable[[], Finding]] = (
     *(python, packages, disk, accelerator),
-    *(git, dvc, remote, locks),
+    *(git, dvc, site_cache, remote, locks),
     *(conf, mirror, training, registry),
 )
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .. import config, fork_server, terminal
+from .. import config, fork_server, site_cache, terminal
 from ..check import LISTED
 from ..errors import SextantError, UsageError
-from . import leaderboard, scheduler
+from . import leaderboard, leftovers, scheduler
 from .slots import Need
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def run_stages(arguments: Sequence[str], jobs: int) -> int:
     from dvc.cli import main as dvc
     from dvc.logger import colorama
 
+    site_cache.keep_private()
     threads_of = threads() if jobs > 1 else {}
 
     def need(stage: "Stage") -> Need:
@@ -179,6 +180,7 @@ def main(argv: list[str]) -> int:
     for number in STOPPING:
         signal.signal(number, _end)
     with alone():
+        leftovers.remove()
         if not whole:
             return run_stages(arguments, jobs)
         with fork_server.running(at_once=True) as variables:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import check, config, files, paths, scoreboard
+from .. import check, config, files, paths, scoreboard, site_cache
 from ..errors import DataError, SextantError, UsageError, one_line
 from ..tracking import registry, store
 from . import doctor, pin
@@ -67,6 +67,7 @@ def retrain() -> tuple[int, str]:
             f" {paths.PARAMS} change the line `source: embedded` to `source: mirror` (with"
             " SEXTANT_MIRROR in the environment) or `source: canonical`"
         )
+    site_cache.keep_private()
     remote = doctor.default_remote()
     trained = all(paths.tracked(model).model.is_dir() for model in chosen.models)
     if remote and LOCK.is_file() and not trained:

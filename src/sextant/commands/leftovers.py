@@ -1,0 +1,78 @@
+"""What a killed process left behind: temporary files, and entries in DVC's file of locks."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..files import discard, read_json
+
+# `.reports.4711.part`, as `files.written_whole` names what is not complete yet.
+PART = re.compile(r"\..+\.(\d+)\.part")
+# Where stages and commands write; none of these folders has many files.
+FOLDERS = ("", "conf/*", "data/*", "models", "reports", "reports/*", ".checkpoints/*/*")
+RWLOCK = Path(".dvc/tmp/rwlock")
+
+
+def remove(root: Path = Path(".")) -> list[Path]:
+    """Remove what no living process owns; return the paths.
+
+    Git sees a temporary file as a change, and each later run would be tagged as made from one.
+    """
+    removed = []
+    for path in _temporary(root):
+        pid = int(path.name.split(".")[-2])
+        if not _is_owner(pid, path.lstat().st_mtime):
+            discard(path)
+            removed.append(path)
+    if _clear_rwlock(root / RWLOCK):
+        removed.append(root / RWLOCK)
+    return removed
+
+
+def _temporary(root: Path) -> Iterator[Path]:
+    for folder in FOLDERS:
+        for path in root.glob(f"{folder}/.*.part".removeprefix("/")):
+            if PART.fullmatch(path.name):
+                yield path
+
+
+def _is_owner(pid: int, changed: float) -> bool:
+    """Whether process `pid` runs and may have made a file that was last changed at `changed`.
+
+    A process that began later has the number of one that has ended.
+    """
+    import psutil
+
+    try:
+        begun: float = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    return begun <= changed + 1  # a process's start is rounded
+
+
+def _clear_rwlock(path: Path) -> bool:
+    """Remove the entries of ended processes from DVC's file of locks; return whether it had any.
+
+    DVC removes such an entry only if a later stage needs the same path.
+    """
+    try:
+        changed = path.stat().st_mtime
+        rwlock: dict[str, dict[str, Any]] = read_json(path)
+        kept: dict[str, dict[str, Any]] = {"write": {}, "read": {}}
+        for name, holder in rwlock.get("write", {}).items():
+            if _is_owner(int(holder["pid"]), changed):
+                kept["write"][name] = holder
+        for name, holders in rwlock.get("read", {}).items():
+            owners = [holder for holder in holders if _is_owner(int(holder["pid"]), changed)]
+            if owners:
+                kept["read"][name] = owners
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        return False  # there is none, or `make doctor` explains what is wrong with it
+    if kept == {"write": rwlock.get("write", {}), "read": rwlock.get("read", {})}:
+        return False
+    if any(kept.values()):  # a DVC runs here and may be writing it
+        return False
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    return True

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -448,6 +449,41 @@ def test_a_second_clone_on_one_server_repeats_the_first_decision(
     names = {Path(path).name for path in done.stdout.split()}
     assert names == {"model.json", "model.safetensors"}
     assert list(downloads.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_processes_that_register_at_once_make_one_version(clone_without_registry: Clone) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(clone_without_registry.stage, "register", "--write") for _ in range(4)]
+    lines = {run.result().stdout.splitlines()[-1] for run in runs}
+    assert len(lines) == 1 and f"{NAME} version " in lines.pop()
+    with closing(sqlite3.connect(clone_without_registry.path / "mlflow.db")) as database:
+        tags = database.execute(
+            "SELECT version FROM model_versions JOIN model_version_tags USING (name, version)"
+            " WHERE current_stage != 'Deleted_Internal' AND key = 'digest'"
+        ).fetchall()
+        aliases = database.execute("SELECT version FROM registered_model_aliases").fetchall()
+    assert len(tags) == 1 and aliases == tags
+
+
+@pytest.mark.slow
+def test_a_version_that_came_second_is_withdrawn(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = versions.set_back("3")
+    search = register._version_of_digest
+    missed: list[Candidate] = []
+
+    def late(mlflow: "MlflowClient", candidate: Candidate) -> registry.Version | None:
+        if not missed:  # as if the other process had not created its version yet
+            missed.append(candidate)
+            return None
+        return search(mlflow, candidate)
+
+    monkeypatch.setattr(register, "_version_of_digest", late)
+    record = register.register(versions.candidate("3"))
+    assert record["version"] == "3" and missed
+    assert [version.version for version in registry.versions(client, NAME)] == ["3", "2", "1"]
 
 
 # --- other code ---------------------------------------------------------------------------------

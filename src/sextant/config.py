@@ -539,8 +539,8 @@ def _check_bounds(text: str, where: str) -> None:
         aliases += isinstance(event, yaml.AliasEvent)
         if depth > MAX_DEPTH or aliases > MAX_ALIASES:
             limit = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_ALIASES} aliases (`*`)"
-            line = event.start_mark.line + 1
-            raise UsageError(f"{where} line {line} has more than {limit}; write the values out")
+            place = f" line {event.start_mark.line + 1}" if event.start_mark else ""
+            raise UsageError(f"{where}{place} has more than {limit}; write the values out")
 
 
 def _scalars(chosen: Params) -> list[str]:

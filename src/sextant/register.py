@@ -42,7 +42,7 @@ def register(candidate: Candidate) -> dict[str, Any]:
         if version.decision and not changed_rules(version.decision, candidate.gate):
             return _record(mlflow, candidate, version, version.decision)
     run_id = _run(mlflow, candidate)
-    version = version or _create_version(mlflow, candidate, run_id)
+    version = version or _only_version(mlflow, candidate, run_id)
     decision = _pending(mlflow, candidate, version) or _decide(mlflow, candidate, version)
     if decision["decision"] == "promoted" and "champion_until" not in version.tags:
         registry.set_champion(mlflow, version)
@@ -176,6 +176,20 @@ def _run(mlflow: "MlflowClient", candidate: Candidate) -> str:
         )
     runs.log_evaluation(mlflow, run_id, candidate.metrics, tracked.figures, tracked.tables)
     return run_id
+
+
+def _only_version(mlflow: "MlflowClient", candidate: Candidate, run_id: str) -> registry.Version:
+    """A new version, or the earlier one that another process has made of the digest since.
+
+    The store numbers versions in order and knows the digest of each from the start, so that of
+    several processes all but the first see an earlier version and withdraw their own.
+    """
+    created = _create_version(mlflow, candidate, run_id)
+    earliest = _version_of_digest(mlflow, candidate)
+    if earliest is None or earliest.version == created.version:
+        return created
+    registry.withdraw(mlflow, created)
+    return earliest
 
 
 def _create_version(mlflow: "MlflowClient", candidate: Candidate, run_id: str) -> registry.Version:

@@ -132,6 +132,18 @@ def create_version(
     return _version(entity, None)
 
 
+def withdraw(mlflow: "MlflowClient", version: Version) -> None:
+    """Delete a version that nothing has judged, with its logged model."""
+    from mlflow.exceptions import MlflowException
+
+    source = mlflow.get_model_version(version.name, version.version).source
+    mlflow.delete_model_version(version.name, version.version)
+    try:
+        mlflow.delete_logged_model(source.removeprefix("models:/"))
+    except MlflowException as error:
+        raise_unless_absent(error)
+
+
 def check_data(mlflow: "MlflowClient", name: str, dataset: str) -> None:
     """Raise SextantError if a registered model is for another data set.
 
@@ -268,7 +280,8 @@ def set_champion(mlflow: "MlflowClient", version: Version) -> None:
     history = champion_history(mlflow, version.name)
     if previous is None or previous.version != version.version:
         mlflow.set_registered_model_alias(version.name, CHAMPION, version.version)
-        history.append(version.version)
+        if history[-1:] != [version.version]:  # another process may have moved it in between
+            history.append(version.version)
     _write_history(mlflow, version.name, history)
     _write_times(mlflow, version.name, previous)
 

@@ -136,7 +136,7 @@ def withdraw(mlflow: "MlflowClient", version: Version) -> None:
     """Delete a version that nothing has judged, with its logged model."""
     from mlflow.exceptions import MlflowException
 
-    source = mlflow.get_model_version(version.name, version.version).source
+    source = mlflow.get_model_version(version.name, version.version).source or ""
     mlflow.delete_model_version(version.name, version.version)
     try:
         mlflow.delete_logged_model(source.removeprefix("models:/"))

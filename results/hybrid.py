@@ -10,8 +10,6 @@ net without the map. The baselines are fitted on all rows outside of the fold, b
 boosting, whose size val chooses. Writes results/hybrid.md.
 """
 
-import tempfile
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sextant import config, plugins, train
-from sextant.errors import UsageError, run
-from sextant.published import publish, read_rows
+from sextant import config, plugins
+from sextant.errors import run
+from sextant.published import page as as_page
+from sextant.published import publish, read_rows, refuse_arguments, trained
 from sextant.tasks.classification import metrics as classification
 from sextant.terminal import progress
 
@@ -35,7 +34,6 @@ OVERRIDES = ["source=mirror", "budget=standard"]
 READS = {"hybrid": ("[place,distances,surprise]", "[place,surprise]"), "ann": ("[]",)}
 COLUMNS = ("accuracy", "auroc", "log_loss", "brier")
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100
 
 
 def folds_of(target: pd.Series, count: int, seed: int) -> np.ndarray:
@@ -52,19 +50,11 @@ def chosen(
     data: config.DatasetConf, parts: dict[str, pd.DataFrame], candidates: Sequence[str], seed: int
 ) -> "SavedModel":
     """The model of the candidate with the least log loss on val."""
-    profile = {
-        "kind": data.kind,
-        "source": data.chosen_source,
-        "digest": "",
-        "layout": data.columns.model_dump(),
-    }
     models = []
     for reads in candidates:
         overrides = [*OVERRIDES, f"model.net.reads={reads}", f"seed={seed}"]
         conf = config.model("hybrid", overrides, shelf=True)
-        with tempfile.TemporaryDirectory() as folder:
-            model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
-        models.append(model)
+        models.append(trained(conf, data, parts))
     return min(models, key=lambda model: model.card["val"]["log_loss"])
 
 
@@ -98,18 +88,12 @@ def page(by_method: Mapping[str, pd.DataFrame], truth: pd.Series) -> str:
         f"All {len(truth)} rows, the answers of the ten folds put together; accuracy ± its"
         " standard error."
     )
-    about = (__doc__ or "").split("\n\n", 1)[1].strip("\n")
-    lines = ["# Approval of credit applications", "", about, "", *table, ""]
-    return "\n".join([*lines, textwrap.fill(definitions, WIDTH), ""])
+    return as_page("Approval of credit applications", __doc__, table, [definitions])
 
 
 def main(argv: list[str]) -> None:
     """Train in every fold, and write the page."""
-    if argv:
-        raise UsageError(
-            f"`{' '.join(argv)}` is not understood; results/hybrid.py takes no arguments"
-        )
-    train.quieten()
+    refuse_arguments(argv, "results/hybrid.py")
     data = config.dataset("credit_applications", OVERRIDES)
     rows = read_rows(data)
     folds = folds_of(rows[data.columns.target], FOLDS, SEED)

@@ -15,8 +15,6 @@ Settings were chosen on val of the split of conf/dataset/plant.yaml. Five seeds,
 likelihood. Writes results/plant.md: mean and standard deviation over the seeds.
 """
 
-import tempfile
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,22 +22,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sextant import config, intervals, plugins, train
-from sextant.errors import UsageError, run
-from sextant.published import publish, read_rows
+from sextant import config, intervals, plugins
+from sextant.errors import run
+from sextant.published import cell, publish, read_rows, refuse_arguments, trained
+from sextant.published import page as as_page
 from sextant.tasks.scenarios.metrics import STATE
 from sextant.terminal import progress
 
 if TYPE_CHECKING:
     from sextant.contracts import Answer, Parts
-    from sextant.saved_model import SavedModel
 
 SEEDS = range(5)
 HELD_OUT = 0.2  # of the states that occur
 VAL = 0.1  # of the others
 PERMUTATIONS = 20  # of all rows, whose states that never occur are compared
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100  # characters in a line of the page
 OVERRIDES = ["source=mirror", "budget=standard"]
 # A convex problem, which larger and fewer steps solve.
 PAIRS = [
@@ -56,24 +53,11 @@ class Scores(NamedTuple):
     auroc: float
 
 
-def learned(conf: config.ModelConf, data: config.DatasetConf, parts: "Parts") -> "SavedModel":
-    """The model of a conf, trained as in the pipeline."""
-    profile = {
-        "kind": data.kind,
-        "source": data.chosen_source,
-        "digest": "",
-        "layout": data.columns.model_dump(),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
-    return model
-
-
 def methods_of(
     confs: Mapping[str, config.ModelConf], data: config.DatasetConf, parts: "Parts"
 ) -> dict[str, "Answer"]:
     """The answers of each method, fitted on train, by name."""
-    models = {name: learned(conf, data, parts) for name, conf in confs.items()}
+    models = {name: trained(conf, data, parts) for name, conf in confs.items()}
     answers: dict[str, Answer] = {}
     first = next(iter(models.values()))
     for name, fit in plugins.task("scenarios").baselines(data.kind).items():
@@ -143,17 +127,9 @@ def page(seeds: Sequence[Mapping[str, Scores]]) -> str:
     for name in METHODS:
         means = [scores[name].log_probability.mean() for scores in seeds]
         areas = [scores[name].auroc for scores in seeds]
-        table.append(f"| {name} | {_cell(means)} | {_cell(areas)} |")
+        table.append(f"| {name} | {cell(means)} | {cell(areas)} |")
     comparisons = [_gain(seeds, name) for name in ("chow_liu", "pairs")]
-    about = (__doc__ or "").split("\n\n", 1)[1].strip("\n")
-    lines = ["# The states of a power plant", "", about, "", *table, ""]
-    for comparison in comparisons:
-        lines += [textwrap.fill(comparison, WIDTH), ""]
-    return "\n".join(lines)
-
-
-def _cell(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+    return as_page("The states of a power plant", __doc__, table, comparisons)
 
 
 def _gain(seeds: Sequence[Mapping[str, Scores]], other: str) -> str:
@@ -173,11 +149,7 @@ def _gain(seeds: Sequence[Mapping[str, Scores]], other: str) -> str:
 
 def main(argv: list[str]) -> None:
     """Train with every seed by both protocols, and write the page."""
-    if argv:
-        raise UsageError(
-            f"`{' '.join(argv)}` is not understood; results/plant.py takes no arguments"
-        )
-    train.quieten()
+    refuse_arguments(argv, "results/plant.py")
     confs = {
         "plant": config.model("plant", OVERRIDES, shelf=True),
         "pairs": config.model("plant", [*OVERRIDES, *PAIRS], shelf=True),

@@ -10,7 +10,6 @@ set's own split. Writes results/power.md: mean and standard deviation over the t
 """
 
 import tempfile
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sextant import config, plugins, pull, train
-from sextant.errors import UsageError, run
-from sextant.published import publish
+from sextant import config, plugins, pull
+from sextant.errors import run
+from sextant.published import cell, publish, refuse_arguments, trained
+from sextant.published import page as as_page
 from sextant.terminal import progress
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 SHEETS = ("Sheet1", "Sheet2", "Sheet3", "Sheet4", "Sheet5")
 EVERY = 10  # of the fitted rows, one in so many is val
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100  # characters in a line of the page
 OVERRIDES = ["source=mirror", "budget=standard"]
 
 Parts = dict[str, pd.DataFrame]
@@ -62,19 +61,10 @@ def halves(rows: pd.DataFrame) -> Iterator[Parts]:
 
 def scores_of_half(conf: config.ModelConf, data: config.DatasetConf, parts: Parts) -> Scores:
     """The metrics of the net and of its baselines on the rows that were not fitted."""
-    profile = {
-        "kind": data.kind,
-        "source": data.chosen_source,
-        "digest": "",
-        "layout": data.columns.model_dump(),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
+    model = trained(conf, data, parts)
     methods: dict[str, Answer] = {conf.name: model.answer}
     for name, fit in plugins.task(conf.task).baselines(data.kind).items():
-        methods[name] = plugins.call(
-            fit, parts["train"], data.columns, encoder=model.encoder, val=parts["val"]
-        )
+        methods[name] = model.fit_baseline(fit, parts)
     inputs = model.inputs(parts["test"])
     return {name: model.score(answer(inputs), parts["test"]) for name, answer in methods.items()}
 
@@ -87,7 +77,7 @@ def page(conf: config.ModelConf, folds: Sequence[Scores]) -> str:
         cells = []
         for metric in metrics:
             values = [scores[name][metric] for scores in folds]
-            cells.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}")
+            cells.append(cell(values, 3))
         table.append(f"| {name} | {' | '.join(cells)} |")
     gains = []
     for scores in folds:
@@ -96,19 +86,12 @@ def page(conf: config.ModelConf, folds: Sequence[Scores]) -> str:
         f"rmse in MW, {conf.name} minus gradient_boosting on the same rows: {np.mean(gains):+.3f},"
         f" between {min(gains):+.3f} and {max(gains):+.3f} over the ten halves."
     )
-    about = (__doc__ or "").split("\n\n", 1)[1].strip("\n")
-    lines = ["# The output of the power plant", "", about, "", *table, ""]
-    lines += [textwrap.fill(comparison, WIDTH), ""]
-    return "\n".join(lines)
+    return as_page("The output of the power plant", __doc__, table, [comparison])
 
 
 def main(argv: list[str]) -> None:
     """Train on every half, and write the page."""
-    if argv:
-        raise UsageError(
-            f"`{' '.join(argv)}` is not understood; results/power.py takes no arguments"
-        )
-    train.quieten()
+    refuse_arguments(argv, "results/power.py")
     conf = config.model("power", OVERRIDES, shelf=True)
     data = config.dataset(conf.dataset, OVERRIDES, shelf=True)
     folds = []

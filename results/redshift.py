@@ -8,30 +8,32 @@ were chosen inside the file for training. The net is trained with five seeds. Wr
 results/redshift.md.
 """
 
-import json
-import tempfile
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from sextant import config, intervals, plugins, prepare, saved_model, train
-from sextant.errors import UsageError, run
+from sextant import config, intervals, plugins, saved_model
+from sextant.errors import run
 from sextant.kinds.splits import Shares
-from sextant.published import publish, read_rows
+from sextant.published import cell as mean_and_deviation
+from sextant.published import page as as_page
+from sextant.published import publish, read_rows, refuse_arguments, trained
 from sextant.saved_model import SavedModel
 from sextant.terminal import progress
+
+if TYPE_CHECKING:
+    from sextant.contracts import Parts
 
 SEEDS = (42, 1, 2, 3, 4)
 SHARES = Shares(train=0.9, val=0.1, gate=0.0, test=0.0)  # no gate: nothing is registered
 OUTLIER = 0.05  # of |dz|, from which a redshift counts as far off
 NO_VALUE = "–"
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100
 COLUMNS = ("sigma_dz", "nmad_dz", "bias_dz", "far_off", "rmse", "crps", "coverage_90")
 
 Scores = Mapping[str, float]
@@ -52,12 +54,10 @@ def scores_of(
     }
 
 
-def read_parts(data: config.DatasetConf) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
-    """The parts of the real rows, and their profile."""
+def read_parts(data: config.DatasetConf) -> "Parts":
+    """The parts of the real rows."""
     split = data.split.model_copy(update={"shares": SHARES})
-    parts = plugins.kind(data.kind).rows.split(read_rows(data), data.columns, split)
-    profile = prepare.profile(parts, data, {"source": data.chosen_source, "digest": ""})
-    return parts, json.loads(json.dumps(profile))
+    return plugins.kind(data.kind).rows.split(read_rows(data), data.columns, split)
 
 
 def cell(runs: list[Scores], metric: str) -> str:
@@ -67,7 +67,7 @@ def cell(runs: list[Scores], metric: str) -> str:
         return NO_VALUE
     if len(values) == 1:
         return f"{values[0]:.5f}"
-    return f"{np.mean(values):.5f} ± {np.std(values, ddof=1):.5f}"
+    return mean_and_deviation(values, 5)
 
 
 def crps_of_mixture(model: SavedModel, rows: pd.DataFrame) -> float:
@@ -112,11 +112,7 @@ def page(by_method: Mapping[str, list[Scores]], rows: int, sentences: list[str])
         " model power, which were chosen on another table, seed 42; it answers an interval alone."
         " The others draw nothing."
     )
-    about = (__doc__ or "").split("\n\n", 1)[1].strip("\n")
-    lines = ["# Redshifts of galaxies", "", about, "", *table, ""]
-    for text in (*sentences, definitions):
-        lines += [textwrap.fill(text, WIDTH), ""]
-    return "\n".join(lines)
+    return as_page("Redshifts of galaxies", __doc__, table, [*sentences, definitions])
 
 
 def compared(model: SavedModel, own: pd.DataFrame, others: pd.DataFrame, rows: pd.DataFrame) -> str:
@@ -139,33 +135,25 @@ def compared(model: SavedModel, own: pd.DataFrame, others: pd.DataFrame, rows: p
 
 def main(argv: list[str]) -> None:
     """Train with every seed, fit the baselines, and write the page."""
-    if argv:
-        raise UsageError(
-            f"`{' '.join(argv)}` is not understood; results/redshift.py takes no arguments"
-        )
-    train.quieten()
+    refuse_arguments(argv, "results/redshift.py")
     overrides = ["source=mirror", "budget=standard"]
     data = config.dataset("galaxies", overrides, shelf=True)
-    parts, profile = read_parts(data)
+    parts = read_parts(data)
     test = parts["test"]
 
-    def trained(name: str, seed: int) -> SavedModel:
+    def of_seed(name: str, seed: int) -> SavedModel:
         conf = config.model(name, [*overrides, f"seed={seed}"], shelf=True)
-        conf = conf.model_copy(update={"dataset": "galaxies"})
-        with tempfile.TemporaryDirectory() as folder:
-            model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
-        return model
+        return trained(conf.model_copy(update={"dataset": "galaxies"}), data, parts)
 
     by_method: dict[str, list[Scores]] = {"redshift": []}
     exact = []
     for seed in progress(SEEDS, "results/redshift.py", "seeds"):
-        model = trained("redshift", seed)
+        model = of_seed("redshift", seed)
         by_method["redshift"].append(scores_of(model.answer(test), test, model.score))
         exact.append(crps_of_mixture(model, test))
     further = config.model("redshift", overrides, shelf=True).baselines
     sentences = [
-        "The CRPS of the mixtures themselves, in closed form:"
-        f" {np.mean(exact):.5f} ± {np.std(exact, ddof=1):.5f}."
+        f"The CRPS of the mixtures themselves, in closed form: {mean_and_deviation(exact, 5)}."
     ]
     own = model.answer(test)
     for name, fit in model.task.baselines(data.kind, further).items():
@@ -173,7 +161,7 @@ def main(argv: list[str]) -> None:
         by_method[name] = [scores_of(answers, test, model.score)]
         if name == "boosted_quantiles":
             sentences.append(compared(model, own, answers, test))
-    neural = trained("power", SEEDS[0])
+    neural = of_seed("power", SEEDS[0])
     by_method["ann"] = [scores_of(neural.answer(test), test, neural.score)]
     text = page(by_method, len(test), sentences)
     publish(text, PAGE)

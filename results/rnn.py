@@ -10,36 +10,37 @@ the pipeline, with the split of the pipeline. Conf, training, answers and scores
 pipeline at budget standard.
 """
 
-import tempfile
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
-from sextant import config, files, plugins, pull, train
-from sextant.errors import UsageError, run
+from sextant import config, plugins
+from sextant.errors import run
 from sextant.intervals import middle, wilson
-from sextant.kinds.series.encoder import Encoder
-from sextant.kinds.splits import DateSplit
-from sextant.saved_model import SavedModel
+from sextant.published import (
+    WIDTH,
+    Walk,
+    forecasts,
+    publish,
+    read_rows,
+    refuse_arguments,
+    scores_of_forecasts,
+    walked,
+)
 from sextant.tasks.forecasting import metrics as forecasting
-from sextant.terminal import progress
-
-if TYPE_CHECKING:
-    from sextant.contracts import Answer, Parts
 
 MODEL = "rnn"
 BASELINE = "previous_close"  # a forecast without skill, which the model is compared with
 SEEDS = (42, 43, 44, 45, 46)
-QUARTERS = pd.date_range("2015-01-01", "2016-10-01", freq="QS")
-QUARTER = pd.DateOffset(months=3)
-VAL = pd.DateOffset(months=6)
+QUARTERS = Walk(
+    starts=pd.date_range("2015-01-01", "2016-10-01", freq="QS"),
+    length=pd.DateOffset(months=3),
+    val=pd.DateOffset(months=6),
+)
+SCRIPT = "results/rnn.py"
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100  # characters in a line of the page
-COLUMNS = forecasting.Aligned._fields
 # The bootstrap draws blocks of days, because large errors come on consecutive days.
 DRAWS = 2000
 BLOCK = 5
@@ -47,80 +48,18 @@ BLOCK = 5
 
 def main(argv: list[str]) -> None:
     """Train for every quarter and seed, and write the page."""
-    if argv:
-        raise UsageError(f"`{' '.join(argv)}` is not understood; results/rnn.py takes no arguments")
-    train.quieten()
-    conf = config.dataset(config.model(MODEL).dataset, ["source=mirror"])
-    kind_rows = plugins.kind(conf.kind).rows
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        pull.pull(conf, raw)
-        rows = kind_rows.repair(kind_rows.read(raw, conf.columns), conf.columns)
-    quarters = [kind_rows.split(days, conf.columns, split) for days, split in _quarters(rows, conf)]
-    walk = _answers(quarters, conf)
-    january = _answers([kind_rows.split(rows, conf.columns, conf.split)], conf)
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(_page(walk, january), encoding="utf-8")
-
-
-def _quarters(
-    rows: pd.DataFrame, conf: config.DatasetConf
-) -> Iterator[tuple[pd.DataFrame, DateSplit]]:
-    """For each quarter, the days up to its end, and a split whose test part is the quarter."""
-    for start in QUARTERS:
-        first = f"{start:%Y-%m-%d}"
-        val_from = f"{start - VAL:%Y-%m-%d}"
-        end = f"{start + QUARTER:%Y-%m-%d}"
-        split = DateSplit(by="dates", val_from=val_from, gate_from=first, test_from=first)
-        yield rows[rows[conf.columns.date] < end], split
-
-
-def _answers(runs: "list[Parts]", conf: config.DatasetConf) -> pd.DataFrame:
-    """The answers to the test part of each run: by the model for each seed, by the baselines once.
-
-    One row per `method`, `seed` and `day`, with the columns of `forecasting.Aligned`.
-    """
-    baselines = plugins.task("forecasting").baselines(conf.kind)
-    trainings = [(parts, seed) for parts in runs for seed in SEEDS]
-    tables = []
-    for parts, seed in progress(trainings, "results/rnn.py", "trainings"):
-        model = _trained(parts, conf, seed)
-        methods: dict[str, Answer] = {"model": model.answer}
-        if seed == SEEDS[0]:
-            for name, fit in baselines.items():
-                methods[name] = fit(parts["train"], conf.columns)
-        for name, answer in methods.items():
-            table = _aligned(answer(parts["test"]), parts["test"], model)
-            tables.append(table.assign(method=name, seed=seed))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _aligned(answers: pd.DataFrame, rows: pd.DataFrame, model: SavedModel) -> pd.DataFrame:
-    encoder = cast(Encoder, model.encoder)
-    days = encoder.forecast_days(rows)["date"]
-    arrays = forecasting.aligned(answers, rows, encoder)._asdict()
-    return pd.DataFrame({"day": days, **arrays})
-
-
-def _trained(parts: "Parts", conf: config.DatasetConf, seed: int) -> SavedModel:
-    """The model, trained on these parts as the pipeline trains it."""
-    model = config.model(MODEL, [f"seed={seed}", "budget=standard"])
-    profile = {
-        "kind": conf.kind,
-        "source": conf.chosen_source,
-        "digest": "",
-        "layout": conf.columns.model_dump(),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        saved, _ = train.learn(model, parts, profile, Path(folder), lambda row: None)
-    return saved
+    refuse_arguments(argv, SCRIPT)
+    data = config.dataset(config.model(MODEL).dataset, ["source=mirror"])
+    rows = read_rows(data)
+    whole = plugins.kind(data.kind).rows.split(rows, data.columns, data.split)
+    baselines = list(plugins.task("forecasting").baselines(data.kind))
+    confs = [config.model(MODEL, [f"seed={seed}", "budget=standard"]) for seed in SEEDS]
+    walk = forecasts(walked(rows, data, QUARTERS), data, confs, baselines, SCRIPT)
+    january = forecasts([whole], data, confs, baselines, SCRIPT)
+    publish(_page(walk, january), PAGE)
 
 
 # --- the page -----------------------------------------------------------------------------------
-
-
-def _scores(answers: pd.DataFrame) -> dict[str, float]:
-    return forecasting.scores(*[answers[name].to_numpy() for name in COLUMNS])
 
 
 def _covered(answers: pd.DataFrame) -> pd.Series:
@@ -162,7 +101,7 @@ def _table(answers: pd.DataFrame) -> list[str]:
     rmse = _bootstrapped(answers)
     days = answers["day"].nunique()
     for method, of_method in answers.groupby("method", sort=False):
-        scores = pd.DataFrame([_scores(of_seed) for of_seed in _by_seed(of_method)])
+        scores = pd.DataFrame([scores_of_forecasts(of_seed) for of_seed in _by_seed(of_method)])
         mean, deviation = scores.mean(), scores.std()
         cells = [f"{mean[metric]:.3f}" for metric in forecasting.METRICS]
         if len(scores) > 1:
@@ -186,12 +125,12 @@ def _by_quarter(answers: pd.DataFrame) -> list[str]:
     for quarter, of_quarter in answers.groupby(quarters):
         model = of_quarter[of_quarter["method"] == "model"]
         baseline = of_quarter[of_quarter["method"] == BASELINE]
-        rmse = np.mean([_scores(of_seed)["rmse"] for of_seed in _by_seed(model)])
+        rmse = np.mean([scores_of_forecasts(of_seed)["rmse"] for of_seed in _by_seed(model)])
         width = (model["upper"] - model["lower"]).mean()
         cells = [
             f"{len(baseline)}",
             f"{rmse:.3f}",
-            f"{_scores(baseline)['rmse']:.3f}",
+            f"{scores_of_forecasts(baseline)['rmse']:.3f}",
             f"{_covered(model).mean():.3f}",
             f"{width:.2f}",
         ]

@@ -8,8 +8,6 @@ outliers), 20 % held out and scored once. Sigma and the number of epochs were ch
 results/som.md: mean and standard deviation over the five splits.
 """
 
-import tempfile
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sextant import config, plugins, train
-from sextant.errors import UsageError, run
+from sextant import config, plugins
+from sextant.errors import run
 from sextant.kinds.splits import Shares
-from sextant.published import paired, publish, read_rows
+from sextant.published import cell, paired, publish, read_rows, refuse_arguments, trained
+from sextant.published import page as as_page
 from sextant.terminal import progress
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ SHARES = Shares(train=0.7, val=0.1, gate=0.0, test=0.2)
 PARTS = {"train": "training rows", "test": "held out"}
 AUROC = "outlier_auroc"
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100  # characters in a line of the page
 NO_VALUE = "–"
 OVERRIDES = ["source=mirror", "budget=standard"]
 
@@ -48,19 +46,10 @@ def scores_of_split(
     """
     split = data.split.model_copy(update={"salt": salt, "shares": SHARES})
     parts = plugins.kind(data.kind).rows.split(rows, data.columns, split)
-    profile = {
-        "kind": data.kind,
-        "source": data.chosen_source,
-        "digest": "",
-        "layout": data.columns.model_dump(),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
+    model = trained(conf, data, parts)
     methods: dict[str, Answer] = {"som": model.answer}
     for name, fit in plugins.task(conf.task).baselines(data.kind).items():
-        methods[name] = plugins.call(
-            fit, parts["train"], data.columns, encoder=model.encoder, net=conf.net
-        )
+        methods[name] = model.fit_baseline(fit, parts)
     scores = {}
     for part in PARTS:
         inputs = model.inputs(parts[part])
@@ -96,10 +85,8 @@ def page(conf: config.ModelConf, splits: Sequence[Scores]) -> str:
         " distance to the nearest training row. Class is not a feature, and it is approval: there"
         " is no label of fraud to compare with."
     )
-    about = (__doc__ or "").split("\n\n", 1)[1].strip("\n")
-    lines = ["# The map of the credit card applications", "", about, "", *table, ""]
-    lines += [textwrap.fill(comparison, WIDTH), "", textwrap.fill(definitions, WIDTH), ""]
-    return "\n".join(lines)
+    sentences = [comparison, definitions]
+    return as_page("The map of the credit card applications", __doc__, table, sentences)
 
 
 def _cell(of_splits: Sequence[dict[str, float]], metric: str, part: str) -> str:
@@ -108,14 +95,12 @@ def _cell(of_splits: Sequence[dict[str, float]], metric: str, part: str) -> str:
     # A training row is its own nearest neighbour, so only held-out rows can be scored as outliers.
     if not values or (metric == AUROC and part == "train"):
         return NO_VALUE
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+    return cell(values)
 
 
 def main(argv: list[str]) -> None:
     """Train on every split, and write the page."""
-    if argv:
-        raise UsageError(f"`{' '.join(argv)}` is not understood; results/som.py takes no arguments")
-    train.quieten()
+    refuse_arguments(argv, "results/som.py")
     conf = config.model("som", OVERRIDES)
     data = config.dataset(conf.dataset, OVERRIDES)
     rows = read_rows(data)

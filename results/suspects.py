@@ -8,18 +8,17 @@ sets of synthetic outliers, which are the same rows with each column permuted on
 results/suspects.md. The figures are mean and standard deviation over the five splits.
 """
 
-import tempfile
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sextant import config, injection, intervals, plugins, saved_model, train
-from sextant.errors import UsageError, run
+from sextant import config, injection, intervals, plugins, saved_model
+from sextant.errors import run
 from sextant.kinds.splits import Shares
-from sextant.published import paired, publish, read_rows
+from sextant.published import cell, paired, publish, read_rows, refuse_arguments, trained
+from sextant.published import page as as_page
 from sextant.terminal import progress
 
 SALTS = range(5)
@@ -37,7 +36,6 @@ CIRCULAR = "the course's circular way"
 COLUMNS = ("outlier_auroc", "average_precision", "flag_auroc", "val_auroc")
 NO_VALUE = "–"
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100
 
 Scores = dict[str, dict[str, float]]  # the metrics of one split, by method
 
@@ -54,18 +52,11 @@ def scores_of_split(data: config.DatasetConf, rows: pd.DataFrame, salt: int) -> 
     """The metrics on the held-out rows of one split, by method."""
     split = data.split.model_copy(update={"salt": salt, "shares": SHARES})
     parts = plugins.kind(data.kind).rows.split(rows, data.columns, split)
-    profile = {
-        "kind": data.kind,
-        "source": data.chosen_source,
-        "digest": "",
-        "layout": data.columns.model_dump(),
-    }
     inputs = injection.with_injections(parts["test"], data.columns.features)
     scores: Scores = {}
     for name, overrides in VARIANTS.items():
         conf = config.model("suspects", [*OVERRIDES, *overrides, f"seed={salt}"], shelf=True)
-        with tempfile.TemporaryDirectory() as folder:
-            model, _ = train.learn(conf, parts, profile, Path(folder), lambda row: None)
+        model = trained(conf, data, parts)
         scores[name] = model.score(model.answer(inputs), parts["test"])
         scores[name]["flag_auroc"] = flag_auroc(model, parts["test"])
         scores[name]["val_auroc"] = model.card["val"]["outlier_auroc"]
@@ -104,10 +95,8 @@ def page(splits: Sequence[Scores]) -> str:
         f" {CIRCULAR}: the net of `{COURSE}`, scored against the flag on the rows that map and net"
         " learnt from."
     )
-    about = (__doc__ or "").split("\n\n", 1)[1].strip("\n")
-    lines = ["# Suspicious credit applications", "", about, "", *table, ""]
-    lines += [textwrap.fill(comparison, WIDTH), "", textwrap.fill(definitions, WIDTH), ""]
-    return "\n".join(lines)
+    sentences = [comparison, definitions]
+    return as_page("Suspicious credit applications", __doc__, table, sentences)
 
 
 def _cell(splits: Sequence[Scores], name: str, metric: str) -> str:
@@ -115,16 +104,12 @@ def _cell(splits: Sequence[Scores], name: str, metric: str) -> str:
     values = [scores[name][metric] for scores in splits if metric in scores[name]]
     if not values:
         return NO_VALUE
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+    return cell(values)
 
 
 def main(argv: list[str]) -> None:
     """Train on every split, and write the page."""
-    if argv:
-        raise UsageError(
-            f"`{' '.join(argv)}` is not understood; results/suspects.py takes no arguments"
-        )
-    train.quieten()
+    refuse_arguments(argv, "results/suspects.py")
     data = config.dataset("credit_applications", OVERRIDES)
     rows = read_rows(data)
     splits = []

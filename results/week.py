@@ -8,130 +8,60 @@ intervals of each day ahead), all days before that are train. A forecast is scor
 that lie in the same half. January 2017 is the test part of the pipeline.
 """
 
-import tempfile
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
-from sextant import config, files, plugins, pull, train
-from sextant.errors import UsageError, run
-from sextant.kinds.series.encoder import Encoder
-from sextant.kinds.splits import DateSplit
-from sextant.saved_model import SavedModel
+from sextant import config, plugins
+from sextant.errors import run
+from sextant.published import (
+    WIDTH,
+    Walk,
+    forecasts,
+    publish,
+    read_rows,
+    refuse_arguments,
+    scores_of_forecasts,
+    walked,
+)
 from sextant.tasks.forecasting import metrics as forecasting
-from sextant.terminal import progress
-
-if TYPE_CHECKING:
-    from sextant.contracts import Answer, Parts
 
 MODEL = "week"
 BASELINES = ("previous_close", "ar5")
 SEEDS = (42, 43, 44)
-STARTS = pd.date_range("2015-01-01", "2016-07-01", freq="6MS")
-HALF = pd.DateOffset(months=6)
+HALVES = Walk(
+    starts=pd.date_range("2015-01-01", "2016-07-01", freq="6MS"),
+    length=pd.DateOffset(months=6),
+    val=pd.DateOffset(months=6),
+)
+SCRIPT = "results/week.py"
 PAGE = Path(__file__).with_suffix(".md")
-WIDTH = 100  # characters in a line of the page
-FORECASTS = list(forecasting.Aligned._fields)
 
 
 def main(argv: list[str]) -> None:
     """Train for every half year and seed, and write the page."""
-    if argv:
-        raise UsageError(
-            f"`{' '.join(argv)}` is not understood; results/week.py takes no arguments"
-        )
-    train.quieten()
-    conf = config.dataset(config.model(MODEL, shelf=True).dataset, ["source=mirror"])
-    rows = _rows(conf)
-    kind_rows = plugins.kind(conf.kind).rows
-    halves = []
-    for days, split in _halves(rows, conf):
-        halves.append(kind_rows.split(days, conf.columns, split))
-    walk = _forecasts(halves, conf)
-    january = _forecasts([kind_rows.split(rows, conf.columns, conf.split)], conf)
-    with files.written_whole(PAGE) as beside:
-        beside.write_text(_page(walk, january), encoding="utf-8")
-
-
-def _rows(conf: config.DatasetConf) -> pd.DataFrame:
-    kind_rows = plugins.kind(conf.kind).rows
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        pull.pull(conf, raw)
-        return kind_rows.repair(kind_rows.read(raw, conf.columns), conf.columns)
-
-
-def _halves(
-    rows: pd.DataFrame, conf: config.DatasetConf
-) -> Iterator[tuple[pd.DataFrame, DateSplit]]:
-    """For each half year, the days up to its end, and a split whose test part it is."""
-    for start in STARTS:
-        first = f"{start:%Y-%m-%d}"
-        end = f"{start + HALF:%Y-%m-%d}"
-        val_from = f"{start - HALF:%Y-%m-%d}"
-        split = DateSplit(by="dates", val_from=val_from, gate_from=first, test_from=first)
-        yield rows[rows[conf.columns.date] < end], split
-
-
-def _forecasts(runs: "list[Parts]", conf: config.DatasetConf) -> pd.DataFrame:
-    """The forecasts of the test part of each run: of the model by seed, of each baseline once.
-
-    One row per `method`, `seed`, `ahead` and day, with the columns of `forecasting.Aligned`.
-    """
-    baselines = plugins.task("forecasting").baselines(conf.kind)
-    trainings = [(parts, seed) for parts in runs for seed in SEEDS]
-    tables = []
-    for parts, seed in progress(trainings, "results/week.py", "trainings"):
-        model = _trained(parts, conf, seed)
-        methods: dict[str, Answer] = {"model": model.answer}
-        if seed == SEEDS[0]:
-            for name in BASELINES:
-                methods[name] = model.fit_baseline(baselines[name], parts)
-        for name, answer in methods.items():
-            table = _aligned(answer(parts["test"]), parts["test"], model)
-            tables.append(table.assign(method=name, seed=seed))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _aligned(answers: pd.DataFrame, rows: pd.DataFrame, model: SavedModel) -> pd.DataFrame:
-    encoder = cast(Encoder, model.encoder)
-    tables = []
-    for ahead in forecasting.days_ahead(encoder.columns):
-        forecasts = forecasting.aligned(answers, rows, encoder, ahead)
-        tables.append(pd.DataFrame(forecasts._asdict()).assign(ahead=ahead))
-    return pd.concat(tables)
-
-
-def _trained(parts: "Parts", conf: config.DatasetConf, seed: int) -> SavedModel:
-    """The model, trained on these parts as the pipeline trains it."""
-    model = config.model(MODEL, [f"seed={seed}", "budget=standard"], shelf=True)
-    profile = {
-        "kind": conf.kind,
-        "source": conf.chosen_source,
-        "digest": "",
-        "layout": conf.columns.model_dump(),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        saved, _ = train.learn(model, parts, profile, Path(folder), lambda row: None)
-    return saved
+    refuse_arguments(argv, SCRIPT)
+    data = config.dataset(config.model(MODEL, shelf=True).dataset, ["source=mirror"])
+    rows = read_rows(data)
+    whole = plugins.kind(data.kind).rows.split(rows, data.columns, data.split)
+    confs = []
+    for seed in SEEDS:
+        confs.append(config.model(MODEL, [f"seed={seed}", "budget=standard"], shelf=True))
+    walk = forecasts(walked(rows, data, HALVES), data, confs, BASELINES, SCRIPT)
+    january = forecasts([whole], data, confs, BASELINES, SCRIPT)
+    publish(_page(walk, january), PAGE)
 
 
 # --- the page -----------------------------------------------------------------------------------
-
-
-def _scores(forecasts: pd.DataFrame) -> dict[str, float]:
-    return forecasting.scores(*[forecasts[name].to_numpy() for name in FORECASTS])
 
 
 def _by_seed(forecasts: pd.DataFrame) -> pd.DataFrame:
     """The metrics by days ahead, one row per `seed` and `ahead`."""
     rows = []
     for (seed, ahead), table in forecasts.groupby(["seed", "ahead"]):
-        rows.append({"seed": seed, "ahead": ahead, **_scores(table)})
+        rows.append({"seed": seed, "ahead": ahead, **scores_of_forecasts(table)})
     return pd.DataFrame(rows)
 
 

@@ -121,7 +121,8 @@ def test_the_page_compares_the_model_and_says_which_information_it_used() -> Non
 def test_each_quarter_is_the_test_part_of_a_split_after_half_a_year_of_val() -> None:
     conf = config.dataset("google_stock")
     days = pd.bdate_range("2012-01-03", "2017-01-31").strftime("%Y-%m-%d")
-    quarters = list(imported("rnn")._quarters(pd.DataFrame({conf.columns.date: days}), conf))
+    rows = pd.DataFrame({conf.columns.date: days})
+    quarters = list(published.periods(rows, conf, imported("rnn").QUARTERS))
     assert len(quarters) == 8
     rows, split = quarters[0]
     assert (split.val_from, split.gate_from, split.test_from) == (

@@ -1,5 +1,6 @@
-"""Write files so that they are complete or absent, and digest them."""
+"""Write files so that they are complete or absent, digest them, and lock what one process uses."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -83,3 +84,27 @@ def folder_digest(folder: Path, without: str = "") -> str:
     for path in sorted(contents):  # a file system lists files in any order
         digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, doing: str) -> Iterator[None]:
+    """Hold the lock (flock) of a file, which then contains the number of this process.
+
+    The operating system releases it if the process is killed. Raises SextantError if another
+    process holds it: "process 17 is" and then `doing`, which says what that one does and how to go
+    on.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise SextantError(f"process {lock.read().strip()} is {doing}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield
+        finally:
+            lock.truncate(0)

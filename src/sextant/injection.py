@@ -75,8 +75,8 @@ def average_precision(scores: np.ndarray, rows: int) -> float:
         descending = both[order]
         # The last of each run of equal scores: they are found together.
         ends = np.flatnonzero(np.append(np.diff(descending) != 0, True))
-        found = np.cumsum((weights * is_injected)[order])[ends]
+        hits = np.cumsum((weights * is_injected)[order])[ends]
         alarms = np.cumsum(weights[order])[ends]
-        recall = found / found[-1]
-        precisions.append(float(np.sum(np.diff(recall, prepend=0.0) * found / alarms)))
+        recall = hits / hits[-1]
+        precisions.append(float(np.sum(np.diff(recall, prepend=0.0) * hits / alarms)))
     return float(np.mean(precisions))

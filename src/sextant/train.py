@@ -6,11 +6,9 @@ at the end of a round, which is the epochs between two looks at val.
 """
 
 import csv
-import fcntl
 import hashlib
 import logging
 import math
-import os
 import shutil
 import sys
 import time
@@ -210,19 +208,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises SextantError if another process trains the same model on the same data.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise SextantError(
-                f"process {lock.read().strip()} is training this already ({folder});"
-                " wait for it, or stop it: `make doctor`"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    doing = f"training this already ({folder}); wait for it, or stop it: `make doctor`"
+    with files.locked(folder / "lock", doing):
         yield
         shutil.rmtree(folder)
 

@@ -111,12 +111,12 @@ def test_each_day_ahead_has_location_scale_unit_and_freedom() -> None:
     assert net.freedom.shape == (HORIZON,)
 
 
-def test_the_loss_leaves_out_days_whose_truth_is_not_known() -> None:
+def test_the_loss_weighs_days_ahead_and_leaves_out_those_whose_truth_is_not_known() -> None:
     from scipy.stats import t
 
     net, batch = further_net(), further_batch()
     prediction = net.predict(batch)
-    densities = []
+    densities, weights = [], []
     for row in range(ROWS):
         for day in range(HORIZON):
             target = batch.target[row, day].item()
@@ -125,9 +125,10 @@ def test_the_loss_leaves_out_days_whose_truth_is_not_known() -> None:
                 location = prediction["location"][row, day].item() / unit
                 scale = prediction["scale"][row, day].item() / unit
                 densities.append(t.logpdf(target / unit, 3, location, scale))
+                weights.append(1 / (day + 1))
     assert len(densities) == ROWS * HORIZON - 3
     loss = net.loss(batch)
-    assert loss.item() == pytest.approx(-np.mean(densities), rel=1e-5)
+    assert loss.item() == pytest.approx(-np.average(densities, weights=weights), rel=1e-5)
     loss.backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name

@@ -823,9 +823,9 @@ def test_prepare_says_in_one_line_what_becomes_of_missing_numbers():
     missing = parts["train"].isna().sum()
     (line,) = tabular_rows.remarks(parts, columns)
     assert line == (
-        f"missing numbers become the median of training; of {len(parts['train'])} training rows"
-        f" they are missing in `height` ({missing['height']} with an indicator),"
-        f" `weight` ({missing['weight']})"
+        f"of {len(parts['train'])} training rows, numbers are missing in `height`"
+        f" ({missing['height']} with an indicator), `weight` ({missing['weight']}); they become the"
+        " median of training, and stay empty for a task that draws missing cells"
     )
     complete = tabular_rows.split(as_text(animal_table()), COLUMNS, SPLIT)
     assert tabular_rows.remarks(complete, COLUMNS) == []

@@ -6,7 +6,6 @@ after: it checks every conf, and judges the models and prints the leaderboard.
 """
 
 import atexit
-import fcntl
 import logging
 import os
 import signal
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .. import config, fork_server, site_cache, terminal
+from .. import config, files, fork_server, site_cache, terminal
 from ..check import LISTED
 from ..errors import SextantError, UsageError
 from . import leaderboard, leftovers, scheduler
@@ -95,27 +94,13 @@ def alone() -> Iterator[None]:
 
     Raises SextantError if one is running.
     """
-    folder = Path(".dvc/tmp")
-    if not folder.parent.is_dir():  # DVC refuses to run here
+    path = Path(".dvc/tmp/sextant-repro")
+    if not Path(".dvc").is_dir():  # DVC refuses to run here
         yield
         return
-    folder.mkdir(exist_ok=True)
-    with (folder / "sextant-repro").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise SextantError(
-                f"process {lock.read().strip()} is running the pipeline of this clone already; wait"
-                " for its end, or stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.truncate(0)
+    doing = "running the pipeline of this clone already; wait for its end, or stop it"
+    with files.locked(path, doing):
+        yield
 
 
 def threads() -> dict[str, int]:

@@ -1,14 +1,17 @@
 """The mathematics that families of maps share: searches for units, the batch rule, grids.
 
-Imports torch and blocks.py. Every model stage depends on this file, as on blocks.py.
+Imports torch, errors.py and blocks.py. Every model stage depends on this file, as on blocks.py.
 """
 
 import math
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import UsageError
 from . import blocks
 
 MIN_WEIGHT = 1e-30  # the least n_j of the batch rule: float32 cannot divide by less accurately
@@ -21,6 +24,19 @@ CANDIDATES = 4
 # until their maxima are found. On a map of 60 x 60, 128 kB took 1.6 and 16 MB 1.4 times as long.
 CACHED_SCORES = 2**18
 HELD_PULLS = 2**24  # values of h (units x units) held at a time, or scores on a GPU: 64 MB
+
+
+def check_size(net: Mapping[str, object]) -> None:
+    """Raise UsageError for a map of one unit, or one whose neighborhood would widen."""
+    if cast("int", net["rows"]) * cast("int", net["cols"]) < 2:
+        raise UsageError(
+            "`rows` times `cols` is 1; expected two units or more: a topology needs two"
+        )
+    sigma, sigma_end = cast("float", net["sigma"]), cast("float", net["sigma_end"])
+    if sigma_end > sigma:
+        raise UsageError(
+            f"`sigma_end` {sigma_end} is above `sigma` {sigma}; swap the two: the width shrinks"
+        )
 
 
 def gaussian(q: Tensor) -> Tensor:

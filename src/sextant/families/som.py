@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..kinds.tabular.encoder import Batch
 from . import maps
-from .maps import MIN_SPREAD, axis_squares, gaussian
+from .maps import MIN_SPREAD, axis_squares, check_size, gaussian
 
 Size = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
@@ -209,19 +209,11 @@ class SOM(nn.Module):
                     f" {batch_size} and `optimizer.lr` is {lr:g}; set batch_size to 1 and lr to 0.1"
                     " or less, or `update: batch`"
                 )
-        rows, cols = cast("int", net["rows"]), cast("int", net["cols"])
-        if rows * cols < 2:
-            raise UsageError(
-                "`rows` times `cols` is 1; expected two units or more: a topology needs two"
-            )
+        check_size(net)
+        rows = cast("int", net["rows"])
         if net["toroidal"] and net["grid"] == "hexagonal" and rows % 2:
             raise UsageError(
                 f"a toroidal hexagonal grid has {rows} `rows`; expected an even number of rows"
-            )
-        sigma, sigma_end = cast("float", net["sigma"]), cast("float", net["sigma_end"])
-        if sigma_end > sigma:
-            raise UsageError(
-                f"`sigma_end` {sigma_end} is above `sigma` {sigma}; swap the two: the width shrinks"
             )
 
     @torch.no_grad()

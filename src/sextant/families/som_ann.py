@@ -209,13 +209,7 @@ class SOMANN(nn.Module):
         schedule: Mapping[str, object] | None = None,
     ) -> None:
         """Raise UsageError for arguments that are each valid but do not go together."""
-        if cast("int", net["rows"]) * cast("int", net["cols"]) < 2:
-            raise UsageError("`rows` times `cols` is 1; expected two units or more")
-        sigma, sigma_end = cast("float", net["sigma"]), cast("float", net["sigma_end"])
-        if sigma_end > sigma:
-            raise UsageError(
-                f"`sigma_end` {sigma_end} is above `sigma` {sigma}; swap the two: the width shrinks"
-            )
+        maps.check_size(net)
         reads = cast("list[str]", net["reads"])
         if len(set(reads)) < len(reads):
             raise UsageError(f"`reads` names a fact twice: {', '.join(reads)}; name each once")

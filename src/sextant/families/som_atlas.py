@@ -1,7 +1,7 @@
 """A random atlas: many self-organizing maps of a table, whose units predict a number."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from .maps import (
     MIN_WEIGHT,
     add_by_axis,
     axis_squares,
+    check_size,
     descent,
     gaussian,
     nearest_units,
@@ -159,13 +160,7 @@ class SOMAtlas(nn.Module):
         schedule: Mapping[str, object] | None = None,
     ) -> None:
         """Raise UsageError for arguments that are each valid but do not go together."""
-        if cast("int", net["rows"]) * cast("int", net["cols"]) < 2:
-            raise UsageError("`rows` times `cols` is 1; expected two units or more")
-        sigma, sigma_end = cast("float", net["sigma"]), cast("float", net["sigma_end"])
-        if sigma_end > sigma:
-            raise UsageError(
-                f"`sigma_end` {sigma_end} is above `sigma` {sigma}; swap the two: the width shrinks"
-            )
+        check_size(net)
 
     # --- rows ---
 

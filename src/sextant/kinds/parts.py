@@ -1,7 +1,10 @@
-"""The four parts of a prepared data set: which rows are scored, and checks of labelled parts."""
+"""The four parts of a prepared data set: their files, which rows are scored, and checks of
+labelled parts.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DataError
@@ -22,6 +25,31 @@ AMOUNTS = 20  # so many numbers are hardly classes
 NUMBER = r"[+-]?[0-9]*[.,]?[0-9]+"
 
 Label: TypeAlias = bool | int | float | str
+
+
+def write(rows: "pd.DataFrame", path: Path) -> None:
+    """Write a part to `path`.parquet; the bytes depend on the rows alone."""
+    rows.to_parquet(path.with_suffix(".parquet"), index=False)
+
+
+def load(path: Path) -> "pd.DataFrame":
+    """Return a part that `write` wrote."""
+    import pandas as pd
+
+    return pd.read_parquet(path.with_suffix(".parquet"))
+
+
+def statistics(numbers: "pd.Series") -> dict[str, float]:
+    """Range and moments of a column of numbers, for profile.json."""
+    values = {
+        "min": numbers.min(),
+        "median": numbers.median(),
+        "mean": numbers.mean(),
+        "max": numbers.max(),
+        "std": numbers.std(),
+    }
+    # The last digits of a float64 differ between processors; profile.json should not.
+    return {name: round(float(value), 9) for name, value in values.items()}
 
 
 def scored(part: "pd.DataFrame") -> "pd.DataFrame":

@@ -4,11 +4,9 @@ A journal is a file to which each change appends a line, so that several process
 and a kill loses no line that was written.
 """
 
-import fcntl
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +23,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from .. import config, files, paths, train
-from ..errors import SextantError
 from ..learner import derived_seed
 from .space import Choices, Dimension, Space, values
 from .training import PARTS, Data, Result
 
 NAME = "tune"  # of the study, one in each journal
+LOCK = "lock"  # the file that the process of a search holds, in its folder
+JOURNAL = "journal.log"
 # Trials that are drawn at random before the sampler learns from them, Optuna's default, and trials
 # that are not pruned, of which it takes the median.
 RANDOM_TRIALS = 10
@@ -183,19 +182,7 @@ def _digests(folder: Path) -> list[str]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a second search out of a folder; raises SextantError if one is running."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise SextantError(
-                f"process {lock.read().strip()} is tuning this already ({folder}); wait for it, or"
-                " stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with files.locked(folder / LOCK, f"tuning this already ({folder}); wait for it, or stop it"):
         yield
 
 
@@ -212,7 +199,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         first = math.ceil(UNPRUNED_SHARE * int(conf.schedule["max_epochs"]))
         self.optuna = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
+            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
             study_name=NAME,
             direction="maximize" if up else "minimize",
             sampler=Sampler(conf.seed),
@@ -310,14 +297,14 @@ def repair(folder: Path) -> None:
 
     It is for the process that holds the lock, when no job is running.
     """
-    journal = folder / "journal.log"
+    journal = folder / JOURNAL
     if journal.is_file():
         content = journal.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             with journal.open("r+b") as stream:
                 stream.truncate(len(whole))
-    for path in folder.glob("journal.log.lock*"):  # Optuna would wait 30 s for one
+    for path in folder.glob(f"{JOURNAL}.lock*"):  # Optuna would wait 30 s for one
         path.unlink()
 
 

@@ -6,11 +6,12 @@ train and marked in the column `context`, followed by the rows that are scored, 
 `target` and not in the rating.
 """
 
+from ...parts import load, write
 from .catalogues import CATALOGUE, Catalogue, catalogue, users_of
 from .facts import findings, table
 from .identifiers import Ids, ids, typed_ids
 from .inputs import read_rows
-from .parts import TARGET, check_parts, load, profile, split, write
+from .parts import TARGET, check_parts, profile, split
 from .reading import Raw, passed_over, read
 from .repairing import repair
 from .repeated import single

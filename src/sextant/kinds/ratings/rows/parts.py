@@ -1,7 +1,6 @@
 """Four parts of ratings: split by hash, checked, written and summed up."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -59,16 +58,6 @@ def check_parts(parts: Mapping[str, pd.DataFrame], columns: Columns) -> None:
                 f"part {name} ({len(liked)} ratings) lacks likes or dislikes; add ratings, or"
                 " change `split` in the conf"
             )
-
-
-def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write a part with its catalogue; the bytes depend on the rows alone."""
-    rows.to_parquet(path.with_suffix(".parquet"), index=False)
-
-
-def load(path: Path) -> pd.DataFrame:
-    """Read a part that `write` wrote."""
-    return pd.read_parquet(path.with_suffix(".parquet"))
 
 
 def profile(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, object]:

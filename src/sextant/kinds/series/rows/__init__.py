@@ -7,9 +7,10 @@ Layout and order are put right on reading: the series that conf chooses, without
 rules leave out, the oldest day first. So the expectations look at what is left.
 """
 
+from ...parts import load, write
 from .days import checked_days, iso_day
 from .facts import findings, table
-from .parts import check_parts, forecast_days, load, profile, split, write
+from .parts import check_parts, forecast_days, profile, split
 from .reading import arranged, passed_over, read, read_rows
 from .repairing import repair, to_numbers
 

@@ -1,17 +1,16 @@
-"""Four parts of a series by date: split, checked, written and summed up.
+"""Four parts of a series by date: split, checked and summed up.
 
 A part contains the days that are scored, preceded by one window of history rows, which are marked
 in the column `context`.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ....errors import DataError
-from ...parts import CONTEXT, PARTS, scored
+from ...parts import CONTEXT, PARTS, scored, statistics
 from ...splits import DateSplit
 from ..columns import Columns
 from .repairing import REPAIRED
@@ -50,16 +49,6 @@ def check_parts(parts: Mapping[str, pd.DataFrame], columns: Columns) -> None:
             )
 
 
-def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write a part; the bytes depend on the rows alone."""
-    rows.to_parquet(path.with_suffix(".parquet"), index=False)
-
-
-def load(path: Path) -> pd.DataFrame:
-    """Read a part that `write` wrote."""
-    return pd.read_parquet(path.with_suffix(".parquet"))
-
-
 def forecast_days(rows: pd.DataFrame, columns: Columns, ahead: int = 1) -> pd.DataFrame:
     """One row per complete window of `rows`, in order; each is a forecast to make.
 
@@ -86,24 +75,12 @@ def forecast_days(rows: pd.DataFrame, columns: Columns, ahead: int = 1) -> pd.Da
 
 def profile(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, object]:
     """Statistics of the numbers in train, the first and last day of each part, and the repairs."""
-    statistics = {name: _statistics(parts["train"][name]) for name in columns.numbers}
+    numbers = {name: statistics(parts["train"][name]) for name in columns.numbers}
     days = {}
     for name, part in parts.items():
         part_days = scored(part)[columns.date]
         days[name] = [part_days.min(), part_days.max()]
-    return {"columns": statistics, "days": days, "repairs": _repairs(parts, columns)}
-
-
-def _statistics(numbers: pd.Series) -> dict[str, float]:
-    statistics = {
-        "min": numbers.min(),
-        "median": numbers.median(),
-        "mean": numbers.mean(),
-        "max": numbers.max(),
-        "std": numbers.std(),
-    }
-    # 9 decimals: the last digits of a float64 differ between processors.
-    return {name: round(float(value), 9) for name, value in statistics.items()}
+    return {"columns": numbers, "days": days, "repairs": _repairs(parts, columns)}
 
 
 def _repairs(parts: Mapping[str, pd.DataFrame], columns: Columns) -> list[str]:

@@ -9,7 +9,9 @@ from ....errors import DataError
 from ...formats import FILE, LINE, Table, place, read_table
 from ...levels import texts_of
 from ...numbers import numbers_or_faults, to_numbers
-from ...parts import PARTS, UNLABELLED, check_labelled_parts, class_labels
+from ...parts import PARTS, UNLABELLED, check_labelled_parts, class_labels, statistics
+from ...parts import load as load
+from ...parts import write as write
 from ...splits import SEPARATOR, HashSplit, parts_by_hash
 from ...tables import check_columns, data_files, listed
 from ..columns import Columns
@@ -299,19 +301,9 @@ def _gap_remarks(train: pd.DataFrame, columns: Columns) -> list[str]:
         return []
     more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
     return [
-        f"missing numbers become the median of training; of {len(train):,} training rows they are"
-        f" missing in {', '.join(gaps[:NAMED])}{more}"
+        f"of {len(train):,} training rows, numbers are missing in {', '.join(gaps[:NAMED])}{more};"
+        " they become the median of training, and stay empty for a task that draws missing cells"
     ]
-
-
-def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write a part to `path`.parquet; the bytes depend on the rows alone."""
-    rows.to_parquet(path.with_suffix(".parquet"), index=False)
-
-
-def load(path: Path) -> pd.DataFrame:
-    """Return a part that `write` wrote."""
-    return pd.read_parquet(path.with_suffix(".parquet"))
 
 
 # --- the profile --------------------------------------------------------------------------------
@@ -329,10 +321,10 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, objec
     summaries: dict[str, dict[str, float] | dict[str, int]] = {}
     is_number = has_number_target(train, columns)
     for name in columns.numeric:
-        summaries[name] = _range(train[name])
+        summaries[name] = statistics(train[name])
     counted = list(columns.categorical)
     if is_number:
-        summaries[str(columns.target)] = _range(train[columns.target])
+        summaries[str(columns.target)] = statistics(train[columns.target])
     elif columns.target is not None:
         counted.append(columns.target)
     for name in counted:
@@ -349,15 +341,3 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, objec
             "repeated": named.repeated,
         }
     return profile
-
-
-def _range(numbers: pd.Series) -> dict[str, float]:
-    statistics = {
-        "min": numbers.min(),
-        "median": numbers.median(),
-        "mean": numbers.mean(),
-        "max": numbers.max(),
-        "std": numbers.std(),
-    }
-    # The last digits of a float64 differ between processors; profile.json should not.
-    return {name: round(float(value), 9) for name, value in statistics.items()}

@@ -108,6 +108,25 @@ def test_where_one_class_is_rare_the_conf_says_how_to_predict_it(home: Path) -> 
         made(home / "loans.csv", target="Branch name", name="x", decide="f1", task="regression")
 
 
+def test_an_amount_with_marks_is_a_number_to_predict(home: Path, tmp_path: Path) -> None:
+    rows = loans()
+    rows["Repaid"] = [f"$ {amount:,.2f}" for amount in rows["Income"] * 3]
+    rows["Income"] = [f"{income:,.2f}" for income in rows["Income"]]
+    title = "Loans of 2020,,,,,\n"
+    total = 'Total,,,,,"$ 2,700,000.00"\n'
+    (home / "loans.csv").write_text(title + rows.to_csv(index=False) + total)
+    conf, summary = made(home / "loans.csv", target="Repaid")
+    assert "left out as a total: Total, $ 2,700,000.00 (FOOTER=0)" in summary
+    columns = conf.columns
+    assert (columns.skip, columns.footer, columns.thousands) == (1, 1, ",")
+    parts = holds(conf, tmp_path, suite=False)
+    assert sum(map(len, parts.values())) == ROWS
+    assert parts["train"]["Repaid"].between(1000, 20_000).all()
+    rows_of_kind: Any = plugins.kind("tabular").rows
+    table = rows_of_kind.table(rows_of_kind.read(tmp_path / "raw", columns), columns)
+    assert table["Repaid"].dtype == float  # as its expectations are written
+
+
 WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
     "loans.csv": lambda rows, path: rows.to_csv(path, index=False),
     "Loans 2020.CSV": lambda rows, path: rows.to_csv(path, index=False),

@@ -517,6 +517,14 @@ def test_the_expectations_see_numbers_and_text_as_it_is_written(tmp_path):
     (tmp_path / "table.csv").write_text("k,x,c,y\n1,tall,01,1\n2,1.5,1,0\n")
     table = tabular_rows.table(tabular_rows.read(tmp_path, SMALL), SMALL)
     assert table["x"].tolist() == ["tall", "1.5"]
+    columns = SMALL.model_copy(update={"target_type": "number", "thousands": "."})
+    columns = columns.model_copy(update={"decimal": ","})
+    (tmp_path / "table.csv").write_text('k,x,c,y\n1,1,01,"$1.234,50"\n2,2,1,"(3,5)"\n')
+    table = tabular_rows.table(tabular_rows.read(tmp_path, columns), columns)
+    assert table["y"].tolist() == [1234.5, -3.5]
+    (tmp_path / "table.csv").write_text("k,x,c,y\n1,1,01,dear\n2,2,1,3\n")
+    table = tabular_rows.table(tabular_rows.read(tmp_path, columns), columns)
+    assert table["y"].tolist() == ["dear", "3"]
 
 
 def test_a_pattern_stands_for_the_columns_that_fit(tmp_path):

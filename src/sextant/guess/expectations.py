@@ -106,7 +106,7 @@ def range_of(column: Facts) -> Entry:
 
 
 def presence(column: Facts) -> Entry:
-    """That a column has values, as many as today but for a half of them."""
+    """That a column has values, with at most twice as many missing as today."""
     if column.missing == 0:
         return expect(
             "column_values_to_not_be_null",

@@ -94,14 +94,18 @@ def _without_truths(column: pd.Series) -> pd.Series:
 def table(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Return the table that the expectations check.
 
-    Numeric columns are numbers; one with text in it stays text, so that the expectations can report
-    it. The other columns are text as it is written.
+    Numeric columns and a target that is a number are numbers; one with text in it stays text, so
+    that the expectations can report it. The other columns are text as it is written.
     """
     columns = columns.resolved(raw.columns)
+    numeric = set(columns.numbers)
+    target = columns.target
+    if target is not None and target in raw and _is_number(texts_of(raw[target]), columns):
+        numeric.add(target)
     checked = {}
     for name in raw.columns:
         column = raw[name]
-        if name in columns.numbers:
+        if name in numeric:
             numbers, is_wrong = numbers_or_faults(_without_truths(column), columns)
             checked[name] = column if is_wrong.any() else _as_whole(numbers, column)
         else:

@@ -10,6 +10,7 @@ from conftest import dump_yaml, load_yaml
 
 from sextant import check, config, optimizers, plugins
 from sextant.errors import UsageError
+from sextant.tuning import space
 
 MODELS: dict[str, dict[str, str]] = listed.PARAMS["models"]
 
@@ -283,6 +284,39 @@ def test_a_further_baseline_stands_beside_the_others_with_its_settings(monkeypat
         task.baselines("tabular", [{"small_net": {"train": 1}}])
 
 
+# --- the search spaces --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], ["model=ann"]])
+def test_a_fault_in_a_search_space_is_met_before_any_trial_and_stops_no_stage(arguments, one_model):
+    Path("conf/search/ann.yaml").write_text("net: {dropot: {low: 0.0, high: 0.5}}")
+    message = "^conf/search/ann.yaml: ann has no `net.dropot`; did you mean `dropout`.$"
+    with pytest.raises(UsageError, match=message):
+        check.main(arguments)
+    check.main(["--listed", *arguments])
+    Path("conf/search/ann.yaml").write_text("net: {dropout: {low: 0.5, high: 0.1}}")
+    with pytest.raises(UsageError, match="net.dropout: the range from 0.5 to 0.1 is empty"):
+        check.main(arguments)
+    Path("conf/search/ann.yaml").unlink()  # a family of a team may have none
+    check.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("an.yaml", "conf/search/an.yaml fits no family and no model; did you mean `ann`.; rename"),
+        ("ann.yml", "conf/search/ann.yml is never read; rename it to ann.yaml, or remove it"),
+    ],
+)
+def test_a_search_space_of_nothing_is_refused(name, message):
+    space.check_files(["mine"])
+    Path("conf/search/mine.yaml").write_text("")
+    space.check_files(["mine"])
+    Path(f"conf/search/{name}").write_text("")
+    with pytest.raises(UsageError, match=message):
+        space.check_files(["mine"])
+
+
 # --- the command --------------------------------------------------------------------------------
 
 
@@ -291,8 +325,9 @@ def test_a_name_that_is_not_listed_is_refused(monkeypatch):
     monkeypatch.setattr(check, "check_all", lambda shelf: checked.append("all"))
     for function in ("check_dataset", "check_budgets"):
         monkeypatch.setattr(check, function, lambda name, shelf: checked.append(name))
+    monkeypatch.setattr(check, "check_space", lambda name: checked.append(f"space of {name}"))
     check.main(["model=ann"])
-    assert checked == ["churn", "ann"]
+    assert checked == ["churn", "ann", "space of ann"]
     with pytest.raises(UsageError, match="unknown model `strawberry`; params.yaml lists: ann"):
         check.main(["model=strawberry"])
     with pytest.raises(UsageError, match="`modell=ann` is not understood; expected: check"):

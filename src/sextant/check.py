@@ -197,13 +197,33 @@ def check_budgets(name: str, *, shelf: bool = False) -> None:
         preview.check_classes(config.dataset(conf.dataset, shelf=shelf), name)
 
 
+def check_space(name: str) -> None:
+    """Check the search space of a model, if it has one.
+
+    `make tune` alone reads it, so that no stage is stopped by a fault in it.
+    """
+    from .tuning import space
+
+    conf = config.model(name, shelf=True)
+    if space.file_of(conf) is not None:
+        space.load(conf)
+
+
 def check_all(*, shelf: bool = True) -> None:
-    """Check everything that params.yaml lists, and with `shelf` what the shelf does."""
+    """Check everything that params.yaml lists, and with `shelf` what the shelf does and
+    conf/search.
+    """
+    from .tuning import space
+
     chosen = config.params(shelf=shelf)
     for name in chosen.datasets:
         check_dataset(name, shelf=shelf)
     for name in chosen.models:
         check_budgets(name, shelf=shelf)
+    if shelf:
+        for name in chosen.models:
+            check_space(name)
+        space.check_files(list(chosen.models))
 
 
 def check_named(group: str, name: str, *, shelf: bool = True) -> None:
@@ -218,6 +238,8 @@ def check_named(group: str, name: str, *, shelf: bool = True) -> None:
         return
     check_dataset(config.params(shelf=shelf).models[name].dataset, shelf=shelf)
     check_budgets(name, shelf=shelf)
+    if shelf:
+        check_space(name)
 
 
 def check_lock() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from sextant import files
 from sextant.commands import doctor
 from sextant.errors import UsageError
 from sextant.tracking import store
@@ -314,6 +315,24 @@ def test_a_training_whose_pipeline_was_killed(tmp_path: Path, checkpoint: Path) 
     assert finding.repair == f"wait for its end, or: kill {pid}"
 
 
+def test_a_search_is_kept_interrupted_or_running(tmp_path: Path) -> None:
+    assert doctor.tuning(tmp_path) == doctor.ok("no search is kept")
+    folder = tmp_path / ".tuning/ann/0f1e"
+    (folder / "checkpoints/0").mkdir(parents=True)
+    (folder / "journal.log").write_bytes(bytes(3 * 2**20))
+    finding = doctor.tuning(tmp_path)
+    assert (finding.state, finding.text) == ("ok", "1 search of ann (3 MiB in .tuning)")
+    assert finding.repair.startswith("`rm -r .tuning` discards the trials")
+    (folder / "checkpoints/0/tmp3").mkdir()
+    (tmp_path / ".tuning/rnn/77aa").mkdir(parents=True)
+    finding = doctor.tuning(tmp_path)
+    assert finding.state == "warning"
+    assert finding.text == "2 searches of ann, rnn (3 MiB in .tuning), interrupted: ann"
+    assert finding.repair.startswith("`make tune MODEL=ann` goes on; `rm -r .tuning`")
+    with files.locked(folder / "lock", "tuning"):
+        assert doctor.tuning(tmp_path) == doctor.ok(f"ann is tuned by process {os.getpid()}")
+
+
 def test_a_lock_counts_only_while_it_is_held(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not doctor._is_locked(path)
@@ -388,4 +407,4 @@ def test_a_server_that_does_not_answer(workspace: Path, monkeypatch: pytest.Monk
 
 def test_every_check_is_listed_once() -> None:
     names = {function.__name__ for function in doctor.CHECKS}
-    assert len(names) == len(doctor.CHECKS) == 13
+    assert len(names) == len(doctor.CHECKS) == 14

@@ -349,12 +349,49 @@ def training(root: Path | None = None) -> Finding:
                 return ok(text)
             repair = f"wait for its end, or: kill {pid}"
             return Finding("warning", f"{text}, whose pipeline has ended", repair)
+    text = f"interrupted: {_models(folders)} ({_size(folders) / MIB:.0f} MiB in .checkpoints)"
+    return Finding("warning", text, "`make train` resumes; `rm -r .checkpoints` discards them")
+
+
+def tuning(root: Path | None = None) -> Finding:
+    """Look for searches of `make tune`: those that run, were interrupted in a trial, or are kept.
+
+    A search is kept for ever, so that the same command goes on with it.
+    """
+    root = root or paths.state_root()
+    folders = sorted(path for path in root.glob(".tuning/*/*") if path.is_dir())
+    if not folders:
+        return ok("no search is kept")
+    interrupted = []
+    for folder in folders:
+        if _is_locked(folder / "lock"):
+            return ok(f"{folder.parent.name} is tuned by process {_pid(folder / 'lock')}")
+        # A trial removes its checkpoints at its end; a job leaves an empty folder, a number.
+        left = [path for path in folder.glob("checkpoints/**/*") if not path.name.isdigit()]
+        if left:
+            interrupted.append(folder)
+    noun = "search" if len(folders) == 1 else "searches"
+    size = f"{_size(folders) / MIB:.0f} MiB in .tuning"
+    text = f"{len(folders)} {noun} of {_models(folders)} ({size})"
+    repair = "`rm -r .tuning` discards the trials; MLflow keeps what it has of them"
+    if interrupted:
+        model = interrupted[0].parent.name
+        text = f"{text}, interrupted: {_models(interrupted)}"
+        return Finding("warning", text, f"`make tune MODEL={model}` goes on; {repair}")
+    return Finding("ok", text, repair)
+
+
+def _models(folders: Iterable[Path]) -> str:
+    """The models of folders .checkpoints/<model>/<digest>, .tuning/<model>/<digest>."""
+    return ", ".join(sorted({folder.parent.name for folder in folders}))
+
+
+def _size(folders: Iterable[Path]) -> int:
+    """The bytes of all files in folders."""
     size = 0
     for folder in folders:
         size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    models = ", ".join(sorted({folder.parent.name for folder in folders}))
-    text = f"interrupted: {models} ({size / MIB:.0f} MiB in .checkpoints)"
-    return Finding("warning", text, "`make train` resumes; `rm -r .checkpoints` discards them")
+    return size
 
 
 def _pid(path: Path) -> int:
@@ -443,7 +480,7 @@ def local(uri: str) -> Path | None:
 CHECKS: Sequence[Callable[[], Finding]] = (
     *(python, packages, disk, accelerator),
     *(git, dvc, site_cache, remote, locks),
-    *(conf, mirror, training, registry),
+    *(conf, mirror, training, tuning, registry),
 )
 
 

@@ -1,7 +1,7 @@
 """The search space of a model: conf/search/<model>.yaml, or else conf/search/<family>.yaml."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,25 +129,45 @@ def search_file(name: str) -> Path:
     return paths.CONF / "search" / f"{name}.yaml"
 
 
-def path_of(conf: config.ModelConf) -> Path:
-    """The file of a model, or of its family; raises UsageError if there is none."""
+def file_of(conf: config.ModelConf) -> Path | None:
+    """The file of a model, or of its family; None if there is none."""
     for name in (conf.name, conf.family):
         path = search_file(name)
         if path.is_file():
             return path
-    raise UsageError(
-        f"{search_file(conf.family)} does not exist; write one, as the other files of its folder"
-        f" are, or {search_file(conf.name)} for this model alone"
-    )
+    return None
+
+
+def check_files(models: Sequence[str]) -> None:
+    """Raise UsageError for a file of conf/search/ that no search would read.
+
+    It belongs to a family, to one of `models`, or to another model that has a conf: a model that
+    `make remove` took out leaves its confs behind.
+    """
+    confs = [path.stem for path in paths.model_conf("").parent.glob("*.yaml")]
+    names = [*plugins.names("families"), *models, *confs]
+    for path in sorted(search_file("").parent.glob("*")):
+        if path != search_file(path.stem):
+            raise UsageError(f"{path} is never read; rename it to {path.stem}.yaml, or remove it")
+        if path.stem not in names:
+            raise UsageError(
+                f"{path} fits no family and no model; {strict.advice(path.stem, names)}; rename it,"
+                " or remove it"
+            )
 
 
 def load(conf: config.ModelConf) -> Space:
     """The search space of a model.
 
-    Raises UsageError for a name that the model does not have, an empty range, and a value that the
-    code does not take.
+    Raises UsageError if there is no file, and for a name that the model does not have, an empty
+    range, and a value that the code does not take.
     """
-    path = path_of(conf)
+    path = file_of(conf)
+    if path is None:
+        raise UsageError(
+            f"{search_file(conf.family)} does not exist; write one, as the other files of its"
+            f" folder are, or {search_file(conf.name)} for this model alone"
+        )
     content = config.parsed(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(content, Mapping) or not content:
         raise UsageError(f"{path} is {content!r}; expected blocks of: {', '.join(BLOCKS)}")

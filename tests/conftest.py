@@ -27,6 +27,7 @@ import pytest
 import yaml
 from filelock import FileLock
 from hypothesis import settings
+from servers import TrackingServer
 
 from sextant import fork_server
 
@@ -601,6 +602,16 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             os.killpg(popen.pid, 9)
         with popen:  # closes its pipes and waits for it
             pass
+
+
+@pytest.fixture
+def tracking_server(
+    tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
+) -> TrackingServer:
+    """A running MLflow server; its files are in the folder `server`."""
+    server = TrackingServer(tmp_path / "server", process)
+    server.start()
+    return server
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,10 @@
 """Stage register: one decision per model, after crashes, in other clones and with other code."""
 
 import json
-import os
 import re
 import shutil
-import socket
 import sqlite3
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +16,7 @@ import pytest
 import yaml
 from builders import untrained_model
 from conftest import Clone, forked_script
+from servers import TrackingServer
 from versions import MODEL, NAME, Versions, champion, crash, runs, state, without_judging
 
 from sextant import config, files, register, saved_model
@@ -386,48 +382,15 @@ def test_a_lost_database_is_made_again_from_the_outputs(
     assert {"best/accuracy", "test/accuracy", "vs/accuracy/majority"} <= set(run.data.metrics)
 
 
-@pytest.fixture
-def server(tmp_path: Path, process: Callable[..., subprocess.Popen[str]]) -> str:
-    """The address of a running MLflow server; its files are in the folder `server`."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "server"]
-    command += ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/team.db"]
-    command += ["--artifacts-destination", str(folder / "files")]
-    # Otherwise eight more processes start.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log:
-        process(*command, stdout=log, stderr=log, cwd=folder, env=environment)
-    address = f"http://127.0.0.1:{port}"
-    wait_for(f"{address}/health", folder / "log")
-    return address
-
-
-def wait_for(address: str, log: Path, patience: float = 90) -> None:
-    import requests
-
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        try:
-            if requests.get(address, timeout=10).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.2)
-    pytest.fail(f"{address} did not answer:\n{log.read_text()}")
-
-
 @pytest.mark.slow
 def test_a_second_clone_on_one_server_repeats_the_first_decision(
     versions: Versions,
     clone_without_registry: Clone,
-    server: str,
+    tracking_server: TrackingServer,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    server = tracking_server.address
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     first = register.register(versions.candidate("3"))
     assert (first["version"], first["decision"], first["champion"]) == ("1", "promoted", True)

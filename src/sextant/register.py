@@ -12,7 +12,7 @@ from .decisions import judged_here, print_decision, write_decision
 from .errors import UsageError
 from .gate import Candidate, changed_rules, judge
 from .model_card import about, card
-from .tracking import packing, registry, runs, store
+from .tracking import packing, registry, runs, store, training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +166,7 @@ def _run(mlflow: "MlflowClient", candidate: Candidate) -> str:
     tracked = paths.tracked(candidate.name)
     run_id = runs.run_of(mlflow, candidate.registered, candidate.digest)
     if run_id is None:
-        run_id = runs.run_from_outputs(
+        run_id = training.run_from_outputs(
             mlflow,
             candidate.registered,
             candidate.conf,
@@ -284,6 +284,8 @@ def main(argv: list[str]) -> None:
         print("register: the checkout has moved; the paths in its MLflow database are corrected")
     models = [options["model"]] if "model" in options else list(config.params().models)
     for name in models:
+        if write and training.has_unsent(name):
+            training.send_unsent(store.client(), name)
         candidate = Candidate(name)
         if experiment:
             _run(store.client(), candidate)  # an experiment is logged, but never registered

@@ -26,7 +26,7 @@ from . import check, config, errors, files, optimizers, paths, plugins, saved_mo
 from .errors import SextantError
 from .learner import Learner, Report, Tick, derived_seed
 from .terminal import Progress
-from .tracking import runs
+from .tracking.training import training_run
 
 if TYPE_CHECKING:
     from . import contracts
@@ -291,7 +291,7 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
     rows = plugins.kind(profile["kind"]).rows
     parts = {part: rows.load(data / part) for part in ("train", "val")}
     folder = checkpoint_folder(conf, data)
-    with locked(folder), runs.training_run(conf, profile, folder) as run:
+    with locked(folder), training_run(conf, profile, folder) as run:
         metric = f"val/{conf.schedule['monitor']}"
         # "at most", because training may stop early.
         epochs = conf.schedule["max_epochs"]

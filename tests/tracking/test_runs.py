@@ -10,7 +10,7 @@ import yaml
 from conftest import Clone
 
 from sextant import config, files
-from sextant.tracking import registry, runs, store
+from sextant.tracking import registry, store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -140,54 +140,3 @@ def test_conf_curves_figures_and_tables_are_artifacts(client: "MlflowClient", ru
     # This tag tells MLflow's pages which of the JSON files are tables.
     listed = json.loads(run.data.tags["mlflow.loggedArtifacts"])
     assert {item["path"] for item in listed} == expected_tables
-
-
-# --- a run across a kill ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def conf(client: "MlflowClient", tmp_path: Path) -> config.ModelConf:
-    """The conf of a model under another name, so that its experiment is created beside the copied
-    database."""
-    name = tmp_path.name.replace("_", "")[:40]
-    return config.model(MODEL).model_copy(update={"name": name})
-
-
-@pytest.fixture
-def curves(tmp_path: Path) -> Path:
-    path = tmp_path / "curves.csv"
-    path.write_text("epoch,train/loss\n1,0.5\n2,0.25\n3,0.125\n")
-    return path
-
-
-def test_a_resumed_training_continues_its_run_and_loses_no_epoch(
-    client: "MlflowClient", conf: config.ModelConf, curves: Path, tmp_path: Path
-) -> None:
-    profile = read_profile()
-    with pytest.raises(KeyboardInterrupt), runs.training_run(conf, profile, tmp_path) as first:
-        first.log({"epoch": 1, "train/loss": 0.5})
-        first.flush()
-        first.log({"epoch": 2, "train/loss": 0.25})  # it is not sent yet when the kill comes
-        raise KeyboardInterrupt
-    assert client.get_run(first.run_id).info.status == "FAILED"
-    with runs.training_run(conf, profile, tmp_path) as second:
-        second.log({"epoch": 3, "train/loss": 0.125})
-        second.finish({"epoch": 3, "val": {"accuracy": 0.9}}, Path("models") / MODEL, curves)
-    assert second.run_id == first.run_id
-    done = client.get_run(first.run_id)
-    assert done.info.status == "FINISHED" and done.data.metrics["best/accuracy"] == 0.9
-    assert done.data.tags["scratch"] == "true"  # a training by hand, without DVC_STAGE
-    history = client.get_metric_history(first.run_id, "train/loss")
-    points = sorted((metric.step, metric.value) for metric in history)
-    assert points == [(1, 0.5), (2, 0.25), (3, 0.125)]
-
-
-def test_a_deleted_run_is_not_continued(
-    client: "MlflowClient", conf: config.ModelConf, tmp_path: Path
-) -> None:
-    with runs.training_run(conf, read_profile(), tmp_path) as first:
-        pass
-    client.delete_run(first.run_id)
-    with runs.training_run(conf, read_profile(), tmp_path) as second:
-        pass
-    assert second.run_id != first.run_id

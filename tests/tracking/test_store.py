@@ -158,7 +158,7 @@ def test_a_database_of_a_newer_mlflow_is_left_unchanged(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pause before a request is repeated."""
-    monkeypatch.setitem(store.FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setitem(store.BRIEF, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
 
 
 @pytest.mark.slow

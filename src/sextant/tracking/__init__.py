@@ -1,7 +1,7 @@
 """The only package that imports MLflow.
 
-store connects to the database or server, runs and registry write to it, packing packs and loads
-registered models, and provenance records how a run was made.
+store connects to the database or server, training and runs write runs to it and registry versions,
+packing packs and loads registered models, and provenance records how a run was made.
 
 Only versions of one registered model are compared, so a model has two of them: `sextant-<model>`
 for real data and `sextant-<model>-twin` for the twin, each with an alias `champion`. A version is

@@ -1,26 +1,21 @@
-"""MLflow runs: one for each training; register adds the evaluation to it."""
+"""MLflow runs: how one is created for a training, is found again, and gets the evaluation."""
 
-import csv
 import json
 import os
+import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import config, files, paths
+from .. import config, files
 from ..redaction import without_secrets
 from .provenance import changes, git, made_by, pipeline
-from .registry import registered_name
-from .store import NOTE, address, client, home, raise_unless_absent, relocate, uri
+from .store import NOTE, home
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-SECONDS_BETWEEN_BATCHES = 3
-BATCH_SIZE = 500  # MLflow's limit for one request is 1,000 metrics
 # The description of an experiment, for people who compare runs in MLflow's pages.
 LEGEND = """\
 {task} on `{dataset}` ({data}). Each run is one training. \
@@ -40,136 +35,10 @@ A training by hand (tag `scratch`) is not evaluated: it has no `test/` and is ne
 """
 
 
-# --- a training ---------------------------------------------------------------------------------
-
-
-class TrainingRun:
-    """The run of a training: the metrics of each epoch, and at the end those of the best."""
-
-    def __init__(self, mlflow: "MlflowClient", run_id: str):
-        self.mlflow = mlflow
-        self.run_id = run_id
-        self.waiting: list[Metric] = []
-        self.sent = time.monotonic()
-
-    def log(self, row: Mapping[str, float]) -> None:
-        """Log the metrics of one epoch; the step is the epoch, so that runs share an axis."""
-        from mlflow.entities import Metric
-
-        timestamp = int(time.time() * 1000)
-        step = int(row["epoch"])
-        for name, value in row.items():
-            if name != "epoch":
-                self.waiting.append(Metric(name, value, timestamp, step))
-        # One request per epoch would slow down a training with short epochs.
-        if time.monotonic() - self.sent > SECONDS_BETWEEN_BATCHES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send the metrics that have not been sent."""
-        for start in range(0, len(self.waiting), BATCH_SIZE):
-            self.mlflow.log_batch(self.run_id, metrics=self.waiting[start : start + BATCH_SIZE])
-        self.waiting = []
-        self.sent = time.monotonic()
-
-    def finish(self, card: Mapping[str, Any], model: Path, curves: Path) -> None:
-        """Log the scores of the kept epoch as `best/…`, the curves, and the model's digest.
-
-        Epochs that are missing are logged from `curves`: a kill loses those of the last seconds.
-        """
-        self.flush()
-        self._log_missing_epochs(curves)
-        self.mlflow.log_metric(self.run_id, "best/epoch", card["epoch"])
-        for name, value in card["val"].items():
-            self.mlflow.log_metric(self.run_id, f"best/{name}", value)
-        self.mlflow.set_tag(self.run_id, "digest", files.folder_digest(model))
-        self.mlflow.log_text(self.run_id, curves.read_text(encoding="utf-8"), "curves.csv")
-
-    def _log_missing_epochs(self, curves: Path) -> None:
-        history = self.mlflow.get_metric_history(self.run_id, "train/loss")
-        logged = {metric.step for metric in history}
-        with curves.open(newline="") as stream:
-            for line in csv.DictReader(stream):
-                row = {name: float(value) for name, value in line.items()}
-                if row["epoch"] not in logged:
-                    self.log(row)
-        self.flush()
-
-
-@contextmanager
-def training_run(
-    conf: config.ModelConf, profile: Mapping[str, Any], folder: Path
-) -> Iterator[TrainingRun]:
-    """Open the run of a training, or reopen the run of an interrupted one, and close it at the end.
-
-    `folder` keeps the id of the run across a kill. A training by hand is tagged `scratch`.
-    """
-    relocate()  # in a moved or copied checkout, artifacts would be written to the old place
-    mlflow = client()
-    run_file = folder / "run.json"
-    target = {"uri": address(), "name": registered_name(conf.name, profile["source"])}
-    run_id = _interrupted_run(mlflow, run_file, target)
-    if run_id is not None:
-        mlflow.update_run(run_id, status="RUNNING")
-    else:
-        by_hand = not paths.run_by_dvc()
-        run_id = _create_run(mlflow, target["name"], conf, profile, by_hand)
-        files.write_json(run_file, {**target, "run": run_id})
-    with _system_metrics(run_id):
-        try:
-            yield TrainingRun(mlflow, run_id)
-        except BaseException:
-            mlflow.set_terminated(run_id, "FAILED")
-            raise
-    mlflow.set_terminated(run_id, "FINISHED")
-
-
-def _interrupted_run(
-    mlflow: "MlflowClient", run_file: Path, target: Mapping[str, str]
-) -> str | None:
-    """The run in `run_file`, if it belongs to this store and experiment and still exists."""
-    if not run_file.is_file():
-        return None
-    earlier: dict[str, str] = files.read_json(run_file)
-    for key, value in target.items():
-        if earlier.get(key) != value:
-            return None
-    # The store may have been lost since, or the run deleted.
-    return earlier["run"] if is_active(mlflow, earlier["run"]) else None
-
-
-def is_active(mlflow: "MlflowClient", run_id: str) -> bool:
-    """Whether a run exists and was not deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(mlflow.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        raise_unless_absent(error)
-        return False
-
-
-@contextmanager
-def _system_metrics(run_id: str) -> Iterator[None]:
-    """Log CPU, memory and, where there is one, GPU over time, with MLflow's monitor."""
-    import mlflow
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    mlflow.set_tracking_uri(uri())
-    monitor = SystemMetricsMonitor(
-        run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri()
-    )
-    monitor.start()
-    try:
-        yield
-    finally:
-        monitor.finish()
-
-
 # --- creating a run -----------------------------------------------------------------------------
 
 
-def _create_run(
+def create_run(
     mlflow: "MlflowClient",
     name: str,
     conf: config.ModelConf,
@@ -183,7 +52,7 @@ def _create_run(
     settings, reproduce = made_by(conf.name, commit, by_hand)
     experiment = experiment_of(mlflow, name, _legend(conf, profile["source"]))
     tags = _tags(conf, profile["source"], commit, by_hand, reproduce)
-    tags = {key: without_secrets(value) for key, value in tags.items()}
+    tags = {key: without_secrets(value) for key, value in tags.items()} | this_process()
     run = mlflow.create_run(experiment, tags=tags, run_name=_run_name(conf.name, settings, commit))
     run_id = str(run.info.run_id)
     params = [Param(key, str(value)) for key, value in _params(conf, profile["source"]).items()]
@@ -222,6 +91,11 @@ def _run_name(model: str, settings: list[str], commit: str) -> str:
         parts.append(short or setting)
     parts.append(commit[:7])
     return " ".join(parts)[:250]
+
+
+def this_process() -> dict[str, str]:
+    """Tags that say which process writes to a run."""
+    return {"host": socket.gethostname(), "pid": str(os.getpid())}
 
 
 def _tags(
@@ -301,25 +175,6 @@ def run_of(mlflow: "MlflowClient", name: str, digest: str) -> str | None:
     condition = f"tags.digest = '{digest}' AND tags.scratch = 'false'"
     runs = mlflow.search_runs([experiment.experiment_id], condition, max_results=1)
     return str(runs[0].info.run_id) if runs else None
-
-
-def run_from_outputs(
-    mlflow: "MlflowClient",
-    name: str,
-    conf: config.ModelConf,
-    profile: Mapping[str, Any],
-    model: Path,
-    curves: Path,
-) -> str:
-    """Log a training again from its outputs; return the id of the new run.
-
-    This is needed if DVC restored the outputs from its cache, or the store was lost.
-    """
-    run_id = _create_run(mlflow, name, conf, profile, by_hand=False)
-    mlflow.set_tag(run_id, "restored", "true")
-    TrainingRun(mlflow, run_id).finish(files.read_json(model / "model.json"), model, curves)
-    mlflow.set_terminated(run_id, "FINISHED")
-    return run_id
 
 
 def log_evaluation(

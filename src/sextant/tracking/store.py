@@ -8,7 +8,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 PATIENCE = 10.0  # seconds to wait for a database that another program has locked
-# Limits for the first request to a server: MLflow's defaults wait four minutes before they report a
-# server that is down. Later requests use the defaults, which outlast a restart of the server.
-FIRST_REQUEST = {
+# Limits for the first request to a server, and for those of a training, which can go on without it:
+# MLflow's defaults wait four minutes before they report a server that is down. Other requests use
+# the defaults, which outlast a restart of the server.
+BRIEF = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -114,18 +116,28 @@ def _local_client(path: Path) -> "MlflowClient":
 
 
 def _connect(address: str) -> "MlflowClient":
-    """A client whose store has answered one request, within the limits of FIRST_REQUEST."""
+    """A client whose store has answered one request, within the limits of BRIEF."""
     from mlflow.tracking import MlflowClient
 
-    limits = {name: value for name, value in FIRST_REQUEST.items() if name not in os.environ}
-    os.environ.update(limits)
-    try:
+    with brief_requests():
         mlflow = MlflowClient(tracking_uri=address, registry_uri=address)
         mlflow.search_experiments(max_results=1)
+    return mlflow
+
+
+@contextmanager
+def brief_requests() -> Iterator[None]:
+    """Let requests to a server end within the limits of BRIEF, unless the environment has others.
+
+    A block that begins in another one leaves the limits to it.
+    """
+    limits = {name: value for name, value in BRIEF.items() if name not in os.environ}
+    os.environ.update(limits)
+    try:
+        yield
     finally:
         for name in limits:
             del os.environ[name]
-    return mlflow
 
 
 def _upgrade() -> "MlflowClient":

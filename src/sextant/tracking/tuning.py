@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .. import config
 from .provenance import changes, git
 from .registry import registered_name
-from .runs import BATCH_SIZE, experiment_of, is_active, log_data
+from .runs import experiment_of, log_data
 from .store import NOTE, address, client, relocate
+from .training import is_active, send_metrics
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -77,8 +78,7 @@ class TuningRun:
         if epoch is not None:
             metrics += _points({"best/epoch": epoch})
             metrics += _points({f"best/{name}": value for name, value in scores.items()})
-        for start in range(0, len(metrics), BATCH_SIZE):
-            self.mlflow.log_batch(run_id, metrics=metrics[start : start + BATCH_SIZE])
+        send_metrics(self.mlflow, run_id, metrics)
         self.mlflow.set_terminated(run_id, "FINISHED")
         return run_id
 

@@ -53,7 +53,7 @@ def environment_secrets() -> list[str]:
         if not separator:
             continue
         before_host, at, _ = rest.rpartition("@")
-        if at:
+        if at and not rest.startswith("/"):  # it is no path, as that of a SQLite file
             password = before_host.partition(":")[2]
             secrets |= {before_host, password, unquote(password)}
         for argument in rest.partition("?")[2].split("&"):

@@ -417,7 +417,15 @@ def cases(draw: st.DrawFn, sort: str) -> Case:
     return Case(sort, subject, draw(st.integers(0, 2**20)), tuple(mutations))
 
 
-@pytest.mark.parametrize("sort", [parsed(CASE).sort] if CASE else list(SORTS))
+# `make new` and Great Expectations take seconds, and test_new.py and test_validate.py try a few of
+# their inputs.
+LONG = ("suite", "new", "same_new")
+TRIED = [parsed(CASE).sort] if CASE else list(SORTS)
+
+
+@pytest.mark.parametrize(
+    "sort", [pytest.param(sort, marks=pytest.mark.slow if sort in LONG else []) for sort in TRIED]
+)
 def test_a_mutation_is_answered_or_refused_in_one_line(sort: str, workspace: Path) -> None:
     if CASE:
         print(attempted(parsed(CASE)))

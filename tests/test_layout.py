@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sources
 from conftest import ROOT
 
 PACKAGE = ROOT / "src/sextant"
@@ -34,10 +35,8 @@ def name(path: Path) -> str:
 MODULES = {name(path): path for path in FILES}
 
 
-@functools.cache
-def parsed(module: str) -> ast.Module:
-    """A module's syntax tree."""
-    return ast.parse(MODULES[module].read_text())
+def is_type_checking(condition: ast.expr) -> bool:
+    return isinstance(condition, ast.Name) and condition.id == "TYPE_CHECKING"
 
 
 def statements(node: ast.AST, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -45,7 +44,7 @@ def statements(node: ast.AST, lazy: bool) -> Iterator[ast.Import | ast.ImportFro
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, BLOCKS):
             continue
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if isinstance(child, ast.If) and is_type_checking(child.test):
             continue
         if isinstance(child, ast.FunctionDef) and not lazy:
             continue
@@ -61,7 +60,7 @@ def own_imports(module: str, lazy: bool = True) -> set[str]:
     if not (PACKAGE.joinpath(*package).is_dir()):
         package = package[:-1]
     imported = set()
-    for statement in statements(parsed(module), lazy):
+    for statement in statements(sources.tree(MODULES[module]), lazy):
         if isinstance(statement, ast.ImportFrom) and statement.level:
             base = package[: len(package) - statement.level + 1]
             base = [*base, *(statement.module or "").split(".")] if statement.module else base
@@ -75,7 +74,7 @@ def own_imports(module: str, lazy: bool = True) -> set[str]:
 def foreign_imports(module: str) -> set[str]:
     """The top-level packages outside of ours that a module imports."""
     imported = set()
-    for statement in statements(parsed(module), lazy=True):
+    for statement in statements(sources.tree(MODULES[module]), lazy=True):
         if isinstance(statement, ast.Import):
             imported |= {alias.name.split(".")[0] for alias in statement.names}
         elif not statement.level:

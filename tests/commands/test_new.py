@@ -141,8 +141,10 @@ WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
 }
 
 
-FEW = ("loans.csv", "loans_eu.csv", "loans.xlsx")  # each takes a second
-FILES = [pytest.param(file, marks=[] if file in FEW else pytest.mark.slow) for file in WRITERS]
+# tests/guess/ tests each guess alone, and tests/kinds/test_formats.py each format.
+FILES = [
+    pytest.param(file, marks=[] if file == "loans.csv" else pytest.mark.slow) for file in WRITERS
+]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -157,7 +159,7 @@ def test_a_table_of_any_format_needs_no_editing(file: str, home: Path, tmp_path:
     assert conf.chosen_source == "local"
     assert conf.sources["local"][0]["path"] == f"mine/{file}"
     # Great Expectations takes a second: text and values with types are enough.
-    parts = holds(conf, tmp_path, suite=file in ("loans.csv", "loans.parquet"))
+    parts = holds(conf, tmp_path, suite=file in ("loans.tsv", "loans.parquet"))
     assert sum(map(len, parts.values())) == ROWS
     assert summary.startswith("mine: kind tabular, task classification, family ann")
     assert len(summary.splitlines()) <= 18
@@ -166,6 +168,7 @@ def test_a_table_of_any_format_needs_no_editing(file: str, home: Path, tmp_path:
     assert (line.family, line.task, line.kind) == ("ann", "classification", "tabular")
 
 
+@pytest.mark.slow
 def test_the_tasks_of_a_table(home: Path, tmp_path: Path) -> None:
     loans().to_csv(home / "loans.csv", index=False)
     # Classification: test_a_table_of_any_format_needs_no_editing.
@@ -193,6 +196,7 @@ def test_marks_and_messy_cells_are_found(home: Path, tmp_path: Path) -> None:
     assert levels == {"North", "South"}
 
 
+@pytest.mark.slow
 def test_options_overrule_guesses(home: Path, tmp_path: Path) -> None:
     loans().to_csv(home / "loans.csv", index=False, header=False)
     conf, summary = made(
@@ -209,6 +213,7 @@ def test_options_overrule_guesses(home: Path, tmp_path: Path) -> None:
     assert named.columns.names == list("abcdef") and named.columns.unknown == ["North", "South"]
 
 
+@pytest.mark.slow
 def test_a_class_that_a_part_lacks_gets_another_split(home: Path, tmp_path: Path) -> None:
     rows = loans()
     rows["Repaid"] = "yes"
@@ -242,7 +247,7 @@ def test_an_export_of_prices_is_a_series(home: Path, tmp_path: Path) -> None:
     assert conf.kind == "series" and conf.columns.date_format == "%m/%d/%Y"
     assert (conf.columns.target, conf.columns.base) == ("Open", "Close")
     assert conf.columns.thousands == ","
-    holds(conf, tmp_path)
+    holds(conf, tmp_path, suite=False)  # that of the header of three lines is tested
     assert "task forecasting, family rnn" in summary
 
 
@@ -257,6 +262,7 @@ def test_the_header_of_three_lines_of_yfinance(home: Path, tmp_path: Path) -> No
     holds(conf, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_folder_of_movielens_is_ratings(home: Path, tmp_path: Path) -> None:
     folder = home / "ml"
     folder.mkdir()
@@ -300,7 +306,7 @@ def pet_pictures() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize("form", ["folder", pytest.param("zip", marks=pytest.mark.slow)])
 def test_pictures_in_folders(form: str, home: Path, tmp_path: Path) -> None:
     if form == "zip":
         file = write_zip(home, pet_pictures()) / "pictures.zip"
@@ -309,10 +315,11 @@ def test_pictures_in_folders(form: str, home: Path, tmp_path: Path) -> None:
     conf, summary = made(file, name="pets", target="animal")
     assert conf.kind == "images" and conf.columns.files.train == ["pets"]
     assert "2 classes by the folder of a picture: cat 45 (50%), dog 45 (50%)" in summary
-    parts = holds(conf, tmp_path)
+    parts = holds(conf, tmp_path, suite=form == "zip")
     assert sum(map(len, parts.values())) == 90
 
 
+@pytest.mark.slow
 def test_pictures_that_cannot_be_decoded_are_left_out(home: Path, tmp_path: Path) -> None:
     pictures_ = {**pet_pictures(), "pets/cat/1.png": b"\x89PNG\r\n\x1a\n broken"}
     conf, summary = made(write_zip(home, pictures_) / "pictures.zip", name="pets")
@@ -329,6 +336,7 @@ def test_names_say_the_classes(home: Path, tmp_path: Path) -> None:
     assert sum(map(len, holds(conf, tmp_path, suite=False).values())) == 90
 
 
+@pytest.mark.slow
 def test_a_column_for_each_pixel_makes_pictures(home: Path, tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (90, 64))
     rows = pd.DataFrame(pixels, columns=[f"pixel{i}" for i in range(64)])

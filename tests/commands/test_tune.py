@@ -1,11 +1,12 @@
 """A search finds settings by val alone, goes on after a kill, and writes its winner into conf."""
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 import twins
 import yaml
-from conftest import Clone
+from conftest import ROOT, Clone, load_yaml
 
-from sextant import check, config, files, plugins, prepare
+from sextant import check, config, drawing, files, plugins, prepare
 from sextant.commands import tune
 from sextant.errors import SextantError, UsageError
 from sextant.tracking import tuning as tracking
@@ -119,10 +120,17 @@ def quick_learn(
     return SimpleNamespace(card={"epoch": 3, "val": scores}), history
 
 
+def quick_save(figure: object, path: Path) -> None:
+    """In place of a figure's file: an empty one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
 @pytest.fixture
 def quick(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> FakeRun:
-    """A workspace in which a training takes no time."""
+    """A workspace in which neither a training nor a drawing takes time."""
     monkeypatch.setattr(training.train, "learn", quick_learn)
+    monkeypatch.setattr(drawing, "save", quick_save)
     text = CONF.read_text()
     CONF.write_text(text.replace("log_loss <= 0.9", "log_loss <= 9.9"))
     return run
@@ -136,11 +144,18 @@ def journal() -> Path:
 # --- the spaces that are shipped ------------------------------------------------------------------
 
 
+@functools.cache
+def shipped(model: str) -> tuple[config.ModelConf, space.Space]:
+    """The conf of a listed model and its space, of this checkout; tests must not change them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        conf = config.model(model, ["budget=standard"], shelf=True)
+        return conf, space.load(conf)
+
+
 @pytest.mark.parametrize("model", listed.MODELS)
-@pytest.mark.usefixtures("workspace")
 def test_each_model_has_a_space_and_lies_in_it(model: str) -> None:
-    conf = config.model(model, ["budget=standard"], shelf=True)
-    searched = space.load(conf)
+    conf, searched = shipped(model)
     assert searched.path.stem in (conf.name, conf.family)
     assert len(searched.dimensions) >= 3
     assert searched.outside(conf) == []
@@ -250,14 +265,15 @@ def test_as_many_trials_run_as_threads_and_memory_allow() -> None:
 
 
 def test_a_search_keeps_its_trials_and_compares_the_best_with_todays(
-    run: FakeRun, capsys: pytest.CaptureFixture[str]
+    run: FakeRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder has the parts train and val alone, so that no other part was read."""
+    monkeypatch.setattr(comparison, "SEEDS", 2)
     before = CONF.read_bytes()
-    assert tune.main(["model=ann", "trials=6", *WORDS]) == 0
+    assert tune.main(["model=ann", "trials=5", *WORDS]) == 0
     printed = capsys.readouterr().out
     assert "already" not in printed and "compared by val/log_loss" in printed
-    assert [trial["number"] for trial in run.trials] == list(range(6))
+    assert [trial["number"] for trial in run.trials] == list(range(5))
     first = run.trials[0]
     assert first["settings"] == {
         "net.dropout": 0.2, "net.hidden_sizes": [8], "optimizer.lr": 0.1,
@@ -268,18 +284,18 @@ def test_a_search_keeps_its_trials_and_compares_the_best_with_todays(
         looks = [row["epoch"] for row in trial["history"]]
         assert looks == sorted(looks) and looks[-1] <= 3
     assert run.logged["figures"] == ["history.svg", "importance.svg"]
-    assert run.logged["metrics"]["trials"] == 6
+    assert run.logged["metrics"]["trials"] == 5
     assert run.status == "FINISHED"
     assert CONF.read_bytes() == before
     assert not list(Path(".tuning").rglob("*.ckpt"))
 
     # The same command again trains nothing.
     text = journal().read_text()
-    assert tune.main(["model=ann", "trials=6", *WORDS]) == 0
+    assert tune.main(["model=ann", "trials=5", *WORDS]) == 0
     again = capsys.readouterr().out
-    assert "6 trials, which are there already" in again
-    assert len(run.trials) == 6
-    assert again.endswith(printed[printed.index("6 trials, ", printed.index("trial 5:")) :])
+    assert "5 trials, which are there already" in again
+    assert len(run.trials) == 5
+    assert again.endswith(printed[printed.index("5 trials, ", printed.index("trial 4:")) :])
     assert text.count('"op_code":4') == journal().read_text().count('"op_code":4')
 
 
@@ -534,25 +550,34 @@ def test_the_figures_show_every_trial_and_every_setting() -> None:
     ]  # fmt: skip
 
 
+def written_values(text: str, budget: str, names: Iterable[str]) -> dict[str, Any]:
+    """The values that a budget has by the text of a conf, by names such as `net.dropout`."""
+    content = load_yaml(text)
+    overrides = content["budgets"].get(budget) or {}
+    values = {}
+    for name in names:
+        block, key = name.split(".")
+        values[name] = {**content[block], **overrides.get(block, {})}[key]
+    return values
+
+
 @pytest.mark.parametrize("model", listed.MODELS)
-@pytest.mark.parametrize("budget", ["smoke", "standard"])
-@pytest.mark.usefixtures("workspace")
-def test_the_values_of_every_conf_can_be_written(model: str, budget: config.Budget) -> None:
-    """Written values are those of the budget, and the text has no other difference."""
-    path = Path(f"conf/model/{model}.yaml")
-    text = path.read_text()
-    conf = config.model(model, [f"budget={budget}"], shelf=True)
-    searched = space.load(conf)
+def test_the_values_of_every_conf_can_be_written(model: str) -> None:
+    """Written values are those of the budget, and the text has no other difference.
+
+    That a composed conf has them is tested after a search, where its winner is written.
+    """
+    _, searched = shipped(model)
+    text = (ROOT / f"conf/model/{model}.yaml").read_text()
     changes = {name: dimension.ends[-1] for name, dimension in searched.dimensions.items()}
-    changed, places = with_settings(text, changes, budget, str(path))
-    assert len(places) == len(changes)
     comments = [line.partition("#")[2] for line in text.splitlines()]
-    assert [line.partition("#")[2] for line in changed.splitlines()] == comments
-    path.write_text(changed)
-    written = config.model(model, [f"budget={budget}"], shelf=True)
-    assert space.values(written, changes) == changes
-    back = space.values(conf, changes)
-    assert with_settings(changed, back, budget, str(path))[0].split() == text.split()
+    for budget in ("smoke", "standard"):
+        changed, places = with_settings(text, changes, budget, model)
+        assert len(places) == len(changes)
+        assert [line.partition("#")[2] for line in changed.splitlines()] == comments
+        assert written_values(changed, budget, changes) == changes
+        back = written_values(text, budget, changes)
+        assert with_settings(changed, back, budget, model)[0].split() == text.split()
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,16 @@ def test_knn_distance_is_the_distance_to_the_nearest_training_row():
 # --- figures ------------------------------------------------------------------------------------
 
 
+FIGURES = ("_u_matrix", "_hits", "_components", "_labels", "_names", "_world")
+
+
+def draw_only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let the other figures be None, since all together take a third of a second."""
+    for name in FIGURES:
+        if name not in names:
+            monkeypatch.setattr(mapping_figures, name, lambda *arguments: None)
+
+
 def draw(columns: Columns = COLUMNS, **net: object) -> dict[str, Figure]:
     """The figures of `initial_model(table())`, without the tables."""
     model = initial_model(table(), columns, **net)
@@ -455,13 +465,17 @@ def test_component_planes_have_the_values_of_the_units():
 
 def test_of_many_features_the_component_planes_that_vary_most_are_drawn(monkeypatch):
     monkeypatch.setattr(mapping_figures, "CELLS", 48)
+    draw_only(monkeypatch, "_components")
     figure = draw()["components"]
     assert len(figure.axes) == 4
     assert figure.get_label().endswith("The 4 of 5 features that vary most.")
 
 
 @pytest.mark.parametrize("key", ["id", None])
-def test_the_table_of_outliers_has_the_highest_scores_and_what_contributes_to_them(key):
+def test_the_table_of_outliers_has_the_highest_scores_and_what_contributes_to_them(
+    key, monkeypatch
+):
+    draw_only(monkeypatch)
     columns = COLUMNS.model_copy(update={"key": key})
     of_parts = parts(key)
     rows = of_parts["test"]
@@ -485,8 +499,10 @@ def test_the_table_of_outliers_has_the_highest_scores_and_what_contributes_to_th
     assert "10 of 31 test rows" in outliers.caption
 
 
-def test_a_table_without_labels_has_no_figure_of_labels():
-    assert list(draw(UNLABELLED)) == ["u_matrix", "hits", "components"]
+def test_a_table_without_labels_has_no_figure_of_labels(monkeypatch):
+    draw_only(monkeypatch)
+    drawn_items = drawn_of(initial_model(table(), UNLABELLED), parts())
+    assert list(drawn_items) == ["u_matrix", "hits", "components", "outliers"]
 
 
 # --- who lies where -----------------------------------------------------------------------------
@@ -513,7 +529,10 @@ def named_by_text(
     return named({0: ""}, grid=grid)
 
 
-@pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
+GRIDS = ["rectangular", pytest.param("hexagonal", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
 def test_a_table_says_where_each_row_of_all_parts_lies_and_nothing_of_scores(grid):
     model, rows, drawn_items = named_by_text(grid)
     places = drawn_items["places"]
@@ -527,7 +546,7 @@ def test_a_table_says_where_each_row_of_all_parts_lies_and_nothing_of_scores(gri
     assert "162 rows of all parts, by land" in places.caption
 
 
-@pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
+@pytest.mark.parametrize("grid", GRIDS)
 def test_a_figure_has_the_names_in_the_cells_and_all_of_them_in_their_tooltips(grid):
     model, rows, drawn_items = named_by_text(grid)
     figure = drawn_items["names"]
@@ -551,8 +570,9 @@ def test_a_figure_has_the_names_in_the_cells_and_all_of_them_in_their_tooltips(g
 
 
 def test_a_name_is_plain_text_in_the_figure_and_one_that_a_font_lacks_raises_no_warning(
-    tmp_path, recwarn
+    tmp_path, recwarn, monkeypatch
 ):
+    draw_only(monkeypatch, "_names")
     names = {700: "a $ and $x^2$", 701: 'Côte d\'Ivoire <&> "x"', 702: "line\nend\x00 of \t it"}
     _, _, drawn_items = named(names | {703: "日本", 704: "대한민국"})
     drawing.save(drawn_items["names"], tmp_path / "names.svg")
@@ -572,13 +592,15 @@ def test_a_long_name_and_further_names_are_cut_to_the_room_of_a_cell():
     assert mapping_figures.fitted([], 30) == ""
 
 
-def test_a_key_that_is_called_as_an_answer_has_a_heading_of_its_own():
+def test_a_key_that_is_called_as_an_answer_has_a_heading_of_its_own(monkeypatch):
+    draw_only(monkeypatch)
     _, _, drawn_items = named(key="row")
     assert list(drawn_items["places"].rows) == ["key_row", "row", "col"]
     assert next(iter(drawn_items["outliers"].rows)) == "key_row"
 
 
-def test_the_purity_of_units_is_the_share_of_test_rows_with_the_majority_of_their_unit():
+def test_the_purity_of_units_is_the_share_of_test_rows_with_the_majority_of_their_unit(monkeypatch):
+    draw_only(monkeypatch)
     by_hand = mapping_figures._share(np.array(["a", None, "b"], object), np.array(list("aab")))
     assert by_hand == pytest.approx(2 / 3, abs=1e-4)
     # The kind of one test row in 31 is that of another cluster.
@@ -597,11 +619,13 @@ def test_a_large_table_and_one_without_a_key_are_drawn_as_before(monkeypatch):
     figures = ["u_matrix", "hits", "components", "labels"]
     assert list(named_by_text()[2]) == [*figures, "names", "purity", "places", "outliers"]
     monkeypatch.setattr(mapping_figures, "NAMED_ROWS", 161)
+    draw_only(monkeypatch)
     assert list(named()[2]) == [*figures, "purity", "outliers"]
 
 
 def test_a_large_map_has_names_in_its_tooltips_only(monkeypatch):
     monkeypatch.setattr(mapping_figures, "LETTERED_SIDE", 3)
+    draw_only(monkeypatch, "_names")
     _, rows, drawn_items = named()
     figure = drawn_items["names"]
     assert not figure.axes[0].texts and "700" in "".join(unit_tooltips(figure))
@@ -657,6 +681,7 @@ def test_countries_are_named_on_the_map_without_a_key_and_in_a_table():
 
 def test_a_large_table_names_each_country_once(monkeypatch):
     monkeypatch.setattr(mapping_figures, "NAMED_ROWS", 161)
+    draw_only(monkeypatch)
     model, rows, drawn_items = placed.__wrapped__()
     places = drawn_items["places"].rows
     assert places["land"].tolist() == sorted(LANDS[:10])

@@ -8,10 +8,11 @@ The stages and commands that tests start in clones, and DVC, are forked from one
 src/sextant/fork_server.py, unless SEXTANT_FORK_SERVER is `off`.
 """
 
-import copy
 import gc
+import hashlib
 import json
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -107,7 +108,7 @@ SERVER = "SEXTANT_TEST_SERVER"
 # Imports and the collection of tests make objects that live to the end. The garbage collector would
 # look at them again and again, for two fifths of that time.
 gc.disable()
-settings.register_profile("shared machine", deadline=None)
+settings.register_profile("shared machine", deadline=None, max_examples=40)
 settings.load_profile("shared machine")
 
 
@@ -167,25 +168,34 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def composed_once() -> Iterator[None]:
-    """Let Hydra compose the same overrides of files with the same contents once.
+def composed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let Hydra compose the same overrides of files with the same contents once for all workers.
 
     It takes 50 ms, and half of the compositions of a run of the tests are repetitions.
     """
     from sextant import config, paths
 
     compose = config._compose
-    composed: dict[tuple[object, ...], dict[str, Any]] = {}
+    folder = shared_base(tmp_path_factory) / "composed"
+    folder.mkdir(exist_ok=True)
+    composed: dict[str, bytes] = {}
 
     def compose_once(overrides: Sequence[str]) -> dict[str, Any]:
         group, _, name = overrides[0].partition("=")
-        key: tuple[object, ...] = tuple(overrides)
+        key: list[object] = list(overrides)
         for file in ("config.yaml", "trainer.yaml", f"{group}/{name}.yaml"):
             path = paths.CONF / file
-            key += (path.read_bytes() if path.is_file() else None,)
-        if key not in composed:
-            composed[key] = compose(overrides)
-        return copy.deepcopy(composed[key])
+            key.append(path.read_bytes() if path.is_file() else None)
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()
+        if digest not in composed:
+            kept = folder / digest
+            if not kept.is_file():
+                unfinished = kept.with_suffix(f".{os.getpid()}")
+                unfinished.write_bytes(pickle.dumps(compose(overrides)))
+                unfinished.replace(kept)
+            composed[digest] = kept.read_bytes()
+        values: dict[str, Any] = pickle.loads(composed[digest])
+        return values
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, "_compose", compose_once)
@@ -464,6 +474,12 @@ def link_environment(path: Path) -> None:
     (path / ".venv/.ready").write_text(f"{stamp.stdout.strip()} dev\n")
 
 
+def shared_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run of the tests, which the workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in AT_START else base
+
+
 def made_once(
     name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]
 ) -> Clone:
@@ -471,10 +487,7 @@ def made_once(
 
     The first worker creates it; the others wait for the lock.
     """
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in AT_START:
-        base = base.parent  # the folder that the workers share
-    folder = base / name
+    folder = shared_base(tmp_path_factory) / name
     with FileLock(f"{folder}.lock"):
         if not (folder / "made").is_file():
             shutil.rmtree(folder, ignore_errors=True)  # incomplete, if another worker failed here

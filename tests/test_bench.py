@@ -11,6 +11,7 @@ from conftest import ROOT
 from sextant.errors import UsageError
 
 
+@pytest.mark.slow
 def test_a_figure_is_measured_for_both_commits_in_turn() -> None:
     command = [sys.executable, "bench/loop.py", "only=help", "pairs=2", "against=HEAD"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

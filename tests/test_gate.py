@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import builders
+import cases
 import pandas as pd
 import pytest
 import torch
@@ -107,8 +108,8 @@ def test_a_better_challenger_is_never_judged_worse(
     assert promoted_worse <= promoted_better
 
 
-@pytest.mark.parametrize("champion", [None, 0.1])
-@pytest.mark.parametrize("direction", ["up", "down"])
+@cases.each("champion", [None, 0.1])
+@cases.each("direction", ["up", "down"])
 def test_nan_is_never_promoted(champion: float | None, direction: str) -> None:
     for guards in ((), ("score <= 1",)):
         assert not decide(float("nan"), champion, 0.0, 0.0, direction, guards)[0]

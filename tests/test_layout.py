@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import cases
 import pytest
 import sources
 from conftest import ROOT
@@ -103,7 +104,7 @@ def test_no_module_imports_itself_in_a_circle():
         visit(module, [])
 
 
-@pytest.mark.parametrize("framework", PLACES)
+@cases.each("framework", PLACES)
 def test_a_framework_has_one_place(framework):
     users = {module for module in MODULES if framework in foreign_imports(module)}
     assert users

@@ -1,5 +1,6 @@
 """Entries of params.yaml are added and removed as text, and every other byte stays."""
 
+import cases
 import pytest
 import yaml
 
@@ -38,8 +39,8 @@ def test_an_entry_has_its_lines_and_the_comments_above_it() -> None:
     assert rnn.text == "rnn:\n    family: rnn\n    dataset: prices   # of Google"
 
 
-@pytest.mark.parametrize("block", ["datasets", "models"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@cases.each("block", ["datasets", "models"])
+@cases.each("newline", ["\n", "\r\n"])
 def test_what_is_added_and_removed_again_leaves_every_byte(block: str, newline: str) -> None:
     text = PARAMS.replace("\n", newline)
     added = listing.with_entry(text, block, LOANS, "x")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import pytest
 import yaml
 
@@ -40,13 +41,13 @@ def test_each_stage_has_a_target() -> None:
     assert set(STAGES) <= set(TARGETS)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_each_target_is_phony_and_has_a_help_text(target: str) -> None:
-    assert re.search(rf"^{target}:.* ## (.* )?\| .+", MAKEFILE, re.MULTILINE), (
-        f"`{target}` has no `## [usage] | help`"
-    )
+def test_each_target_is_phony_and_has_a_help_text() -> None:
     phony = MAKEFILE[MAKEFILE.index(".PHONY:") :].replace("\\\n", " ").split()
-    assert target in phony
+    for target in TARGETS:
+        assert re.search(rf"^{target}:.* ## (.* )?\| .+", MAKEFILE, re.MULTILINE), (
+            f"`{target}` has no `## [usage] | help`"
+        )
+        assert target in phony
 
 
 def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) -> None:
@@ -63,7 +64,7 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
     assert max(map(len, page.stdout.splitlines())) <= 100
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("arguments", "missing"),
     [
         (["predict"], "MODEL"),
@@ -90,7 +91,7 @@ def test_a_missing_argument_gives_one_line_with_the_usage(
     assert not (bare / ".venv").exists()
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("arguments", "name", "usage"),
     [
         (["train", "model=ann"], "model", "make train [MODEL=ann] [JOBS=2]"),
@@ -181,7 +182,18 @@ def make_environment(folder: Path) -> None:
     (binary / "python").chmod(0o755)
 
 
-@pytest.mark.parametrize(
+@pytest.fixture
+def equipped(bare: Path) -> Path:
+    """`bare` with an environment whose `python` prints its arguments, a script and a row."""
+    make_environment(bare)
+    (bare / "results").mkdir()
+    (bare / "results/last.py").touch()
+    (bare / "bench").mkdir()
+    (bare / "bench/loop.py").touch()
+    return bare
+
+
+@cases.each(
     ("arguments", "command"),
     [
         (["train", "MODEL=ann"], "[-m][sextant][repro][train@ann]"),
@@ -222,14 +234,9 @@ def make_environment(folder: Path) -> None:
     ],
 )
 def test_a_target_calls_its_command_with_the_arguments(
-    bare: Path, arguments: list[str], command: str
+    equipped: Path, arguments: list[str], command: str
 ) -> None:
-    make_environment(bare)
-    (bare / "results").mkdir()
-    (bare / "results/last.py").touch()
-    (bare / "bench").mkdir()
-    (bare / "bench/loop.py").touch()
-    done = make(*arguments, folder=bare)
+    done = make(*arguments, folder=equipped)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == command
 

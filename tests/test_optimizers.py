@@ -1,5 +1,6 @@
 """The curves of the learning rate, and the arguments of the optimizers."""
 
+import cases
 import pytest
 import torch
 from hypothesis import given
@@ -110,8 +111,8 @@ def test_plain_descent_is_that_of_torch():
     assert isinstance(optimizers.build(plain, [x]), optimizers.Descent)
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-@pytest.mark.parametrize(
+@cases.each("name", optimizers.OPTIMIZERS)
+@cases.each(
     ("change", "says"),
     [
         ({"name": "adam"}, "x.yaml optimizer: name is 'adam'; expected one of: adamw, sgd"),

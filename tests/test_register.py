@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import cases
 import pandas as pd
 import pytest
 import yaml
@@ -329,9 +330,7 @@ def test_lost_files_of_a_version_are_written_again(
     assert state() == before
 
 
-@pytest.mark.parametrize(
-    "arguments", [["promote"], ["--write", "--write"], ["version=1"], ["--write", "lr=1"]]
-)
+@cases.each("arguments", [["promote"], ["--write", "--write"], ["version=1"], ["--write", "lr=1"]])
 def test_other_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(UsageError, match="is not understood; expected"):
         register.main(arguments)

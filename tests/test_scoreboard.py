@@ -100,7 +100,7 @@ def test_a_decision_is_kept_if_the_files_of_its_model_are_missing(workspace):
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,40}", fullmatch=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     names=st.lists(NAMES, min_size=3, max_size=3),
     decision=st.text("abc _", min_size=1, max_size=40),

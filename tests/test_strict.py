@@ -3,6 +3,7 @@
 import math
 from typing import Annotated, Literal
 
+import cases
 import pytest
 from pydantic import BaseModel, Field, model_validator
 
@@ -68,7 +69,7 @@ def test_an_argument_that_depends_on_the_data_is_no_key_of_conf():
     assert "unknown key `features`" in refusal({**VALID, "features": 3})
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("key", "value", "reason"),
     [
         ("rows", 0, "`rows` is 0; input should be greater than or equal to 1"),
@@ -89,7 +90,7 @@ def test_a_value_that_does_not_fit(key, value, reason):
     assert refusal({**VALID, key: value}).startswith(f"conf/x.yaml net: {reason}")
 
 
-@pytest.mark.parametrize("key", VALID)
+@cases.each("key", VALID)
 def test_a_missing_key(key):
     block = {name: value for name, value in VALID.items() if name != key}
     assert refusal(block) == f"conf/x.yaml net: key `{key}` is missing; add it"
@@ -126,7 +127,7 @@ def test_a_rule_of_the_whole_block_names_no_key():
     )
 
 
-@pytest.mark.parametrize("block", [None, [], ["rows"], "rows", 7])
+@cases.each("block", [None, [], ["rows"], "rows", 7])
 def test_a_value_that_is_no_mapping_is_refused(block):
     keys = ", ".join(BLOCK.model_fields)
     assert refusal(block) == f"conf/x.yaml net is {block!r}; expected keys with values: {keys}"

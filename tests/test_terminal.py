@@ -7,6 +7,7 @@ import pty
 import termios
 from types import SimpleNamespace
 
+import cases
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,7 +116,7 @@ def test_a_span_is_close_to_the_seconds(seconds):
     assert total == pytest.approx(seconds, abs=30 if seconds >= 59.5 else 0.5)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("seconds", "text"),
     [(8.4, "8 s"), (59.9, "60 s"), (90, "2 min"), (3599, "1 h 0 min"), (12000, "3 h 20 min")],
 )

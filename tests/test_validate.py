@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -603,7 +604,7 @@ FAULTS: list[tuple[dict[Any, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("entry", "message"), FAULTS, ids=[message for _, message in FAULTS])
+@cases.each(("entry", "message"), FAULTS, ids=[message for _, message in FAULTS])
 def test_a_fault_in_a_suite_is_named(entry: Entry, message: str) -> None:
     with pytest.raises(UsageError, match=message) as raised:
         validate.check_suite(_suite(entry), "conf/expectations/keys.yaml", TABLE.columns.tolist())
@@ -628,7 +629,7 @@ def test_an_entry_needs_a_reason_and_a_severity(lacking: str) -> None:
         validate.check_suite(suite)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     "suite", [None, {}, "text", ["expect_column_values_to_be_unique"], {"expectation": "x"}]
 )
 def test_a_suite_is_a_list(suite: object) -> None:
@@ -644,7 +645,7 @@ def test_a_suite_that_accepts_an_empty_table_is_refused(change: Entry | None) ->
         validate.check_suite([*count, suite[1]])
 
 
-@pytest.mark.parametrize("name", SUITES)
+@cases.each("name", SUITES)
 def test_the_suites_of_conf_pass_the_check(name: str) -> None:
     validate.check_suite(SUITES[name], name)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cases
 import pytest
 from conftest import ROOT
 
@@ -186,6 +187,7 @@ def test_a_remote_is_optional_and_must_exist_if_it_is_set(tmp_path: Path) -> Non
     assert doctor.remote(tmp_path) == doctor.ok("../store")
 
 
+@pytest.mark.slow  # DVC is imported
 def test_the_doctor_reads_what_dvc_writes(workspace: Path) -> None:
     (workspace / ".dvc").mkdir()
     (workspace / ".dvc/config").write_text("[core]\n    no_scm = true\n")
@@ -350,7 +352,7 @@ def test_no_database_is_created(workspace: Path) -> None:
     assert not list(workspace.glob("mlflow.db*"))
 
 
-@pytest.mark.parametrize(
+@cases.each(
     "uri, path",
     [
         ("/a b/model", Path("/a b/model")),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import listed
 import pytest
 import twins
 from test_scoreboard import metrics, write_reports
@@ -174,7 +175,13 @@ def test_idx_files_can_be_asked_with():
     assert input_file(columns, Path("data/raw/digits")) == Path("data/raw/digits/a.gz")
 
 
-@pytest.mark.parametrize("name", twins.LISTED)
+FIRST_OF_KIND = set({kind: name for name, kind in reversed(listed.DATASETS.items())}.values())
+NAMES = []
+for name in twins.LISTED:
+    NAMES.append(pytest.param(name, marks=[] if name in FIRST_OF_KIND else pytest.mark.slow))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_file_that_is_named_can_be_answered(name, tmp_path_factory):
     conf = twins.conf_of(name, small=True)
     kind = plugins.kind(conf.kind)

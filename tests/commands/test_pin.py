@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cases
 import pytest
 import yaml
 from farm import BODY, OTHER, Page, Server, pinned, serving, sha256, workspace
@@ -151,7 +152,7 @@ def test_lines_are_compared_only_with_the_pinned_file(home: Path) -> None:
     assert str(changed).endswith(", lines 998")
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("entry", "expected"),
     [
         (

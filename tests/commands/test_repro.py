@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cases
 import psutil
 import pytest
 import yaml
@@ -359,7 +360,7 @@ def test_what_else_is_in_dvc_lock_stays(pipeline: Path) -> None:
 # --- jobs, and what belongs before and after ----------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["0", "many", "x", "-1", "1.5", "", "²"])
+@cases.each("value", ["0", "many", "x", "-1", "1.5", "", "²"])
 def test_a_number_of_jobs_that_is_none_is_refused(value: str) -> None:
     message = f"^jobs={re.escape(value)}: expected a whole number above 0"
     with pytest.raises(UsageError, match=message):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cases
 import pytest
 import yaml
 from conftest import Clone, fresh_clone
@@ -22,7 +23,7 @@ def snapshot(judged: dict[str, set[str]], champions: dict[str, str | None]) -> r
     return retrain.Snapshot({}, {}, versions, champions)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     "before, after, code",
     [
         (({"a": set()}, {"a": None}), ({"a": {"1"}}, {"a": "1"}), 0),

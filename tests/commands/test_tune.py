@@ -149,7 +149,7 @@ def shipped(model: str) -> tuple[config.ModelConf, space.Space]:
     """The conf of a listed model and its space, of this checkout; tests must not change them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        conf = config.model(model, ["budget=standard"], shelf=True)
+        conf = config.model(model, shelf=True)
         return conf, space.load(conf)
 
 

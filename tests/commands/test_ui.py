@@ -3,13 +3,14 @@
 import socket
 from pathlib import Path
 
+import cases
 import pytest
 
 from sextant.commands import serve, ui
 from sextant.errors import SextantError, UsageError
 
 
-@pytest.mark.parametrize("port", ["high", "0", "65536", "-1", "5_000"])
+@cases.each("port", ["high", "0", "65536", "-1", "5_000"])
 def test_an_invalid_port_is_refused(port: str) -> None:
     message = f"PORT={port} is not a port; expected a number from 1 to 65535"
     with pytest.raises(UsageError, match=message):

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import batches
+import cases
 import pytest
 import torch
 from conftest import ROOT
@@ -45,7 +46,7 @@ def embedding_of(edges: list[float]) -> PiecewiseLinear:
 # --- the embedding of numbers -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("x", "code"),
     [
         (0.0, [0.0, 0.0, 0.0]),

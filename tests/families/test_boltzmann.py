@@ -154,7 +154,7 @@ def test_sampled_gradients_are_those_of_the_difference_of_free_energies(mask):
     assert_slopes(net, rows, objective)
 
 
-@every_mask
+@pytest.mark.parametrize("mask", ["restricted", "all"])
 def test_sampled_gradients_approach_the_exact_ones(mask):
     rows = batch(4000, gaps=True)
     exact = machine(**COUPLINGS[mask])
@@ -213,12 +213,10 @@ def test_a_colour_of_a_machine_has_no_coupling_inside_and_is_drawn_at_once():
         assert not net.mask[color.columns][:, color.columns].any()
 
 
-@pytest.mark.parametrize(
-    ("mask", "temperatures"), [("pairs", 3), ("restricted", 3), ("both", 1), ("all", 1), ("all", 3)]
-)
+@pytest.mark.parametrize(("mask", "temperatures"), [("pairs", 3), ("both", 1), ("all", 3)])
 def test_samples_and_clamped_samples_have_the_exact_distribution(mask, temperatures):
     net = machine(**COUPLINGS[mask])
-    chains = 5000
+    chains = 4000
     for known in (torch.tensor([-1, -1, -1]), torch.tensor([1, -1, 2])):
         rows = known.expand(temperatures * chains, -1)
         torch.manual_seed(1)
@@ -270,7 +268,7 @@ def test_a_bin_that_does_not_exist_has_no_probability_and_is_never_drawn():
 # --- the partition function ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mask", ["pairs", "restricted", "both", "all"])
+@pytest.mark.parametrize("mask", ["pairs", "restricted", "all"])
 def test_annealing_is_within_a_tenth_of_a_nat_of_the_exact_log_z_on_15_units(mask, monkeypatch):
     hidden = 0 if mask == "pairs" else 5
     net = machine(0, (2,) * (15 - hidden), **{**COUPLINGS[mask], "hidden": hidden}, init=0.3)
@@ -293,7 +291,7 @@ def test_annealing_with_clamped_cells_gives_the_mass_of_what_is_known():
 
 def test_an_uncountable_machine_estimates_what_a_countable_one_counts(monkeypatch):
     net = machine(init=0.4)
-    rows = batch(12, gaps=True)
+    rows = batch(7, gaps=True)
     net.initialise(rows)
     exact = net.predict(rows)
     monkeypatch.setattr("sextant.families.boltzmann.COUNTABLE", 4)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import batches
+import cases
 import numpy as np
 import pytest
 import torch
@@ -366,7 +367,7 @@ def test_a_net_that_leaves_no_pixel_is_refused_and_any_other_runs(stages, stride
                 make_net(widths=[2] * stages, stride=stride, size=size)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("change", "message"),
     [
         ({"stride": 0}, "`stride` is 0; input should be greater than or equal to 1"),

@@ -136,7 +136,7 @@ def test_the_conditionals_of_each_layer_follow_from_the_energy(units):
     torch.testing.assert_close(probs, mean_v)
 
 
-CHAINS, STEPS = 20_000, 12
+CHAINS, STEPS = 10_000, 12
 TOLERANCE = 5 * 0.5 / CHAINS**0.5  # five standard errors of a share, at most
 
 
@@ -193,11 +193,11 @@ def test_exact_log_odds_are_the_ratio_of_enumerated_masses_and_gibbs_agrees(unit
             liked = liked[:1]  # both liked codes are the same state
         assert value.item() == pytest.approx(np.log(sum(liked) / sum(disliked)), abs=1e-4)
     state = torch.get_rng_state()
-    sampled = net.gibbs_log_odds(codes, items, chains=20, steps=400)
+    sampled = net.gibbs_log_odds(codes, items, chains=160, steps=60)
     assert sampled.sigmoid().numpy() == pytest.approx(odds.sigmoid().numpy(), abs=0.03)
     assert torch.equal(torch.get_rng_state(), state)
-    short = net.gibbs_log_odds(codes, items, chains=20, steps=40)
-    assert torch.equal(net.gibbs_log_odds(codes, items, chains=20, steps=40), short)
+    short = net.gibbs_log_odds(codes, items, chains=20, steps=10)
+    assert torch.equal(net.gibbs_log_odds(codes, items, chains=20, steps=10), short)
 
 
 # --- contrastive divergence ---------------------------------------------------------------------

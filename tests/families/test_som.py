@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import batches
+import cases
 import pytest
 import torch
 from torch import Tensor
@@ -77,8 +78,8 @@ def plain_loss(som: SOM, name: str, batch: Batch) -> Tensor:
     return 0.5 * (terms.sum(0)[norm > 0] / norm[norm > 0]).sum()
 
 
-@pytest.mark.parametrize(("neighborhood", "update"), RULES)
-@pytest.mark.parametrize("progress", [0.0, 0.5, 0.97])
+@cases.each(("neighborhood", "update"), RULES)
+@cases.each("progress", [0.0, 0.5, 0.97])
 def test_loss_and_gradient_equal_those_of_the_plain_loss(neighborhood, update, progress):
     som = make_map(neighborhood=neighborhood, update=update)
     som.progress = progress
@@ -92,8 +93,8 @@ def test_loss_and_gradient_equal_those_of_the_plain_loss(neighborhood, update, p
     torch.testing.assert_close(gradient[~limited], 3 * expected[~limited], rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("neighborhood", ["gaussian", "bubble", "triangle"])
-@pytest.mark.parametrize("sigma", [2.0, 0.6])
+@cases.each("neighborhood", ["gaussian", "bubble", "triangle"])
+@cases.each("sigma", [2.0, 0.6])
 def test_gradient_descent_with_lr_1_is_kohonens_batch_rule(neighborhood, sigma):
     """A prototype becomes the mean of the rows weighted by h; one that no row pulls stays."""
     som = make_map(neighborhood=neighborhood, sigma=sigma, sigma_end=sigma)
@@ -115,7 +116,7 @@ def test_gradient_descent_with_lr_1_is_kohonens_batch_rule(neighborhood, sigma):
         assert unpulled  # the case occurred
 
 
-@pytest.mark.parametrize("neighborhood", NEIGHBORHOODS)
+@cases.each("neighborhood", NEIGHBORHOODS)
 def test_online_with_one_row_is_kohonens_classic_rule(neighborhood):
     som, batch = make_map(neighborhood=neighborhood, update="online"), make_batch(1, seed=11)
     before, x = som.codebook.detach().clone(), som.features(batch)[0]
@@ -225,9 +226,9 @@ def test_a_toroidal_grid_has_no_edge(grid, count):
     assert squares[0, [4, 15, 19, 12]].tolist() == [1, 1, 2, 8]
 
 
-@pytest.mark.parametrize("grid", ["rectangular", "hexagonal"])
-@pytest.mark.parametrize("toroidal", [False, True])
-@pytest.mark.parametrize(("rows", "cols"), [(4, 5), (6, 3), (1, 7), (14, 11)])
+@cases.each("grid", ["rectangular", "hexagonal"])
+@cases.each("toroidal", [False, True])
+@cases.each(("rows", "cols"), [(4, 5), (6, 3), (1, 7), (14, 11)])
 def test_grid_distances_are_those_of_the_drawing(grid, toroidal, rows, cols):
     if grid == "hexagonal" and toroidal and rows % 2:
         pytest.skip("such a grid is refused")
@@ -295,8 +296,8 @@ def test_the_initial_grid_lies_along_the_two_main_axes_the_first_along_its_longe
     assert (upright[4, 1] - upright[0, 1]).abs().argmax() == 1
 
 
-@pytest.mark.parametrize("rows", [1, 2, 8])
-@pytest.mark.parametrize("init", ["pca", "sample"])
+@cases.each("rows", [1, 2, 8])
+@cases.each("init", ["pca", "sample"])
 def test_a_map_can_be_initialised_on_fewer_rows_than_units(rows, init):
     som = make_map(make_batch(rows), init=init)
     assert torch.isfinite(som.codebook).all() and torch.isfinite(som.loss(make_batch(rows)))
@@ -364,7 +365,7 @@ def test_the_topographic_error_of_a_folded_line_by_hand():
     assert straight["adjacent"].all()
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("second", "rectangular", "hexagonal", "toroidal"),
     [  # of unit (1, 0) of 4 x 5; on a hexagonal grid row 1 is shifted to the right by a half
         ((0, 0), True, True, True),
@@ -464,7 +465,7 @@ def test_a_map_of_two_units_has_a_best_and_a_second():
     assert prediction["second_unit"][:, 1].tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(("neighborhood", "update"), RULES)
+@cases.each(("neighborhood", "update"), RULES)
 def test_loss_and_outputs_are_those_of_loss_and_predict(neighborhood, update):
     som, batch = make_map(neighborhood=neighborhood, update=update).eval(), make_batch(seed=11)
     loss, outputs = som.loss_and_outputs(batch)
@@ -473,7 +474,7 @@ def test_loss_and_outputs_are_those_of_loss_and_predict(neighborhood, update):
         assert torch.equal(tensor, outputs[name]), name
 
 
-@pytest.mark.parametrize(("neighborhood", "update"), RULES)
+@cases.each(("neighborhood", "update"), RULES)
 def test_gradients_are_those_of_the_loss(neighborhood, update):
     som, batch = make_map(neighborhood=neighborhood, update=update).eval(), make_batch(seed=11)
     loss = som.loss(batch)
@@ -562,7 +563,7 @@ def test_a_mexican_hat_that_shrinks_to_half_a_unit_loses_the_topology():
     """Why its sigma has to stay wide: it pushes adjacent units away."""
     batch = make_batch(211)
     net = {"neighborhood": "mexican_hat", "update": "online", "sigma": 7.0, "sigma_end": 0.5}
-    som = train_online(make_map(batch, rows=6, cols=7, **net), batch, lr=0.1)
+    som = train_online(make_map(batch, rows=6, cols=7, **net), batch, lr=0.1, epochs=6)
     assert som.predict(batch)["adjacent"].double().mean() < 0.7
 
 

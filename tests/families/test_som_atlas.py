@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
 import torch
@@ -163,7 +164,7 @@ def test_with_one_row_in_each_unit_one_map_is_nearest_neighbor():
     assert answers["scales"].max() <= 1.01 * MIN_SCALE * train.target.std(correction=0)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("degree", "width", "shrinkage"), [(0, 0.7, 0.0), (1, 0.0, 3.0), (1, 0.8, 0.5), (2, 1.5, 5.0)]
 )
 def test_the_fit_of_each_unit_is_weighted_ridge_regression(degree, width, shrinkage):

@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime
 
-import pytest
+import cases
 
 from sextant.guess import dates
 from sextant.kinds.series.rows import iso_day
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("values", "format_", "iso"),
     [
         (["2020-01-31", "2020-02-01"], "%Y-%m-%d", "2020-01-31"),
@@ -47,7 +47,7 @@ def test_of_two_formats_the_one_in_which_days_are_in_order_is_taken() -> None:
     assert unclear is not None and unclear.other == "%d/%m/%Y"
 
 
-@pytest.mark.parametrize("values", [[], ["1.5", "2.5"], ["cat"], ["15634602"], ["12345678901"]])
+@cases.each("values", [[], ["1.5", "2.5"], ["cat"], ["15634602"], ["12345678901"]])
 def test_what_is_no_day_has_no_format(values: list[str]) -> None:
     assert dates.date_format(values) is None
 

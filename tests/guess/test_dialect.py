@@ -2,7 +2,7 @@
 
 import random
 
-import pytest
+import cases
 
 from sextant.guess import dialect, encoding
 
@@ -34,7 +34,7 @@ def form(text: bytes, **chosen: object) -> dict[str, object]:
     return found.form
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "::", "^"])
+@cases.each("delimiter", [",", ";", "\t", "|", "::", "^"])
 def test_a_delimiter_is_found(delimiter: str) -> None:
     found = dialect.sniff(content(delimiter), {})
     assert found is not None
@@ -53,7 +53,7 @@ def test_a_decimal_comma_is_no_delimiter() -> None:
     assert form(content(";", rows, None))["delimiter"] == ";"
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("codec", "name"),
     [("utf-8", None), ("utf-8-sig", None), ("cp1252", "cp1252"), ("utf-16", "utf-16"),
      ("utf-16-le", "utf-16-le"), ("cp1251", "cp1251")],

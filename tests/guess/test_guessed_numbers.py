@@ -1,11 +1,11 @@
 """The marks of numbers and of missing values, found in the columns of a text."""
 
-import pytest
+import cases
 
 from sextant.guess import numbers
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("cells", "form"),
     [
         (["1.5", "2", "-3.25"], {"decimal": "."}),

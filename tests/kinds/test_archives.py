@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import cases
 import pytest
 from builders import write_files, write_zip
 
@@ -37,7 +38,7 @@ def contents(path: Path, names_encoding: str | None = None) -> dict[str, bytes |
     return {member.path: member.raw for member in members if not member.is_folder}
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("name", "mode"),
     [
         ("x.tar", "w"),
@@ -97,7 +98,7 @@ def write_plain_zip(path: Path, name: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("encoding", "named"),
     [
         ("cp437", None),
@@ -119,10 +120,10 @@ def test_a_name_in_another_encoding_is_refused(tmp_path):
         contents(path, "utf-8")
 
 
-@pytest.mark.parametrize(
+@cases.each(
     "name", ["../out", "a/../../out", "/out", "..\\out", "a\\..\\..\\out", "C:\\out", "\\out"]
 )
-@pytest.mark.parametrize("form", ["zip", "tar"])
+@cases.each("form", ["zip", "tar"])
 def test_a_path_outside_the_folder_is_refused(name, form, tmp_path):
     if form == "zip":
         path = write_zip(tmp_path, {name: b"x"}) / "pictures.zip"
@@ -154,8 +155,8 @@ def test_system_files_are_not_read(tmp_path):
     assert contents(write_files(tmp_path / "loose", files)) == expected
 
 
-@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz", "w"])
-@pytest.mark.parametrize("share", [0, 0.3, 0.7])
+@cases.each("mode", ["w:gz", "w:bz2", "w:xz", "w"])
+@cases.each("share", [0, 0.3, 0.7])
 def test_a_truncated_tar_is_refused(mode, share, tmp_path):
     files = {f"{i}.png": bytes(range(256)) * 9 for i in range(9)}
     path = write_tar(tmp_path / "x.tar", files, mode)

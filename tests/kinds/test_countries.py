@@ -1,5 +1,6 @@
 """Countries in a table: their names, a name of none, one named twice, and what prepare says."""
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +26,7 @@ def parts_of(names: list[object], columns: Columns = PLACED) -> dict[str, pd.Dat
 # --- names --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases.each(
     "code, names",
     [
         ("152", ["Chile", " chile ", "CL", "CHL", "Republic of Chile", "152", 152]),

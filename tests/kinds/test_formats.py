@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import cases
 import openpyxl
 import pandas as pd
 import pytest
@@ -79,14 +80,14 @@ def test_a_table_is_the_same_in_every_dialect(tmp_path: Path, text: str, form: d
     assert (table.rows.dtypes == "str").all()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
+@cases.each("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
 def test_the_encoding_is_that_of_the_format(tmp_path: Path, encoding: str):
     table = read(tmp_path, "a,ö\nMünchen,1\n".encode(encoding), encoding=encoding)
     assert list(table.rows) == ["a", "ö"]
     assert cells(table) == [["München", "1"]]
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("content", "form", "message"),
     [
         (
@@ -149,7 +150,7 @@ def test_quotation_marks_are_read_as_the_format_says(tmp_path: Path):
     assert cells(read(tmp_path, plain, quoting="none")) == [['"Great" Expectations', '"']]
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "message"),
     [
         ("", "rows.csv is empty; expected a table with a, b"),
@@ -207,7 +208,7 @@ def test_a_header_alone_is_a_table_without_rows(tmp_path: Path):
 ABC = {"names": ["a", "b", "c"]}
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "names", "expected"),
     [
         ("1,2,3\n", ["a", "b", "c"], [["1", "2", "3"]]),
@@ -298,7 +299,7 @@ tables = st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=8)
 
 
 @given(rows=tables, delimiter=st.sampled_from([",", ";", "||"]))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_what_is_quoted_is_read_as_it_was_written(tmp_path_factory, rows, delimiter):
     """Every cell in quotation marks, except rows that look like two stray ones."""
     written = []
@@ -341,7 +342,7 @@ LINE = st.lists(
 ODD_LINES = st.sampled_from(["", "  ", "# a remark", 'a,"b, c",d', "too,short", "a,b,c,d"])
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.lists(st.one_of(LINE.map(",".join), LINE.map(",".join), ODD_LINES), max_size=12),
     st.integers(1, 12),

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -138,7 +139,7 @@ def test_a_zip_with_a_path_outside_its_folder_is_refused(name, tmp_path):
     assert not list(tmp_path.parent.rglob("out.png"))
 
 
-@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.9, -7])
+@cases.each("kept", [0, 100, 0.5, 0.9, -7])
 def test_a_truncated_zip_is_refused(kept, tmp_path):
     """`kept` bytes, or a share of them."""
     path = write_zip(tmp_path, random_pictures()) / "pictures.zip"
@@ -362,7 +363,7 @@ def test_a_picture_is_turned_upright_by_its_exif_orientation():
     assert np.array_equal(square, np.rot90(np.asarray(image), -1))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@cases.each("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 def test_every_mode_is_converted_to_the_channels_of_the_conf(mode):
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (13, 13), np.uint8))
     if mode in ("P", "CMYK", "RGBA"):
@@ -372,7 +373,7 @@ def test_every_mode_is_converted_to_the_channels_of_the_conf(mode):
     assert image_rows.square(raw, picture_columns(channels=1), "picture").shape == (11, 11, 1)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("raw", "message"),
     [
         (
@@ -515,7 +516,7 @@ BASE64_LINES = "\n".join(BASE64[i : i + 76] for i in range(0, len(BASE64), 76))
 SQUARE = image_rows.square(FILE, COLUMNS, "picture")
 
 
-@pytest.mark.parametrize(
+@cases.each(
     "value",
     [BASE64, FILE, f"data:image/png;base64,{BASE64}", BASE64_LINES],
     ids=["base64", "bytes", "data URL", "lines"],
@@ -540,7 +541,7 @@ def test_prepared_rows_and_the_example_are_valid_inputs():
     assert len(ENCODER.check(ENCODER.example())) == 3
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("rows", "message"),
     [
         (
@@ -615,7 +616,7 @@ def json_records(folder: Path) -> Path:
     return folder / "rows.json"
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("write", "names"),
     [
         (a_folder, ["a.png", "b.png"]),

@@ -2,14 +2,14 @@
 
 from datetime import date, datetime
 
+import cases
 import numpy as np
 import pandas as pd
-import pytest
 
 from sextant.kinds.levels import Matcher, matched, renamed, text_of, texts_of
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("value", "text"),
     [
         ("007", "007"),
@@ -35,14 +35,13 @@ from sextant.kinds.levels import Matcher, matched, renamed, text_of, texts_of
         (pd.NaT, None),
         ([1], "[1]"),
     ],
-    ids=repr,
 )
 def test_the_level_of_a_value(value, text):
     assert text_of(value) == text
     assert texts_of(pd.Series([value], dtype=object)).tolist() == [text]
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("levels", "value", "level"),
     [
         (["0", "1"], True, "1"),
@@ -70,14 +69,13 @@ def test_the_level_of_a_value(value, text):
         (["2.5"], 2.5, "2.5"),
         (["2020-01-02"], datetime(2020, 1, 2), "2020-01-02"),
     ],
-    ids=repr,
 )
 def test_a_typed_value_means_the_learnt_level(levels, value, level):
     assert Matcher(levels).match(value) == level
     assert matched(pd.Series([value], dtype=object), [*levels, None]).tolist() == [level]
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("levels", "value", "text"),
     [
         (["007"], "7", "7"),
@@ -92,7 +90,6 @@ def test_a_typed_value_means_the_learnt_level(levels, value, level):
         (["a"], "A", "A"),
         ([None], "None", "None"),
     ],
-    ids=repr,
 )
 def test_a_value_that_was_not_learnt_stays_its_text(levels, value, text):
     assert Matcher(levels).match(value) == text
@@ -114,7 +111,7 @@ def test_the_classes_of_an_older_model_are_renamed():
     assert renamed(["False", "True"], [False, True]) == {"False": "False", "True": "True"}
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("levels", "text", "level"),
     [
         (["1.5", "2.5"], "1.50", "1.5"),
@@ -127,7 +124,6 @@ def test_the_classes_of_an_older_model_are_renamed():
         (["1.5"], "a", "a"),
         (["0.1"], 0.1, "0.1"),
     ],
-    ids=repr,
 )
 def test_where_numbers_were_guessed_a_text_is_read_as_a_number(levels, text, level):
     assert Matcher(levels, guessed=True).match(text) == level

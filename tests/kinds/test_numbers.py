@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +20,7 @@ GERMAN = Format(decimal=",", thousands=".")
 FRENCH = Format(decimal=",", thousands=" ")
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "form", "value"),
     [
         ("0", PLAIN, 0.0),
@@ -62,7 +63,7 @@ def test_a_number_is_read_as_it_is_written(text: str, form: Format, value: float
     assert to_numbers(column.astype(object), "x", form).tolist() == [value]
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "form"),
     [
         ("1,7", PLAIN),
@@ -105,7 +106,7 @@ def test_what_is_no_number_is_refused_with_its_place(text: object, form: Format)
         to_numbers(column, "x", form)
 
 
-@pytest.mark.parametrize("cell", ["1e308", "-" + "9" * 160, 1e151, np.float64(-1e200)])
+@cases.each("cell", ["1e308", "-" + "9" * 160, 1e151, np.float64(-1e200)])
 def test_a_number_whose_square_is_no_float_is_refused(cell: object):
     column = pd.Series(["7", cell], dtype=object)
     with pytest.raises(DataError, match="in `x`; expected a number of at most 1e.150; correct the"):
@@ -123,7 +124,7 @@ def test_the_place_is_the_line_of_the_file(tmp_path: Path):
         to_numbers(rows["size"], "size", PLAIN)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "form", "advice"),
     [
         ("139985,36", PLAIN, '`decimal: ","`'),

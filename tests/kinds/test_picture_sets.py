@@ -7,6 +7,7 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,7 +66,7 @@ def test_a_word_stands_for_a_list_of_one():
     assert columns == picture_columns(leave_out=["repeated"])
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("changes", "message"),
     [
         ({"leave_out": "damaged"}, "`leave_out.0` is 'damaged'; input should be 'undecodable' or"),
@@ -444,7 +445,7 @@ def read_arrays(folder: Path, columns: Columns, **content: np.ndarray) -> pd.Dat
     return image_rows.read(folder, columns).pictures
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("images", "expected"),
     [
         (STACK, STACK),
@@ -484,7 +485,7 @@ def test_arrays_in_files_of_their_own(tmp_path):
     assert np.array_equal(np.stack(asked["image"]), STACK)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("content", "message"),
     [
         ({"x_train": STACK}, "x.npz has no array y_train; it has x_train; pull it again, or"),
@@ -631,7 +632,7 @@ def ending(column: str, last: str) -> pd.DataFrame:
 TABLE = pixel_table(SQUARES)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("table", "message"),
     [
         (

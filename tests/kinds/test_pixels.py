@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import cases
 import numpy as np
 import pytest
 from builders import picture_file, random_picture
@@ -50,7 +51,7 @@ DEPTHS: dict[str, tuple[np.ndarray, str]] = {
 }
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@cases.each("depth", DEPTHS)
 def test_greys_of_more_than_8_bits_are_scaled(depth):
     values, form = DEPTHS[depth]
     raw = picture_file(Image.fromarray(values), form)
@@ -133,7 +134,7 @@ def half_transparent() -> Image.Image:
     return Image.fromarray(np.dstack([pixels_, alpha]))
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "RGBa", "LA", "La", "PA", "P"])
+@cases.each("mode", ["RGBA", "RGBa", "LA", "La", "PA", "P"])
 def test_no_mode_shows_what_is_below_transparent_pixels(mode):
     """Some of these are in no file that Pillow writes."""
     image = half_transparent().convert("LA" if mode == "La" else "RGBA")
@@ -142,7 +143,7 @@ def test_no_mode_shows_what_is_below_transparent_pixels(mode):
     assert (result[:, 8:] == 255).all()
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("mode", "form"),
     [
         ("RGBA", "PNG"),
@@ -154,7 +155,7 @@ def test_no_mode_shows_what_is_below_transparent_pixels(mode):
         ("PA", "TIFF"),
     ],
 )
-@pytest.mark.parametrize(("ground", "colour"), [("white", WHITE), ("#102030", (16, 32, 48))])
+@cases.each(("ground", "colour"), [("white", WHITE), ("#102030", (16, 32, 48))])
 def test_transparent_pixels_show_the_ground(mode, form, ground, colour):
     image = half_transparent()
     image = image.quantize(4) if mode == "P" else image.convert(mode)
@@ -172,7 +173,7 @@ def test_half_transparent_pixels_are_mixed_with_the_ground():
     assert distance(decoded(pixels_, 3), expected) <= 1
 
 
-@pytest.mark.parametrize("depth", ["1", "L", "I;16", "RGB"])
+@cases.each("depth", ["1", "L", "I;16", "RGB"])
 def test_a_transparent_colour_shows_the_ground(depth):
     """tRNS in a PNG names one colour; here it is black, in the left column of the ramp."""
     if depth == "RGB":
@@ -205,7 +206,7 @@ def test_opaque_pixels_stay_as_they_are():
 # --- colours ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("mode", "form", "levels"),
     [
         ("CMYK", "TIFF", 3),
@@ -233,8 +234,8 @@ def test_colours_are_converted(mode, form, levels):
     assert distance(decoded(raw, 1), grey) <= max(levels, 1)
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM"])
-@pytest.mark.parametrize("channels", [1, 3])
+@cases.each("form", ["PNG", "BMP", "TIFF", "PPM"])
+@cases.each("channels", [1, 3])
 def test_ordinary_pictures_keep_their_pixels(form, channels):
     noise = np.random.default_rng(5).integers(0, 256, (13, 17, 3), np.uint8)
     for image in (Image.fromarray(noise), Image.fromarray(noise[..., 0])):
@@ -265,8 +266,8 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
-@pytest.mark.parametrize("orientation", TURNS)
+@cases.each("form", ["PNG", "TIFF", "WEBP"])
+@cases.each("orientation", TURNS)
 def test_pictures_are_turned_upright(orientation, form):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -283,7 +284,7 @@ def test_a_damaged_exif_block_does_not_spoil_a_picture():
 # --- what is a picture --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases.each(
     "form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "DDS", "AVIF"]
 )
 def test_a_picture_is_known_by_its_content(form):
@@ -296,7 +297,7 @@ def test_a_picture_is_known_by_its_content(form):
         assert pixels.other_sort(name, raw) is None
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("raw", "is_picture"),
     [
         (b"P2\n# made by hand\n3 2\n255\n0 1 2 3 4 5\n", True),
@@ -314,7 +315,7 @@ def test_a_text_that_begins_like_a_picture_is_none(raw, is_picture):
     assert pixels.other_sort("notes", raw) == "text"
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("name", "raw", "sort"),
     [
         ("README", b"how the pictures were taken\n", "text"),
@@ -341,7 +342,7 @@ def test_only_what_is_known_to_be_no_picture_is_passed_over(name, raw, sort):
     assert pixels.other_sort(name, raw) == sort
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("raw", "message"),
     [
         (b"", "unknown format"),

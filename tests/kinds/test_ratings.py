@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -914,7 +915,7 @@ def test_unlisted_items_are_left_out_or_refused_by_the_conf(tmp_path: Path) -> N
 REPEATED = "user,item,rating,when\n1,7,3,50\n1,7,5,90\n2,7,1,10\n1,7,4,70\n"
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("rule", "kept"),
     [
         ({"repeated": "first"}, [3, 1]),
@@ -965,7 +966,7 @@ def test_times_may_be_days(tmp_path: Path) -> None:
         repaired(tmp_path, columns, r=text.replace("2020-01-01", "yesterday"))
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("mark", "changes"),
     [
         ("0", {"unrated": [0]}),

@@ -1,8 +1,8 @@
 """What is unusual about input rows, as texts for whoever asked."""
 
+import cases
 import numpy as np
 import pandas as pd
-import pytest
 from builders import ANIMAL_COLUMNS, animal_table, picture_columns, with_gaps
 
 from sextant.kinds.images.encoder import Encoder as PictureEncoder
@@ -42,7 +42,7 @@ def remarks_on(train: pd.DataFrame, **cells: object) -> str:
     return text
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("weight", "is_far"), [(4000, True), (-17, True), (-15, False), (152, False), (153, True)]
 )
 def test_a_number_is_far_if_it_is_outside_of_the_range_by_more_than_its_span(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -556,7 +557,7 @@ def test_input_rows_are_read_from_csv_json_and_parquet(encoder: Encoder, tmp_pat
 # --- conf ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ["target", "base", "high", "low"])
+@cases.each("role", ["target", "base", "high", "low"])
 def test_a_role_that_names_no_price_is_refused(role: str) -> None:
     message = f"`{role}` is `Opne`; expected one of `prices`: Open, High, Low, Close"
     with pytest.raises(UsageError, match=message):
@@ -588,7 +589,7 @@ def test_a_series_may_have_a_single_price_column() -> None:
 FILES, ERAS = STOCK["twin"]["files"], STOCK["twin"]["eras"]
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("change", "message"),
     [
         (
@@ -879,7 +880,7 @@ def test_the_day_of_a_timestamp_is_that_of_its_own_time_zone() -> None:
             pd.testing.assert_frame_equal(rows, expected_rows(), obj=zone)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "date_format"),
     [
         ("2022-01-03T00:00:00Z", "%Y-%m-%d"),
@@ -909,7 +910,7 @@ def test_a_day_is_read_as_it_is_written(text: str, date_format: str) -> None:
     assert series.checked_days(column, columns, iso=False).tolist() == ["2022-01-03"]
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "date_format"),
     [
         ("13/1/2022", "%m/%d/%Y"),
@@ -929,7 +930,7 @@ def test_a_day_in_another_format_is_refused(text: str, date_format: str) -> None
         series.checked_days(pd.Series([text], name="Date"), columns, iso=False)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("date_format", "message"),
     [
         ("%s", "no directive %s"),

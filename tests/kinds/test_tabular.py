@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import cases
 import listed
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def ab_table(rows: list[tuple[Cell, Cell]]) -> pd.DataFrame:
 
 
 @given(rows=rows_of_cells)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_the_part_of_a_row_depends_on_that_row_alone(rows):
     """Neither growing nor sorting a table moves a row, even where it changes a column's type."""
     alone = {}
@@ -97,7 +98,7 @@ def test_the_part_of_a_row_depends_on_that_row_alone(rows):
 
 
 @given(rows=rows_of_cells)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_the_part_of_a_row_without_a_key_depends_on_that_row_alone(rows):
     counts = dict.fromkeys(PARTS, 0)
     for row in rows:
@@ -196,7 +197,7 @@ def call_every_row_a_cat(parts: Parts) -> None:
         parts[part] = rows.assign(**{"class": "cat"})
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("damage", "message"),
     [
         (
@@ -292,7 +293,7 @@ def test_only_the_empty_cell_and_the_mark_are_missing_values(tmp_path):
 HEADER = "id,note,height,weight,colour,shoes,class\n"
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "message"),
     [
         ("", "table.csv is empty; expected a table with id, note, height"),
@@ -334,7 +335,7 @@ def test_a_folder_without_files_is_refused(tmp_path):
             tabular_rows.read(folder, COLUMNS)
 
 
-@pytest.mark.parametrize("cell", ["tall", "1,7", "inf", "-inf", "nan", "1.7m"])
+@cases.each("cell", ["tall", "1,7", "inf", "-inf", "nan", "1.7m"])
 def test_text_and_infinity_in_a_numeric_column_are_refused(cell):
     rows = animal_table(13)
     rows["height"] = rows["height"].astype(object)
@@ -360,7 +361,7 @@ def test_repair_keeps_columns_and_values_and_does_not_change_its_argument():
     pd.testing.assert_frame_equal(rows, before)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("changes", "message"),
     [
         (
@@ -407,7 +408,7 @@ file_rows = st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=8)
 
 
 @given(rows=file_rows)
-@settings(max_examples=12)
+@settings(max_examples=6)
 def test_part_and_code_of_a_row_depend_on_that_row_alone(tmp_path_factory, rows):
     """Read in a file of its own, a row has the same part, categories and label."""
     folder = tmp_path_factory.mktemp("law")
@@ -454,7 +455,7 @@ def test_whole_numbers_keep_the_parts_that_they_had_as_numbers():
     assert part_by_tag(without_key, KEYLESS) == part_by_tag(text, KEYLESS)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("text", "changes"),
     [
         ("k;x;c;y\nÅ1;139985,36;b;1\n", {"delimiter": ";", "decimal": ",", "encoding": "cp1252"}),
@@ -699,7 +700,7 @@ def test_a_constant_number_is_encoded_as_0():
     assert (Encoder.fit(rows, COLUMNS).encode(rows).numeric[:, 0] == 0).all()
 
 
-@pytest.mark.parametrize("name", COLUMNS.features)
+@cases.each("name", COLUMNS.features)
 def test_a_feature_without_any_value_is_refused(name):
     rows = animal_table().assign(**{name: None})
     message = f"no training row has a value in `{name}`; remove it from `columns` in the conf"
@@ -707,7 +708,7 @@ def test_a_feature_without_any_value_is_refused(name):
         Encoder.fit(rows, COLUMNS)
 
 
-@pytest.mark.parametrize("dtype", ["int64", "int8", "float64", "float32", "str", "category"])
+@cases.each("dtype", ["int64", "int8", "float64", "float32", "str", "category"])
 def test_a_category_is_the_same_in_every_type(dtype):
     rows = animal_table()
     encoder = Encoder.fit(rows, COLUMNS)
@@ -866,7 +867,7 @@ def test_a_missing_number_can_be_refused():
         encoder.check(with_gaps(animal_table(13)))
 
 
-@pytest.mark.parametrize("colours", [[True, False], ["True", "False"], [1.0, 0.0], ["1.0", "0.0"]])
+@cases.each("colours", [[True, False], ["True", "False"], [1.0, 0.0], ["1.0", "0.0"]])
 def test_a_typed_category_means_the_learnt_level(colours):
     rows = animal_table()
     rows["colour"] = np.where(rows["colour"] == "red", "1", "0")
@@ -1097,7 +1098,7 @@ def draw_of(**draw: object) -> dict[str, object]:
     return {"draws": {"x": draw}}
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("changes", "message"),
     [
         (
@@ -1118,7 +1119,7 @@ def draw_of(**draw: object) -> dict[str, object]:
         ({"labels": [0]}, "`labels` is .*; list should have at least 2 items"),
     ],
 )
-@pytest.mark.parametrize("dataset", TWINS)
+@cases.each("dataset", TWINS)
 def test_a_twin_that_cannot_be_drawn_is_refused(dataset, changes, message):
     block = TABLES[dataset]["twin"]
     kinds_of_draw = {draw["draw"] for draw in block["draws"].values()}

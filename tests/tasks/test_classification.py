@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,8 +61,7 @@ def objective(outputs: dict[str, Tensor], batch: Batch, temperature: float) -> f
 # --- the temperature ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("classes", [2, 3, 11])
-@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize(("classes", "scale"), [(2, 5.0), (3, 1.0), (11, 0.2)])
 def test_the_temperature_equals_that_of_a_grid_search(classes, scale):
     tensors, batch = outputs(classes, scale=scale)
     grid = np.geomspace(0.05, 20, 2003)
@@ -72,7 +72,7 @@ def test_the_temperature_equals_that_of_a_grid_search(classes, scale):
 
 
 @given(st.integers(2, 5), st.integers(1, 13), st.floats(-2, 2), st.integers(0, 997))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_no_other_temperature_in_its_range_is_better(classes, n, magnitude, seed):
     """With heavy-tailed logits, and with few rows, which may all be right or all be wrong."""
     rng = np.random.default_rng(seed)
@@ -141,7 +141,7 @@ def test_answers_of_three_classes_by_hand():
     }
 
 
-@pytest.mark.parametrize("classes", [[0, 1], [0.5, 1.5], ["no", "yes"], [False, True]])
+@cases.each("classes", [[0, 1], [0.5, 1.5], ["no", "yes"], [False, True]])
 def test_a_prediction_is_a_label_of_the_data(classes):
     answers = classification.as_answers(np.array([[0.9, 0.1], [0.2, 0.8]]), classes)
     assert answers["prediction"].tolist() == classes
@@ -170,7 +170,7 @@ def test_of_three_classes_the_named_one_has_the_probability():
     assert answers["prediction"].tolist() == ["ant", "cow"]
 
 
-@pytest.mark.parametrize("positive", [1, "1", 0, "0"])
+@cases.each("positive", [1, "1", 0, "0"])
 def test_a_number_in_conf_is_the_class_of_that_text(positive):
     for classes in ([0, 1], ["0", "1"]):
         label = positive_class(classes, positive)

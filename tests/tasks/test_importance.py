@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,7 +185,7 @@ def test_of_a_wide_table_few_columns_are_listed():
     assert "mistakes" not in figures.figures(right, rows, columns, {}, model)
 
 
-@pytest.mark.parametrize(
+@cases.each(
     ("values", "legible"),
     [
         ([1234.5, 91234.5, 551.25], [1234, 91234, 551]),

@@ -203,12 +203,14 @@ def old_packed(tmp_path: Path) -> Path:
     return tmp_path / "packed"
 
 
+@pytest.mark.slow  # MLflow is imported
 def test_an_old_model_answers_in_this_process(old_packed: Path) -> None:
     model = predict.load_packed(old_packed)
     answers = model.predict(pd.DataFrame({"x": [1.0, 2.0]}))
     assert answers["y"].tolist() == [3.0, 6.0]
 
 
+@pytest.mark.slow
 def test_an_error_of_an_old_model_can_be_caught(old_packed: Path) -> None:
     model = predict.load_packed(old_packed)
     with pytest.raises(DataError, match="row without 'x': old code"):
@@ -246,6 +248,7 @@ def test_what_keeps_a_model_from_answering_is_returned(
 MISSING = "`shoes` is missing, and never was in training: read as a category that training did not"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the server's log, beside the column `warnings`
 def test_a_server_answers_any_value_of_a_category_whose_levels_are_whole_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

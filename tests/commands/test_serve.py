@@ -130,7 +130,8 @@ def test_the_service_refuses_rows_that_it_cannot_answer(
     ]
     for damaged, message in refused:
         response = service.answer(as_json(damaged))
-        assert response.status_code == 400 and message in response.text
+        assert response.status_code == 400 and message in response.json()["message"]
+        assert set(response.json()) == {"error_code", "message"}  # and no stack trace
     unusual = features.assign(Geography="Atlantis", HasCrCard="maybe", Age=4000.0)
     response = service.answer(as_json(unusual))
     assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""Serve a champion over HTTP with MLflow's server: POST rows to /invocations."""
+"""Serve a champion over HTTP: POST rows to /invocations, as MLflow's servers take them."""
 
 import os
 import socket
@@ -8,6 +8,8 @@ from pathlib import Path
 from .. import config
 from ..errors import UsageError, describe
 from ..tracking import registry, store
+
+SERVER = Path(__file__).parents[1] / "tracking/server"  # the folder of sextant_server.py
 
 
 def checked_port(port: str) -> str:
@@ -27,7 +29,7 @@ def checked_port(port: str) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """`sextant serve model=<name> [port=5001]`: replaces this process by `mlflow models serve`.
+    """`sextant serve model=<name> [port=5001]`: replaces this process by a server.
 
     `/ping` answers once the server is up.
     """
@@ -45,13 +47,11 @@ def main(argv: list[str]) -> None:
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     os.environ["MLFLOW_REGISTRY_URI"] = store.uri()
     os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # MLflow warns when it drops a surplus column
-    # MLflow starts `uvicorn` from PATH, which may lack the environment's folder.
-    folder = str(Path(sys.executable).parent)
-    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    os.environ["SEXTANT_SERVED_MODEL"] = champion.model_uri
     # The packed code must answer; PYTHONPATH and the working directory would put this checkout's
     # first.
     os.environ.pop("PYTHONPATH", None)
-    command = [sys.executable, "-P", "-m", "mlflow", "models", "serve"]
-    command += ["--model-uri", champion.model_uri, "--env-manager", "local"]
-    command += ["--host", "127.0.0.1", "--port", port]
+    command = [sys.executable, "-P", "-m", "uvicorn", "--factory", "sextant_server:create_app"]
+    command += ["--app-dir", str(SERVER), "--host", "127.0.0.1", "--port", port]
+    command += ["--log-level", "warning"]
     os.execv(sys.executable, command)

@@ -1,0 +1,1 @@
+"""The folder from which uvicorn imports the service of `make serve`."""

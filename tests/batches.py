@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sextant.kinds.clips import encoder as clips
 from sextant.kinds.images import encoder as images
 from sextant.kinds.ratings import encoder as ratings
 from sextant.kinds.series import encoder as series
@@ -40,6 +41,16 @@ def of_images(
     shape = (rows, channels, side, side)
     image = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     return images.Batch(image, torch.arange(rows) % classes)
+
+
+def of_clips(
+    rows: int = 4, frames: int = 5, channels: int = 1, side: int = 12, seed: int = 1
+) -> clips.Batch:
+    """Clips of noise."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (rows, frames, channels, side, side)
+    clip = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return clips.Batch(clip, torch.arange(rows) % 2)
 
 
 def of_series(rows: int = 13, features: int = 5, steps: int = 10, seed: int = 3) -> series.Batch:

@@ -248,7 +248,7 @@ def test_a_kind_that_is_not_its_data_sets_is_refused():
         (
             ["knn"],
             "task classification has no further baseline `knn`; it has: nearest_neighbours,"
-            " random_forest",
+            " random_forest, cnn_last_frame, cnn_mean_frame",
         ),
         ([{"knn": {"k": 3}}], "task classification has no further baseline `knn`"),
     ],

@@ -37,6 +37,9 @@ SMALL: dict[str, dict[str, Any]] = {
 # By data set, what counts in place of that.
 SMALL_OF: dict[str, dict[str, Any]] = {
     "countries": {},  # is small already
+    "moving_mnist": {
+        "pictures": {"train-images-idx3-ubyte.gz": 5003, "t10k-images-idx3-ubyte.gz": 307}
+    },
     "mnist": {"each": {"train-images-idx3-ubyte.gz": 71, "t10k-images-idx3-ubyte.gz": 13}},
     "plant": {"rows": 601, "sheets": 2},
 }

@@ -5,7 +5,7 @@ further optional member makes nothing stale. plugins.py has the defaults of opti
 checks each plugin against its Protocol at the end of this file.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -30,6 +30,10 @@ Parts: TypeAlias = dict[str, pd.DataFrame]  # train, val, gate, test
 Column: TypeAlias = tuple[str, str, bool]  # name, MLflow type, required
 Answer: TypeAlias = Callable[[pd.DataFrame], pd.DataFrame]
 Fit: TypeAlias = Callable[..., Answer]
+# (answers as a caller sees them, a name for each) -> the answers with names of files, and the files
+AsFiles: TypeAlias = Callable[
+    [pd.DataFrame, Sequence[str]], tuple[pd.DataFrame, Mapping[str, bytes]]
+]
 
 
 # --- a kind of data: kinds/<kind>/ --------------------------------------------------------------
@@ -235,6 +239,8 @@ class TaskMetrics(Protocol[B, E]):
     baselines read it, such as with the target as one more feature, with the arguments of the `net`
     if it names them; `public(answers)`,
     the answers as a caller sees them, where they have more columns, with the options that it names;
+    `as_files(answers, names)`, those with the names of files in place of what no cell of a CSV
+    holds, such as pictures, and the files by name, which `make predict` writes beside its table;
     `inputs(rows, encoder)`, the rows that have to be answered in order to score `rows`;
     `guard_rows(parts)`, the rows on which the gate's guards are computed, where these are not the
     gate part; `decided(answers, encoder, calibration)`, the answers of any model with predictions
@@ -323,7 +329,11 @@ class TaskFigures(Protocol):
 # --- mypy checks every plugin against its Protocol ----------------------------------------------
 
 if TYPE_CHECKING:
-    from .families import ann, boltzmann, cnn, rbm, rnn, sae, som, som_ann, som_atlas
+    from .families import ann, boltzmann, cnn, conv_lstm, rbm, rnn, sae, som, som_ann, som_atlas
+    from .kinds.clips import columns as clips_columns
+    from .kinds.clips import encoder as clips_encoder
+    from .kinds.clips import rows as clips_rows
+    from .kinds.clips import twin as clips_twin
     from .kinds.images import columns as images_columns
     from .kinds.images import encoder as images_encoder
     from .kinds.images import rows as images_rows
@@ -347,6 +357,9 @@ if TYPE_CHECKING:
     from .tasks.forecasting import baselines as forecasting_baselines
     from .tasks.forecasting import figures as forecasting_figures
     from .tasks.forecasting import metrics as forecasting_metrics
+    from .tasks.frames import baselines as frames_baselines
+    from .tasks.frames import figures as frames_figures
+    from .tasks.frames import metrics as frames_metrics
     from .tasks.likes import baselines as likes_baselines
     from .tasks.likes import figures as likes_figures
     from .tasks.likes import metrics as likes_metrics
@@ -367,20 +380,24 @@ if TYPE_CHECKING:
     from .tasks.stars import metrics as stars_metrics
 
     _columns: list[KindColumns] = [
+        clips_columns,
         images_columns,
         ratings_columns,
         series_columns,
         tabular_columns,
     ]
+    _clips: KindRows[clips_columns.Columns, clips_rows.Raw, HashSplit] = clips_rows
     _images: KindRows[images_columns.Columns, images_rows.Raw, HashSplit] = images_rows
     _ratings: KindRows[ratings_columns.Columns, ratings_rows.Raw, HashSplit] = ratings_rows
     _series: KindRows[series_columns.Columns, pd.DataFrame, DateSplit] = series_rows
     _tabular: KindRows[tabular_columns.Columns, pd.DataFrame, HashSplit] = tabular_rows
+    _clips_twin: KindTwin[clips_columns.Columns, clips_twin.Twin] = clips_twin
     _images_twin: KindTwin[images_columns.Columns, images_twin.Twin] = images_twin
     _ratings_twin: KindTwin[ratings_columns.Columns, ratings_twin.Twin] = ratings_twin
     _series_twin: KindTwin[series_columns.Columns, series_twin.Twin] = series_twin
     _tabular_twin: KindTwin[tabular_columns.Columns, tabular_twin.Twin] = tabular_twin
     _encoders: list[KindEncoder] = [
+        clips_encoder,
         images_encoder,
         ratings_encoder,
         series_encoder,
@@ -390,6 +407,7 @@ if TYPE_CHECKING:
         ann.ANN,
         boltzmann.Boltzmann,
         cnn.CNN,
+        conv_lstm.ConvLSTM,
         rbm.RBM,
         rnn.RNN,
         sae.SAE,
@@ -400,6 +418,7 @@ if TYPE_CHECKING:
     _metrics: list[TaskMetrics] = [
         classification_metrics,
         forecasting_metrics,
+        frames_metrics,
         likes_metrics,
         mapping_metrics,
         outliers_metrics,
@@ -410,6 +429,7 @@ if TYPE_CHECKING:
     _baselines: list[TaskBaselines] = [
         classification_baselines,
         forecasting_baselines,
+        frames_baselines,
         likes_baselines,
         mapping_baselines,
         outliers_baselines,
@@ -420,6 +440,7 @@ if TYPE_CHECKING:
     _figures: list[TaskFigures] = [
         classification_figures,
         forecasting_figures,
+        frames_figures,
         likes_figures,
         mapping_figures,
         outliers_figures,

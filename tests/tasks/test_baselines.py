@@ -14,10 +14,14 @@ from sextant.errors import UsageError
 from sextant.kinds.tabular.columns import Columns
 from sextant.kinds.tabular.encoder import Encoder
 from sextant.tasks.classification import baselines
-from sextant.tasks.classification.baselines import BASELINES, FURTHER
+from sextant.tasks.classification.baselines import BASELINES, FURTHER, KINDS
 
 Answer: TypeAlias = Callable[[pd.DataFrame], pd.DataFrame]
-FITS = BASELINES | FURTHER
+FITS = {
+    name: fit
+    for name, fit in (BASELINES | FURTHER).items()
+    if "tabular" in KINDS.get(name, ("tabular",))
+}
 COLUMNS = table_columns(target="label", numeric=["x", "y"], categorical=["colour"])
 
 

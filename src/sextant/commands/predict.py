@@ -3,11 +3,12 @@
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from .. import config, files, plugins
 from ..errors import DataError, SextantError, UsageError
@@ -123,6 +124,51 @@ def _task_options(overrides: Sequence[str]) -> "dict[str, contracts.Option]":
     return options
 
 
+def _as_files(model: "SavedModel", output: Path | None) -> "contracts.AsFiles | None":
+    """What makes files of the answers of a model, if its task has it; raises UsageError without an
+    output, beside which they could be written."""
+    task = plugins.optional(model, "task", None)
+    if task is None:  # of a champion that was packed before version 0.2
+        return None
+    as_files: contracts.AsFiles | None = plugins.optional(task.metrics, "as_files", None)
+    if as_files and output is None:
+        raise UsageError(
+            "this model answers with files beside a table; name the table: OUTPUT=answers.csv"
+        )
+    return as_files
+
+
+def _with_files(
+    answers: "pd.DataFrame", as_files: "contracts.AsFiles", output: Path
+) -> "pd.DataFrame":
+    """The answers with paths of files, which are written to a folder beside the table.
+
+    Files of the same name are replaced, and others in the folder stay.
+    """
+    names = [str(number) for number in range(1, len(answers) + 1)]
+    if "path" in answers:
+        names = _file_names(answers["path"])
+    table, contents = as_files(answers, names)
+    folder = output.with_name(f"{output.stem}-files")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        with files.written_whole(folder / name) as beside:
+            beside.write_bytes(content)
+    print(f"{len(contents):,} files in {folder}/")
+    return table
+
+
+def _file_names(paths: "Sequence[object] | pd.Series[Any]") -> list[str]:
+    """A different name of a file for each path: `walk/a.mp4` becomes `walk-a`."""
+    names: list[str] = []
+    for path in paths:
+        name = re.sub(r"[^\w.-]+", "-", str(PurePath(str(path)).with_suffix(""))).strip("-.")
+        name = name or "clip"
+        repeated = sum(other == name or other.startswith(f"{name}~") for other in names)
+        names.append(f"{name}~{repeated + 1}" if repeated else name)
+    return names
+
+
 def main(argv: list[str]) -> None:
     """`sextant predict model=<name> input=<file> [output=<file>] [top_k=5]`: writes CSV.
 
@@ -134,7 +180,10 @@ def main(argv: list[str]) -> None:
     output = _output_path(named.get("output"), named["input"])
     options = _task_options(overrides)
     model = champion(named["model"])
+    as_files = _as_files(model, output)
     answers = answer(model, model.read(named["input"]), options)
+    if as_files and output is not None:
+        answers = _with_files(answers, as_files, output)
     if output is None:
         answers.to_csv(sys.stdout, index=False)
         return

@@ -1,8 +1,11 @@
 """Baselines of classification: majority class, logistic regression, boosted trees of tables.
 
-A conf may name further ones: the nearest neighbours, a random forest of tables.
+A conf may name further ones: the nearest neighbours, a random forest of tables, and of clips a
+convolutional net on a picture that has no motion.
 """
 
+import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +16,27 @@ from .metrics import SMALLEST, as_answers
 
 MOST_NEIGHBOURS = 15  # of which val chooses the number
 FOREST_TREES = 500  # of a random forest
+# Of a convolutional net on a picture of a clip: channels by stage, rows of a step, learning rate.
+CNN_WIDTHS = (16, 32, 64)
+CNN_BATCH = 64
+CNN_RATE = 0.003
 
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from torch import Tensor, nn
 
     from ... import contracts
     from .metrics import Labelled, TargetColumn
 
     class Table(Labelled, trees.Encoder, Protocol):
         """What the trees read of the encoder of a table."""
+
+    class Clips(Labelled, Protocol):
+        """What the nets read of the encoder of clips."""
+
+        def stills(self, rows: pd.DataFrame) -> Mapping[str, Tensor]:
+            """The `mean` and the `last` frame of each clip, (rows, channels, size, size)."""
 
 
 def majority(train: pd.DataFrame, columns: "TargetColumn") -> "contracts.Answer":
@@ -149,6 +164,105 @@ def random_forest(
     return answer
 
 
+def cnn_last_frame(
+    train: pd.DataFrame,
+    columns: "TargetColumn",
+    encoder: "Clips",
+    val: pd.DataFrame,
+    *,
+    max_epochs: int = 10,
+) -> "contracts.Answer":
+    """Train a convolutional net on the last frame of each clip that a model sees."""
+    return _cnn_on_stills("last", train, columns, encoder, val, max_epochs)
+
+
+def cnn_mean_frame(
+    train: pd.DataFrame,
+    columns: "TargetColumn",
+    encoder: "Clips",
+    val: pd.DataFrame,
+    *,
+    max_epochs: int = 10,
+) -> "contracts.Answer":
+    """Train a convolutional net on the mean of the frames of each clip that a model sees.
+
+    It shows where something was, but not when.
+    """
+    return _cnn_on_stills("mean", train, columns, encoder, val, max_epochs)
+
+
+def _cnn_on_stills(
+    name: str,
+    train: pd.DataFrame,
+    columns: "TargetColumn",
+    encoder: "Clips",
+    val: pd.DataFrame,
+    max_epochs: int,
+) -> "contracts.Answer":
+    """Train on one picture of each clip; val chooses the epoch by the log loss."""
+    import torch
+
+    classes = pd.Index(encoder.classes)
+
+    def batch_of(rows: pd.DataFrame) -> "tuple[Tensor, Tensor]":
+        target = classes.get_indexer(pd.Index(rows[columns.target]))
+        return encoder.stills(rows)[name], torch.from_numpy(target.astype(np.int64))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = _trained_cnn(batch_of(train), batch_of(val), len(classes), max_epochs)
+
+    def answer(rows: pd.DataFrame) -> pd.DataFrame:
+        probs = _log_probs(net, encoder.stills(rows)[name]).exp().double().numpy()
+        return as_answers(probs, encoder.classes, columns.positive).set_axis(rows.index)
+
+    return answer
+
+
+def _trained_cnn(
+    train: "tuple[Tensor, Tensor]", val: "tuple[Tensor, Tensor]", classes: int, max_epochs: int
+) -> "nn.Module":
+    """Three stages of convolution, batch normalisation and pooling, by AdamW on batches of
+    CNN_BATCH, with a rate that falls to 0 along half a cosine."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    images, target = train
+    layers: list[nn.Module] = []
+    n_in = images.shape[1]
+    for width in CNN_WIDTHS:
+        convolution = nn.Conv2d(n_in, width, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+        n_in = width
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_in, classes)]
+    net = nn.Sequential(*layers)
+    optimizer = torch.optim.AdamW(net.parameters(), CNN_RATE)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs)
+    best = (np.inf, net)
+    for _ in range(max_epochs):
+        net.train()
+        for rows in torch.randperm(len(images)).split(CNN_BATCH):
+            if len(rows) > 1:  # of one row, a normalised channel has no variance
+                optimizer.zero_grad()
+                F.cross_entropy(net(images[rows]), target[rows]).backward()
+                optimizer.step()
+        scheduler.step()
+        loss = F.nll_loss(_log_probs(net, val[0]), val[1]).item()
+        if loss < best[0]:
+            best = (loss, copy.deepcopy(net))
+    return best[1]
+
+
+def _log_probs(net: "nn.Module", images: "Tensor") -> "Tensor":
+    """The log probabilities of the classes, (rows, classes)."""
+    import torch
+
+    net.eval()
+    with torch.no_grad():
+        return torch.cat([net(chunk).log_softmax(1) for chunk in images.split(CNN_BATCH)])
+
+
 def _shares(neighbours: np.ndarray, classes: int) -> np.ndarray:
     """Shares of the classes, (rows, classes), among the codes of neighbours, (rows, k)."""
     counts = np.zeros((len(neighbours), classes))
@@ -166,5 +280,12 @@ BASELINES: "dict[str, contracts.Fit]" = {
 FURTHER: "dict[str, contracts.Fit]" = {
     "nearest_neighbours": nearest_neighbours,
     "random_forest": random_forest,
+    "cnn_last_frame": cnn_last_frame,
+    "cnn_mean_frame": cnn_mean_frame,
 }
-KINDS = {"gradient_boosting": ("tabular",), "random_forest": ("tabular",)}
+KINDS = {
+    "gradient_boosting": ("tabular",),
+    "random_forest": ("tabular",),
+    "cnn_last_frame": ("clips",),
+    "cnn_mean_frame": ("clips",),
+}

@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,17 +84,39 @@ def test_the_newest_checkpoint_that_can_be_read_is_taken(tmp_path, capsys):
 
     assert train.readable_checkpoint(tmp_path) is None
     for number in range(3):
-        torch.save({"epoch": number}, tmp_path / f"{number:06}.ckpt")
+        content = {**dict.fromkeys(train.CHECKPOINT_KEYS), "epoch": number}
+        torch.save(content, tmp_path / f"{number:06}.ckpt")
     assert train.readable_checkpoint(tmp_path) == tmp_path / "000002.ckpt"
     assert capsys.readouterr().err == ""
 
-    content = (tmp_path / "000002.ckpt").read_bytes()
-    (tmp_path / "000002.ckpt").write_bytes(content[: len(content) // 2])
-    (tmp_path / "000001.ckpt").write_bytes(b"")
+    whole = (tmp_path / "000002.ckpt").read_bytes()
+    (tmp_path / "000002.ckpt").write_bytes(whole[: len(whole) // 2])
+    torch.save({"weights": 1}, tmp_path / "000001.ckpt")  # another program's
     assert train.readable_checkpoint(tmp_path) == tmp_path / "000000.ckpt"
     assert train.checkpoints(tmp_path) == [tmp_path / "000000.ckpt"]
     first, second = capsys.readouterr().err.splitlines()
-    assert "000002.ckpt cannot be read" in first and "000001.ckpt cannot be read" in second
+    assert "000002.ckpt cannot be read" in first and "is now 000002.damaged" in first
+    assert "000001.ckpt cannot be read (it lacks loops, optimizer_states, state_dict)" in second
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
+    from sextant import train
+
+    written = tmp_path / "000001.ckpt"
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "no such folder"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    train.WholeCheckpoints().save_checkpoint({"epoch": 1}, written)
+    assert torch.load(written, weights_only=True) == {"epoch": 1}
+
+    def full(checkpoint, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train.WholeCheckpoints().save_checkpoint({"epoch": 2}, written)
+    assert torch.load(written, weights_only=True) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [written]
 
 
 def test_the_curves_come_back_as_they_were(tmp_path):

@@ -10,6 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO, cast
 
+from . import bytecode
 from .redaction import Redacting, redact
 
 LONGEST = 900  # characters of a message
@@ -146,5 +147,11 @@ def _run(main: Callable[[list[str]], int | None]) -> None:
     except Exception as error:
         if os.environ.get("SEXTANT_DEBUG") == "1":
             traceback.print_exc()
+        torn = bytecode.remove_torn(error)
+        if torn:
+            error = SextantError(
+                f"{torn} was damaged, as after a full disk, and is removed; run the same command"
+                " again"
+            )
         print(f"sextant: {one_line(error)}{restore_hint(error)}", file=sys.stderr)
         sys.exit(error.code if isinstance(error, SextantError) else 1)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from . import check, config, errors, files, optimizers, paths, plugins, saved_model
@@ -74,6 +75,9 @@ FIRST_CHECKPOINT_SECONDS = 1.0
 CHECKPOINTS_KEPT = 2  # the newest, and the one before it in case that one cannot be read
 
 
+CHECKPOINT_KEYS = {"loops", "optimizer_states", "state_dict"}  # that a resumed training reads
+
+
 class Checkpoints(pl.callbacks.Checkpoint):
     """Writes a checkpoint after the first second, then every few seconds, and at the end.
 
@@ -99,25 +103,49 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.due = time.monotonic() + CHECKPOINT_SECONDS
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that a kill leaves none that is torn.
+
+    Lightning writes it to TMPDIR first, and where that is another file system, moves it by copying.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        with files.written_whole(Path(path)) as beside:
+            torch.save(checkpoint, beside)
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the newest first."""
     return sorted(folder.glob("*.ckpt"), reverse=True)
 
 
 def readable_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read; those that cannot are removed."""
+    """The newest checkpoint that can be read; those that cannot are set aside."""
     for path in checkpoints(folder):
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
+        fault = unreadable(path)
+        if not fault:
             return path
-        except Exception as error:  # a torn file raises almost anything
-            print(
-                f"{path} cannot be read ({errors.describe(error)}); the training resumes from the"
-                " checkpoint before it, or from the start",
-                file=sys.stderr,
-            )
-            path.unlink()
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        print(
+            f"{path} cannot be read ({fault}) and is now {aside.name}; the training resumes from"
+            " the checkpoint before it, or from the start",
+            file=sys.stderr,
+        )
     return None
+
+
+def unreadable(path: Path) -> str:
+    """Why a file is no checkpoint of a training; empty if it is one."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a torn file raises almost anything
+        return errors.describe(error)
+    if not isinstance(content, dict) or not CHECKPOINT_KEYS <= content.keys():
+        return f"it lacks {', '.join(sorted(CHECKPOINT_KEYS))}"
+    return ""
 
 
 def fit(learner: Learner, folder: Path, trainer: config.Trainer) -> tuple[nn.Module, int]:
@@ -131,6 +159,7 @@ def fit(learner: Learner, folder: Path, trainer: config.Trainer) -> tuple[nn.Mod
         precision=precision(learner.schedule, trainer),
         max_epochs=learner.schedule.max_epochs // learner.chunks.epochs,
         callbacks=[Checkpoints(folder)],
+        plugins=[WholeCheckpoints()],
         logger=False,
         # An epoch can take a fraction of a second, so `train` shows one bar over all epochs.
         enable_progress_bar=False,

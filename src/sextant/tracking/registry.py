@@ -18,6 +18,7 @@ from .store import (
     moved_from,
     query,
     raise_unless_absent,
+    relocate,
 )
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ def champion(mlflow: "MlflowClient", name: str) -> Version | None:
 
 def champion_of(mlflow: "MlflowClient", model: str) -> Version:
     """The champion on real data, or else on the twin; raises SextantError without one."""
+    relocate()  # in a moved or copied checkout, the original's files would answer
     for name in registered_names(model):
         version = champion(mlflow, name)
         if version:
@@ -330,6 +332,7 @@ def champion_here(model: str) -> tuple[Version, Path] | None:
 
     None for a server, and where a champion or its files are missing: MLflow tells more.
     """
+    relocate()
     for name in registered_names(model):
         rows = query(
             "SELECT version.version, version.storage_location FROM model_versions AS version"

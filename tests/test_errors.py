@@ -38,9 +38,17 @@ def test_an_error_without_a_known_cause_says_its_type_and_how_to_see_more() -> N
     assert line == "KeyError: 'logits' (SEXTANT_DEBUG=1 shows the traceback)"
 
 
-def test_a_long_value_in_a_message_loses_its_middle() -> None:
-    line = errors.one_line(DataError(f"a.csv line 3 has {'x' * 40_000} in `a`; correct the row"))
-    assert line.startswith("a.csv line 3 has xxx") and line.endswith("xxx in `a`; correct the row")
+@pytest.mark.parametrize("value", ["x" * 40_000, f"`{'a b ' * 9_000}`", f'"{"a b " * 9_000}"'])
+def test_a_long_value_in_a_message_loses_its_middle(value: str) -> None:
+    line = errors.one_line(DataError(f"a.csv line 3 has {value} in `a`; correct the row"))
+    assert line.startswith(f"a.csv line 3 has {value[:99]}")
+    assert line.endswith("in `a`; correct the row")
+    assert len(line) < errors.LONGEST_VALUE + 60
+
+
+def test_a_message_of_many_values_loses_its_middle() -> None:
+    line = errors.one_line(DataError("a.csv has " + "12 " * 40_000 + "; correct the row"))
+    assert line.startswith("a.csv has 12 12") and line.endswith("12 ; correct the row")
     assert len(line) == errors.LONGEST + len(" … ")
 
 

@@ -112,6 +112,34 @@ def test_a_framework_has_one_place(framework):
         assert module in PLACES[framework] or module.split(".")[0] in PLACES[framework], module
 
 
+# What runs code that a file contains, and how the call says that it does not.
+LOADERS = {
+    "torch.load": "weights_only=True",
+    "np.load": "allow_pickle=False",
+    "np.fromfile": None,
+    "pickle.load": None,
+    "pickle.loads": None,
+    "joblib.load": None,
+    "marshal.loads": None,
+    "pd.read_pickle": None,
+    "shelve.open": None,
+    "yaml.unsafe_load": None,
+    "yaml.full_load": None,
+    "yaml.load": "Loader=LOADER",  # CSafeLoader or SafeLoader
+}
+
+
+def test_no_file_is_loaded_in_a_way_that_runs_what_it_contains():
+    calls = set()
+    for module in MODULES:
+        for node in ast.walk(sources.tree(MODULES[module])):
+            if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in LOADERS:
+                calls.add(called)
+                promise = LOADERS[called]
+                assert promise and promise in ast.unparse(node), f"{module}: {called}"
+    assert calls == {"torch.load", "np.load", "yaml.load"}
+
+
 def test_a_picture_is_opened_in_one_place():
     """Some of Pillow's decoders start programs, so each call names the formats that it reads."""
     calls = []

@@ -14,6 +14,9 @@ from . import bytecode
 from .redaction import Redacting, redact
 
 LONGEST = 900  # characters of a message
+LONGEST_VALUE = 200  # characters of a value in it, such as a cell
+# A longer one: a word, or what stands in backticks or quotes.
+VALUE = re.compile(r"\S{201,}|`[^`]{201,}`|\"[^\"]{201,}\"|'[^']{201,}'")
 
 
 class SextantError(Exception):
@@ -56,13 +59,18 @@ def one_line(error: BaseException) -> str:
 
 
 def _shortened(text: str) -> str:
-    """A message without its middle, if a value in it is very long.
+    """A message whose long values, and if need be whose middle, are cut out.
 
     Messages begin with the place and end with what to do.
     """
-    if len(text) <= LONGEST:
+    text = VALUE.sub(lambda value: _without_middle(value[0], LONGEST_VALUE), text)
+    return _without_middle(text, LONGEST)
+
+
+def _without_middle(text: str, longest: int) -> str:
+    if len(text) <= longest:
         return text
-    return f"{text[: LONGEST * 2 // 3]} … {text[-LONGEST // 3 :]}"
+    return f"{text[: longest * 2 // 3]} … {text[-longest // 3 :]}"
 
 
 def describe(error: BaseException) -> str:

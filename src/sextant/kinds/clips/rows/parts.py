@@ -81,7 +81,7 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 def load(path: Path) -> pd.DataFrame:
     """Return a part that `write` wrote; a clip is read from the disk when it is used."""
-    clips = np.load(path.with_suffix(".npy"), mmap_mode="r")
+    clips = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
     rows = pd.read_parquet(path.with_suffix(".parquet"))
     return rows.assign(clip=pd.Series(list(np.asarray(clips)), index=rows.index, dtype=object))
 

@@ -105,7 +105,7 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 def load(path: Path) -> pd.DataFrame:
     """Return a part that `write` wrote; an image is read from the disk when it is used."""
-    images = np.load(path.with_suffix(".npy"), mmap_mode="r")
+    images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
     return pd.read_parquet(path.with_suffix(".parquet")).assign(image=list(np.asarray(images)))
 
 

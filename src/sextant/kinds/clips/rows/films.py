@@ -19,6 +19,7 @@ NUMPY_START = b"\x93NUMPY"
 ANIMATION_STARTS = (b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n")
 GIF_END = b"\x3b"
 NUMBER = re.compile(r"\d+")
+MAX_FRAMES = 10_000  # of an animation, which can be a small file that takes all memory
 SHOWN = 200  # characters of an error in a message
 
 
@@ -137,7 +138,9 @@ def _animation(raw: bytes, columns: Columns, name: str) -> list[Image.Image]:
         if raw.startswith(b"GIF") and not raw.rstrip(b"\0").endswith(GIF_END):
             raise EOFError("its end is missing")
         images = []
-        for frame in ImageSequence.Iterator(Image.open(io.BytesIO(raw))):
+        for frame in ImageSequence.Iterator(pixels.opened(raw)):
+            if len(images) == MAX_FRAMES:
+                raise ValueError(f"it has more than {MAX_FRAMES:,} frames")
             images.append(frame.convert("RGB").convert(pixels.MODES[columns.channels]))
     except Exception as error:  # Pillow's decoders raise errors of many types
         raise _undecodable(name, "a GIF or an animated PNG", error) from None

@@ -117,6 +117,31 @@ def headerless() -> Subject:
     )
 
 
+def amounts() -> Subject:
+    """A number to predict, written as an amount of money."""
+    rows = builders.animal_table().drop(columns=["class", "note"])
+    prices = 40 * rows["weight"] + np.arange(len(rows))
+    rows["price"] = [f"$ {price:,.2f}" for price in prices]
+    columns = TableColumns(
+        key="id",
+        target="price",
+        target_type="number",
+        numeric=["height", "weight"],
+        categorical=["colour", "shoes"],
+        delimiter=";",
+        thousands=",",
+    )
+    return tabular()._replace(
+        columns=columns,
+        files={"animals.csv": _csv(rows, ";")},
+        form=Form(";"),
+        question=File("question.csv", _csv(rows.head(23), ";")),
+        asked=Form(";"),
+        task="regression",
+        calibration={"margin": 3.0},
+    )
+
+
 def series() -> Subject:
     """Weekdays with prices and a volume, M/D/Y."""
     days = stock.days()
@@ -329,7 +354,19 @@ def idx() -> Subject:
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     function.__name__: function
     for function in (
-        *(tabular, headerless, series, ratings, rated, images, archive, pixels, arrays, idx),
+        *(
+            tabular,
+            headerless,
+            amounts,
+            series,
+            ratings,
+            rated,
+            images,
+            archive,
+            pixels,
+            arrays,
+            idx,
+        ),
     )
 }
 
@@ -468,6 +505,7 @@ IS_WHOLE = "SEXTANT_FUZZ" in os.environ  # Great Expectations takes a third of a
 NEW: dict[str, tuple[str | None, bool]] = {
     "tabular": ("class", False),
     "headerless": ("5", False),
+    "amounts": ("price", False),
     "series": (None, False),
     "ratings": (None, True),
     "rated": (None, False),

@@ -70,7 +70,15 @@ def parsed(text: str) -> Case:
 
 # --- files and questions ------------------------------------------------------------------------
 
-FORMED = ["tabular", "headerless", "series", "ratings", "rated", "pixels"]  # in files of text
+FORMED = [
+    "tabular",
+    "headerless",
+    "amounts",
+    "series",
+    "ratings",
+    "rated",
+    "pixels",
+]  # in files of text
 
 
 def rng_of(case: Case) -> random.Random:

@@ -1,5 +1,6 @@
 """What `make check` says of the files at hand, before DVC starts."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_a_delimiter_that_gives_one_column(home: Path) -> None:
     message = refused(conf_of(home, TABLE.replace(",", ";")))
     assert "with delimiter ',', farm.csv has one column; its first line has ';'" in message
     assert message.endswith('set `delimiter: ";"`')
+
+
+def test_the_bytes_of_an_archive_are_no_first_line(home: Path) -> None:
+    """Some of them are delimiters, such as `|` in this time."""
+    conf = conf_of(home, "")
+    member = zipfile.ZipInfo("farm.csv", (1980, 1, 1, 0, 3, 56))
+    with zipfile.ZipFile(home / "farm.csv.zip", "w") as archive:
+        archive.writestr(member, TABLE.replace(",", ";").replace("Monthly cost", "cost"))
+    entry = {"file": "farm.csv.zip", "path": str(home / "farm.csv.zip")}
+    zipped = workspace(home, {"local": [entry]}, "local")
+    columns = conf.columns.model_copy(update={"delimiter": ";"})
+    preview.check_files(zipped.model_copy(update={"columns": columns}))
 
 
 def test_words_under_numeric(home: Path) -> None:

@@ -141,7 +141,7 @@ def _head(path: Path, form: "Format", expected: Sequence[str]) -> "pd.DataFrame 
     from .guess.reading import is_text_name
     from .kinds import formats
 
-    if not is_text_name(path.name):
+    if not is_text_name(path.name) or _is_packed(path):
         if path.stat().st_size > LARGEST:
             return None
         return formats.read_table(path, form, expected).rows
@@ -158,6 +158,12 @@ def _head(path: Path, form: "Format", expected: Sequence[str]) -> "pd.DataFrame 
             return None
 
 
+def _is_packed(path: Path) -> bool:
+    from .kinds import formats
+
+    return path.suffix.lower() in (*formats.COMPRESSED, ".zip")
+
+
 def _check_delimiter(conf: config.DatasetConf, path: Path, view: View) -> None:
     """Raise UsageError if the first line has no delimiter of the conf, and another one."""
     from .guess.reading import is_text_name
@@ -166,7 +172,7 @@ def _check_delimiter(conf: config.DatasetConf, path: Path, view: View) -> None:
     form = view.form
     if not is_text_name(path.name) or form.delimiter == formats.BLANKS:
         return
-    if len(view.expected) < 2 or path.suffix.lower() in formats.COMPRESSED:
+    if len(view.expected) < 2 or _is_packed(path):
         return
     with path.open("rb") as stream:
         text = stream.read(HEAD).decode(form.encoding, errors="ignore")

@@ -528,6 +528,16 @@ def test_the_expectations_see_numbers_and_text_as_it_is_written(tmp_path):
     assert table["y"].tolist() == ["dear", "3"]
 
 
+def test_a_question_may_contain_the_number_to_predict_in_any_form(tmp_path):
+    columns = SMALL.model_copy(update={"target_type": "number", "thousands": ","})
+    (tmp_path / "table.csv").write_text('k,x,c,y\n1,1,01,"$1,234.50"\n2,2,1,3\n')
+    raw = tabular_rows.read(tmp_path, columns)
+    encoder = Encoder.fit(tabular_rows.repair(raw, columns), columns)
+    questions = encoder.check(raw.assign(y=["$1,234.50", "not yet known"]))
+    assert encoder.encode(questions).target.tolist() == pytest.approx([1234.5, np.nan], nan_ok=True)
+    assert encoder.encode(encoder.check(raw.drop(columns="y"))).target.isnan().all()
+
+
 def test_a_pattern_stands_for_the_columns_that_fit(tmp_path):
     columns = check(Columns, {"target": "label", "numeric": ["pixel*"], "ignored": ["pixel9"]}, "c")
     header = "label," + ",".join(f"pixel{i}" for i in range(12))

@@ -8,6 +8,7 @@ import pandas as pd
 from ...errors import DataError
 from ..formats import trimmed
 from ..levels import matched, texts_of
+from ..numbers import numbers_or_faults
 from ..remarks import Remarks
 from ..tables import without_surplus
 from .columns import Columns
@@ -272,6 +273,9 @@ class Encoder:
                 check_present(rows[name], name, "a number")
         for name, levels in self.levels.items():
             rows[name] = matched(rows[name], levels)
+        target = self.columns.target
+        if self.predicts_number and target is not None and target in rows:
+            rows[target] = numbers_or_faults(rows[target], self.columns)[0]  # no answer reads it
         return rows.reset_index(drop=True)
 
     @property

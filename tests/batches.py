@@ -9,6 +9,7 @@ from sextant.kinds.images import encoder as images
 from sextant.kinds.ratings import encoder as ratings
 from sextant.kinds.series import encoder as series
 from sextant.kinds.tabular import encoder as tabular
+from sextant.kinds.text import encoder as text
 
 STARS = [1.0, 2.0, 3.0]  # the scale of `of_ratings`
 LIKE = 2.0
@@ -59,6 +60,13 @@ def of_series(rows: int = 13, features: int = 5, steps: int = 10, seed: int = 3)
     window = torch.randn(rows, steps, features, generator=generator)
     returns = 0.01 * torch.randn(rows, generator=generator)
     return series.Batch(window, torch.full((rows,), 100.0), returns)
+
+
+def of_text(rows: int = 5, length: int = 12, codes: int = 7, seed: int = 1) -> text.Batch:
+    """Rows of random codes, none of which follows another."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(1, codes, (rows, 1 + length), generator=generator, dtype=torch.int32)
+    return text.Batch(drawn, torch.zeros(rows, dtype=torch.bool))
 
 
 def of_ratings(

@@ -329,7 +329,19 @@ class TaskFigures(Protocol):
 # --- mypy checks every plugin against its Protocol ----------------------------------------------
 
 if TYPE_CHECKING:
-    from .families import ann, boltzmann, cnn, conv_lstm, rbm, rnn, sae, som, som_ann, som_atlas
+    from .families import (
+        ann,
+        boltzmann,
+        char_rnn,
+        cnn,
+        conv_lstm,
+        rbm,
+        rnn,
+        sae,
+        som,
+        som_ann,
+        som_atlas,
+    )
     from .kinds.clips import columns as clips_columns
     from .kinds.clips import encoder as clips_encoder
     from .kinds.clips import rows as clips_rows
@@ -351,6 +363,10 @@ if TYPE_CHECKING:
     from .kinds.tabular import encoder as tabular_encoder
     from .kinds.tabular import rows as tabular_rows
     from .kinds.tabular import twin as tabular_twin
+    from .kinds.text import columns as text_columns
+    from .kinds.text import encoder as text_encoder
+    from .kinds.text import rows as text_rows
+    from .kinds.text import twin as text_twin
     from .tasks.classification import baselines as classification_baselines
     from .tasks.classification import figures as classification_figures
     from .tasks.classification import metrics as classification_metrics
@@ -378,6 +394,9 @@ if TYPE_CHECKING:
     from .tasks.stars import baselines as stars_baselines
     from .tasks.stars import figures as stars_figures
     from .tasks.stars import metrics as stars_metrics
+    from .tasks.writing import baselines as writing_baselines
+    from .tasks.writing import figures as writing_figures
+    from .tasks.writing import metrics as writing_metrics
 
     _columns: list[KindColumns] = [
         clips_columns,
@@ -385,27 +404,32 @@ if TYPE_CHECKING:
         ratings_columns,
         series_columns,
         tabular_columns,
+        text_columns,
     ]
     _clips: KindRows[clips_columns.Columns, clips_rows.Raw, HashSplit] = clips_rows
     _images: KindRows[images_columns.Columns, images_rows.Raw, HashSplit] = images_rows
     _ratings: KindRows[ratings_columns.Columns, ratings_rows.Raw, HashSplit] = ratings_rows
     _series: KindRows[series_columns.Columns, pd.DataFrame, DateSplit] = series_rows
     _tabular: KindRows[tabular_columns.Columns, pd.DataFrame, HashSplit] = tabular_rows
+    _text: KindRows[text_columns.Columns, dict[str, str], HashSplit] = text_rows
     _clips_twin: KindTwin[clips_columns.Columns, clips_twin.Twin] = clips_twin
     _images_twin: KindTwin[images_columns.Columns, images_twin.Twin] = images_twin
     _ratings_twin: KindTwin[ratings_columns.Columns, ratings_twin.Twin] = ratings_twin
     _series_twin: KindTwin[series_columns.Columns, series_twin.Twin] = series_twin
     _tabular_twin: KindTwin[tabular_columns.Columns, tabular_twin.Twin] = tabular_twin
+    _text_twin: KindTwin[text_columns.Columns, text_twin.Twin] = text_twin
     _encoders: list[KindEncoder] = [
         clips_encoder,
         images_encoder,
         ratings_encoder,
         series_encoder,
         tabular_encoder,
+        text_encoder,
     ]
     _families: list[type[Family]] = [
         ann.ANN,
         boltzmann.Boltzmann,
+        char_rnn.CharRNN,
         cnn.CNN,
         conv_lstm.ConvLSTM,
         rbm.RBM,
@@ -425,6 +449,7 @@ if TYPE_CHECKING:
         regression_metrics,
         scenarios_metrics,
         stars_metrics,
+        writing_metrics,
     ]
     _baselines: list[TaskBaselines] = [
         classification_baselines,
@@ -436,6 +461,7 @@ if TYPE_CHECKING:
         regression_baselines,
         scenarios_baselines,
         stars_baselines,
+        writing_baselines,
     ]
     _figures: list[TaskFigures] = [
         classification_figures,
@@ -447,4 +473,5 @@ if TYPE_CHECKING:
         regression_figures,
         scenarios_figures,
         stars_figures,
+        writing_figures,
     ]

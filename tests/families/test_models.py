@@ -38,7 +38,10 @@ VARIANTS = {
     # Mode item is tested in tests/families/test_sae.py, on fewer users.
     "sae": [["tied=false", "refeed=0.1", "activation=selu"]],
 }
-CHEAPER = {"images": ["dataset.columns.size=16"]}  # by kind, what takes time and no test needs
+CHEAPER = {
+    "images": ["dataset.columns.size=16"],
+    "text": ["dataset.columns.chunk=64"],
+}  # by kind, what takes time and no test needs
 TRAIN_ROWS, VAL_ROWS = 211, 97  # at most; rows, windows of days, users: the first axis of a batch
 
 

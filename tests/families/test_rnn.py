@@ -376,3 +376,19 @@ def test_on_january_2017_the_net_has_no_skill_and_the_verdict_is_no_skill(
     assert verdict.startswith("No skill")
     assert "against 3.52 for the previous Close over 20 days" in verdict
     assert "The 90 % interval contains" in verdict
+
+
+# --- other cells --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("rnn", 1)])
+def test_another_cell_has_its_gates_and_forecasts(cell: str, gates: int) -> None:
+    torch.manual_seed(5)
+    net = RNN(FEATURES, **NET, cell=cell).eval()
+    batch = make_batch()
+    net.initialise(batch)
+    assert net.lstm.weight_hh_l0.shape == (gates * 7, 7)
+    changed = batch._replace(window=batch.window.roll(1, 1))
+    location = net.predict(batch)["location"]
+    assert location.shape == (ROWS,) and torch.isfinite(net.loss(batch))
+    assert not torch.equal(net.predict(changed)["location"], location), "the order counts"

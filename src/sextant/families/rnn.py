@@ -1,6 +1,7 @@
-"""Recurrent net for series: a stacked LSTM that forecasts the next log returns from a window."""
+"""Recurrent net for series: stacked LSTM, GRU or classic cells forecast the next log returns."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,6 +14,8 @@ Size = Annotated[int, Field(ge=1)]
 # which the target hardly moves have unit 0.
 MIN_LEVEL = 1e-3
 MIN_UNIT = 1e-6
+
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 class RNN(nn.Module):
@@ -42,6 +45,9 @@ class RNN(nn.Module):
     them say as much as n / a that do not. Counted alike, four noisier days hid most of what the
     first one shows: on three seeds of the twin its skill on val was 0.20 to 0.22, and 0.30 to 0.32
     with these weights.
+
+    `cell` may be another one than the LSTM: `gru` (Cho et al. 2014), whose state is h alone, or
+    `rnn`, the classic net h_t = tanh(W x_t + U h_{t-1} + b), which has no gates (Elman 1990).
     """
 
     OUTPUTS: ClassVar[tuple[str, ...]] = ("location", "scale")
@@ -56,27 +62,31 @@ class RNN(nn.Module):
         layers: Size,
         dropout: Annotated[float, Field(ge=0, lt=1)],
         horizon: Size = 1,
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
     ):
         super().__init__()
         # The shape of a target and of each output, without the days: one number, or one per day
         # ahead.
         self.shape = (horizon,) if horizon > 1 else ()
         between_layers = dropout if layers > 1 else 0.0  # torch warns about dropout in one layer
-        self.lstm = nn.LSTM(features, hidden_size, layers, batch_first=True, dropout=between_layers)
+        # The name is that of the default, since it is in the files of all saved models.
+        self.lstm = CELLS[cell](
+            features, hidden_size, layers, batch_first=True, dropout=between_layers
+        )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, 2 * horizon)
         self.freedom = nn.Parameter(torch.zeros(self.shape))
         # The log return of a day at level 1. Returns are about 0.01; divided by this the net's
         # output and loss are of order 1.
         self.register_buffer("unit", torch.ones(self.shape))
-        self._init_weights()
+        self._init_weights(cell)
 
     @torch.no_grad()
-    def _init_weights(self) -> None:
+    def _init_weights(self, cell: str) -> None:
         self.head.weight.mul_(0.1)
         self.head.bias.zero_()
         for name, bias in self.lstm.named_parameters():
-            if name.startswith("bias_ih"):
+            if cell == "lstm" and name.startswith("bias_ih"):
                 # Forget gates start open (Jozefowicz et al., ICML 2015); torch orders gates i, f,
                 # g, o.
                 n = len(bias) // 4

@@ -26,6 +26,18 @@ DATASETS: dict[str, str] = _with_shelf("datasets")  # name: kind
 MODELS: dict[str, dict[str, str]] = _with_shelf("models")
 
 
+def _firsts() -> set[str]:
+    pairs: dict[tuple[str, str], str] = {}
+    for name, line in MODELS.items():
+        pairs.setdefault((line["family"], line["task"]), name)
+    return set(pairs.values())
+
+
+# The first model of each pair of a family and a task. `make test-fast` tries these alone where the
+# code is the same for all models of a pair, and `make test` the others too.
+FIRSTS = _firsts()
+
+
 def list_all(params: Path) -> None:
     """Add every model and data set of the shelf to a copy of params.yaml."""
     shelf = SHELF_FILE.read_text()

@@ -29,7 +29,7 @@ DISCOVERING = (
     "validate",
 )
 READING = (
-    *("test_dvc_yaml", "test_layout", "test_plugins", "listed", "repository_passes"),
+    *("test_dvc_yaml", "test_layout", "test_plugins", "listed", "their_confs"),
     *("every_family", "each_family", "every_suite", "suites"),
 )
 # The path of each template's copy in the clone.
@@ -166,6 +166,7 @@ def test_every_opening_needs_its_own_files_and_runs_its_own_stages(
         listed = yaml.safe_load(params)[key]
         added = {name: line for name, line in with_openings[key].items() if name not in listed}
         pages.add_lines(clone.path, {key: added})
+    clone.stage("check")
     # A model that was added has no page in docs/.
     selected = f"({' or '.join((*READING, *ADDED))}) and not has_a_page"
     options = ["-q", "-x", "-m", "not slow", "-n", "0", "-k", selected]

@@ -18,10 +18,14 @@ from sextant.errors import DataError, SextantError, UsageError
 from sextant.files import folder_digest, write_json
 from sextant.kinds.parts import PARTS, scored
 
-TABLES = [name for name, kind in listed.DATASETS.items() if kind == "tabular"]
+# `make test-fast` prepares the data sets of params.yaml, and `make test` those of the shelf too.
+DATASETS = [
+    pytest.param(name, marks=[] if name in listed.PARAMS["datasets"] else pytest.mark.slow)
+    for name in twins.LISTED
+]
 
 
-@pytest.fixture(scope="module", params=twins.LISTED)
+@pytest.fixture(scope="module", params=DATASETS)
 def prepared(request, tmp_path_factory) -> tuple[config.DatasetConf, Path]:
     """A data set, and a workspace in which its twin was prepared.
 
@@ -43,6 +47,7 @@ def prepared(request, tmp_path_factory) -> tuple[config.DatasetConf, Path]:
     return conf, workspace
 
 
+TABLES = [param for param in DATASETS if listed.DATASETS[str(param.values[0])] == "tabular"]
 # What does not depend on the kind is tested on one data set, what the split decides on two.
 ONE = pytest.mark.parametrize("prepared", twins.LISTED[:1], indirect=True)
 SPLITS = pytest.mark.parametrize("prepared", ["churn", "google_stock"], indirect=True)

@@ -129,7 +129,7 @@ def quick_save(figure: object, path: Path) -> None:
 @pytest.fixture
 def quick(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> FakeRun:
     """A workspace in which neither a training nor a drawing takes time."""
-    monkeypatch.setattr(training.train, "learn", quick_learn)
+    monkeypatch.setattr("sextant.train.learn", quick_learn)
     monkeypatch.setattr(drawing, "save", quick_save)
     text = CONF.read_text()
     CONF.write_text(text.replace("log_loss <= 0.9", "log_loss <= 9.9"))
@@ -418,7 +418,7 @@ def test_a_trial_that_cannot_be_trained_is_pruned_with_its_reason(
             raise SextantError("the loss is nan in epoch 1")
         return fit(conf, *rest)
 
-    monkeypatch.setattr(training.train, "learn", learn)
+    monkeypatch.setattr("sextant.train.learn", learn)
     words = ["model=ann", "trials=3", *WORDS[:3]]
     assert tune.main(words) == 0
     assert [trial["reason"] for trial in quick.trials] == [

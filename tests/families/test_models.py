@@ -60,12 +60,13 @@ def test_every_listed_model_has_a_conf():
     assert MODELS and set(MODELS) == set(listed.MODELS)
 
 
-@pytest.mark.parametrize("family", plugins.names("families"))
-def test_every_family_is_tested_by_a_model(family):
+def test_every_family_is_tested_by_a_model():
     tested = {line["family"] for line in listed.MODELS.values()} | set(CONFS)
-    assert family in tested, (
-        f"families/{family}.py has no conf/model/{family}.yaml: add it, and its line in params.yaml"
-    )
+    for family in plugins.names("families"):
+        assert family in tested, (
+            f"families/{family}.py has no conf/model/{family}.yaml:"
+            " add it, and its line in params.yaml"
+        )
 
 
 # --- a model and some rows of its twin ----------------------------------------------------------
@@ -133,9 +134,14 @@ def prepared(tmp_path_factory) -> Callable[[str], Prepared]:
     return prepare_once
 
 
-@pytest.fixture(
-    scope="module", params=CASES, ids=[" ".join([name, *overrides]) for name, overrides in CASES]
-)
+CASE_PARAMS = []
+for name, overrides in CASES:
+    marks = [] if name in listed.FIRSTS else [pytest.mark.slow]
+    case_id = " ".join([name, *overrides])
+    CASE_PARAMS.append(pytest.param((name, overrides), marks=marks, id=case_id))
+
+
+@pytest.fixture(scope="module", params=CASE_PARAMS)
 def case(request, prepared) -> Case:
     name, overrides = request.param
     with pytest.MonkeyPatch.context() as patch:
@@ -233,11 +239,11 @@ def test_predict_draws_nothing_and_changes_nothing(case, net):
     assert equal(copy_state(net), weights)
 
 
-@pytest.mark.parametrize(("rows", "progress"), [(1, 0.0), (7, 0.5), (211, 1.0)])
-def test_the_loss_is_a_finite_scalar(case, net, rows, progress):
-    net.progress = progress
-    loss = net.loss(take(case.train, rows))
-    assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad
+def test_the_loss_is_a_finite_scalar(case, net):
+    for rows, progress in ((1, 0.0), (7, 0.5), (211, 1.0)):
+        net.progress = progress
+        loss = net.loss(take(case.train, rows))
+        assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad, rows
 
 
 def test_loss_and_outputs_are_the_loss_and_the_prediction(case, net):

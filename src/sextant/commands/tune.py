@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .. import check, config, drawing, paths, train
+from .. import check, config, drawing, paths
 from ..errors import SextantError, UsageError
 from ..tuning import comparison, figures, space, study, training
 from ..tuning.search import Log, Logged, Search, run
@@ -115,7 +115,10 @@ def jobs_side_by_side(jobs: int, threads: int, free: int) -> int:
 
 
 def tune(order: Order) -> int:
-    """Search, compare, and write if that was ordered; return the exit code."""
+    """Search, compare, and write if that was ordered; return the exit code.
+
+    Lightning, whose import takes seconds, is imported when nothing in the call is wrong.
+    """
     conf = config.model(order.model, order.overrides)
     if order.write and any(word.startswith("model.") for word in order.overrides):
         raise UsageError(
@@ -125,6 +128,8 @@ def tune(order: Order) -> int:
     check.check_model(conf)
     searched = space.load(conf)
     data = training.read(conf.dataset)
+    from .. import train
+
     folder = study.folder_of(conf, searched, data)
     search = Search(conf, searched, data, folder, folder / "checkpoints")
     train.quieten()

@@ -22,8 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from .. import config, files, paths, train
-from ..learner import derived_seed
+from .. import config, files, paths
 from .space import Choices, Dimension, Space, values
 from .training import PARTS, Data, Result
 
@@ -82,6 +81,8 @@ class Sampler(BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Seed the draws by the place of a trial among those that were not interrupted."""
+        from ..learner import derived_seed
+
         place = trial.number
         for other in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
             if other.number < trial.number:
@@ -151,6 +152,8 @@ def folder_of(conf: config.ModelConf, space: Space, data: Data) -> Path:
     today within the space are not among them, so that a search goes on after its winner was
     written.
     """
+    from .. import train
+
     rest = conf.model_dump(include={"name", "family", "task", "dataset", "seed", "budget"})
     for block in ("net", "optimizer", "schedule"):
         settings = conf.model_dump()[block]

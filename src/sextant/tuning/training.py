@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from .. import check, config, files, paths, plugins, train
+from .. import check, config, files, paths, plugins
 from .stopping import Stop
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def fit(
     Checkpoints, which `train.learn` writes, are in `scratch` until the end. Raises Stopped if the
     search has to end, and SextantError for settings that cannot be trained.
     """
+    from .. import train
+
     check.check_model(conf)
     monitor = f"val/{conf.schedule['monitor']}"
 

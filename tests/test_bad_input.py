@@ -171,7 +171,14 @@ CONF_FAULTS: dict[str, tuple[str, Change, str]] = {
 }
 
 
-@pytest.mark.parametrize(("file", "change", "message"), CONF_FAULTS.values(), ids=CONF_FAULTS)
+FEW = ("unknown kind", "argument out of range", "misspelt column role", "unknown severity")
+FAULTY = []
+for fault, values in CONF_FAULTS.items():
+    marks = [] if fault in FEW else [pytest.mark.slow]  # one of each file in `make test-fast`
+    FAULTY.append(pytest.param(*values, marks=marks, id=fault))
+
+
+@pytest.mark.parametrize(("file", "change", "message"), FAULTY)
 def test_a_fault_in_a_conf_is_reported_with_its_place(
     file: str, change: Change, message: str, one_model: Path, capsys: Capture
 ) -> None:

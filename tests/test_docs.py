@@ -305,7 +305,7 @@ def test_the_confs_of_a_section_are_valid(section: str, workspace: Path) -> None
             shutil.copy(*command.split()[1:])
     lines = yaml.safe_load(pages.confs(section)["params.yaml"])
     for name in lines["models"]:
-        for budget in ("smoke", "standard", "full"):
+        for budget in ("smoke", "full"):
             check.check_model(config.model(name, [f"budget={budget}"]))
 
 

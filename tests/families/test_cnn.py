@@ -315,7 +315,7 @@ def test_parameter_groups_hold_every_parameter_once_and_decay_kernels_only():
     assert {p.ndim for p in others["params"]} == {1}
 
 
-@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_the_net_overfits_eight_pictures(classes):
     net = make_net(classes=classes, **NO_AUGMENTATION).train()
     batch = batches.of_images(rows=8, classes=classes)

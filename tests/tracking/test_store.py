@@ -202,6 +202,7 @@ def test_the_first_request_is_sent_three_times(
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
+@pytest.mark.slow  # MLflow is imported
 @pytest.mark.parametrize("uri", ["postgresql://u:secret@host/db", "mlruns", "nonsense://x"])
 def test_a_store_without_a_driver_is_named(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

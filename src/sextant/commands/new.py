@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 # By option: what it overrules.
 OPTIONS = {
-    "file": "a file of rows, or a folder or archive of pictures or ratings",
+    "file": "a file of rows, or a folder or archive of pictures, clips or ratings",
     "target": "the column to predict",
     "name": "of the data set and of the model",
-    "kind": "tabular, images, series or ratings",
-    "task": "classification, regression, mapping, forecasting, likes or stars",
+    "kind": "tabular, images, clips, series or ratings",
+    "task": "classification, regression, mapping, forecasting, frames, likes or stars",
     "key": "the column that identifies a row",
     "ignored": "columns to leave aside, separated by commas",
     "numeric": "columns of quantities",
@@ -67,6 +67,7 @@ OPTIONS = {
 KINDS = {
     "tabular": ("classification", "regression", "mapping"),
     "images": ("classification",),
+    "clips": ("classification", "frames"),
     "series": ("forecasting",),
     "ratings": ("likes", "stars"),
 }
@@ -227,7 +228,7 @@ def tried(name: str) -> dict[str, int]:
     scratch = paths.state_root() / paths.SCRATCH
     scratch.mkdir(exist_ok=True)
     size = sum(entry.bytes or 0 for entry in pull.chosen_entries(conf))
-    if conf.kind == "images" and size > LARGE:
+    if conf.kind in ("images", "clips") and size > LARGE:
         return {}
     with TemporaryDirectory(dir=scratch) as folder:
         raw_folder = Path(folder) / "raw"

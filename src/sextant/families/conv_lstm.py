@@ -17,6 +17,7 @@ State: TypeAlias = tuple[Tensor, Tensor]  # h and c, (rows, height, width, chann
 
 MATCH_STEP = 2  # pixels between two shifts that are matched; strokes are two or three wide
 CURRICULUM = 0.5  # the share of the training until which the frames ahead grow to all of them
+DARK = -3.0  # the logit of the paint at first: most of a frame is dark
 # Of a new layer, which so remembers from the start (Jozefowicz et al., ICML 2015).
 FORGET_BIAS = 1.0
 
@@ -137,7 +138,9 @@ class ConvLSTM(nn.Module):
         # By place: two kernels of each motion, the shares of the mixture by pixel, and the paint.
         self.drawn = (2 * motions * self.taps, (motions + 1) * patch**2, pixels)
         self.decoder = nn.Linear(sum(hidden), sum(self.drawn))
-        nn.init.zeros_(self.decoder.bias)
+        with torch.no_grad():
+            self.decoder.bias.zero_()
+            self.decoder.bias[-pixels:] = DARK
         # Kernels as matrices: a kernel times `band` maps the window around a patch to the patch.
         window = patch + 2 * reach
         band = torch.zeros(self.taps, patch, window)

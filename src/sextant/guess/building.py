@@ -13,6 +13,8 @@ from ..kinds import archives, formats
 from ..kinds.series.columns import UNIX
 from ..kinds.series.rows import iso_day
 from . import (
+    clips,
+    clips_conf,
     confs,
     dates,
     encoding,
@@ -68,6 +70,11 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
     is_archive = not path.is_dir() and _is_archive(path)
     table_files: list[str] = []
     if path.is_dir() or is_archive:
+        films = clips.clip_paths(path)
+        if films.files and (kind == "clips" or (kind is None and clips.has_clips(films))):
+            return _of_clips(path, name, options, films)
+        if kind == "clips":
+            raise UsageError(f"{path} has no clips: no folder of frames, no GIF and no film")
         paths, read = pictures.members(path)
         table_files = _tables_in(path)
         is_of_pictures = kind == "images" or (kind is None and len(paths) >= len(table_files))
@@ -135,6 +142,16 @@ def _of_arrays(
     if target == guess.label:
         target = Path(target).stem
     return pictures_conf.result(name, path.name, guess, target, entries)
+
+
+# --- clips --------------------------------------------------------------------------------------
+
+
+def _of_clips(path: Path, name: str, options: Mapping[str, str], paths: clips.Paths) -> Result:
+    prefix = f"{path.name}/" if path.is_dir() else ""  # pull copies the folder with its name
+    guess = clips.clips(paths, options, prefix)
+    target = options.get("target", "label")
+    return clips_conf.result(name, path.name, guess, target, [pinned(path)])
 
 
 # --- folders of tables --------------------------------------------------------------------------

@@ -304,3 +304,48 @@ def series(day: str, prices: Sequence[str], bounds: Sequence[str], count: int) -
             )
         )
     return [("the table", table), ("prices", of_prices)]
+
+
+def clips(target: str, classes_: Sequence[object], count: int, frames: int) -> list[Section]:
+    """Expectations of clips; without classes if there are none."""
+    sections: list[Section] = [("the table", [row_count(count, "clips")])]
+    if classes_:
+        of_classes = expect(
+            "column_distinct_values_to_equal_set",
+            "critical",
+            "another name is another class, or a misspelt one",
+            column=target,
+            value_set=list(classes_),
+        )
+        sections.append(("classes", [of_classes]))
+    of_clips = [
+        expect(
+            "column_values_to_be_in_set",
+            "critical",
+            "a clip that cannot be read is damaged, too short, or lacks a frame",
+            column="readable",
+            value_set=[True],
+        ),
+        expect(
+            "column_values_to_be_in_set",
+            "critical",
+            "a model reads clips of one length",
+            column="frames",
+            value_set=[frames],
+        ),
+        expect(
+            "column_values_to_be_in_set",
+            "warning",
+            "a clip in which nothing moves was cut wrongly",
+            column="still",
+            value_set=[False],
+            mostly=0.9,
+        ),
+        expect(
+            "column_values_to_be_unique",
+            "warning",
+            "a clip that occurs twice counts twice",
+            column="sha256",
+        ),
+    ]
+    return [*sections, ("clips", of_clips)]

@@ -11,6 +11,8 @@ FAMILIES = {  # by kind and task
     ("tabular", "regression"): "ann",
     ("tabular", "mapping"): "som",
     ("images", "classification"): "cnn",
+    ("clips", "classification"): "conv_lstm",
+    ("clips", "frames"): "conv_lstm",
     ("series", "forecasting"): "rnn",
     ("ratings", "likes"): "rbm",
     ("ratings", "stars"): "sae",
@@ -20,9 +22,13 @@ MONITORS = {  # the metric on val that chooses the epoch, by task
     "regression": "pinball",
     "mapping": "quantization_error",
     "forecasting": "pinball",
+    "frames": "mse",
     "likes": "auroc",
     "stars": "rmse",
 }
+
+
+PAGES = {"conv_lstm": "film"}  # by family, the page that describes it, where that is not its name
 
 
 class Size(NamedTuple):
@@ -61,9 +67,10 @@ def text(
         gate.append(layout.line(2, "metric", metric, "one class is rare: accuracy hardly tells"))
     body = BODIES[family](task, size)
     end = [line.split(":")[0] for line in body].index("budgets")  # it follows on the schedule
+    page = f"docs/{PAGES.get(family, family)}.md"
     lines = [
         layout.comment(question),
-        f"# Written by `make new` for {size.train:,} rows of training; see docs/{family}.md.",
+        f"# Written by `make new` for {size.train:,} rows of training; see {page}.",
         *body[:end],
         *decide,
         *body[end:],
@@ -299,4 +306,42 @@ def _sae(task: str, size: Size) -> list[str]:
     ]  # fmt: skip
 
 
-BODIES = {"ann": _ann, "som": _som, "cnn": _cnn, "rnn": _rnn, "rbm": _rbm, "sae": _sae}
+def _conv_lstm(task: str, size: Size) -> list[str]:
+    """Larger squares for larger frames, and as many epochs as give some thousands of steps."""
+    patch = 8 if size.side >= 48 else 4
+    is_film = task == "frames"
+    net: dict[str, object] = {
+        "patch": patch, "hidden": [96, 96] if is_film else [48, 48], "kernel": 5, "reach": 4,
+        "motions": 2, "seen_weight": 0.5,
+    }  # fmt: skip
+    batch = 8 if is_film else 16
+    epochs = max(2, min(60, 2000 * batch // max(1, size.train)))
+    optimizer = {"name": "adamw", "lr": 0.003, "weight_decay": 0.0001}
+    schedule = _schedule(
+        epochs, batch, MONITORS[task], epochs, lr="one_cycle", warmup=0.15,
+        clip=100.0 if is_film else 1.0,
+    )  # fmt: skip
+    smoke: dict[str, dict[str, object]] = {
+        "net": {"hidden": [16]},
+        "schedule": {"max_epochs": 2},
+    }
+    full: dict[str, dict[str, object]] = {
+        "schedule": {"max_epochs": 5 * epochs, "patience": 5 * epochs}
+    }
+    return [
+        *_block("net", net),
+        *_block("optimizer", dict(optimizer)),
+        *schedule,
+        *_budgets(smoke, full),
+    ]
+
+
+BODIES = {
+    "ann": _ann,
+    "som": _som,
+    "cnn": _cnn,
+    "conv_lstm": _conv_lstm,
+    "rnn": _rnn,
+    "rbm": _rbm,
+    "sae": _sae,
+}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...kinds.clips.columns import Columns
 
 CHUNK = 16  # clips at once, which bounds the memory
-STEP = 0.5  # pixels between two velocities that are tried
+STEP = 1 / 3  # pixels between two velocities that are tried
 FRAMES = 3  # before the last one, in which a velocity is looked for
 WINDOW = 11  # pixels of a side, over which the differences of a velocity are averaged
 
@@ -104,8 +104,9 @@ def extrapolated(clips: Tensor, future: int) -> Tensor:
     ground = clips.median(1).values.flatten(2)
     frames = []
     for ahead in range(1, future + 1):
-        to_y = (y + ahead * down).round().long()
-        to_x = (x + ahead * along).round().long()
+        # The way is rounded and not the place: half pixels would tear what moves together.
+        to_y = y + (ahead * down).round().long()
+        to_x = x + (ahead * along).round().long()
         inside = (to_y >= 0) & (to_y < height) & (to_x >= 0) & (to_x < width)
         # Pixels that leave go to one place more, which is cut off.
         place = torch.where(inside, to_y * width + to_x, height * width).flatten(1)

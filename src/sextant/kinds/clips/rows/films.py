@@ -19,7 +19,7 @@ NUMPY_START = b"\x93NUMPY"
 ANIMATION_STARTS = (b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n")
 GIF_END = b"\x3b"
 NUMBER = re.compile(r"\d+")
-MAX_FRAMES = 10_000  # of an animation, which can be a small file that takes all memory
+MAX_FRAMES = 10_000  # of a clip, which can be a small file that takes all memory
 SHOWN = 200  # characters of an error in a message
 
 
@@ -137,7 +137,7 @@ def _animation(raw: bytes, columns: Columns, name: str) -> list[Image.Image]:
         # Pillow takes a GIF that was cut between two frames for a whole one.
         if raw.startswith(b"GIF") and not raw.rstrip(b"\0").endswith(GIF_END):
             raise EOFError("its end is missing")
-        images = []
+        images: list[Image.Image] = []
         for frame in ImageSequence.Iterator(pixels.opened(raw)):
             if len(images) == MAX_FRAMES:
                 raise ValueError(f"it has more than {MAX_FRAMES:,} frames")
@@ -157,10 +157,15 @@ def _decoded_film(raw: bytes, columns: Columns, name: str) -> list[Image.Image]:
             " 'sextant[video]'`, or give the clip as a GIF or a folder of frames"
         ) from None
     form = "gray" if columns.channels == 1 else "rgb24"
-    images = []
+    images: list[Image.Image] = []
     try:
         with av.open(io.BytesIO(raw), mode="r") as container:
             for frame in container.decode(video=0):
+                if len(images) == MAX_FRAMES or frame.width * frame.height > pixels.MAX_PIXELS:
+                    raise ValueError(
+                        f"it has more than {MAX_FRAMES:,} frames, or frames of more than"
+                        f" {pixels.MAX_PIXELS:,} pixels"
+                    )
                 images.append(Image.fromarray(frame.to_ndarray(format=form)))
     except Exception as error:  # PyAV raises errors of many types, and IndexError without a picture
         raise _undecodable(name, "a film", error) from None

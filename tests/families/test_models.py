@@ -382,6 +382,10 @@ def short_chunks_and_checkpoints_of_each_epoch(monkeypatch) -> None:
 
 # Only these tests import Lightning, which takes seconds.
 TRAINS = pytest.mark.usefixtures("short_chunks_and_checkpoints_of_each_epoch")
+# What a training keeps and resumes depends on the family and the task, and not on the data.
+OF_EACH_PAIR = pytest.mark.parametrize(
+    "case", [param for param in CASE_PARAMS if not param.marks], indirect=True
+)
 
 
 def make_learner(
@@ -447,6 +451,7 @@ def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
 
 
 @TRAINS
+@OF_EACH_PAIR
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "ema"), [("in the third epoch", None), ("at the end of the third epoch", 0.9)]
@@ -478,6 +483,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(case, tmp_path, 
 
 
 @TRAINS
+@OF_EACH_PAIR
 @pytest.mark.slow
 def test_a_resumed_training_repeats_no_epoch_after_the_best(case, tmp_path):
     """No step changes a weight: the best epoch is the first, and training goes on at the last."""
@@ -490,6 +496,7 @@ def test_a_resumed_training_repeats_no_epoch_after_the_best(case, tmp_path):
 
 
 @TRAINS
+@OF_EACH_PAIR
 @pytest.mark.slow
 def test_a_training_that_had_stopped_early_stays_stopped(case, tmp_path):
     stopped = make_learner(case, lr=1e-30, patience=2)
@@ -520,6 +527,7 @@ def test_a_loss_of_nan_stops_training_before_the_weights_change(case, tmp_path):
 
 
 @TRAINS
+@OF_EACH_PAIR
 @pytest.mark.slow
 def test_the_best_epoch_on_val_is_kept(case, tmp_path):
     from sextant import train

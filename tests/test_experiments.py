@@ -106,9 +106,8 @@ def test_experiments_in_copies_have_their_own_parameters_and_change_no_champion(
     registry = (clone.versions(), clone.champions())
     lock = (clone.path / "dvc.lock").read_bytes()
     earlier = len(clone.runs(EXPERIMENT))
-    for name, value in (("dry", 0.1), ("damp", 0.3)):
-        setting = f"conf/model/ann.yaml:net.dropout={value}"
-        clone.run("dvc", "exp", "run", "--queue", "--name", name, "-S", setting, "train@ann")
+    setting = "conf/model/ann.yaml:net.dropout=0.1"
+    clone.run("dvc", "exp", "run", "--queue", "--name", "dry", "-S", setting, "train@ann")
     settings = ["-S", "source=mirror", "-S", "conf/model/ann.yaml:net.dropout=0.25"]
     temporary = ["dvc", "exp", "run", "--temp", "--name", "elsewhere", *settings, "register@ann"]
     clone.run(*temporary, SEXTANT_MIRROR=str(mirror))
@@ -116,13 +115,13 @@ def test_experiments_in_copies_have_their_own_parameters_and_change_no_champion(
 
     # DVC's table and the runs of MLflow have the parameters of each experiment.
     table = exp_show(clone)
-    expected = {"dry": 0.1, "damp": 0.3, "elsewhere": 0.25}
+    expected = {"dry": 0.1, "elsewhere": 0.25}
     assert {name: dropout(row) for name, row in table.items()} == expected
     (real,) = clone.runs("sextant-ann")
     runs = [real, *clone.runs(EXPERIMENT)[earlier:]]
     assert {run["experiment"]: float(run["net.dropout"]) for run in runs} == expected
-    assert [run["status"] for run in runs] == ["FINISHED"] * 3
-    assert len({run["digest"] for run in runs}) == 3
+    assert [run["status"] for run in runs] == ["FINISHED"] * 2
+    assert len({run["digest"] for run in runs}) == 2
 
     # `elsewhere` used the data of the other source, and its run has the name for real data.
     metrics = table["elsewhere"]["metrics"]["reports/metrics/ann.json"]["data"]

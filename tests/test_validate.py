@@ -97,9 +97,14 @@ def _without(table: Frame, entry: Entry) -> Frame:
 
 
 def _raise_mean(table: Frame, entry: Entry) -> Frame:
-    """Set the smallest values to the maximum until the mean is just above its bound."""
+    """Set the smallest values to the maximum until the mean is just above its bound.
+
+    Where no value is above it, every row gets one that is.
+    """
     checked = table.query(entry["row_condition"]) if "row_condition" in entry else table
     x = checked[entry["column"]].sort_values()
+    if x.max() <= entry["max_value"]:
+        return _fill_beyond(table, entry)
     allowed = (entry["max_value"] - x.mean()) * len(x)
     count = int(((x.max() - x).cumsum() <= allowed).sum()) + 1
     raised = table.index.isin(x.index[:count])

@@ -40,7 +40,7 @@ from mutations import (
 from sextant import check, config, errors
 from sextant.errors import SextantError
 
-COUNT = int(os.environ.get("SEXTANT_FUZZ", "24"))  # cases; those of `make new` come on top
+COUNT = int(os.environ.get("SEXTANT_FUZZ", "16"))  # cases; those of `make new` come on top
 CASE = os.environ.get("SEXTANT_FUZZ_CASE", "")  # the one to try
 LONGEST = 1200  # characters of a message
 SECONDS = 20  # of processor time

@@ -49,6 +49,7 @@ def test_a_copied_clone_does_not_trust_the_folder_of_another_user(clone: Path) -
     assert "dvc config --local core.site_cache_dir" in finding.repair
 
 
+@pytest.mark.slow  # DVC is imported
 def test_the_dvc_of_the_pipeline_uses_it_without_setup(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -830,18 +830,32 @@ COMPARED = [
 AS_TEXT = [(entry_of("expect_column_values_to_be_of_type", column="label", type_="str"), True)]
 
 
+TEXTS = pd.DataFrame(
+    {
+        "code": ["01", "01", "2"],
+        "flag": ["TRUE", "TRUE", None],
+        "label": ["1", "1", "0"],
+        "word": ["a", "1", "2"],
+    },
+    dtype="str",
+)
+
+
+def test_table_and_suite_get_the_same_types() -> None:
+    table, suite = validate.as_asked(TEXTS, [entry for entry, _ in COMPARED])
+    values = [entry["value_set"] for entry in suite if "value_set" in entry]
+    assert values == [["01", "2"], ["01", "2"], ["1", "2"], ["TRUE"], ["2"]]
+    assert table["label"].tolist() == [1, 1, 0]
+    for name in ("code", "flag", "word"):
+        pd.testing.assert_series_equal(table[name], TEXTS[name])
+    table, _ = validate.as_asked(TEXTS, [entry for entry, _ in AS_TEXT])
+    pd.testing.assert_frame_equal(table, TEXTS)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("compared", [COMPARED, AS_TEXT], ids=["numbers", "text"])
 def test_text_is_compared_with_what_the_suite_has(compared: list[tuple[Any, bool]]) -> None:
-    table = pd.DataFrame(
-        {
-            "code": ["01", "01", "2"],
-            "flag": ["TRUE", "TRUE", None],
-            "label": ["1", "1", "0"],
-            "word": ["a", "1", "2"],
-        },
-        dtype="str",
-    )
-    results = validate.validate(table, [ROWS, *(entry for entry, _ in compared)])
+    results = validate.validate(TEXTS, [ROWS, *(entry for entry, _ in compared)])
     for result, (entry, success) in zip(results[1:], compared, strict=True):
         assert result["success"] == success, entry
         assert result["kwargs"] == validate._arguments(entry)

@@ -482,10 +482,10 @@ optimizer: {name: adamw, lr: 0.01, weight_decay: 0.01}
 schedule:
   lr: cosine
   warmup: 0.05
-  max_epochs: 40
+  max_epochs: 25
   batch_size: 64
   monitor: rmse
-  patience: 40
+  patience: 25
   clip: 1.0
   ema: null
   threads: 1

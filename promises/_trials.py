@@ -1,0 +1,237 @@
+"""Trials of a promise: clones with one model, kills, and totals that add up over calls."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import yaml
+from _clones import ROOT, link_environment, variables
+
+from sextant.errors import SextantError, UsageError
+
+TOTALS = ROOT / ".scratch/promises.json"
+LOGIN = {
+    "GIT_AUTHOR_NAME": "trial", "GIT_AUTHOR_EMAIL": "trial@example.org",
+    "GIT_COMMITTER_NAME": "trial", "GIT_COMMITTER_EMAIL": "trial@example.org",
+}  # fmt: skip
+LAST_LINES = 12  # of the output of a command that failed
+# What a run writes of itself, which differs between two runs: times, versions, the folder.
+OWN = ("reports/decisions", "reports/index.html")
+
+
+class Options(NamedTuple):
+    """The arguments of a row."""
+
+    n: int
+    seed: int
+    only: str  # a model, or empty for all in turn
+
+
+def options(argv: Sequence[str], trials: int) -> Options:
+    """The arguments `n=`, `seed=` and `model=`; `trials` are made without `n`.
+
+    Raises UsageError for others.
+    """
+    values = {"n": str(trials), "seed": str(random.SystemRandom().randrange(10**6)), "model": ""}
+    for argument in argv:
+        name, equals, value = argument.partition("=")
+        if not equals or name not in values:
+            raise UsageError(f"`{argument}` is not understood; expected n=, seed= or model=")
+        values[name] = value
+    for name in ("n", "seed"):
+        if not values[name].isdecimal():
+            raise UsageError(f"{name}={values[name]}: expected a whole number")
+    if values["model"] and values["model"] not in models():
+        raise UsageError(f"model={values['model']}: expected one of {', '.join(models())}")
+    return Options(int(values["n"]), int(values["seed"]), values["model"])
+
+
+def models() -> list[str]:
+    """The models of params.yaml."""
+    return list(_params()["models"])
+
+
+def _params() -> dict[str, dict[str, dict[str, str]]]:
+    params: dict[str, dict[str, dict[str, str]]]
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return params
+
+
+def clone(folder: Path, model: str) -> Path:
+    """A clone in `folder` whose params.yaml lists one model, at `smoke` on its twin."""
+    path = folder / "sextant"
+    subprocess.run(["git", "clone", "-q", ROOT, path], check=True)
+    link_environment(path)
+    params = _params()
+    line = params["models"][model]
+    dataset = line["dataset"]
+    short = {"seed": 42, "source": "embedded", "budget": "smoke"}
+    blocks = {"datasets": {dataset: params["datasets"][dataset]}, "models": {model: line}}
+    (path / "params.yaml").write_text(yaml.safe_dump(short | blocks), encoding="utf-8")
+    # The commit's dvc.lock and reports are those of all models at `standard`.
+    (path / "dvc.lock").unlink()
+    shutil.rmtree(path / "reports")
+    git = ["git", "-C", str(path)]
+    subprocess.run([*git, "add", "--all", ".", ":!.venv"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "one model"], check=True, env=os.environ | LOGIN)
+    return path
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command in a clone to its end; return its output. Raises SextantError if it fails."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=variables(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        end = "\n".join(done.stdout.splitlines()[-LAST_LINES:])
+        raise SextantError(f"`{' '.join(command)}` ended with code {done.returncode}:\n{end}")
+    return done.stdout
+
+
+def run_and_kill(folder: Path, seconds: float, *command: str) -> bool:
+    """Start a command and kill all processes of the clone after some time; whether it still ran."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=variables(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        process.wait(timeout=seconds)
+        ran = False
+    except subprocess.TimeoutExpired:
+        ran = True
+    kill_all(folder)
+    process.wait()
+    return ran
+
+
+def kill_all(folder: Path) -> None:
+    """`kill -9` of every process that works in a clone, until there is none."""
+    while pids := working_in(folder):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.05)
+
+
+def working_in(folder: Path) -> list[int]:
+    """The processes whose working directory is in a clone."""
+    pids = []
+    for process in psutil.process_iter(["pid", "cwd", "status"]):
+        place = process.info["cwd"]
+        alive = process.info["status"] != psutil.STATUS_ZOMBIE
+        if place and alive and Path(place).is_relative_to(folder):
+            pids.append(process.info["pid"])
+    return pids
+
+
+# --- what must be as if nothing had happened ----------------------------------------------------
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 by path of everything that a run writes and that does not describe the run itself."""
+    result = {}
+    for top in ("dvc.lock", "models", "reports", "data/prepared", "data/raw"):
+        place = folder / top
+        for path in [place] if place.is_file() else sorted(place.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not name.startswith(OWN):
+                result[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return result
+
+
+def differences(folder: Path, expected: dict[str, str]) -> list[str]:
+    """What a finished clone has otherwise than `expected`, or has too much."""
+    actual = digests(folder)
+    faults = []
+    for name in sorted(expected.keys() | actual.keys()):
+        if actual.get(name) != expected.get(name):
+            faults.append(f"{name} differs")
+    leftovers = [path for path in folder.rglob(".*.part") if ".venv" not in path.parts]
+    faults += [f"{path.relative_to(folder)} was left behind" for path in leftovers]
+    rwlock = folder / ".dvc/tmp/rwlock"
+    if rwlock.is_file() and re.search(r"\"pid\"", rwlock.read_text()):
+        faults.append("DVC's rwlock has an entry")
+    return faults + _registry_faults(folder)
+
+
+def _registry_faults(folder: Path) -> list[str]:
+    """Runs that were left open, and versions of one digest, in the clone's MLflow database."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        running = database.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'")
+        finished = database.execute(
+            "SELECT count(*) FROM runs WHERE status = 'FINISHED' AND lifecycle_stage = 'active'"
+        )
+        versions = database.execute(
+            "SELECT count(*) FROM model_versions WHERE current_stage != 'Deleted_Internal'"
+        )
+        counts = {
+            "runs left RUNNING": (running.fetchone()[0], 0),
+            "FINISHED runs": (finished.fetchone()[0], 1),
+            "versions": (versions.fetchone()[0], 1),
+        }
+    return [
+        f"{count} {name}, expected {expected}"
+        for name, (count, expected) in counts.items()
+        if count != expected
+    ]
+
+
+# --- totals -------------------------------------------------------------------------------------
+
+
+def count(row: str, passed: bool) -> None:
+    """Add a trial to the totals of a row, of this commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    TOTALS.parent.mkdir(exist_ok=True)
+    totals = json.loads(TOTALS.read_text()) if TOTALS.is_file() else {}
+    entry = totals.setdefault(row, {}).setdefault(commit, {"passed": 0, "tried": 0})
+    entry["tried"] += 1
+    entry["passed"] += passed
+    TOTALS.write_text(json.dumps(totals, indent=2) + "\n")
+
+
+def trials(row: str, chosen: Options, trial: Callable[[str, random.Random, int], list[str]]) -> int:
+    """Make the trials of a row, models in turn; print each; return 1 if one failed.
+
+    `trial(model, draws, number)` returns what is wrong, and an empty list if nothing is.
+    """
+    failed = 0
+    names = [chosen.only] if chosen.only else models()
+    for number in range(chosen.n):
+        model = names[number % len(names)]
+        draws = random.Random(f"{chosen.seed} {number}")
+        faults = trial(model, draws, number)
+        count(row, not faults)
+        failed += bool(faults)
+        label = f"{row} {number + 1} of {chosen.n}, seed {chosen.seed}, {model}"
+        print(f"{label}: {'; '.join(faults) or 'passed'}", flush=True)
+    print(f"{row}: {chosen.n - failed} of {chosen.n} passed", file=sys.stderr)
+    return int(failed > 0)

@@ -85,7 +85,7 @@ def clone(folder: Path, model: str) -> Path:
     (path / "dvc.lock").unlink()
     shutil.rmtree(path / "reports")
     git = ["git", "-C", str(path)]
-    subprocess.run([*git, "add", "--all", ".", ":!.venv"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "one model"], check=True, env=os.environ | LOGIN)
     return path
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import discard, read_json
+from ..processes import is_alive
 
 # `.reports.4711.part`, as `files.written_whole` names what is not complete yet.
 PART = re.compile(r"\..+\.(\d+)\.part")
@@ -23,7 +24,7 @@ def remove(root: Path = Path(".")) -> list[Path]:
     removed = []
     for path in _temporary(root):
         pid = int(path.name.split(".")[-2])
-        if not _is_owner(pid, path.lstat().st_mtime):
+        if not is_alive(pid, path.lstat().st_mtime):
             discard(path)
             removed.append(path)
     if _clear_rwlock(root / RWLOCK):
@@ -38,20 +39,6 @@ def _temporary(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _is_owner(pid: int, changed: float) -> bool:
-    """Whether process `pid` runs and may have made a file that was last changed at `changed`.
-
-    A process that began later has the number of one that has ended.
-    """
-    import psutil
-
-    try:
-        begun: float = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return begun <= changed + 1  # a process's start is rounded
-
-
 def _clear_rwlock(path: Path) -> bool:
     """Remove the entries of ended processes from DVC's file of locks; return whether it had any.
 
@@ -62,10 +49,10 @@ def _clear_rwlock(path: Path) -> bool:
         rwlock: dict[str, dict[str, Any]] = read_json(path)
         kept: dict[str, dict[str, Any]] = {"write": {}, "read": {}}
         for name, holder in rwlock.get("write", {}).items():
-            if _is_owner(int(holder["pid"]), changed):
+            if is_alive(int(holder["pid"]), changed):
                 kept["write"][name] = holder
         for name, holders in rwlock.get("read", {}).items():
-            owners = [holder for holder in holders if _is_owner(int(holder["pid"]), changed)]
+            owners = [holder for holder in holders if is_alive(int(holder["pid"]), changed)]
             if owners:
                 kept["read"][name] = owners
     except (OSError, ValueError, AttributeError, TypeError, KeyError):

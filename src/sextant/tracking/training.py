@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import config, files, paths
 from ..errors import reason
+from ..processes import is_alive
 from .registry import registered_name
 from .runs import create_run, this_process
 from .store import address, brief_requests, client, raise_unless_absent, relocate, uri
@@ -246,22 +247,8 @@ def close_abandoned(mlflow: "MlflowClient", name: str) -> None:
         return
     condition = f"attributes.status = 'RUNNING' AND tags.host = '{this_process()['host']}'"
     for run in mlflow.search_runs([experiment.experiment_id], condition):
-        if not _is_alive(int(run.data.tags["pid"]), run.info.start_time / 1000):
+        if not is_alive(int(run.data.tags["pid"]), run.info.start_time / 1000):
             mlflow.set_terminated(run.info.run_id, "KILLED")
-
-
-def _is_alive(pid: int, seen: float) -> bool:
-    """Whether process `pid` runs, and began before `seen`, in seconds since 1970.
-
-    One that began later has the number of a process that has ended.
-    """
-    import psutil
-
-    try:
-        begun: float = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return begun <= seen + 1  # a process's start is rounded
 
 
 @contextmanager

@@ -15,12 +15,11 @@ def test_only_a_process_that_ran_at_that_time_is_alive() -> None:
 
 
 def test_a_process_has_ended_before_anybody_asks_for_its_exit_code() -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
-    assert process.stdout
-    process.stdout.read()  # to the end, when the process ends
-    end = time.monotonic() + 10
-    while is_alive(process.pid, time.time()) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not is_alive(process.pid, time.time())  # a zombie
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.read()  # to the end, when the process ends
+        end = time.monotonic() + 10
+        while is_alive(process.pid, time.time()) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not is_alive(process.pid, time.time())  # a zombie
     assert not is_alive(process.pid, time.time())

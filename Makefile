@@ -112,8 +112,6 @@ serve: need-MODEL environment ## MODEL=ann [PORT=5001] | serve the champion over
 ui: environment ## [PORT=5000] | open MLflow's pages: runs, curves, registered models
 	@python -m sextant ui port=$(PORT)
 
-##@ Registry
-
 register: environment ## [MODEL=ann] | judge what is not judged here; restore a registry
 	@python -m sextant register --write $${MODEL:+"model=$$MODEL"}
 
@@ -178,6 +176,13 @@ bench: environment ## [ROW=loop] [AGAINST=commit] [OPTIONS=pairs=1] | measure a 
 	  printf 'make bench ROW=%-8s %s\n' "$$(basename "$$script" .py)" "$$(sed -n '1s/"""//gp' "$$script")"; done; \
 	  [ -z "$$ROW" ] || { echo "there is no row $$ROW" >&2; exit 2; }; fi
 
+promises: environment ## [ROW=kill] [N=20] [OPTIONS=seed=1] | break things for real and count what holds
+	@[ -z "$$ROW" ] || [ -f "promises/$$ROW.py" ] || { echo "there is no row $$ROW; the rows are:" \
+	  $(patsubst promises/%.py,%,$(wildcard promises/[a-z]*.py)) >&2; exit 2; }
+	@for script in promises/$${ROW:-[a-z]*}.py; do \
+	  PYTHONPATH="$(CURDIR)/src:$(CURDIR)/bench" python "$$script" $${N:+"n=$$N"} $$OPTIONS || failed=1; done; \
+	  exit $${failed:-0}
+
 lint: environment ## | run ruff and mypy
 	@ruff check .
 	@ruff format --check .
@@ -202,7 +207,7 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMED = TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMED = N n TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 NAMED += $(NEW) file target name kind task key unknown
 blank := $() $()
 # make puts a backslash before a blank in a value, such as that in the name of a file.
@@ -217,4 +222,4 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
-  register promote rollback new add remove pin retrain remote check test test-fast fuzz results bench lint format clean
+  register promote rollback new add remove pin retrain remote check test test-fast fuzz results bench promises lint format clean

@@ -177,29 +177,30 @@ def differences(folder: Path, expected: dict[str, str]) -> list[str]:
     rwlock = folder / ".dvc/tmp/rwlock"
     if rwlock.is_file() and re.search(r"\"pid\"", rwlock.read_text()):
         faults.append("DVC's rwlock has an entry")
-    return faults + _registry_faults(folder)
+    return faults + registry_faults(folder, runs=1)
 
 
-def _registry_faults(folder: Path) -> list[str]:
-    """Runs that were left open, and versions of one digest, in the clone's MLflow database."""
+def registry_faults(folder: Path, runs: int | None) -> list[str]:
+    """What a clone's MLflow database has otherwise than one version and `runs` finished runs.
+
+    Writers at once may each restore the run of a training: None allows any number.
+    """
+    queries = {
+        "runs left RUNNING": ("FROM runs WHERE status = 'RUNNING'", 0),
+        "FINISHED runs": (
+            "FROM runs WHERE status = 'FINISHED' AND lifecycle_stage = 'active'",
+            runs,
+        ),
+        "versions": ("FROM model_versions WHERE current_stage != 'Deleted_Internal'", 1),
+        "champions": ("FROM registered_model_aliases WHERE alias = 'champion'", 1),
+    }
+    faults = []
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
-        running = database.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'")
-        finished = database.execute(
-            "SELECT count(*) FROM runs WHERE status = 'FINISHED' AND lifecycle_stage = 'active'"
-        )
-        versions = database.execute(
-            "SELECT count(*) FROM model_versions WHERE current_stage != 'Deleted_Internal'"
-        )
-        counts = {
-            "runs left RUNNING": (running.fetchone()[0], 0),
-            "FINISHED runs": (finished.fetchone()[0], 1),
-            "versions": (versions.fetchone()[0], 1),
-        }
-    return [
-        f"{count} {name}, expected {expected}"
-        for name, (count, expected) in counts.items()
-        if count != expected
-    ]
+        for name, (query, expected) in queries.items():
+            count = database.execute(f"SELECT count(*) {query}").fetchone()[0]
+            if expected is not None and count != expected:
+                faults.append(f"{count} {name}, expected {expected}")
+    return faults
 
 
 # --- totals -------------------------------------------------------------------------------------

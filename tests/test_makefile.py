@@ -59,7 +59,7 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
     assert usage.startswith("make TARGET")
     assert sorted(listed) == sorted(TARGETS)
     groups = [line[:10].strip() for line in lines if line[:10].strip()]
-    assert groups == ["Start", "Pipeline", "Use", "Registry", "New data", "Develop"]
+    assert groups == ["Start", "Pipeline", "Use", "New data", "Develop"]
     assert len(page.stdout.splitlines()) <= 40
     assert max(map(len, page.stdout.splitlines())) <= 100
 

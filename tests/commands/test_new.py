@@ -262,6 +262,20 @@ def test_the_header_of_three_lines_of_yfinance(home: Path, tmp_path: Path) -> No
     holds(conf, tmp_path)
 
 
+# --- text ---------------------------------------------------------------------------------------
+
+
+def test_lines_of_words_are_a_text(home: Path, tmp_path: Path) -> None:
+    play = "First Citizen:\nBefore we go, hear me speak.\n\nAll:\nSpeak, we hear!\n\n" * 90
+    (home / "Scripts 2.txt").write_text(play)
+    conf, summary = made(home / "Scripts 2.txt")
+    assert (conf.name, conf.kind) == ("scripts_2", "text")
+    assert f"text: {len(play):,} characters of" in summary
+    parts = holds(conf, tmp_path, suite=False)
+    assert "".join("".join(rows["text"]) for rows in parts.values()) == play
+    assert config.model("scripts_2").family == "char_rnn"
+
+
 @pytest.mark.slow
 def test_a_folder_of_movielens_is_ratings(home: Path, tmp_path: Path) -> None:
     folder = home / "ml"

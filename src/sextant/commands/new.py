@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 # By option: what it overrules.
 OPTIONS = {
-    "file": "a file of rows, or a folder or archive of pictures, clips or ratings",
+    "file": "a file of rows or text, or a folder or archive of pictures, clips, ratings or texts",
     "target": "the column to predict",
     "name": "of the data set and of the model",
-    "kind": "tabular, images, clips, series or ratings",
-    "task": "classification, regression, mapping, forecasting, frames, likes or stars",
+    "kind": "tabular, images, clips, series, ratings or text",
+    "task": "classification, regression, mapping, forecasting, frames, likes, stars or writing",
     "key": "the column that identifies a row",
     "ignored": "columns to leave aside, separated by commas",
     "numeric": "columns of quantities",
@@ -70,6 +70,7 @@ KINDS = {
     "clips": ("classification", "frames"),
     "series": ("forecasting",),
     "ratings": ("likes", "stars"),
+    "text": ("writing",),
 }
 LISTS = ("names", "unknown")
 COUNTS = ("skip", "skip_after", "footer")

@@ -29,6 +29,8 @@ from . import (
     series,
     series_conf,
     tables,
+    texts,
+    texts_conf,
 )
 from .facts import Facts, facts
 from .reading import Reading
@@ -67,6 +69,10 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
     Raises UsageError or DataError for what cannot be understood.
     """
     kind = options.get("kind")
+    if kind == "text" or options.get("task") == "writing":
+        return _of_text(path, name, options)
+    if not {"kind", "task", "target"} & options.keys() and not form and texts.are_texts(path):
+        return _of_text(path, name, options)
     is_archive = not path.is_dir() and _is_archive(path)
     table_files: list[str] = []
     if path.is_dir() or is_archive:
@@ -106,6 +112,14 @@ def _is_archive(path: Path) -> bool:
     if path.suffix.lower() == ".zip":
         return zipfile.is_zipfile(path)
     return archives.is_archive(path)
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def _of_text(path: Path, name: str, options: Mapping[str, str]) -> Result:
+    guess = texts.texts(path, options.get("encoding"))
+    return texts_conf.result(name, path.name, guess, [pinned(path)])
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ FAMILIES = {  # by kind and task
     ("series", "forecasting"): "rnn",
     ("ratings", "likes"): "rbm",
     ("ratings", "stars"): "sae",
+    ("text", "writing"): "char_rnn",
 }
 MONITORS = {  # the metric on val that chooses the epoch, by task
     "classification": "log_loss",
@@ -25,17 +26,20 @@ MONITORS = {  # the metric on val that chooses the epoch, by task
     "frames": "mse",
     "likes": "auroc",
     "stars": "rmse",
+    "writing": "nats",
 }
 
 
-PAGES = {"conv_lstm": "film"}  # by family, the page that describes it, where that is not its name
+# By family, the page that describes it, where that is not its name.
+PAGES = {"conv_lstm": "film", "char_rnn": "writer"}
 
 
 class Size(NamedTuple):
     """How large the data are: `train` rows (pictures, days, ratings) are trained on.
 
-    side: of a picture, in pixels. photos: whether a mirrored picture has the same class. users: of
-    ratings. level: of the target of a series, or its spread for a regression, in its unit.
+    side: of a picture, in pixels; of a row of text, in characters. photos: whether a mirrored
+    picture has the same class. users: of ratings. level: of the target of a series, or its spread
+    for a regression, in its unit.
     """
 
     train: int
@@ -336,6 +340,32 @@ def _conv_lstm(task: str, size: Size) -> list[str]:
     ]
 
 
+def _char_rnn(task: str, size: Size) -> list[str]:
+    """An LSTM on text: more cells for a longer one, and some thousand steps."""
+    characters = size.train * size.side
+    hidden = 384 if characters >= 500_000 else 256 if characters >= 100_000 else 128
+    a_step = 4000 if characters >= 100_000 else 1000
+    batch = max(1, round(a_step / size.side))
+    steps = max(1, size.train // batch)
+    epochs = max(8, min(60, round(3000 / steps)))
+    net = {
+        "cell": "lstm", "hidden_size": hidden, "layers": 1, "embedding": 64, "dropout": 0.2,
+        "tied": False, "window": min(80, size.side),
+    }  # fmt: skip
+    optimizer = {"name": "adamw", "lr": 0.004, "weight_decay": 0.01}
+    smoke: dict[str, object] = {"max_epochs": max(2, epochs // 8)}
+    full: dict[str, object] = {"max_epochs": 3 * epochs, "patience": 3 * epochs}
+    return [
+        *_block("net", dict(net)),
+        *_block("optimizer", dict(optimizer)),
+        *_schedule(epochs, batch, MONITORS[task], epochs, ema=0.99),
+        *_budgets(
+            {"net": {"hidden_size": 96}, "schedule": smoke},
+            {"net": {"hidden_size": 2 * hidden, "dropout": 0.4}, "schedule": full},
+        ),
+    ]
+
+
 BODIES = {
     "ann": _ann,
     "som": _som,
@@ -344,4 +374,5 @@ BODIES = {
     "rnn": _rnn,
     "rbm": _rbm,
     "sae": _sae,
+    "char_rnn": _char_rnn,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ....errors import DataError, describe
+from ...archives import is_system_file
 from ...formats import COMPRESSED, FILE, JSON_LINES, LINE, WORKBOOKS, Format, read_table, unpacked
 from ...tables import data_files
 from ..columns import Columns
@@ -22,6 +23,8 @@ def read(folder: Path, columns: Columns) -> dict[str, str]:
     texts = {}
     for path in data_files(folder):
         name = path.relative_to(folder).as_posix()
+        if is_system_file(name):
+            continue
         text = decoded(name, unpacked(path)[1], columns.encoding)
         if not text.strip():
             raise DataError(f"{name} is empty; expected a text; remove it, or restore it")

@@ -71,7 +71,9 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
     kind = options.get("kind")
     if kind == "text" or options.get("task") == "writing":
         return _of_text(path, name, options)
-    if not {"kind", "task", "target"} & options.keys() and not form and texts.are_texts(path):
+    # An option of a table says that it is one; a text has an encoding alone.
+    is_open = not {"kind", "task", "target"} & options.keys() and form.keys() <= {"encoding"}
+    if is_open and texts.are_texts(path):
         return _of_text(path, name, options)
     is_archive = not path.is_dir() and _is_archive(path)
     table_files: list[str] = []

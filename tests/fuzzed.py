@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import builders
 import movielens
 import numpy as np
@@ -20,10 +21,12 @@ import stock
 import torch
 import yaml
 from mutations import File, Form
+from PIL import Image
 
 from sextant import config, paths, plugins, prepare, pull, saved_model, validate
 from sextant.commands import new
 from sextant.files import write_json
+from sextant.kinds.clips.columns import Columns as ClipColumns
 from sextant.kinds.levels import texts_of
 from sextant.kinds.ratings.columns import Columns as RatingsColumns
 from sextant.kinds.ratings.twin import write_twin
@@ -351,6 +354,56 @@ def idx() -> Subject:
     )
 
 
+CLIPS_NET = {
+    **{"patch": 4, "hidden": [3], "kernel": 3, "reach": 2, "motions": 1, "seen_weight": 0.5},
+}
+
+
+def _film(seed: int, form: str) -> bytes:
+    """A film of three frames of noise, of 16 pixels a side."""
+    frames = np.random.default_rng(seed).integers(0, 256, (3, 16, 16), np.uint8)
+    content = io.BytesIO()
+    if form == "gif":
+        images = [Image.fromarray(frame) for frame in frames]
+        images[0].save(content, "GIF", save_all=True, append_images=images[1:])
+        return content.getvalue()
+    with av.open(content, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        container.mux(stream.encode())
+    return content.getvalue()
+
+
+def clips() -> Subject:
+    """Clips in folders of their class: GIFs, films, and frames with numbers."""
+    files = {}
+    for number in range(29):
+        label = "walk" if number % 2 else "run"
+        form = "mp4" if number % 5 == 0 else "gif"
+        files[f"{label}/{number}.{form}"] = _film(number, form)
+    for frame in range(3):
+        files[f"walk/last/frame_{frame}.png"] = builders.random_picture(frame, 16, 16)
+    block = {"files": {"format": "folders"}, "target": "gait", "size": 16, "past": 3, "future": 0}
+    return Subject(
+        kind="clips",
+        columns=ClipColumns.model_validate(block),
+        split=SPLIT,
+        files=files,
+        mutated=["walk/1.gif", "run/0.mp4", "walk/5.mp4", "walk/last/frame_1.png"],
+        form=None,
+        renames=False,
+        question=File("question.gif", files["walk/1.gif"]),
+        asked=None,
+        task="classification",
+        family="conv_lstm",
+        net=CLIPS_NET,
+        calibration={"temperature": 1.0},
+        order=["path"],
+    )
+
+
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     function.__name__: function
     for function in (
@@ -366,6 +419,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
             pixels,
             arrays,
             idx,
+            clips,
         ),
     )
 }
@@ -514,6 +568,7 @@ NEW: dict[str, tuple[str | None, bool]] = {
     "pixels": ("label", False),
     "arrays": (None, False),
     "idx": (None, True),
+    "clips": ("gait", True),
 }
 
 

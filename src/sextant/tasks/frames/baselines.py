@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ...kinds.clips.columns import Columns
 
 CHUNK = 16  # clips at once, which bounds the memory
-STEP = 1 / 3  # pixels between two velocities that are tried
-FRAMES = 3  # before the last one, in which a velocity is looked for
-WINDOW = 11  # pixels of a side, over which the differences of a velocity are averaged
+STEP = 0.5  # pixels between two velocities that are tried
+FRAMES = 2  # before the last one, in which a velocity is looked for
+WINDOW = 17  # pixels of a side, over which the differences of a velocity are averaged
 
 
 class Encoder(Protocol):

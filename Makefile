@@ -36,9 +36,9 @@ help: ## | show this page
 	     printf "%s%-10s%s%-30s  %s\n", bold, group, plain, (NF > 2 ? $$1 " " $$2 : $$1), $$NF; group = "" }' Makefile
 
 # The stamp is a checksum of contents, so that a fresh clone that links to a complete .venv does not
-# install it again.
-EXTRAS = dev$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n')
-STAMP = $(shell cat pyproject.toml constraints.txt | cksum) $(EXTRAS)
+# install it again. Each variable is computed when it is first used, and not again.
+EXTRAS = $(eval EXTRAS := dev$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n'))$(EXTRAS)
+STAMP = $(eval STAMP := $(shell cat pyproject.toml constraints.txt | cksum) $(EXTRAS))$(STAMP)
 
 setup: environment ## [TORCH_INDEX=https://download.pytorch.org/whl/cpu] [PYTHON=python3.12] | make .venv
 	@echo 'ready: .venv ('"$$(python --version)"'); every make target uses it, `source .venv/bin/activate` activates it in your shell'

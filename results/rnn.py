@@ -10,7 +10,6 @@ the pipeline, with the split of the pipeline. Conf, training, answers and scores
 pipeline at budget standard.
 """
 
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,13 @@ from sextant import config, plugins
 from sextant.errors import run
 from sextant.intervals import middle, wilson
 from sextant.published import (
-    WIDTH,
     Walk,
     forecasts,
     publish,
     read_rows,
     refuse_arguments,
     scores_of_forecasts,
+    walk_page,
     walked,
 )
 from sextant.tasks.forecasting import metrics as forecasting
@@ -176,31 +175,13 @@ def _page(walk: pd.DataFrame, january: pd.DataFrame) -> str:
         " 2016) and gate (second half). Settings in its conf that were chosen on them make these"
         " figures optimistic. No decision is based on January 2017."
     )
-    lines = [
-        "# The rnn on Google's stock prices",
-        "",
-        textwrap.fill(about, WIDTH),
-        "",
-        textwrap.fill(information, WIDTH),
-        "",
-        "## Walk-forward over 2015 and 2016",
-        "",
-        textwrap.fill(protocol, WIDTH),
-        "",
-        *_table(walk),
-        "",
-        textwrap.fill(_comparison(walk), WIDTH),
-        "",
-        *_by_quarter(walk),
-        "",
-        "## January 2017, the test part of the pipeline",
-        "",
-        *_table(january),
-        "",
-        textwrap.fill(_comparison(january), WIDTH),
-        "",
-    ]
-    return "\n".join(lines)
+    return walk_page(
+        "The rnn on Google's stock prices",
+        [about, information],
+        protocol,
+        [_table(walk), _comparison(walk), _by_quarter(walk)],
+        [_table(january), _comparison(january)],
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,15 @@ import pandas as pd
 from sextant import config, plugins
 from sextant.errors import run
 from sextant.kinds.splits import Shares
-from sextant.published import cell, paired, publish, read_rows, refuse_arguments, trained
+from sextant.published import (
+    NO_VALUE,
+    cell,
+    paired,
+    publish,
+    read_rows,
+    refuse_arguments,
+    trained,
+)
 from sextant.published import page as as_page
 from sextant.terminal import progress
 
@@ -31,7 +39,6 @@ SHARES = Shares(train=0.7, val=0.1, gate=0.0, test=0.2)
 PARTS = {"train": "training rows", "test": "held out"}
 AUROC = "outlier_auroc"
 PAGE = Path(__file__).with_suffix(".md")
-NO_VALUE = "–"
 OVERRIDES = ["source=mirror", "budget=standard"]
 
 # The metrics of one split, by part and method.
@@ -91,11 +98,10 @@ def page(conf: config.ModelConf, splits: Sequence[Scores]) -> str:
 
 def _cell(of_splits: Sequence[dict[str, float]], metric: str, part: str) -> str:
     """The mean and standard deviation of a metric over the splits."""
-    values = [scores[metric] for scores in of_splits if metric in scores]
     # A training row is its own nearest neighbour, so only held-out rows can be scored as outliers.
-    if not values or (metric == AUROC and part == "train"):
+    if metric == AUROC and part == "train":
         return NO_VALUE
-    return cell(values)
+    return cell([scores[metric] for scores in of_splits if metric in scores])
 
 
 def main(argv: list[str]) -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 from sextant import config, injection, intervals, plugins, saved_model
 from sextant.errors import run
 from sextant.kinds.splits import Shares
-from sextant.published import cell, paired, publish, read_rows, refuse_arguments, trained
+from sextant.published import cells, paired, publish, read_rows, refuse_arguments, trained
 from sextant.published import page as as_page
 from sextant.terminal import progress
 
@@ -34,7 +34,6 @@ COURSE = "flag alone, without the map"
 # The same rows are mapped, flagged, learnt and answered.
 CIRCULAR = "the course's circular way"
 COLUMNS = ("outlier_auroc", "average_precision", "flag_auroc", "val_auroc")
-NO_VALUE = "–"
 PAGE = Path(__file__).with_suffix(".md")
 
 Scores = dict[str, dict[str, float]]  # the metrics of one split, by method
@@ -72,8 +71,8 @@ def page(splits: Sequence[Scores]) -> str:
     """The table, as Markdown."""
     table = [f"| method | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
     for name in splits[0]:
-        cells = [_cell(splits, name, metric) for metric in COLUMNS]
-        table.append(f"| {name} | {' | '.join(cells)} |")
+        row = cells([scores[name] for scores in splits], COLUMNS)
+        table.append(f"| {name} | {' | '.join(row)} |")
     ratio = SHARES.test / SHARES.train
     comparisons = []
     for other in ("som", "isolation_forest", "knn_distance", "reading all of the map"):
@@ -97,14 +96,6 @@ def page(splits: Sequence[Scores]) -> str:
     )
     sentences = [comparison, definitions]
     return as_page("Suspicious credit applications", __doc__, table, sentences)
-
-
-def _cell(splits: Sequence[Scores], name: str, metric: str) -> str:
-    """The mean and standard deviation of a metric over the splits."""
-    values = [scores[name][metric] for scores in splits if metric in scores[name]]
-    if not values:
-        return NO_VALUE
-    return cell(values)
 
 
 def main(argv: list[str]) -> None:

@@ -8,7 +8,6 @@ intervals of each day ahead), all days before that are train. A forecast is scor
 that lie in the same half. January 2017 is the test part of the pipeline.
 """
 
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,13 @@ import pandas as pd
 from sextant import config, plugins
 from sextant.errors import run
 from sextant.published import (
-    WIDTH,
     Walk,
     forecasts,
     publish,
     read_rows,
     refuse_arguments,
     scores_of_forecasts,
+    walk_page,
     walked,
 )
 from sextant.tasks.forecasting import metrics as forecasting
@@ -123,29 +122,15 @@ def _page(walk: pd.DataFrame, january: pd.DataFrame) -> str:
         "Model and baselines are refitted before each half year: the one before it selects the"
         " epoch and calibrates the interval of each day ahead, and all earlier days are the"
         " training part. Forecasts are scored at the days ahead that lie in the same half year. The"
-        " settings are those of `rnn`; none was chosen for the week."
+        " settings are those of `rnn`; how the loss weighs the days ahead was chosen on the twin."
     )
-    lines = [
-        "# The week on Google's stock prices",
-        "",
-        textwrap.fill(about, WIDTH),
-        "",
-        "## Walk-forward over 2015 and 2016",
-        "",
-        textwrap.fill(protocol, WIDTH),
-        "",
-        *_table(walk),
-        "",
-        textwrap.fill(_tests(walk), WIDTH),
-        "",
-        "## January 2017, the test part of the pipeline",
-        "",
-        *_table(january),
-        "",
-        textwrap.fill(_tests(january), WIDTH),
-        "",
-    ]
-    return "\n".join(lines)
+    return walk_page(
+        "The week on Google's stock prices",
+        [about],
+        protocol,
+        [_table(walk), _tests(walk)],
+        [_table(january), _tests(january)],
+    )
 
 
 if __name__ == "__main__":

@@ -309,6 +309,7 @@ def test_a_fault_in_a_search_space_is_met_before_any_trial_and_stops_no_stage(ar
     ],
 )
 def test_a_search_space_of_nothing_is_refused(name, message):
+    Path("conf/search/.ann.yaml.swp").touch()
     space.check_files(["mine"])
     Path("conf/search/mine.yaml").write_text("")
     space.check_files(["mine"])

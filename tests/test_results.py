@@ -69,6 +69,7 @@ def test_there_are_five_seeds_and_five_splits() -> None:
     assert len(set(imported("rnn").SEEDS)) >= 5
     assert len(set(imported("week").SEEDS)) >= 3
     assert len(set(imported("som").SALTS)) >= 5
+    assert len(set(imported("votes").SALTS)) >= 5
 
 
 # --- rnn ----------------------------------------------------------------------------------------
@@ -207,6 +208,9 @@ def test_the_committed_pages_are_written_by_these_scripts() -> None:
     power = _flat(RESULTS / "power.md")
     assert " ".join(str(imported("power").__doc__).split("\n\n", 1)[1].split()) in power
     assert "power minus gradient_boosting on the same rows" in power
+    for name in ("hybrid", "sampling", "suspects", "votes"):
+        about = str(imported(name).__doc__).split("\n\n", 1)[1]
+        assert " ".join(about.split()) in _flat(RESULTS / f"{name}.md"), name
 
 
 def _flat(path: Path) -> str:
@@ -232,6 +236,18 @@ def test_states_are_held_out_with_all_of_their_rows() -> None:
     assert len(set(held_out)) == len(held_out) >= 5
 
 
+# --- votes --------------------------------------------------------------------------------------
+
+
+def test_the_purity_of_a_vote_is_that_of_its_levels_and_a_missing_vote_is_one() -> None:
+    purity_by = imported("votes").purity_by
+    train = pd.DataFrame({"v": ["y", "y", "n", None, None], "party": ["a", "a", "b", "b", "a"]})
+    train = pd.concat([train, pd.DataFrame({"v": [None], "party": ["b"]})])
+    test = pd.DataFrame({"v": ["y", "n", None, "n"], "party": ["a", "b", "b", "a"]})
+    assert purity_by("v", train, test, "party") == 0.75
+    assert purity_by(None, train.head(2), test, "party") == 0.5
+
+
 # --- hybrid -------------------------------------------------------------------------------------
 
 
@@ -242,6 +258,21 @@ def test_folds_have_the_same_share_of_each_label_and_depend_on_the_seed() -> Non
         assert target[folds == fold].value_counts().to_dict() == {"no": 7, "yes": 3}
     assert (folds == imported("hybrid").folds_of(target, 10, seed=3)).all()
     assert (folds != imported("hybrid").folds_of(target, 10, seed=4)).any()
+
+
+def test_a_page_of_hybrid_has_deviations_over_seeds_and_what_was_chosen() -> None:
+    truth = pd.Series(["no", "yes"] * 10)
+    right = pd.DataFrame({"prediction": truth, "probability": [0.1, 0.9] * 10, "positive": "yes"})
+    wrong = right.assign(prediction=truth.where(truth.index > 3, "no"))
+    answers = {("hybrid", 0): right, ("hybrid", 1): wrong, ("majority", 0): right}
+    page = imported("hybrid").page(answers, truth, ["small", "large", "small"])
+    assert "| hybrid | 0.9500 ± 0.0707 | 1.0000 ± 0.0000 |" in page
+    assert "| majority | 1.0000 | 1.0000 |" in page
+    text = " ".join(page.split())
+    assert (
+        "standard error of 0.0487. Chosen of the map, by outer folds: small in 2, large in 1"
+        in text
+    )
 
 
 def test_a_page_of_suspects_has_a_row_for_each_method_and_the_gains() -> None:

@@ -2,7 +2,7 @@
 
 import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .saved_model import SavedModel
 
 WIDTH = 100  # characters in a line of a page
+NO_VALUE = "–"  # in a table
 
 
 def read_rows(data: config.DatasetConf) -> pd.DataFrame:
@@ -148,16 +149,51 @@ def refuse_arguments(argv: Sequence[str], script: str) -> None:
 
 
 def cell(values: Sequence[float], digits: int = 4) -> str:
-    """A mean with its standard deviation, for a table."""
+    """A mean with its standard deviation, for a table; a dash without values."""
+    if not values:
+        return NO_VALUE
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def cells(runs: Sequence[Mapping[str, float]], metrics: Sequence[str]) -> list[str]:
+    """A cell for each metric, over the runs that have it."""
+    row = []
+    for metric in metrics:
+        row.append(cell([scores[metric] for scores in runs if metric in scores]))
+    return row
 
 
 def page(heading: str, doc: str | None, table: Sequence[str], sentences: Sequence[str]) -> str:
     """A page as Markdown: what the docstring of its script says, a table and paragraphs."""
     about = (doc or "").split("\n\n", 1)[1].strip("\n")
-    lines = [f"# {heading}", "", about, "", *table, ""]
-    for sentence in sentences:
-        lines += [textwrap.fill(sentence, WIDTH), ""]
+    return markdown(f"# {heading}", about.split("\n"), table, *sentences)
+
+
+def walk_page(
+    heading: str,
+    introduction: Sequence[str],
+    protocol: str,
+    walk: Sequence[str | Sequence[str]],
+    january: Sequence[str | Sequence[str]],
+) -> str:
+    """A page of forecasts of Google's prices: what `walk` and `january` show, see `markdown`."""
+    return markdown(
+        f"# {heading}",
+        *introduction,
+        "## Walk-forward over 2015 and 2016",
+        protocol,
+        *walk,
+        "## January 2017, the test part of the pipeline",
+        *january,
+    )
+
+
+def markdown(*blocks: str | Sequence[str]) -> str:
+    """Blocks with a blank line between them: a text is wrapped, the lines of a table stay."""
+    lines: list[str] = []
+    for block in blocks:
+        lines += [textwrap.fill(block, WIDTH)] if isinstance(block, str) else block
+        lines.append("")
     return "\n".join(lines)
 
 

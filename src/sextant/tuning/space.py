@@ -146,7 +146,7 @@ def check_files(models: Sequence[str]) -> None:
     """
     confs = [path.stem for path in paths.model_conf("").parent.glob("*.yaml")]
     names = [*plugins.names("families"), *models, *confs]
-    for path in sorted(search_file("").parent.glob("*")):
+    for path in sorted(search_file("").parent.glob("[!.]*")):  # editors keep hidden files
         if path != search_file(path.stem):
             raise UsageError(f"{path} is never read; rename it to {path.stem}.yaml, or remove it")
         if path.stem not in names:

@@ -415,11 +415,28 @@ def test_numbers_in_the_tables_of_the_readme_are_those_of_the_pages() -> None:
             assert number in rounded, f"{number} is not on the page of {model}"
 
 
-@pytest.mark.parametrize("family", sorted(path.stem for path in (ROOT / "results").glob("*.md")))
-def test_deviations_are_those_of_the_published_results(family: str) -> None:
-    results = (ROOT / "results" / f"{family}.md").read_text(encoding="utf-8")
-    deviations = re.findall(r"\d+\.\d+ ± \d+\.\d+", pages.text(f"docs/{family}.md"))
-    assert deviations and all(deviation in results for deviation in deviations)
+def results_of(page: str) -> list[str]:
+    """The pages of results/ to which a page links."""
+    return [link for link in pages.links(page) if link.startswith("../results/")]
+
+
+WITH_RESULTS = [page for page in pages.PAGES if page.startswith("docs/") and results_of(page)]
+
+
+def test_each_page_of_results_is_linked_by_one_of_docs() -> None:
+    linked = {Path(link).name for page in WITH_RESULTS for link in results_of(page)}
+    assert {path.name for path in (ROOT / "results").glob("*.md")} <= linked
+
+
+@pytest.mark.parametrize("page", WITH_RESULTS)
+def test_deviations_are_those_of_the_published_results(page: str) -> None:
+    results = ""
+    for link in set(results_of(page)):
+        results += (ROOT / "docs" / link).read_text(encoding="utf-8")
+    deviations = re.findall(r"\d+\.\d+ ± \d+\.\d+", pages.text(page))
+    assert deviations
+    for deviation in deviations:
+        assert deviation in results, f"{deviation} of {page} is on no page of results/"
 
 
 def test_the_row_that_travels_is_the_first_of_the_twin_and_in_the_part_on_the_page(

@@ -46,6 +46,11 @@ def test_a_long_value_in_a_message_loses_its_middle(value: str) -> None:
     assert len(line) < errors.LONGEST_VALUE + 60
 
 
+def test_what_lies_between_two_values_is_no_value() -> None:
+    text = f"`kurs` does not beat the baseline's 0.7133; {'raise it, ' * 25}or change `net`, 'x'"
+    assert errors.one_line(errors.UsageError(text)) == text
+
+
 def test_a_message_of_many_values_loses_its_middle() -> None:
     line = errors.one_line(DataError("a.csv has " + "12 " * 40_000 + "; correct the row"))
     assert line.startswith("a.csv has 12 12") and line.endswith("12 ; correct the row")

@@ -15,8 +15,9 @@ from .redaction import Redacting, redact
 
 LONGEST = 900  # characters of a message
 LONGEST_VALUE = 200  # characters of a value in it, such as a cell
-# A longer one: a word, or what stands in backticks or quotes.
-VALUE = re.compile(r"\S{201,}|`[^`]{201,}`|\"[^\"]{201,}\"|'[^']{201,}'")
+# What stands in backticks or quotes, or a long word. Short values are matched too, since otherwise
+# the end of one and the beginning of the next would be taken for the marks of a long one.
+VALUE = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'[^']*'|\S{201,}")
 
 
 class SextantError(Exception):

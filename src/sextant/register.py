@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,7 +194,9 @@ def _only_version(mlflow: "MlflowClient", candidate: Candidate, run_id: str) -> 
 
 
 def _create_version(mlflow: "MlflowClient", candidate: Candidate, run_id: str) -> registry.Version:
-    uri = packing.pack(None, run_id, candidate.folder, *_interface(candidate))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # remarks on the rows of the example
+        uri = packing.pack(None, run_id, candidate.folder, *_interface(candidate))
     tags = {
         "digest": candidate.digest,
         "model": candidate.name,

@@ -8,7 +8,7 @@ import copy
 import functools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -372,12 +372,14 @@ class Interrupted(Exception):
     """Raised in place of a kill."""
 
 
-@pytest.fixture
-def short_chunks_and_checkpoints_of_each_epoch(monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def short_chunks_and_checkpoints_of_each_epoch() -> Iterator[None]:
     """16 steps an epoch are four chunks, the last of them incomplete."""
-    monkeypatch.setattr("sextant.learner.CHUNK_STEPS", 5)
-    monkeypatch.setattr("sextant.train.FIRST_CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("sextant.train.CHECKPOINT_SECONDS", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sextant.learner.CHUNK_STEPS", 5)
+        patch.setattr("sextant.train.FIRST_CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("sextant.train.CHECKPOINT_SECONDS", 0.0)
+        yield
 
 
 # Only these tests import Lightning, which takes seconds.
@@ -426,6 +428,15 @@ def fit(case: Case, learning: "Learner", folder: Path) -> tuple[dict[str, Tensor
     return copy_state(best), epoch
 
 
+@pytest.fixture(scope="module")
+def whole(
+    case, short_chunks_and_checkpoints_of_each_epoch, tmp_path_factory
+) -> tuple["Learner", dict[str, Tensor], int]:
+    """A training without a break, the state of its best net, and its epoch; two tests share it."""
+    learning = make_learner(case, ema=0.9)
+    return learning, *fit(case, learning, tmp_path_factory.mktemp("whole"))
+
+
 def interrupt_after(epoch: int) -> Callable[[dict[str, float]], None]:
     """A report that interrupts the training at the end of an epoch."""
 
@@ -453,33 +464,30 @@ def test_the_same_seed_trains_the_same_bytes(case, tmp_path):
 @TRAINS
 @OF_EACH_PAIR
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("where", "ema"), [("in the third epoch", None), ("at the end of the third epoch", 0.9)]
-)
-def test_an_interrupted_training_ends_like_an_uninterrupted_one(case, tmp_path, ema, where):
-    whole = make_learner(case, ema=ema)
-    expected_state, expected_epoch = fit(case, whole, tmp_path / "whole")
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(case, whole, tmp_path):
+    """Interrupted in the third epoch, and again at the end of the fourth."""
+    uninterrupted, expected_state, expected_epoch = whole
+    interrupted = make_learner(case, ema=0.9)
+    training_step = interrupted.training_step
 
-    if where == "in the third epoch":
-        interrupted = make_learner(case, ema=ema)
-        training_step = interrupted.training_step
+    def interrupting_step(batch: Any, batch_idx: int) -> None:
+        training_step(batch, batch_idx)
+        if (interrupted.current_epoch, batch_idx) == (2, 1):
+            raise Interrupted
 
-        def interrupting_step(batch: Any, batch_idx: int) -> None:
-            training_step(batch, batch_idx)
-            if (interrupted.current_epoch, batch_idx) == (2, 1):
-                raise Interrupted
-
-        interrupted.training_step = interrupting_step  # type: ignore[method-assign]
-    else:
-        interrupted = make_learner(case, report=interrupt_after(3), ema=ema)
+    interrupted.training_step = interrupting_step  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
         fit(case, interrupted, tmp_path / "interrupted")
+    with pytest.raises(Interrupted):
+        again = make_learner(case, report=interrupt_after(4), ema=0.9)
+        fit(case, again, tmp_path / "interrupted")
+    assert [row["epoch"] for row in again.history] == [1, 2, 3, 4]
     epochs: list[float] = []
-    resumed = make_learner(case, report=lambda row: epochs.append(row["epoch"]), ema=ema)
+    resumed = make_learner(case, report=lambda row: epochs.append(row["epoch"]), ema=0.9)
     state, epoch = fit(case, resumed, tmp_path / "interrupted")
-    assert epochs == [3, 4, 5]
+    assert epochs == [4, 5]
     assert equal(state, expected_state) and epoch == expected_epoch
-    assert resumed.history == whole.history
+    assert resumed.history == uninterrupted.history
 
 
 @TRAINS
@@ -487,12 +495,13 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(case, tmp_path, 
 @pytest.mark.slow
 def test_a_resumed_training_repeats_no_epoch_after_the_best(case, tmp_path):
     """No step changes a weight: the best epoch is the first, and training goes on at the last."""
+    settings = {"max_epochs": 3, "lr": 1e-30}
     with pytest.raises(Interrupted):
-        fit(case, make_learner(case, report=interrupt_after(4), lr=1e-30), tmp_path)
+        fit(case, make_learner(case, report=interrupt_after(3), **settings), tmp_path)
     epochs: list[float] = []
-    resumed = make_learner(case, report=lambda row: epochs.append(row["epoch"]), lr=1e-30)
+    resumed = make_learner(case, report=lambda row: epochs.append(row["epoch"]), **settings)
     _, best = fit(case, resumed, tmp_path)
-    assert (epochs, best) == ([4, 5], 1)
+    assert (epochs, best) == ([3], 1)
 
 
 @TRAINS
@@ -529,11 +538,10 @@ def test_a_loss_of_nan_stops_training_before_the_weights_change(case, tmp_path):
 @TRAINS
 @OF_EACH_PAIR
 @pytest.mark.slow
-def test_the_best_epoch_on_val_is_kept(case, tmp_path):
+def test_the_best_epoch_on_val_is_kept(case, whole):
     from sextant import train
 
-    learning = make_learner(case)
-    state, epoch = fit(case, learning, tmp_path)
+    learning, state, epoch = whole
     pick = max if case.monitor_rises else min
     best = pick(learning.history, key=lambda row: row[f"val/{case.monitor}"])
     assert epoch == best["epoch"]

@@ -22,7 +22,7 @@ def each(
     for case in cases:
         values = (case,) if len(keys) == 1 else case
         of_cases.append(dict(zip(keys, values, strict=True)))
-    titles = [repr(values) for values in of_cases] if ids is None else list(ids)
+    titles = [""] * len(of_cases) if ids is None else list(ids)
     assert of_cases and len(titles) == len(of_cases)
 
     def decorated(test: Test) -> Test:
@@ -35,7 +35,7 @@ def each(
                     test(**fixtures, **values)
                 except (Exception, pytest.fail.Exception) as error:
                     failed.append(error)
-                    lines.append(f"{title}: {error}")
+                    lines.append(f"{title or values}: {error}")
             if failed:
                 raise AssertionError("\n".join(lines)) from failed[0]
 

@@ -174,7 +174,8 @@ def test_every_key_misspelt_or_of_the_wrong_type(model):
         where, said = f"conf/model/{model}.yaml {block}: ", getattr(found, block)
         for key, value in said.items():
             wrong = f"{value}-ish" if isinstance(value, str) else "strawberry"
-            for strange in (wrong, math.nan):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            for strange in (wrong, math.nan) if is_number else (wrong,):
                 with pytest.raises(UsageError, match=f"{where}.*{strange}"):
                     checks.check_model(found.model_copy(update={block: {**said, key: strange}}))
             misspelt = {(f"{key}{key[-1]}" if name == key else name): v for name, v in said.items()}

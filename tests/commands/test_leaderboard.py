@@ -190,7 +190,11 @@ def test_the_file_that_is_named_can_be_answered(name, tmp_path_factory):
     raw = kind.rows.read(folder, conf.columns)
     train = kind.rows.split(kind.rows.repair(raw, conf.columns), conf.columns, conf.split)["train"]
     encoder = kind.encoder.Encoder.fit(train, conf.columns)
-    rows = encoder.check(kind.rows.read_rows(choose(conf.columns, folder), conf.columns))
+    file = choose(conf.columns, folder)
+    if name in ("moving_mnist", "shakespeare"):  # neither digits nor lines of a book are inputs
+        assert file is None
+        return
+    rows = encoder.check(kind.rows.read_rows(file, conf.columns))
     assert len(encoder.encode(rows)[0]) > 0
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import cases
 import pytest
 
 from sextant.errors import DataError
@@ -48,33 +49,32 @@ def records(count: int) -> bytes:
     return json.dumps({"dataframe_records": [{}] * count}).encode()
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "message"),
-    [
-        (b"x" * (32 * 2**20 + 1), 413, "the request has more than 32 MiB; send fewer rows"),
-        (json.dumps({"a": "x" * (8 * 2**20 + 1)}).encode(), 413, "a string has more than 8 MiB"),
-        (records(10_001), 413, "`dataframe_records` has 10,001 rows; send at most 10,000 at once"),
-        (
-            json.dumps({"dataframe_split": {"data": [[1]] * 10_001}}).encode(),
-            413,
-            "`dataframe_split` has 10,001 rows",
-        ),
-        (b"[" * 100_000, 400, "lists and objects lie in each other 100000 deep"),
-        (
-            b'{"dataframe_records": [{"Age": NaN}]}',
-            400,
-            "the body is not JSON: NaN is no JSON number",
-        ),
-        (b'{"dataframe_records": [{"Age": -Infinity}]}', 400, "the body is not JSON: -Infinity"),
-        (b'{"dataframe_records": [{"Age": ' + b"1" * 5000 + b"}]}", 400, "the body is not JSON"),
-        (b'{"dataframe_records": [', 400, "the body is not JSON"),
-        (b"\xff\xfe", 400, "the body is not JSON"),
-        (b"[1, 2]", 400, "the body is no JSON object; expected"),
-        (b"null", 400, "the body is no JSON object; expected"),
-        (b"", 400, "the body is not JSON"),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
+BEYOND: list[tuple[bytes, int, str]] = [
+    (b"x" * (32 * 2**20 + 1), 413, "the request has more than 32 MiB; send fewer rows"),
+    (json.dumps({"a": "x" * (8 * 2**20 + 1)}).encode(), 413, "a string has more than 8 MiB"),
+    (records(10_001), 413, "`dataframe_records` has 10,001 rows; send at most 10,000 at once"),
+    (
+        json.dumps({"dataframe_split": {"data": [[1]] * 10_001}}).encode(),
+        413,
+        "`dataframe_split` has 10,001 rows",
+    ),
+    (b"[" * 100_000, 400, "lists and objects lie in each other 100000 deep"),
+    (
+        b'{"dataframe_records": [{"Age": NaN}]}',
+        400,
+        "the body is not JSON: NaN is no JSON number",
+    ),
+    (b'{"dataframe_records": [{"Age": -Infinity}]}', 400, "the body is not JSON: -Infinity"),
+    (b'{"dataframe_records": [{"Age": ' + b"1" * 5000 + b"}]}", 400, "the body is not JSON"),
+    (b'{"dataframe_records": [', 400, "the body is not JSON"),
+    (b"\xff\xfe", 400, "the body is not JSON"),
+    (b"[1, 2]", 400, "the body is no JSON object; expected"),
+    (b"null", 400, "the body is no JSON object; expected"),
+    (b"", 400, "the body is not JSON"),
+]
+
+
+@cases.each(("body", "status", "message"), BEYOND, ids=[repr(body)[:30] for body, _, _ in BEYOND])
 def test_a_request_beyond_the_bounds_is_refused_in_one_line(
     body: bytes, status: int, message: str
 ) -> None:

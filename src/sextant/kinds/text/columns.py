@@ -4,6 +4,7 @@ A text is one file or a folder of them. It is cut into chunks, the rows of its p
 predicts each character from those before it.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -39,3 +40,8 @@ class Columns(Strict):
     def all(self) -> list[str]:
         """The columns of the table that the expectations check."""
         return list(TABLE)
+
+
+def input_file(columns: Columns, folder: Path) -> None:
+    """No raw file has prompts: its lines are those of a text, and some are empty."""
+    return None

@@ -21,7 +21,7 @@ import pandas as pd
 
 from sextant import config, plugins
 from sextant.errors import run
-from sextant.published import cell, publish, read_rows, refuse_arguments, trained
+from sextant.published import cells, publish, read_rows, refuse_arguments, trained
 from sextant.published import page as as_page
 from sextant.tasks.classification import metrics as classification
 from sextant.terminal import progress
@@ -118,11 +118,7 @@ def page(
     for (name, _), of_seed in answers.items():
         scores.setdefault(name, []).append(classification.scores(of_seed, truth, classes))
     for name, of_seeds in scores.items():
-        cells = []
-        for metric in COLUMNS:
-            values = [of_seed[metric] for of_seed in of_seeds]
-            cells.append(cell(values) if len(values) > 1 else f"{values[0]:.4f}")
-        table.append(f"| {name} | {' | '.join(cells)} |")
+        table.append(f"| {name} | {' | '.join(cells(of_seeds, COLUMNS))} |")
     accuracy = np.mean([of_seed["accuracy"] for of_seed in scores["hybrid"]])
     error = (accuracy * (1 - accuracy) / len(truth)) ** 0.5
     counts = [f"{name} in {count}" for name, count in Counter(chosen).most_common()]

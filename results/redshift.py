@@ -20,9 +20,8 @@ from torch import Tensor
 from sextant import config, intervals, plugins, saved_model
 from sextant.errors import run
 from sextant.kinds.splits import Shares
-from sextant.published import cell as mean_and_deviation
+from sextant.published import cell, cells, publish, read_rows, refuse_arguments, trained
 from sextant.published import page as as_page
-from sextant.published import publish, read_rows, refuse_arguments, trained
 from sextant.saved_model import SavedModel
 from sextant.terminal import progress
 
@@ -59,14 +58,6 @@ def read_parts(data: config.DatasetConf) -> "Parts":
     return plugins.kind(data.kind).rows.split(read_rows(data), data.columns, split)
 
 
-def cell(runs: list[Scores], metric: str) -> str:
-    """A metric of one run, or its mean and standard deviation over seeds."""
-    values = [scores[metric] for scores in runs if metric in scores]
-    if len(values) == 1:
-        return f"{values[0]:.5f}"
-    return mean_and_deviation(values, 5)
-
-
 def crps_of_mixture(model: SavedModel, rows: pd.DataFrame) -> float:
     """The continuous ranked probability score of the mixtures themselves, in closed form.
 
@@ -97,8 +88,7 @@ def page(by_method: Mapping[str, list[Scores]], rows: int, sentences: list[str])
     """The table, as Markdown."""
     table = [f"| method | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
     for name, runs in by_method.items():
-        cells = [cell(runs, metric) for metric in COLUMNS]
-        table.append(f"| {name} | {' | '.join(cells)} |")
+        table.append(f"| {name} | {' | '.join(cells(runs, COLUMNS, 5))} |")
     definitions = (
         f"{rows:,} test rows. dz = (answered - true) / (1 + true): its standard deviation, 1.4826"
         " times its median absolute deviation, its mean, and the share of rows with more than"
@@ -149,9 +139,7 @@ def main(argv: list[str]) -> None:
         by_method["redshift"].append(scores_of(model.answer(test), test, model.score))
         exact.append(crps_of_mixture(model, test))
     further = config.model("redshift", overrides, shelf=True).baselines
-    sentences = [
-        f"The CRPS of the mixtures themselves, in closed form: {mean_and_deviation(exact, 5)}."
-    ]
+    sentences = [f"The CRPS of the mixtures themselves, in closed form: {cell(exact, 5)}."]
     own = model.answer(test)
     for name, fit in model.task.baselines(data.kind, further).items():
         answers = model.fit_baseline(fit, parts)(test)

@@ -176,6 +176,12 @@ def test_a_paired_interval_is_students_without_shared_rows_and_wider_with_them()
     assert wider_low < low < high < wider_high
 
 
+def test_a_cell_has_a_mean_with_its_deviation_a_value_or_a_dash() -> None:
+    runs = [{"a": 1.0, "b": 2.0}, {"a": 2.0}]
+    assert published.cells(runs, ["a", "b", "c"]) == ["1.5000 ± 0.7071", "2.0000", "–"]
+    assert published.cells(runs, ["a"], digits=2) == ["1.50 ± 0.71"]
+
+
 # --- power --------------------------------------------------------------------------------------
 
 
@@ -208,7 +214,7 @@ def test_the_committed_pages_are_written_by_these_scripts() -> None:
     power = _flat(RESULTS / "power.md")
     assert " ".join(str(imported("power").__doc__).split("\n\n", 1)[1].split()) in power
     assert "power minus gradient_boosting on the same rows" in power
-    for name in ("hybrid", "sampling", "suspects", "votes"):
+    for name in ("hybrid", "sampling", "scenarios", "suspects", "votes"):
         about = str(imported(name).__doc__).split("\n\n", 1)[1]
         assert " ".join(about.split()) in _flat(RESULTS / f"{name}.md"), name
 

@@ -149,17 +149,21 @@ def refuse_arguments(argv: Sequence[str], script: str) -> None:
 
 
 def cell(values: Sequence[float], digits: int = 4) -> str:
-    """A mean with its standard deviation, for a table; a dash without values."""
+    """A mean with its standard deviation, for a table; of one value that value, of none a dash."""
     if not values:
         return NO_VALUE
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
-def cells(runs: Sequence[Mapping[str, float]], metrics: Sequence[str]) -> list[str]:
+def cells(
+    runs: Sequence[Mapping[str, float]], metrics: Sequence[str], digits: int = 4
+) -> list[str]:
     """A cell for each metric, over the runs that have it."""
     row = []
     for metric in metrics:
-        row.append(cell([scores[metric] for scores in runs if metric in scores]))
+        row.append(cell([scores[metric] for scores in runs if metric in scores], digits))
     return row
 
 

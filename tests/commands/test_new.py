@@ -351,6 +351,20 @@ def test_names_say_the_classes(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_table_beside_pictures_says_the_classes(home: Path, tmp_path: Path) -> None:
+    shown = {f"images/{i:03d}.png": random_picture(i) for i in range(90)}
+    rows = [f"{i:03d};{30 + i};{'cat' if i % 2 else 'dog'}\n" for i in range(90)]
+    table = {"about.csv": "".join(["id;width;animal\n", *rows]).encode()}
+    folder = write_files(home / "pets", shown | table)
+    conf, summary = made(folder, name="pets", target="animal")
+    (labels,) = conf.columns.files.labels
+    assert (labels.file, labels.path, labels.delimiter) == (["pets/about.csv"], "id", ";")
+    assert conf.columns.target == "animal"
+    assert "2 classes by pets/about.csv: cat 45 (50%), dog 45 (50%)" in summary
+    assert sum(map(len, holds(conf, tmp_path, suite=False).values())) == 90
+
+
+@pytest.mark.slow
 def test_a_column_for_each_pixel_makes_pictures(home: Path, tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (90, 64))
     rows = pd.DataFrame(pixels, columns=[f"pixel{i}" for i in range(64)])

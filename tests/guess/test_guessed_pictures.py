@@ -9,7 +9,7 @@ import pytest
 from builders import random_picture
 
 from sextant.errors import DataError, UsageError
-from sextant.guess import building, pictures
+from sextant.guess import building, picture_labels, pictures
 
 PICTURE = random_picture(1, 100, 90)
 
@@ -103,6 +103,56 @@ def test_files_beside_pictures_do_not_make_a_folder_one_of_rows(tmp_path: Path) 
         result = building.build(tmp_path / name, "snaps", {}, {})
         assert result.kind == "images"
         assert "2 classes by its name: apple 2 (50%), pear 2 (50%)" in result.lines[0]
+
+
+LISTED = ["images/0001.png", "images/0002.png", "images/0003.png"]
+TABLES = {
+    "name,species": ["0001.png,cat", "0002.png,dog", "0003.png,cat"],
+    "id;width;label": ["0001;9;cat", "0002;9;dog", "0003;8;cat"],
+    "label\tpath": ["cat\timages/0001.png", "dog\timages/0002.png", "cat\timages/0003.png"],
+}
+
+
+@pytest.mark.parametrize("header", TABLES)
+def test_a_table_beside_pictures_may_say_their_classes(tmp_path: Path, header: str) -> None:
+    (tmp_path / "about.txt").write_text("three pictures")
+    (tmp_path / "labels.csv").write_text("\n".join([header, *TABLES[header]]))
+    tables = ["about.txt", "labels.csv"]
+    found = picture_labels.listing(tmp_path, tables, LISTED, None)
+    assert found is not None and found.file == "labels.csv"
+    assert found.classes == dict(zip(LISTED, ["cat", "dog", "cat"], strict=True))
+    below = found.below("pets")
+    paths = [*below.classes, "pets/test/0009.png"]
+    guess = pictures.pictures(paths, lambda names: iter([PICTURE] * len(names)), None, below)
+    assert (guess.train, guess.ignored, guess.pattern) == (["pets/images"], ["pets/test"], None)
+    assert guess.classes == {"cat": 2, "dog": 1} and guess.listing == below
+    wrong = picture_labels.listing(tmp_path, tables, LISTED, "colour")
+    assert wrong is None
+
+
+def test_where_folders_are_the_classes_a_table_says_something_else(tmp_path: Path) -> None:
+    paths = ["cat/1.png", "cat/2.png", "dog/3.png"]
+    for header, cells in (("name,label", "cat cat dog"), ("name,camera", "old new old")):
+        rows = [
+            f"{Path(path).name},{cell}" for path, cell in zip(paths, cells.split(), strict=True)
+        ]
+        (tmp_path / "list.csv").write_text("\n".join([header, *rows]))
+        found = picture_labels.listing(tmp_path, ["list.csv"], paths, None)
+        assert found is not None
+        guess = pictures.pictures(paths, lambda names: iter([PICTURE] * len(names)), None, found)
+        assert guess.listing is None and guess.classes == {"cat": 2, "dog": 1}
+    (tmp_path / "list.csv").write_text("file,camera\ncat.1.png,old\ndog.2.png,new\n")
+    paths = ["cat.1.png", "dog.2.png"]
+    found = picture_labels.listing(tmp_path, ["list.csv"], paths, None)
+    guess = pictures.pictures(paths, lambda names: iter([PICTURE] * len(names)), None, found)
+    assert guess.listing is None and guess.pattern is not None
+
+
+def test_a_table_of_other_things_says_no_classes(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,label\n1,cat\n2,dog\n")
+    assert picture_labels.listing(tmp_path, ["labels.csv"], LISTED, None) is None
+    (tmp_path / "labels.csv").write_text("id,sha256\n0001,a\n0002,\n0003,c\n")
+    assert picture_labels.listing(tmp_path, ["labels.csv"], LISTED, None) is None
 
 
 def test_the_side_is_no_more_than_what_most_pictures_have() -> None:

@@ -19,6 +19,7 @@ from . import (
     dates,
     encoding,
     picture_arrays,
+    picture_labels,
     pictures,
     pictures_conf,
     pixel_tables,
@@ -87,7 +88,7 @@ def build(path: Path, name: str, options: Mapping[str, str], form: Mapping[str, 
         table_files = _tables_in(path)
         is_of_pictures = kind == "images" or (kind is None and len(paths) >= len(table_files))
         if paths and is_of_pictures:
-            return _of_pictures(path, name, options, paths, read)
+            return _of_pictures(path, name, options, paths, read, table_files)
     if kind in (None, "images") and not is_archive:
         stored = picture_arrays.picture_arrays(path, options)
         if stored is not None:
@@ -128,10 +129,19 @@ def _of_text(path: Path, name: str, options: Mapping[str, str]) -> Result:
 
 
 def _of_pictures(
-    path: Path, name: str, options: Mapping[str, str], paths: Sequence[str], read: pictures.Reader
+    path: Path,
+    name: str,
+    options: Mapping[str, str],
+    paths: Sequence[str],
+    read: pictures.Reader,
+    table_files: Sequence[str],
 ) -> Result:
     file = path.name
+    listing = None
     if path.is_dir():  # pull copies the folder with its name
+        listing = picture_labels.listing(path, table_files, paths, options.get("target"))
+        if listing is not None:
+            listing = listing.below(file)
         paths = [f"{file}/{inner}" for inner in paths]
         below = read
         prefix = f"{file}/"
@@ -140,8 +150,8 @@ def _of_pictures(
             return below([inner.removeprefix(prefix) for inner in names])
 
     size = int(options["size"]) if "size" in options else None
-    guess = pictures.pictures(paths, read, size)
-    target = options.get("target", "label")
+    guess = pictures.pictures(paths, read, size, listing)
+    target = options.get("target", "label") if guess.listing is None else guess.listing.target
     if "leave_out" in options:
         guess.leaves_out = True
         guess.doubts.append("some pictures cannot be decoded: left out")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import UsageError
 from ..kinds import archives, pixels
+from .picture_labels import Listing
 
 TEST = re.compile(r"(.*[_\W])?(test|testing|test[_ -]?(set|images?|data)|holdout)", re.IGNORECASE)
 TRAIN = re.compile(r"(.*[_\W])?(train|training|train(ing)?[_ -]?(set|images?|data))", re.IGNORECASE)
@@ -55,6 +56,7 @@ class Pictures:
     form: Mapping[str, object] = field(default_factory=dict)
     label: str | None = None  # also the array of classes
     arrays: ArrayFiles | None = None
+    listing: Listing | None = None  # the table that says the classes
 
     @property
     def files(self) -> list[str]:
@@ -103,17 +105,29 @@ def is_picture(name: str) -> bool:
     return suffix in pixels.PICTURE_SUFFIXES and not archives.is_system_file(name)
 
 
-def pictures(paths: Sequence[str], read: Reader, size: int | None = None) -> Pictures:
-    """The layout of pictures at `paths`; raises UsageError if nothing says their classes."""
+def pictures(
+    paths: Sequence[str], read: Reader, size: int | None = None, listing: Listing | None = None
+) -> Pictures:
+    """The layout of pictures at `paths`; raises UsageError if nothing says their classes.
+
+    `listing` is a table that may say them.
+    """
     doubts: list[str] = []
     places = by_place(paths)
     pattern = None
     ignored: list[str] = []
-    if not places:
+    if listing is not None and _has_other_classes(paths, bool(places), listing):
+        listing = None
+    if listing is not None:
+        places, ignored = by_listing(paths, listing)
+        doubts.append(
+            f"the class is `{listing.target}` of {listing.file} (TARGET=… another column)"
+        )
+    elif not places:
         pattern, places, ignored = by_name(paths)
         doubts.append(f"the class is what `{pattern}` finds in a name, such as {paths[0]}")
-        if ignored:
-            doubts.append(f"no class in the names of {', '.join(ignored)}: left aside")
+    if ignored:
+        doubts.append(f"nothing says the classes in {', '.join(ignored)}: left aside")
     train, test = _train_and_test(list(places), doubts)
     classes: Counter[str] = Counter()
     for counted in places.values():
@@ -145,7 +159,21 @@ def pictures(paths: Sequence[str], read: Reader, size: int | None = None) -> Pic
         shortest=min(sides),
         photos=photos,
         doubts=doubts,
+        listing=listing,
     )
+
+
+def _has_other_classes(paths: Sequence[str], in_folders: bool, listing: Listing) -> bool:
+    """Whether folders or names are the classes, and the table says something else of pictures."""
+    if in_folders:
+        return not (listing.is_named and listing.differs)
+    if listing.is_named:
+        return False
+    try:
+        by_name(paths)
+    except UsageError:
+        return False
+    return True
 
 
 def by_place(paths: Sequence[str]) -> dict[str, Counter[str]]:
@@ -163,6 +191,18 @@ def by_place(paths: Sequence[str]) -> dict[str, Counter[str]]:
         if all(_is_part(label) for label in labels) or sum(map(len, places.values())) < 2:
             return {}
     return places
+
+
+def by_listing(paths: Sequence[str], listing: Listing) -> tuple[dict[str, Counter[str]], list[str]]:
+    """The number of pictures of each class by folder, and the folders without a listed one."""
+    places: dict[str, Counter[str]] = {}
+    folders = set()
+    for name in paths:
+        folder = PurePosixPath(name).parent.as_posix()
+        folders.add(folder)
+        if name in listing.classes:
+            places.setdefault(folder, Counter())[listing.classes[name]] += 1
+    return places, sorted(folders - set(places))
 
 
 def by_name(paths: Sequence[str]) -> tuple[str, dict[str, Counter[str]], list[str]]:
@@ -187,7 +227,7 @@ def by_name(paths: Sequence[str]) -> tuple[str, dict[str, Counter[str]], list[st
     if len(classes) < 2:
         raise UsageError(
             f"nothing says the classes of the pictures, such as {paths[0]}; put those of each class"
-            " into a folder of its name"
+            " into a folder of its name, or a CSV with the columns path and label beside them"
         )
     return CLASS_IN_NAME, places, sorted(set(totals) - set(places))
 

@@ -66,7 +66,8 @@ def _columns(guess: Pictures, target: str, smallest: int) -> list[str]:
 
 
 def _folders(guess: Pictures) -> list[str]:
-    train_note = "folders of pictures" if guess.pattern else "<folder>/<class>/<picture>"
+    by_folder = guess.pattern is None and guess.listing is None
+    train_note = "<folder>/<class>/<picture>" if by_folder else "folders of pictures"
     lines = [
         layout.line(4, "format", "folders", "loose or in an archive"),
         layout.line(4, "train", layout.flow(guess.train), train_note),
@@ -74,6 +75,9 @@ def _folders(guess: Pictures) -> list[str]:
     ]
     if guess.ignored:
         lines.append(layout.line(4, "ignored", layout.flow(guess.ignored), "passed over"))
+    if guess.listing is not None:
+        block = {"file": guess.listing.file, "path": guess.listing.path, **guess.listing.form}
+        lines.append(layout.line(4, "labels", layout.flow_map(block), "the classes"))
     if guess.pattern:
         lines.append(layout.line(4, "pattern", layout.scalar(guess.pattern), "finds the class"))
     note = "a CSV of keys; null: the content of a picture is its key"
@@ -108,6 +112,8 @@ def _lines(guess: Pictures, target: str) -> list[str]:
     listed = ", ".join(f"{label} {count:,} ({count / total:.0%})" for label, count in most[:SHOWN])
     more = f", and {len(most) - SHOWN} more" if len(most) > SHOWN else ""
     source = "the folder of a picture" if guess.pattern is None else "its name"
+    if guess.listing is not None:
+        source = guess.listing.file
     if guess.label is not None:
         source = f"{'the column' if guess.arrays is None else 'the array'} {guess.label}"
     place = f"train: {', '.join(guess.train)}"

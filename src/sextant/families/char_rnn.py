@@ -189,16 +189,14 @@ class CharRNN(nn.Module):
         for name in self.OUTPUTS:
             scores[name] = torch.zeros(batch.text[:, 1:].shape)
         lanes = lanes_of(batch.follows.tolist())
-        state = None
-        lane_of_state: list[list[int]] = []
+        state: State | None = None
         for place in range(max([len(lane) for lane in lanes], default=0)):
+            # The longest lane is the first, so that those with a further row come first, too.
             going = [lane for lane in lanes if len(lane) > place]
-            if state is not None and len(going) < len(lane_of_state):
-                kept = [lane_of_state.index(lane) for lane in going]
-                state = picked(state, torch.tensor(kept))
+            if state is not None:
+                state = first_of(state, len(going))
             rows = torch.tensor([lane[place] for lane in going])
             part, state = self._scored(batch.text[rows], state)
-            lane_of_state = going
             for name, values in part.items():
                 scores[name][rows] = values.cpu()
         return scores
@@ -248,10 +246,7 @@ class CharRNN(nn.Module):
         return written
 
     def _read(self, prompts: Sequence[Tensor]) -> tuple[Tensor, State]:
-        """The logits after each prompt, (prompts, codes), and the state.
-
-        A prompt is read by itself, so that its answer depends on no other one to the last bit.
-        """
+        """The logits after each prompt, (prompts, codes), and the state; they differ in length."""
         logits = []
         states: list[State] = []
         for prompt in prompts:
@@ -301,11 +296,11 @@ def detached(state: State) -> State:
     return state.detach()
 
 
-def picked(state: State, rows: Tensor) -> State:
-    """The state of some rows."""
+def first_of(state: State, rows: int) -> State:
+    """The state of the first rows."""
     if isinstance(state, tuple):
-        return state[0][:, rows], state[1][:, rows]
-    return state[:, rows]
+        return state[0][:, :rows].contiguous(), state[1][:, :rows].contiguous()
+    return state[:, :rows].contiguous()
 
 
 def joined(states: Sequence[State]) -> State:

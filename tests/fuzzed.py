@@ -32,6 +32,7 @@ from sextant.kinds.ratings.columns import Columns as RatingsColumns
 from sextant.kinds.ratings.twin import write_twin
 from sextant.kinds.splits import DateSplit, HashSplit
 from sextant.kinds.tabular.columns import Columns as TableColumns
+from sextant.kinds.text.columns import Columns as TextColumns
 from sextant.strict import check
 
 SPLIT = builders.hash_split(0.4, 0.2, 0.2, 0.2)
@@ -404,6 +405,31 @@ def clips() -> Subject:
     )
 
 
+def text() -> Subject:
+    """A play in two files, continued from prompts."""
+    play = "First Citizen:\nWe have it, and keep it.\n\nAll:\nNo, caf\u00e9!\n\n" * 30
+    net = {
+        **{"cell": "gru", "hidden_size": 5, "layers": 1, "embedding": 3, "dropout": 0.0},
+        **{"tied": False, "window": 8},
+    }
+    return Subject(
+        kind="text",
+        columns=TextColumns(chunk=40),
+        split=SPLIT,
+        files={"play.txt": play.encode(), "more.txt": play[:400].encode()},
+        mutated=["play.txt", "more.txt"],
+        form=None,
+        renames=True,
+        question=File("prompts.txt", b"First Citizen:\nWe have\nAll"),
+        asked=None,
+        task="writing",
+        family="char_rnn",
+        net=net,
+        calibration={},
+        order=[],
+    )
+
+
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     function.__name__: function
     for function in (
@@ -420,6 +446,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
             arrays,
             idx,
             clips,
+            text,
         ),
     )
 }
@@ -569,6 +596,7 @@ NEW: dict[str, tuple[str | None, bool]] = {
     "arrays": (None, False),
     "idx": (None, True),
     "clips": ("gait", True),
+    "text": (None, True),
 }
 
 

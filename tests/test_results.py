@@ -4,6 +4,7 @@ pages.
 
 import functools
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -292,3 +293,24 @@ def test_a_page_of_suspects_has_a_row_for_each_method_and_the_gains() -> None:
     assert "| suspects | 0.8000 ± 0.1000 | – | – | – |" in page
     assert "| som | 0.6000 ± 0.1000 | – | – | – |" in page
     assert "som +0.2000 (+0.2000 to +0.2000)" in " ".join(page.split())
+
+
+# --- writer -------------------------------------------------------------------------------------
+
+
+def test_a_recall_counts_by_the_lines_in_between_and_a_cut_scene_counts_nowhere() -> None:
+    text = "Exit A.\n\nEnter B.\nExit B.\n\nEnter A.\nHe sings.\nExit A.\n\nEnter A.\nExit A.\n"
+    rows = pd.DataFrame({"text": [text[:20], text[20:]]})
+    nats = np.zeros(len(text))
+    letters = [match.start() + 5 for match in re.finditer("Exit ", text)]
+    nats[letters] = [9.0, 1.0, 3.0, 2.0]
+    answers = pd.DataFrame({"nats": [nats[:20], nats[20:]]})
+    assert imported("writer").recall(answers, rows) == {0: 1.5, 1: 3.0}
+
+
+def test_a_page_of_writer_has_a_column_for_each_cell() -> None:
+    runs = {"lstm": [{0: 0.1, 1: 0.2}, {0: 0.3, 1: 0.2}], "kneser_ney": [{0: 1.4, 1: 1.3}]}
+    page = imported("writer").page(runs, {"lstm": [{1: 3.0}, {1: 3.0}]})
+    assert "| lines between | lstm | kneser_ney |" in page
+    assert "| 0 | 0.200 ± 0.141 | 1.400 |" in page
+    assert "| 1 | 3.000 ± 0.000 |" in page

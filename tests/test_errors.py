@@ -13,6 +13,7 @@ from sextant import errors
 from sextant.errors import DataError, SextantError, UsageError
 
 
+@pytest.mark.slow  # MLflow is imported
 @pytest.mark.parametrize(
     "cause", ["database is locked", "disk I/O error", "database or disk is full"]
 )

@@ -136,9 +136,15 @@ def prepared(tmp_path_factory) -> Callable[[str], Prepared]:
 
 CASE_PARAMS = []
 for name, overrides in CASES:
-    marks = [] if name in listed.FIRSTS else [pytest.mark.slow]
+    marks = [] if name in listed.FIRSTS and not overrides else [pytest.mark.slow]
     case_id = " ".join([name, *overrides])
     CASE_PARAMS.append(pytest.param((name, overrides), marks=marks, id=case_id))
+
+
+# What a net learns, and what a training keeps, depends on the family and the task.
+OF_EACH_PAIR = pytest.mark.parametrize(
+    "case", [param for param in CASE_PARAMS if param.values[0][0] in listed.FIRSTS], indirect=True
+)
 
 
 @pytest.fixture(scope="module", params=CASE_PARAMS)
@@ -329,6 +335,7 @@ def test_scores_are_finite_and_the_bootstrap_sample_has_the_primary_score(case, 
     assert sample.score(np.ones(len(sample.groups))) == pytest.approx(scores[primary])
 
 
+@OF_EACH_PAIR
 @pytest.mark.slow
 def test_the_net_overfits_eight_rows(case):
     """The monitored metric comes close to its best value, so the net is able to learn."""
@@ -384,10 +391,6 @@ def short_chunks_and_checkpoints_of_each_epoch() -> Iterator[None]:
 
 # Only these tests import Lightning, which takes seconds.
 TRAINS = pytest.mark.usefixtures("short_chunks_and_checkpoints_of_each_epoch")
-# What a training keeps and resumes depends on the family and the task, and not on the data.
-OF_EACH_PAIR = pytest.mark.parametrize(
-    "case", [param for param in CASE_PARAMS if not param.marks], indirect=True
-)
 
 
 def make_learner(

@@ -311,7 +311,10 @@ def test_the_loss_without_ratings_is_0():
     assert net.loss(batches.of_ratings([[0] * 7])).item() == 0
 
 
-@UNITS
+@pytest.mark.parametrize(
+    "units",
+    ["ordinal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bernoulli", "softmax"))],
+)
 def test_training_raises_the_likelihood_of_the_data(units):
     """On a machine that is small enough to enumerate its likelihood."""
     torch.manual_seed(0)

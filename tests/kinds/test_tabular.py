@@ -955,7 +955,14 @@ def conf_of(dataset: str) -> tuple[Twin, Columns, HashSplit]:
     )
 
 
-@pytest.fixture(scope="module", params=TWINS)
+# The generator of twins is the same for all: `make test-fast` tries those of params.yaml.
+DRAWN = [
+    pytest.param(name, marks=[] if name in listed.PARAMS["datasets"] else pytest.mark.slow)
+    for name in TWINS
+]
+
+
+@pytest.fixture(scope="module", params=DRAWN)
 def twin(request, tmp_path_factory) -> SimpleNamespace:
     """A small twin as pull writes it, and its rows; tests must not change them."""
     conf, columns, split = conf_of(request.param)

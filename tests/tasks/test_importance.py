@@ -199,7 +199,11 @@ def test_floats_are_rounded_by_their_standard_deviation(values, legible):
     assert figures._legible(pd.Series(values)).tolist() == legible
 
 
-@pytest.mark.parametrize("classes", [[0, 1], ["ant", "bee", "cow"]], ids=["two", "three"])
+@pytest.mark.parametrize(
+    "classes",
+    [pytest.param([0, 1], marks=pytest.mark.slow), ["ant", "bee", "cow"]],
+    ids=["two", "three"],
+)
 def test_the_figures_of_a_saved_model_of_a_table_include_its_importance(classes):
     rows = table(101)
     rows["left"] = [str(classes[i % len(classes)]) for i in rows["id"]]

@@ -11,6 +11,8 @@ import pytest
 from sextant.errors import DataError
 from sextant.tracking.server import sextant_server
 
+pytestmark = pytest.mark.slow  # MLflow's server is imported
+
 JSON = "application/json"
 ROW = {"dataframe_records": [{"Age": 40}]}
 

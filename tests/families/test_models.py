@@ -41,6 +41,7 @@ VARIANTS = {
 CHEAPER = {
     "images": ["dataset.columns.size=16"],
     "text": ["dataset.columns.chunk=64"],
+    "clips": [f"dataset.columns.{key}" for key in ("past=3", "future=2", "files.room=1.7")],
 }  # by kind, what takes time and no test needs
 TRAIN_ROWS, VAL_ROWS = 211, 97  # at most; rows, windows of days, users: the first axis of a batch
 

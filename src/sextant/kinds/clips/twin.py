@@ -51,15 +51,18 @@ def write_twin(twin: Twin, columns: Columns, folder: Path) -> None:
 def shapes(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
     """White signs of two strokes on black, one upright and one level, uint8 (count, side, side).
 
-    Where the strokes are, and how bright, is random, so that signs differ as digits do; a margin of
-    a pixel stays black.
+    Where the strokes are, and how bright, is random, so that signs differ as digits do; they are a
+    seventh of the side thick, and a margin as wide stays black.
     """
+    thick = max(1, side // 7)
+    inside = slice(thick, side - thick)
     images = np.zeros((count, side, side), np.uint8)
     brightness = 255 * rng.uniform(LEAST, MOST, (count, 2))
-    places = rng.integers(1, side - 1, (count, 2))
+    places = rng.integers(thick, side - 2 * thick + 1, (count, 2))
     for image, (upright, level), (along, down) in zip(images, brightness, places, strict=True):
-        image[1 : side - 1, along] = upright
-        image[down, 1 : side - 1] = np.maximum(image[down, 1 : side - 1], level)
+        image[inside, along : along + thick] = upright
+        stroke = image[down : down + thick, inside]
+        np.maximum(stroke, np.uint8(level), out=stroke)
     return images
 
 

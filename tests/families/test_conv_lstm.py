@@ -181,3 +181,20 @@ def test_it_learns_to_move_a_point() -> None:
         optimizer.step()
     error = (net.predict(batch)["frames"] - clip[:, PAST:].float() / 255).square()
     assert error.sum((2, 3, 4)).mean() < 0.2
+
+
+def test_it_learns_which_way_a_point_moves() -> None:
+    """To the left or to the right, from the same places: no single frame tells."""
+    net = make_net(classes=2, hidden=[8]).train()
+    clip = torch.zeros(16, PAST, 1, SIZE, SIZE, dtype=torch.uint8)
+    target = torch.arange(16) % 2
+    for row, frame in itertools.product(range(16), range(PAST)):
+        along = frame if target[row] else -frame
+        clip[row, frame, 0, row // 2, 5 + along] = 255
+    batch = Batch(clip, target)
+    optimizer = torch.optim.Adam(net.parameters(), 0.03)
+    for _ in range(40):
+        optimizer.zero_grad()
+        net.loss(batch).backward()
+        optimizer.step()
+    assert (net.eval().predict(batch)["logits"].argmax(1) == target).all()

@@ -4,6 +4,7 @@ An unknown or missing key, a wrong type, a value out of range and NaN are refuse
 """
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
@@ -31,6 +32,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+@functools.cache
 def signature_model(constructor: Callable[..., Any]) -> type[BaseModel]:
     """Return a strict model of the keyword-only arguments of `constructor`, which conf sets.
 

@@ -105,14 +105,17 @@ def test_the_table_has_a_row_for_each_line_and_copies_are_named() -> None:
 def test_parts_are_consecutive_shares_of_all_files() -> None:
     raw = {"b.txt": PLAY[300:], "a.txt": PLAY[:300]}
     parts = parts_of(raw)
-    assert "".join("".join(parts[part]["text"]) for part in PARTS) == PLAY
-    lengths = [len("".join(parts[part]["text"])) for part in PARTS]
-    assert np.cumsum(lengths).tolist() == [int(len(PLAY) * share) for share in (0.6, 0.7, 0.8, 1)]
+    assert list(parts) == list(PARTS)
+    in_order = ("val", "gate", "train", "test")  # train ends where test begins
+    assert "".join("".join(parts[part]["text"]) for part in in_order) == PLAY
+    lengths = [len("".join(parts[part]["text"])) for part in in_order]
+    assert np.cumsum(lengths).tolist() == [int(len(PLAY) * share) for share in (0.1, 0.2, 0.8, 1)]
     for rows in parts.values():
         assert rows["text"].str.len().max() <= 16
         for file, start, chunk in rows.itertuples(index=False):
             assert raw[file][start : start + len(chunk)] == chunk
-    assert text.texts_of(parts["train"]) == [raw["a.txt"], "".join(parts["train"]["text"])[300:]]
+    start, end = int(len(PLAY) * 0.2), int(len(PLAY) * 0.8)
+    assert text.texts_of(parts["train"]) == [PLAY[start:300], PLAY[300:end]]
 
 
 def test_whole_files_are_assigned_by_a_hash_of_their_names() -> None:

@@ -42,7 +42,7 @@ def result(name: str, file: str, guess: Texts, pinned: Sequence[confs.Pinned]) -
 def _columns(guess: Texts, by_file: bool) -> list[str]:
     encoding_note = "of the text; a byte order mark is no part of it"
     chunk_note = "characters of a row; training starts each row without a memory"
-    parts_note = "consecutive shares of the text, test the last; file: whole files, by hash"
+    parts_note = "consecutive shares: val, gate, train, test; file: whole files, by hash"
     if by_file:
         parts_note = "whole files, by a hash of their names; place: consecutive shares of all"
     unseen_note = "a prompt with a character that training lacks; map: to a plain one, or a blank"

@@ -26,7 +26,7 @@ class Columns(Strict):
     chunk: characters of a row. Training starts each row without a memory, and a prompt begins
         like one, so that a chunk has to be many times as long as what the model should remember.
     parts: `place`: the files follow one another by name, and the parts are consecutive shares of
-        them, the last of them test; `file`: whole files, by a hash of their names.
+        them in the order val, gate, train, test; `file`: whole files, by a hash of their names.
     unseen: a prompt with a character that the training part lacks is refused, or that character is
         mapped: to the letter without its accent, to the plain form of a mark, or to a blank.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...drawing import INK, Table, canvas, in_style, line, tooltips
+from ...drawing import INK, Table, canvas, in_style, line, tooltip
 from ...kinds.text.rows import TEXT
 from .metrics import SEED_STEP, Encoder
 
@@ -106,7 +106,9 @@ def _context(places: Places, by_name: Mapping[str, pd.DataFrame]) -> Figure:
     axes.set_xticks(ranges, texts, rotation=45)
     axes.set(xlabel="place, from this one to the next mark", ylabel="nats per character")
     axes.legend()
-    tooltips(axes, ranges, {"nats": places.nats}, "range")
+    for place, (first, nats) in enumerate(zip(places.first, places.nats, strict=True)):
+        text = f"from place {first:,} on: {nats:.4f} nats"
+        tooltip(axes, (place - 0.5, place + 0.5), (0, 1), text, axes.get_xaxis_transform())
     figure.set_label(
         f"The mean loss of the model at the places of a row, from an empty state: from"
         f" {places.nats[0]:.2f} nats at the first character to {places.nats[-1]:.2f} from place"

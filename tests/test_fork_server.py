@@ -88,7 +88,10 @@ class Probe:
         self.env = {**os.environ, **PLAIN, "PYTHONPATH": "src"}
         package = folder / "src/sextant"
         (package / "tracking").mkdir(parents=True)
-        for file in ("__init__.py", "errors.py", "tracking/__init__.py"):
+        for file in (
+            *("__init__.py", "errors.py", "bytecode.py", "redaction.py"),
+            "tracking/__init__.py",
+        ):
             (package / file).write_text((PACKAGE / file).read_text())
         verbs = 'VERBS = {"probe": ("probe", "", "")}'
         (package / "__main__.py").write_text(replaced("VERBS = .*", verbs, "__main__.py"))
@@ -415,4 +418,5 @@ def test_the_server_of_the_stages_forks_and_has_no_module_of_the_package(probe: 
     assert state["forked"]
     assert {"torch", "pytorch_lightning", "mlflow", "great_expectations"} <= set(state["modules"])
     ours = [name for name in state["modules"] if name.split(".")[0] == "sextant"]
-    assert ours == ["sextant", "sextant.__main__", "sextant.errors", "sextant.probe"]
+    names = ("__main__", "bytecode", "errors", "probe", "redaction")
+    assert ours == ["sextant", *[f"sextant.{name}" for name in names]]

@@ -75,5 +75,8 @@ class Redacting:
         for line in lines:
             self.write(line)
 
+    def __repr__(self) -> str:
+        return f"Redacting({self.stream!r})"
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -14,6 +14,7 @@ from .store import (
     NOTE,
     address,
     files_exist,
+    home,
     local_path,
     moved_from,
     query,
@@ -186,12 +187,27 @@ def champion(mlflow: "MlflowClient", name: str) -> Version | None:
 
 def champion_of(mlflow: "MlflowClient", model: str) -> Version:
     """The champion on real data, or else on the twin; raises SextantError without one."""
-    relocate()  # in a moved or copied checkout, the original's files would answer
+    _use_own_files()
     for name in registered_names(model):
         version = champion(mlflow, name)
         if version:
             return version
     raise no_champion(mlflow, model)
+
+
+def _use_own_files() -> None:
+    """In a copied checkout, let versions refer to their files in the copy.
+
+    Otherwise those of the original would answer, as long as it exists. A copy of the database alone
+    goes on referring to them.
+    """
+    old = moved_from()
+    if old is None:
+        return
+    rows = query("SELECT storage_location FROM model_versions WHERE storage_location != ''")
+    own = [location.replace(f"{old}/mlruns/", f"{home()}/mlruns/") for (location,) in rows]
+    if own and all(files_exist(location) for location in own):
+        relocate()
 
 
 def no_champion(mlflow: "MlflowClient", model: str) -> SextantError:
@@ -332,7 +348,7 @@ def champion_here(model: str) -> tuple[Version, Path] | None:
 
     None for a server, and where a champion or its files are missing: MLflow tells more.
     """
-    relocate()
+    _use_own_files()
     for name in registered_names(model):
         rows = query(
             "SELECT version.version, version.storage_location FROM model_versions AS version"

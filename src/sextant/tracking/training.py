@@ -145,7 +145,7 @@ def send_end(mlflow: "MlflowClient", end: Mapping[str, Any]) -> None:
 def _is_repeated(mlflow: "MlflowClient", run: "Run") -> bool:
     """Whether an earlier run of the pipeline, of the same commit and params, gave this model."""
     tags = run.data.tags
-    if tags["scratch"] == "true" or "experiment" in tags:
+    if tags["scratch"] == "true" or "experiment" in tags or "restored" in tags:
         return False
     condition = f"tags.digest = '{tags['digest']}' AND tags.pipeline = '{tags['pipeline']}'"
     condition += " AND tags.scratch = 'false' AND attributes.status = 'FINISHED'"

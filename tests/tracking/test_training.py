@@ -1,7 +1,9 @@
 """The run of a training: across a kill, without a server, and when it was left open."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +32,12 @@ def read_profile() -> dict[str, Any]:
 
 
 @pytest.fixture
-def conf(client: "MlflowClient", tmp_path: Path) -> config.ModelConf:
+def conf(in_pipeline: None, tmp_path: Path) -> Iterator[config.ModelConf]:
     """The conf of a model under another name, so that its experiment is created beside the copied
-    database."""
+    database. Its folder of checkpoints is removed, because others copy the pipeline."""
     name = tmp_path.name.replace("_", "")[:40]
-    return config.model(MODEL).model_copy(update={"name": name})
+    yield config.model(MODEL).model_copy(update={"name": name})
+    shutil.rmtree(Path(".checkpoints") / name, ignore_errors=True)
 
 
 @pytest.fixture
@@ -122,7 +125,9 @@ def test_a_server_that_dies_in_training_gets_everything_when_it_is_back(
 def test_what_another_store_has_to_get_is_kept(
     client: "MlflowClient", conf: config.ModelConf, curves: Path
 ) -> None:
-    with training.training_run(conf, read_profile(), Path(".checkpoints/x/y")) as run:
+    with training.training_run(
+        conf, read_profile(), Path(".checkpoints") / conf.name / "digest"
+    ) as run:
         pass
     path = Path(".checkpoints") / conf.name / training.UNSENT.format(run=run.run_id)
     files.write_json(path, {"uri": "http://elsewhere", "run": run.run_id})

@@ -90,42 +90,45 @@ def clone(folder: Path, model: str) -> Path:
     return path
 
 
-def run(folder: Path, *command: str) -> str:
-    """Run a command in a clone to its end; return its output. Raises SextantError if it fails."""
-    done = subprocess.run(
+def start(
+    folder: Path, command: Sequence[str], output: int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
+    """Start a command in a clone, in a session of its own, with the clone's environment."""
+    return subprocess.Popen(
         command,
         cwd=folder,
         env=variables(folder),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    if done.returncode:
-        end = "\n".join(done.stdout.splitlines()[-LAST_LINES:])
-        raise SextantError(f"`{' '.join(command)}` ended with code {done.returncode}:\n{end}")
-    return done.stdout
-
-
-def run_and_kill(folder: Path, seconds: float, *command: str) -> bool:
-    """Start a command and kill all processes of the clone after some time; whether it still ran."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=variables(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command in a clone to its end; return its output. Raises SextantError if it fails."""
+    process = start(folder, command, subprocess.PIPE)
+    try:
+        output, _ = process.communicate()
+    except BaseException:  # Ctrl-C, which does not reach another session
+        kill_all(folder)
+        raise
+    if process.returncode:
+        end = "\n".join(output.splitlines()[-LAST_LINES:])
+        raise SextantError(f"`{' '.join(command)}` ended with code {process.returncode}:\n{end}")
+    return output
+
+
+def run_and_kill(folder: Path, seconds: float, *command: str) -> None:
+    """Start a command and kill all processes of the clone after some time."""
+    process = start(folder, command)
     try:
         process.wait(timeout=seconds)
-        ran = False
     except subprocess.TimeoutExpired:
-        ran = True
+        pass
     kill_all(folder)
     process.wait()
-    return ran
 
 
 def kill_all(folder: Path) -> None:

@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import _trials
-from _clones import variables
 
 from sextant import files
 from sextant.errors import SextantError, run
@@ -67,14 +66,7 @@ def interrupted(
     """What is wrong after an interruption and a second training."""
     moment = draws.uniform(0, seconds)
     place = f"{end} after {moment:.2f} s"
-    process = subprocess.Popen(
-        command(model),
-        cwd=clone,
-        env=variables(clone),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = _trials.start(clone, command(model))
     try:
         process.wait(timeout=moment)
     except subprocess.TimeoutExpired:

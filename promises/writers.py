@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 import _trials
-from _clones import variables
 
 from sextant.errors import run
 
 AT_ONCE = 6
+REGISTER = ("python", "-m", "sextant", "register", "--write")
 
 
 def main(argv: list[str]) -> int:
@@ -43,17 +43,7 @@ def registered_at_once(clone: Path, draws: random.Random) -> list[str]:
     shutil.rmtree(clone / "mlruns", ignore_errors=True)
     processes = []
     for _ in range(AT_ONCE):
-        processes.append(
-            subprocess.Popen(
-                ["python", "-m", "sextant", "register", "--write"],
-                cwd=clone,
-                env=variables(clone),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+        processes.append(_trials.start(clone, REGISTER, subprocess.PIPE))
         time.sleep(draws.uniform(0, 0.5))
     faults = []
     lines = set()

@@ -8,8 +8,9 @@ from pathlib import Path
 from .. import config
 from ..errors import UsageError, describe
 from ..tracking import registry, store
+from ..tracking.server import sextant_server
 
-SERVER = Path(__file__).parents[1] / "tracking/server"  # the folder of sextant_server.py
+SERVER = Path(sextant_server.__file__)
 
 
 def checked_port(port: str) -> str:
@@ -47,11 +48,12 @@ def main(argv: list[str]) -> None:
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     os.environ["MLFLOW_REGISTRY_URI"] = store.uri()
     os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # MLflow warns when it drops a surplus column
-    os.environ["SEXTANT_SERVED_MODEL"] = champion.model_uri
+    os.environ[sextant_server.MODEL] = champion.model_uri
     # The packed code must answer; PYTHONPATH and the working directory would put this checkout's
     # first.
     os.environ.pop("PYTHONPATH", None)
-    command = [sys.executable, "-P", "-m", "uvicorn", "--factory", "sextant_server:create_app"]
-    command += ["--app-dir", str(SERVER), "--host", "127.0.0.1", "--port", port]
+    command = [sys.executable, "-P", "-m", "uvicorn", "--factory"]
+    command += [f"{SERVER.stem}:{sextant_server.create_app.__name__}"]
+    command += ["--app-dir", str(SERVER.parent), "--host", "127.0.0.1", "--port", port]
     command += ["--log-level", "warning"]
     os.execv(sys.executable, command)

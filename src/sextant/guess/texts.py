@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DataError, UsageError
 from ..kinds import archives, formats
-from ..kinds.text.rows.reading import decoded
+from ..kinds.text.rows.reading import text_of
 from . import encoding
 
 SUFFIXES = (".txt", ".text", ".md", ".rst", "")
@@ -112,7 +112,7 @@ def texts(path: Path, chosen_encoding: str | None) -> Texts:
         try:
             raw = formats.unpacked(file)[1]
             guessed = guessed or encoding.encoding(raw)
-            contents[name] = decoded(name, raw, chosen_encoding or guessed.name)
+            contents[name] = text_of(name, raw, chosen_encoding or guessed.name)
         except DataError as error:
             raise UsageError(f"{error}; with `make new`: ENCODING=…") from None
         if not contents[name].strip():

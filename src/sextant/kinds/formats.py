@@ -154,7 +154,7 @@ def read_table(path: Path, form: Format, expected: Sequence[str]) -> Table:
         return _records(path.name, suffix, content, form, expected)
     if suffix in WORKBOOKS:
         return _table(path.name, _workbook_rows(path.name, content, form), form, expected)
-    text = _decoded(path.name, content, form.encoding)
+    text = decoded(path.name, content, form.encoding)
     del content  # a large file need not be held as bytes, as text and as lines
     lines = _text_rows(path.name, text, form)
     del text
@@ -206,10 +206,10 @@ def _is_data(member: zipfile.ZipInfo) -> bool:
     return not member.is_dir() and not member.filename.startswith("__MACOSX/")
 
 
-def _decoded(file: str, content: bytes, encoding: str) -> str:
+def decoded(file: str, content: bytes, encoding: str) -> str:
     """The text of a file without its byte order mark.
 
-    Raises DataError for bytes that the encoding does not have.
+    Raises DataError for bytes that the encoding does not have, and for a null character.
     """
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
     if content.startswith(codecs.BOM_UTF8) and not is_utf8:

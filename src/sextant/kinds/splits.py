@@ -15,6 +15,7 @@ from .parts import PARTS
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 # ASCII's unit separator joins several cells to one key. No file of text has it in a cell, so two
 # different rows never give the same key.
@@ -85,6 +86,24 @@ def parts_by_hash(keys: Iterable[str], split: HashSplit) -> "np.ndarray":
     bounds = np.cumsum([shares[part] for part in PARTS])
     # The sum of four shares may miss 1 by a rounding error; no key may lie above the last bound.
     return np.searchsorted(bounds / bounds[-1], fractions, side="right")
+
+
+def parts_with_test(rows: "pd.DataFrame", split: HashSplit) -> "dict[str, pd.DataFrame]":
+    """Return the four parts of rows that have `key`, `path` and `test`.
+
+    Test is what the source reserves for testing; the rest is split by a salted hash of the key. If
+    the source reserves nothing, the hash makes the test part too. Rows are sorted by key, which
+    mixes the classes.
+    """
+    import numpy as np
+
+    rows = rows.sort_values(["key", "path"], ignore_index=True)
+    part_index = parts_by_hash(rows["key"], split)
+    part_index = np.where(rows["test"], PARTS.index("test"), part_index)
+    parts = {}
+    for index, part in enumerate(PARTS):
+        parts[part] = rows[part_index == index].reset_index(drop=True)
+    return parts
 
 
 def _fraction(key: str) -> float:

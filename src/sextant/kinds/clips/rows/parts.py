@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ....errors import DataError
-from ...parts import PARTS, check_labelled_parts, class_labels
-from ...splits import HashSplit, parts_by_hash
+from ...parts import check_labelled_parts, class_labels
+from ...splits import HashSplit, parts_with_test
 from ..columns import Columns, Folders
 from .reading import LISTED, Raw
 
@@ -27,19 +27,8 @@ def repair(raw: Raw, columns: Columns) -> pd.DataFrame:
 
 
 def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
-    """Return the four parts: test is what the source reserves for testing, the rest is split by a
-    salted hash of the key.
-
-    If the source reserves nothing, the hash makes the test part too. Rows are sorted by key, which
-    mixes the classes.
-    """
-    rows = rows.sort_values(["key", "path"], ignore_index=True)
-    part_index = parts_by_hash(rows["key"], split)
-    part_index = np.where(rows["test"], PARTS.index("test"), part_index)
-    parts = {}
-    for index, part in enumerate(PARTS):
-        parts[part] = rows[part_index == index].reset_index(drop=True)
-    return parts
+    """Return the four parts, as `parts_with_test` does."""
+    return parts_with_test(rows, split)
 
 
 def check_parts(parts: dict[str, pd.DataFrame], columns: Columns) -> None:

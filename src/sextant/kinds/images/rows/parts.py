@@ -9,7 +9,7 @@ import pandas as pd
 from ....errors import DataError
 from ....terminal import progress
 from ...parts import PARTS, check_labelled_parts, class_labels
-from ...splits import HashSplit, parts_by_hash
+from ...splits import HashSplit, parts_with_test
 from ..columns import Columns
 from .pictures import Raw, listed
 from .squares import Undecodable, file_of, square
@@ -52,20 +52,14 @@ def _unusable(faults: Sequence[DataError], paths: Sequence[str]) -> DataError:
 
 
 def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
-    """Return the four parts: test is what the source reserves for testing, the rest is split by a
-    salted hash of the key.
+    """Return the four parts, as `parts_with_test` does.
 
-    Rows are sorted by key, which mixes the classes. The rows of the gate keep the files, because a
-    champion answers these, whatever size of square it was trained on.
+    The rows of the gate keep the files, because a champion answers these, whatever size of square
+    it was trained on.
     """
-    rows = rows.sort_values(["key", "path"], ignore_index=True)
-    part_index = parts_by_hash(rows["key"], split)
-    part_index = np.where(rows["test"], PARTS.index("test"), part_index)
-    parts = {}
-    for index, part in enumerate(PARTS):
-        parts[part] = rows[part_index == index].reset_index(drop=True)
-        if part != "gate":
-            parts[part] = parts[part].drop(columns="raw")
+    parts = parts_with_test(rows, split)
+    for part in set(PARTS) - {"gate"}:
+        parts[part] = parts[part].drop(columns="raw")
     return parts
 
 

@@ -1,13 +1,22 @@
 """The texts of a data set from its files, and prompts from one file."""
 
-import codecs
 from pathlib import Path
 
 import pandas as pd
 
-from ....errors import DataError, describe
+from ....errors import DataError
 from ...archives import is_system_file
-from ...formats import COMPRESSED, FILE, JSON_LINES, LINE, WORKBOOKS, Format, read_table, unpacked
+from ...formats import (
+    COMPRESSED,
+    FILE,
+    JSON_LINES,
+    LINE,
+    WORKBOOKS,
+    Format,
+    decoded,
+    read_table,
+    unpacked,
+)
 from ...tables import data_files
 from ..columns import Columns
 from .chunks import PROMPT
@@ -25,7 +34,7 @@ def read(folder: Path, columns: Columns) -> dict[str, str]:
         name = path.relative_to(folder).as_posix()
         if is_system_file(name):
             continue
-        text = decoded(name, unpacked(path)[1], columns.encoding)
+        text = text_of(name, unpacked(path)[1], columns.encoding)
         if not text.strip():
             raise DataError(f"{name} is empty; expected a text; remove it, or restore it")
         texts[name] = text
@@ -45,7 +54,7 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
         delimiter = "\t" if suffix == ".tsv" else ","
         form = Format(delimiter=delimiter, encoding=columns.encoding)
         return read_table(path, form, [PROMPT]).rows
-    text = decoded(path.name, unpacked(path)[1], columns.encoding)
+    text = text_of(path.name, unpacked(path)[1], columns.encoding)
     lines = text.removesuffix("\n").split("\n")
     if not text:
         raise DataError(f"{path.name} is empty; expected a prompt on each line")
@@ -54,33 +63,6 @@ def read_rows(path: Path, columns: Columns) -> pd.DataFrame:
     return pd.DataFrame({PROMPT: lines}, index=index)
 
 
-def decoded(name: str, content: bytes, encoding: str) -> str:
-    """The text of a file without its byte order mark, with `\\n` at the ends of lines.
-
-    Raises DataError for bytes that the encoding does not have, and for a null character.
-    """
-    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-    if content.startswith(codecs.BOM_UTF8) and not is_utf8:
-        raise DataError(
-            f"{name} begins with the byte order mark of utf-8; set `encoding: utf-8` in the conf"
-        )
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = content[error.start : error.start + 1].hex()
-        raise DataError(
-            f"{name} line {line} is not {encoding} (byte 0x{byte}); set `encoding` in the conf,"
-            " such as cp1252 or utf-16"
-        ) from None
-    except UnicodeError as error:  # UTF-16 without a byte order mark, for example
-        raise DataError(
-            f"{name} is not {encoding} ({describe(error)}); set `encoding` in the conf"
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(
-            f"{name} line {line} has a null character; set `encoding` in the conf, such as utf-16,"
-            " or name a file of text"
-        )
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+def text_of(name: str, content: bytes, encoding: str) -> str:
+    """The text of a file, with `\\n` at the ends of lines; raises DataError as `decoded` does."""
+    return decoded(name, content, encoding).replace("\r\n", "\n").replace("\r", "\n")

@@ -405,6 +405,70 @@ def clips() -> Subject:
     )
 
 
+MAP_NET = {
+    **{"rows": 3, "cols": 4, "grid": "hexagonal", "toroidal": False, "neighborhood": "gaussian"},
+    **{"sigma": 2.0, "sigma_end": 0.5, "init": "sample", "update": "batch"},
+}
+HYBRID_NET = {
+    **{"target": "label", "rows": 3, "cols": 3, "sigma": 1.5, "sigma_end": 0.7, "map_epochs": 3},
+    **{"reads": ["place", "distances", "surprise"], "injected": 0.0, "bins": 3},
+    **{"embedding_size": 5, "hidden_sizes": [7], "dropout": 0.0, "bodies": 1, "members": 2},
+}
+ATLAS_NET = {
+    **{"maps": 3, "rows": 3, "cols": 3, "columns": 0.8, "sigma": 1.5, "sigma_end": 0.5},
+    **{"width": 0.7, "degree": 2, "shrinkage": 5.0},
+}
+STATES_NET = {
+    **{"bins": 3, "hidden": 2, "couplings": ["visible", "between"], "likelihood": "exact"},
+    **{"chains": 5, "sweeps": 1, "temperatures": 2, "l1": 0.0, "l2": 0.0, "init": 0.1},
+}
+
+
+def mapped() -> Subject:
+    """The animals on a map."""
+    return tabular()._replace(
+        task="mapping", family="som", net=MAP_NET, calibration={"threshold": 1.0}
+    )
+
+
+def hybrid() -> Subject:
+    """The animals by a net that reads a map."""
+    return tabular()._replace(family="som_ann", net=HYBRID_NET)
+
+
+def atlas() -> Subject:
+    """The price of the animals by many maps, with a density."""
+    calibration = {"factor": 1.0, "grid_low": 0.0, "grid_high": 9000.0}
+    return amounts()._replace(family="som_atlas", net=ATLAS_NET, calibration=calibration)
+
+
+def states() -> Subject:
+    """The animals by the states of their columns."""
+    columns = builders.ANIMAL_COLUMNS.model_copy(update={"categorical": ["colour"]})
+    columns = columns.model_copy(update={"ignored": ["note", "shoes"]})
+    net = STATES_NET
+    of = tabular()._replace(columns=columns, task="scenarios", family="boltzmann", net=net)
+    return of._replace(calibration={})
+
+
+def week() -> Subject:
+    """The prices of several days ahead."""
+    columns = stock.COLUMNS.model_copy(update={"horizon": 3})
+    net = {"hidden_size": 7, "layers": 1, "dropout": 0.0, "horizon": 3}
+    calibration = {}
+    for ahead in (1, 2, 3):
+        calibration |= {f"weight_{ahead}": 1.0, f"width_{ahead}": 1.3}
+    return series()._replace(columns=columns, net=net, calibration=calibration)
+
+
+def film() -> Subject:
+    """The next frames of clips."""
+    of = clips()
+    columns = of.columns.model_copy(update={"past": 2, "future": 1, "target": None})
+    net = {**CLIPS_NET, "seen_weight": 0.5}
+    return of._replace(columns=columns, task="frames", net=net, calibration={})
+
+
 def text() -> Subject:
     """A play in two files, continued from prompts."""
     play = "First Citizen:\nWe have it, and keep it.\n\nAll:\nNo, caf\u00e9!\n\n" * 30
@@ -446,7 +510,13 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
             arrays,
             idx,
             clips,
+            film,
             text,
+            mapped,
+            hybrid,
+            atlas,
+            states,
+            week,
         ),
     )
 }

@@ -11,6 +11,7 @@ import io
 import json
 import lzma
 import random
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ ODD_BYTES = (
     *(b" ", b"\\", b"#", b"\xef\xbb\xbf", b"\xff\xfe", b"1e999", b"NaN", b"\xc3", b"PK\x03\x04"),
 )
 ENCODINGS = ("utf-16", "utf-16-le", "utf-32", "cp1252", "cp037", "utf-7", "utf-8-sig")
+PLAIN_NUMBER = re.compile(rb"-?\d+(\.\d+)?")
 SUFFIXES = (
     *(".csv", ".tsv", ".txt", ".xlsx", ".xls", ".parquet", ".json", ".jsonl", ".gz", ".xz", ".bz2"),
     *(".zip", ".tar.gz", ".npz", ".npy", ".CSV", "", ".png", ".ods"),
@@ -250,6 +252,69 @@ def odd_column(file: File, rng: random.Random) -> File:
     return _joined(file, lines)
 
 
+def scaled_cells(file: File, rng: random.Random) -> File:
+    """The numbers of one column, or of all, with another exponent: finite, and far from the others.
+
+    Of one row, or of all.
+    """
+    lines = _lines(file)
+    delimiter = _delimiter(file)
+    exponent = rng.choice([30, 38, 39, 45, 150, 300, -30, -45, -300])
+    columns = len(lines[0].split(delimiter))
+    column = rng.choice([None, rng.randrange(columns)])
+    row = rng.choice([None, rng.randrange(len(lines))])
+    for i in range(1, len(lines)) if row is None else [row]:
+        cells = lines[i].split(delimiter)
+        for j, cell in enumerate(cells):
+            if column in (None, j) and PLAIN_NUMBER.fullmatch(cell):
+                cells[j] = cell + b"e%d" % exponent
+        lines[i] = delimiter.join(cells)
+    return _joined(file, lines)
+
+
+def json_shapes(file: File, rng: random.Random) -> File:
+    """JSON that is no list of rows, or one of rows that differ in shape."""
+    try:
+        rows = pd.read_csv(io.BytesIO(file.content), sep=None, engine="python")
+        records = json.loads(rows.to_json(orient="records"))
+    except Exception:  # no table, perhaps by a damage before this one
+        records = []
+    first = records[0] if records else {"a": 1}
+    cells = list(first.values())
+    shapes: list[object] = [
+        *(None, [None], [[]], [[None]], [{}], {}, "", "x", 7, True, [1, 2], [[1, 2], [3]]),
+        *(
+            [cells, cells],
+            [cells, cells[:1]],
+            [cells, None],
+            [first, None],
+            [first, [1]],
+            [first, 7],
+        ),
+        *({"a": [1, 2], "b": [1]}, {name: [value] for name, value in first.items()}, [first, {}]),
+        *({"rows": None}, {"dataframe_split": {"columns": list(first), "data": [cells]}}),
+        *([{name: [value] for name, value in first.items()}], [{name: {} for name in first}]),
+        *(
+            [dict.fromkeys(first, None)],
+            [dict.fromkeys(first, 1e45)],
+            [dict.fromkeys(first, -1e300)],
+        ),
+        *(
+            [dict.fromkeys(first, True)],
+            [dict.fromkeys(first, "x")],
+            [dict.fromkeys(first, 10**30)],
+        ),
+        *([{**first, "": 1}], [{**first, "a.b": {"c": [1]}}], [[first]], [[[1]]], {"0": first}),
+    ]
+    text = json.dumps(rng.choice(shapes))
+    if rng.random() < 0.2:
+        text = rng.choice(
+            ["[NaN]", "[" * 3000, '{"a":' * 3000, "[1e999]", "nul", "[1,]", text[:-1]]
+        )
+    suffix = rng.choice([".json", ".json", ".jsonl", ".csv"])
+    return File(file.name.split(".")[0] + suffix, text.encode())
+
+
 def duplicate_cell(file: File, rng: random.Random) -> File:
     def edit(cells: list[bytes], rng: random.Random) -> None:
         cells.insert(rng.randrange(len(cells) + 1), rng.choice(cells))
@@ -290,7 +355,7 @@ DAMAGES: dict[str, Damage] = BYTE_DAMAGES | {
     for function in (
         *(compress_damaged, as_typed_damaged, odd_json, duplicate_line, delete_lines, swap_lines),
         *(many_lines, long_line, delete_header, odd_cell, odd_column, duplicate_cell, delete_cell),
-        *(swap_cells, other_encoding, other_delimiter),
+        *(swap_cells, scaled_cells, json_shapes, other_encoding, other_delimiter),
     )
 }
 
@@ -517,6 +582,26 @@ def scaled_number(conf: Any, rng: random.Random) -> Any:
     return _changed(conf, rng, change)
 
 
+def huge_number(conf: Any, rng: random.Random) -> Any:
+    """A whole number that stays one, a thousand to a quintillion times as large."""
+    whole = []
+    for path in paths_in(conf):
+        value = conf
+        for name in path:
+            value = value[name]
+        if isinstance(value, int) and not isinstance(value, bool):
+            whole.append(path)
+    if not whole:
+        return conf
+    conf = copy.deepcopy(conf)
+    *above, key = rng.choice(whole)
+    block = conf
+    for name in above:
+        block = block[name]
+    block[key] = (block[key] or 1) * 10 ** rng.choice([3, 4, 5, 6, 7, 9, 12, 18])
+    return conf
+
+
 def other_place(conf: Any, rng: random.Random) -> Any:
     """One value of the conf in the place of another."""
     paths = paths_in(conf)
@@ -544,7 +629,10 @@ def surplus_key(conf: Any, rng: random.Random) -> Any:
 
 CONF_DAMAGES: dict[str, ConfDamage] = {
     function.__name__: function
-    for function in (delete_key, misspell_key, odd_value, scaled_number, other_place, surplus_key)
+    for function in (
+        *(delete_key, misspell_key, odd_value, scaled_number, huge_number, other_place),
+        surplus_key,
+    )
 }
 
 

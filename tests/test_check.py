@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cases
 import listed
 import pytest
 from conftest import dump_yaml, load_yaml
@@ -344,3 +345,27 @@ def test_conflicts_of_a_merge_in_dvc_lock_are_refused_with_the_repair(workspace,
         UsageError, match="`git checkout --theirs dvc.lock reports` .or --ours., and"
     ):
         check.main(["--listed"])
+
+
+@cases.each("name", ["gpu", "mps"])
+def test_an_accelerator_that_the_machine_lacks_is_refused(name, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    check.check_accelerator("cpu")
+    check.check_accelerator("auto")
+    message = (
+        f"conf/trainer.yaml: `accelerator` is {name}, and PyTorch finds none .* `accelerator: auto`"
+    )
+    with pytest.raises(UsageError, match=message):
+        check.check_accelerator(name)
+
+
+def test_an_accelerator_is_checked_with_a_model(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="conf/trainer.yaml: `accelerator` is gpu"):
+        check.check_model(config.model("ann", ["trainer.accelerator=gpu"]))

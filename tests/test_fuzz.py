@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import fuzzed
+import fuzzed_confs
+import listed
 import pytest
 import yaml
 from conftest import ROOT
@@ -220,7 +222,7 @@ def parts_by_new_of_rewritten(case: Case) -> fuzzed.Canonical:
 
 # --- confs --------------------------------------------------------------------------------------
 
-MODELS = ["ann", "cnn", "rnn", "sae", "som"]
+MODELS = list(listed.MODELS)
 
 
 def parts_by_damaged_columns(case: Case) -> fuzzed.Canonical:
@@ -232,15 +234,6 @@ def parts_by_damaged_columns(case: Case) -> fuzzed.Canonical:
         block = CONF_DAMAGES[name](block, rng)
     columns = fuzzed.columns_of(case.subject, block)
     return fuzzed.prepared_parts(subject._replace(columns=columns), subject.files)
-
-
-def conf_files(model: str) -> list[str]:
-    line = yaml.safe_load((ROOT / "params.yaml").read_text())["models"][model]
-    dataset = line["dataset"]
-    return [
-        *("params.yaml", f"conf/dataset/{dataset}.yaml", f"conf/expectations/{dataset}.yaml"),
-        *(f"conf/model/{model}.yaml", "conf/trainer.yaml"),
-    ]
 
 
 @contextmanager
@@ -256,21 +249,44 @@ def changed_conf(file: str, content: bytes) -> Iterator[None]:
 
 def confs(model: str) -> dict[str, object]:
     """What the confs of a model and of its data set say."""
-    line = config.params().models[model]
-    return {"model": config.model(model), "dataset": config.dataset(line.dataset)}
+    line = config.params(shelf=True).models[model]
+    dataset = config.dataset(line.dataset, shelf=True)
+    return {"model": config.model(model, shelf=True), "dataset": dataset}
 
 
-def checked_damaged_conf(case: Case) -> fuzzed.Canonical:
+def damaged_conf(case: Case, files: list[str]) -> tuple[str, bytes]:
+    """One of the files of the conf, and its damaged content."""
     rng = rng_of(case)
-    file = rng.choice(conf_files(case.subject))
-    text = (ROOT / file).read_bytes()
+    file = rng.choice(files)
+    text = fuzzed_confs.text_of(file)
     for name in case.mutations:
         if name in BYTE_DAMAGES:
             text = BYTE_DAMAGES[name](File(file, text), rng).content
         else:
             text = damaged_yaml(text, name, rng)
-    with changed_conf(file, text):
+    return file, text
+
+
+def checked_damaged_conf(case: Case) -> fuzzed.Canonical:
+    files = fuzzed_confs.conf_files(case.subject)
+    with changed_conf(*damaged_conf(case, files)):
         check.check_named("model", case.subject)
+    return {}
+
+
+def stages_by_damaged_conf(case: Case) -> fuzzed.Canonical:
+    """The stages up to the first steps of a training, in a process of their own."""
+    file, text = damaged_conf(case, fuzzed_confs.stage_files(case.subject))
+    budget = rng_of(case).choice(["smoke", "standard", "full"])
+    fuzzed_confs.prepared(listed.MODELS[case.subject]["dataset"])
+    with changed_conf(file, text):
+        line = fuzzed_confs.in_child(
+            functools.partial(fuzzed_confs.run_stages, case.subject, file, budget),
+            2 * SECONDS,
+            PATIENCE * SECONDS,
+        )
+    if line:
+        raise SextantError(line)
     return {}
 
 
@@ -292,7 +308,7 @@ def clean_confs(model: str) -> dict[str, object]:
 def checked_rewritten_conf(case: Case) -> fuzzed.Canonical:
     """A conf that says the same; raises AssertionError if it is read as another."""
     rng = rng_of(case)
-    file = rng.choice(conf_files(case.subject))
+    file = rng.choice(fuzzed_confs.conf_files(case.subject))
     text = (ROOT / file).read_text()
     for name, rewrite in HARMLESS_IN_CONF.items():
         if name in case.mutations:
@@ -326,6 +342,11 @@ def of_columns(name: str) -> list[str]:
     return list(CONF_DAMAGES)
 
 
+def of_stages(name: str) -> list[str]:
+    """Damages that often leave a conf that is accepted."""
+    return ["delete_key", "odd_value", "scaled_number", "huge_number", "other_place"]
+
+
 def of_confs(name: str) -> list[str]:
     return [*CONF_DAMAGES, *BYTE_DAMAGES]
 
@@ -356,16 +377,18 @@ def harmless_in_confs(name: str) -> list[str]:
 
 
 ALL = list(fuzzed.SUBJECTS)
+DATA = list(fuzzed.NEW)  # subjects that differ in their data
 SORTS = {
-    "raw": Sort(parts_of_damaged, 0.25, ALL, of_files),
+    "raw": Sort(parts_of_damaged, 0.25, DATA, of_files),
     "question": Sort(answers_to_damaged, 0.25, ALL, of_files),
-    "columns": Sort(parts_by_damaged_columns, 0.15, ALL, of_columns),
+    "columns": Sort(parts_by_damaged_columns, 0.15, DATA, of_columns),
     "conf": Sort(checked_damaged_conf, 0.1, MODELS, of_confs),
+    "stages": Sort(stages_by_damaged_conf, 0.1, MODELS, of_stages),
     "same_raw": Sort(parts_of_rewritten, 0.1, FORMED, harmless_in_raw, False),
     "same_question": Sort(answers_to_rewritten, 0.1, FORMED, harmless_in_questions, False),
     "same_conf": Sort(checked_rewritten_conf, 0.05, MODELS, harmless_in_confs, False),
     "suite": Sort(report_by_damaged_suite, 0.06, ["tabular"], of_suites),
-    "new": Sort(parts_by_new_of_damaged, 0.12, ALL, of_files),
+    "new": Sort(parts_by_new_of_damaged, 0.12, DATA, of_files),
     "same_new": Sort(parts_by_new_of_rewritten, 0.06, FORMED, harmless_for_new, False),
 }
 
@@ -427,7 +450,7 @@ def cases(draw: st.DrawFn, sort: str) -> Case:
 
 # `make new` and Great Expectations take seconds, and test_new.py and test_validate.py try a few of
 # their inputs.
-LONG = ("suite", "new", "same_new")
+LONG = ("suite", "new", "same_new", "stages")
 TRIED = [parsed(CASE).sort] if CASE else list(SORTS)
 
 

@@ -26,7 +26,7 @@ from farm import BODY, OTHER, Page, Server, contents, pinned, serving, sha256, w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sextant import config, download, errors, pull
+from sextant import config, download, errors, plugins, pull
 from sextant.commands import pin
 from sextant.errors import DataError, SextantError, UsageError
 
@@ -117,6 +117,22 @@ def test_a_pull_brings_the_pinned_file_or_leaves_the_folder_as_it_was(
 
 def test_some_data_set_is_listed() -> None:
     assert twins.LISTED
+
+
+def test_a_twin_that_cannot_be_drawn_is_refused_by_its_conf(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_twin(*arguments: object) -> None:
+        raise ValueError("Unable to allocate 7 EiB")
+
+    shutil.copytree(ROOT / "conf", home / "conf")
+    shutil.copy(ROOT / "params.yaml", home)
+    conf = config.dataset("churn", ["source=embedded"])
+    monkeypatch.setattr(plugins.kind("tabular").twin, "write_twin", write_twin)
+    message = r"conf/dataset/churn.yaml twin: no data can .* \(Unable to allocate 7 EiB\); correct"
+    with pytest.raises(UsageError, match=message):
+        pull.pull(conf, home / "out")
+    assert not (home / "out").exists()
 
 
 @pytest.mark.slow

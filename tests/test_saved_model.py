@@ -1,11 +1,13 @@
 """A saved model: weights and JSON without code, and the same answers after loading."""
 
 import json
+import math
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cases
 import listed
 import pandas as pd
 import pytest
@@ -239,3 +241,30 @@ def test_an_old_champion_is_answered_with_the_key_by_the_command_line(
     if first:
         assert answers[first].tolist() == rows[first].tolist()
     assert "sextant: warning: an old warning" in capsys.readouterr().err
+
+
+@cases.each("value", [math.nan, math.inf, -math.inf])
+def test_an_answer_that_is_no_finite_number_is_refused_with_its_row(value: float) -> None:
+    answers = pd.DataFrame({"prediction": ["a", "b", "c"], "probability": [0.5, 1.0, value]})
+    with pytest.raises(DataError, match=f"row 3 would get {value} as `probability`: .*; correct"):
+        saved_model.check_finite(answers)
+    several = answers.set_index(pd.Index([0, 1, 1]))
+    with pytest.raises(DataError, match="row 2 would get"):
+        saved_model.check_finite(several)
+    saved_model.check_finite(answers.head(2))
+    saved_model.check_finite(answers[["prediction"]])
+
+
+def test_a_model_refuses_a_row_whose_answer_overflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = untrained_model()
+    rows = animal_table(5)
+    answered = model.answer
+
+    def overflowing(self: object, rows: pd.DataFrame, **options: object) -> pd.DataFrame:
+        answers = answered(rows)
+        answers.loc[4, answers.select_dtypes("number").columns[0]] = math.nan
+        return answers
+
+    monkeypatch.setattr(saved_model.SavedModel, "answer", overflowing)
+    with pytest.raises(DataError, match="row 5 would get nan"):
+        model.predict(rows)

@@ -141,3 +141,22 @@ def test_a_message_lists_three_faults_at_most():
 def test_a_checked_block_is_immutable():
     with pytest.raises(ValueError, match="frozen"):
         Peak(center=1.0).center = 2.0
+
+
+@cases.each(
+    ("block", "message"),
+    [
+        (
+            {"columns": {"a": 7}, "total": 1.0},
+            "`columns.a` is 7; expected keys with values: factors",
+        ),
+        ({"columns": [], "total": 1.0}, "`columns` is []; expected keys with values"),
+        ({"columns": {1: {"factors": []}}, "total": 1.0}, "expected text as the name of a key"),
+        ({"columns": {}, "total": 1.0, 2: 1}, "`2` is 2; expected text as the name of a key"),
+    ],
+)
+def test_a_refusal_names_no_type_of_python(block: object, message: str) -> None:
+    line = refusal(block, Mixture)
+    assert message in line
+    assert "instance" not in line
+    assert "dictionary" not in line

@@ -29,6 +29,7 @@ def check_model(conf: config.ModelConf) -> None:
 
     where = str(paths.model_conf(conf.name))
     family = plugins.family(conf.family)
+    check_accelerator(conf.trainer.accelerator)
     check_kind(conf)
     check(signature_model(family), conf.net, f"{where} net")
     optimizers.check(conf.optimizer, f"{where} optimizer")
@@ -42,6 +43,21 @@ def check_model(conf: config.ModelConf) -> None:
     check_pair(conf)
     check_metrics(conf, schedule.monitor)
     check_decide(conf, schedule)
+
+
+def check_accelerator(name: str) -> None:
+    """Raise UsageError for an accelerator that this machine, or this build of PyTorch, lacks."""
+    import torch
+
+    present = {
+        "gpu": torch.cuda.is_available() or torch.backends.mps.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(name, True):
+        raise UsageError(
+            f"{paths.CONF / 'trainer.yaml'}: `accelerator` is {name}, and PyTorch finds none here;"
+            " write `accelerator: auto`, which takes one where there is one, or `cpu`"
+        )
 
 
 def check_baselines(conf: config.ModelConf) -> None:

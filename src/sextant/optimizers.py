@@ -15,6 +15,9 @@ from .strict import Strict
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+MAX_THREADS = (
+    256  # for each, OpenMP reserves memory before the first step, and ends the process without it
+)
 
 
 def adamw(params: ParamsT, *, lr: Positive, weight_decay: NotNegative) -> torch.optim.Optimizer:
@@ -104,7 +107,7 @@ class Schedule(Strict):
     patience: Annotated[int, Field(ge=1)]
     clip: Positive | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
     precision: Literal["float32", "bfloat16"]
     decide: Decide | None = None
 

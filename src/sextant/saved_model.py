@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
@@ -67,6 +68,8 @@ class SavedModel:
     ) -> "pd.DataFrame":
         """The answers to input rows; raises DataError for a row that cannot be answered.
 
+        Numbers in answers are finite.
+
         The first columns identify the row, if it came with them: its key, or the path of a picture.
         The last one, `warnings`, says what is unusual about a row, and is empty otherwise; each
         different text is also a warning of Python.
@@ -77,6 +80,7 @@ class SavedModel:
         details, options = self._options(params or {})
         rows = self.encoder.check(frame)
         answers = self.answer(rows, **options)
+        check_finite(answers)
         remarks = self._remarks(rows, answers)
         for line in summary(remarks):
             warnings.warn(line, stacklevel=2)
@@ -167,6 +171,24 @@ class SavedModel:
             val=parts["val"],
         )
         return lambda rows: self.decided(answer(rows))
+
+
+def check_finite(answers: pd.DataFrame) -> None:
+    """Raise DataError for a number in answers that is NaN or infinite, with the row that has it.
+
+    Encoders clip what is far from the training rows. What still overflows is refused here, because
+    such a number is no answer, and JSON has no word for it.
+    """
+    numbers = answers.select_dtypes("number")
+    is_finite = np.isfinite(numbers.to_numpy(np.float64))
+    if is_finite.all():
+        return
+    place, column = np.argwhere(~is_finite)[0]
+    row = int(answers.index[place]) + 1  # several answers to a row have its position as index
+    raise DataError(
+        f"row {row} would get {numbers.iloc[place, column]} as `{numbers.columns[column]}`: its"
+        " values are beyond what the model can compute with; correct the row, or leave it out"
+    )
 
 
 def with_names(answers: pd.DataFrame, rows: pd.DataFrame, named_by: Sequence[str]) -> pd.DataFrame:

@@ -8,9 +8,10 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from .errors import UsageError
 
@@ -24,6 +25,18 @@ FAULTS = 3  # a message lists at most so many, since it is one line
 
 # A date as ISO text; such texts sort as their dates do.
 Day = Annotated[str, AfterValidator(lambda text: date.fromisoformat(text).isoformat())]
+
+
+def _plain_path(value: str) -> str:
+    path = PurePosixPath(value)
+    plain = str(path) == value and not path.is_absolute() and value.isprintable()
+    if not plain or {".", ".."} & {value, *path.parts}:
+        raise ValueError("expected a plain relative path without `..`, such as folder/file.csv")
+    return value
+
+
+PlainPath = Annotated[str, AfterValidator(_plain_path)]
+Seed = Annotated[int, Field(ge=0)]  # NumPy refuses a negative one
 
 
 class Strict(BaseModel):
@@ -81,11 +94,22 @@ def _describe(model: type[BaseModel], fault: "ErrorDetails", where: str, values:
         return f"{where}: unknown key `{path}`; {advice(str(key), _allowed_keys(model, above))}"
     if fault["type"] == "missing":
         return f"{where}: key `{path}` is missing; add it"
-    reason = fault["msg"].removeprefix("Value error, ")
-    reason = f"{reason[0].lower()}{reason[1:]}"
+    reason = _reason(model, fault)
     if not path:  # a rule of the whole block, such as a sum of its values
         return f"{where}: {reason}"
     return f"{where}: `{path}` is {fault['input']!r}; {reason}"
+
+
+def _reason(model: type[BaseModel], fault: "ErrorDetails") -> str:
+    """What pydantic expects, without its names for the types of Python."""
+    if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        names = _allowed_keys(model, list(fault["loc"])) if fault["type"] != "dict_type" else []
+        return f"expected keys with values{': ' if names else ''}{', '.join(names)}"
+    of_key = fault["loc"][-1:] == ("[key]",)
+    if fault["type"] == "invalid_key" or (of_key and fault["type"] == "string_type"):
+        return "expected text as the name of a key; put it in quotes, or correct it"
+    reason = fault["msg"].removeprefix("Value error, ")
+    return f"{reason[0].lower()}{reason[1:]}"
 
 
 def _keys_in_conf(path: Keys, values: object) -> Iterator[str]:

@@ -23,7 +23,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from . import check, config, errors, files, optimizers, paths, plugins, saved_model
+from . import check, config, errors, files, memory, optimizers, paths, plugins, saved_model
 from .errors import SextantError
 from .learner import Learner, Report, Tick, derived_seed
 from .terminal import Progress
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CODE = (
     "train.py",
     "learner.py",
+    "memory.py",
     "optimizers.py",
     "saved_model.py",
     "intervals.py",
@@ -277,6 +278,7 @@ def learn(
     val_batch = encoder.encode(parts["val"])
 
     saved_model.limit_threads(schedule.threads)
+    memory.check(conf, schedule, encoder.sizes, train_batch)
     torch.manual_seed(derived_seed(conf.seed, "initialise"))
     net = saved_model.build(conf.family, encoder.sizes, conf.net)
     initialise = plugins.optional(net, "initialise", None)

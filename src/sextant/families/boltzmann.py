@@ -112,8 +112,8 @@ class Boltzmann(nn.Module):
         couplings: list[Block],
         likelihood: Literal["exact", "sampled"],
         chains: Annotated[int, Field(ge=1)],
-        sweeps: Annotated[int, Field(ge=1)],
-        temperatures: Annotated[int, Field(ge=1)],
+        sweeps: Annotated[int, Field(ge=1, le=1000)],
+        temperatures: Annotated[int, Field(ge=1, le=1000)],
         l1: Annotated[float, Field(ge=0)],
         l2: Annotated[float, Field(ge=0)],
         init: Annotated[float, Field(ge=0)],
@@ -137,7 +137,8 @@ class Boltzmann(nn.Module):
         units = width + hidden
         self.width = width
         groups = torch.arange(len(self.levels))
-        group_of = torch.repeat_interleave(groups, torch.tensor(self.levels))
+        # With the size, memory.py can build the net without numbers.
+        group_of = torch.repeat_interleave(groups, torch.tensor(self.levels), output_size=width)
         self.register_buffer("group_of", group_of, persistent=False)
         self.register_buffer("edges", torch.full((numeric, bins - 1), blocks.NO_EDGE))
         self.register_buffer("middles", torch.zeros(numeric, bins))

@@ -93,7 +93,7 @@ class RBM(nn.Module):
         units: Literal["bernoulli", "softmax", "ordinal"],
         hidden: Annotated[int, Field(ge=1)],
         chain: Literal["cd", "pcd"],
-        k: Annotated[int, Field(ge=1)],
+        k: Annotated[int, Field(ge=1, le=1000)],
         clamped: Annotated[float, Field(ge=0, lt=1)],
         conditional: bool,
         shrinkage: Annotated[float, Field(gt=0)],

@@ -163,7 +163,7 @@ class SOMANN(nn.Module):
         cols: Size,
         sigma: Width,
         sigma_end: Width,
-        map_epochs: Size,
+        map_epochs: Annotated[int, Field(ge=1, le=10_000)],
         reads: list[Reads],
         injected: Annotated[float, Field(ge=0)],
         bins: Annotated[int, Field(ge=2)],

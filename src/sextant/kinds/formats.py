@@ -65,7 +65,7 @@ def _as_list(value: object) -> object:
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
 Text = Annotated[str, Field(min_length=1)]
 Marks = Annotated[list[str], BeforeValidator(_as_list)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Format(Strict):

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from ...errors import UsageError
-from ...strict import Strict
+from ...strict import Seed, Strict
 from .columns import Columns, Digits
 
 LEAST, MOST = 0.6, 1.0  # the range of a shape's brightness
@@ -26,8 +26,8 @@ class Twin(Strict):
     side: of a picture, in pixels.
     """
 
-    seed: int
-    pictures: dict[str, Annotated[int, Field(ge=1)]]
+    seed: Seed
+    pictures: dict[str, Annotated[int, Field(ge=1, le=1_000_000)]]
     side: Annotated[int, Field(ge=5, le=64)]
 
 

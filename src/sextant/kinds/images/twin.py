@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import Field
 
 from ...errors import UsageError
-from ...strict import Strict
+from ...strict import PlainPath, Seed, Strict
 from ...terminal import progress
 from .columns import Columns, Folders, Idx, Index
 
@@ -67,12 +67,12 @@ class Twin(Strict):
     copies: by path, the path of the picture that it is a copy of.
     """
 
-    archive: str | None = None
-    seed: int
-    each: dict[str, Annotated[int, Field(ge=1)]]
+    archive: PlainPath | None = None
+    seed: Seed
+    each: dict[str, Annotated[int, Field(ge=1, le=1_000_000)]]
     looks: Annotated[dict[str, Look], Field(min_length=2)]
-    short_side: Annotated[int, Field(ge=8)]
-    long_side: Annotated[int, Field(ge=8)]
+    short_side: Annotated[int, Field(ge=8, le=4096)]
+    long_side: Annotated[int, Field(ge=8, le=4096)]
     contrast: Annotated[list[float], Field(min_length=2, max_length=2)]
     noise: Annotated[float, Field(ge=0)]
     mislabelled: Annotated[float, Field(ge=0, lt=1)]

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from ...strict import Strict
+from ...strict import Seed, Strict
 from .columns import Columns, Table
 
 OCCUPATIONS = [
@@ -41,15 +41,15 @@ class Twin(Strict):
     and no genre.
     """
 
-    seed: int
-    users: Annotated[int, Field(ge=1)]
-    items: Annotated[int, Field(ge=1)]
+    seed: Seed
+    users: Annotated[int, Field(ge=1, le=100_000)]
+    items: Annotated[int, Field(ge=1, le=100_000)]
     ratings: Annotated[int, Field(ge=1)]
     test: Annotated[int, Field(ge=0)]
     test_users: Annotated[int, Field(ge=1)]
     least: Annotated[int, Field(ge=1)]
     shares: list[float]
-    clusters: Annotated[int, Field(ge=1)]
+    clusters: Annotated[int, Field(ge=1, le=1000)]
     genres: Annotated[list[str], Field(min_length=1)]
     bias: float
     taste: float

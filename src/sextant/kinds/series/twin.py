@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from ...strict import Day, Strict
+from ...strict import Day, PlainPath, Seed, Strict
 from .columns import Columns, Positive
 
 
 class TwinFile(Strict):
     """One of the files of the twin; it holds the days up to and including `until`."""
 
-    file: str
+    file: PlainPath
     until: Day
 
 
@@ -50,7 +50,7 @@ class Twin(Strict):
     column that `columns.unadjusted` names is multiplied by its factor, as it is upstream.
     """
 
-    seed: int
+    seed: Seed
     first: Day
     closed: list[Day]
     files: Annotated[list[TwinFile], Field(min_length=1)]

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from ...errors import UsageError
-from ...strict import Strict
+from ...strict import PlainPath, Seed, Strict
 from ..formats import BLANKS
 from .columns import Columns
 
@@ -69,7 +69,7 @@ class Uniform(Strict):
     draw: Literal["uniform"]
     low: float
     high: float
-    digits: int
+    digits: Annotated[int, Field(ge=-9, le=15)]
 
 
 class Normal(Strict):
@@ -85,7 +85,7 @@ class Normal(Strict):
     skew: float
     low: float
     high: float
-    digits: int
+    digits: Annotated[int, Field(ge=-9, le=15)]
     zeros: "Zeros | None"
 
 
@@ -106,7 +106,7 @@ class Sum(Strict):
     mean: float
     terms: list["Term"]
     noise: Annotated[float, Field(ge=0)]
-    digits: int
+    digits: Annotated[int, Field(ge=-9, le=15)]
 
 
 class Term(Strict):
@@ -163,7 +163,7 @@ class Number(Strict):
     noise: Annotated[float, Field(ge=0)]
     low: float
     high: float
-    digits: int
+    digits: Annotated[int, Field(ge=-9, le=15)]
 
 
 Draw: TypeAlias = Counter | Unique | Listed | Choice | Uniform | Normal | Sum
@@ -187,14 +187,14 @@ class Twin(Strict):
     signal: the log odds of the second label, or the part of the number that can be predicted.
     """
 
-    file: str
-    sheets: Annotated[int, Field(ge=1)] = 1
-    test_file: str | None = None
+    file: PlainPath
+    sheets: Annotated[int, Field(ge=1, le=100)] = 1
+    test_file: PlainPath | None = None
     test_share: Annotated[float, Field(ge=0, lt=1)] = 0
     first_line: str | None = None
     last_line_end: bool = True
-    rows: Annotated[int, Field(ge=1)]
-    seed: int
+    rows: Annotated[int, Field(ge=1, le=10_000_000)]
+    seed: Seed
     draws: dict[str, Annotated[Draw, Field(discriminator="draw")]]
     groups: Groups | None
     rate: Annotated[float, Field(gt=0, lt=1)] | None = None

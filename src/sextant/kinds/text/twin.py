@@ -9,7 +9,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from ...strict import Strict
+from ...strict import PlainPath, Seed, Strict
 from .columns import Columns
 
 Some = Annotated[list[str], Field(min_length=1)]
@@ -29,13 +29,13 @@ class Twin(Strict):
     the line ends of the file are CRLF, as some editors write them.
     """
 
-    seed: int
-    file: str
-    characters: Count
+    seed: Seed
+    file: PlainPath
+    characters: Annotated[int, Field(ge=1, le=100_000_000)]
     names: Annotated[list[str], Field(min_length=2)]
     words: Annotated[list[Some], Field(min_length=1)]
     least: Annotated[int, Field(ge=0)]
-    most: Count
+    most: Annotated[int, Field(ge=1, le=1_000_000)]
 
     @model_validator(mode="after")
     def names_differ_at_once(self) -> Self:

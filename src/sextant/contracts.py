@@ -114,7 +114,8 @@ class KindColumns(Protocol):
     """kinds/<kind>/columns.py: the block `columns` of a data set's conf.
 
     Optional: `input_file(columns, folder)`, a raw file or the folder, with rows that `make predict`
-    takes, or None, where the largest file is not one.
+    takes, or None, where the largest file is not one; `PACKAGES`, distributions that answering some
+    rows of the kind imports, which a packed model then requires.
     """
 
     @property
@@ -358,7 +359,7 @@ if TYPE_CHECKING:
     from .kinds.series import encoder as series_encoder
     from .kinds.series import rows as series_rows
     from .kinds.series import twin as series_twin
-    from .kinds.splits import DateSplit, HashSplit
+    from .kinds.splits import DateSplit, HashSplit, PlaceSplit
     from .kinds.tabular import columns as tabular_columns
     from .kinds.tabular import encoder as tabular_encoder
     from .kinds.tabular import rows as tabular_rows
@@ -411,7 +412,7 @@ if TYPE_CHECKING:
     _ratings: KindRows[ratings_columns.Columns, ratings_rows.Raw, HashSplit] = ratings_rows
     _series: KindRows[series_columns.Columns, pd.DataFrame, DateSplit] = series_rows
     _tabular: KindRows[tabular_columns.Columns, pd.DataFrame, HashSplit] = tabular_rows
-    _text: KindRows[text_columns.Columns, dict[str, str], HashSplit] = text_rows
+    _text: KindRows[text_columns.Columns, dict[str, str], HashSplit | PlaceSplit] = text_rows
     _clips_twin: KindTwin[clips_columns.Columns, clips_twin.Twin] = clips_twin
     _images_twin: KindTwin[images_columns.Columns, images_twin.Twin] = images_twin
     _ratings_twin: KindTwin[ratings_columns.Columns, ratings_twin.Twin] = ratings_twin

@@ -82,10 +82,9 @@ def test_the_confs_of_a_text_fit_its_length(tmp_path: Path) -> None:
     assert (short.kind, short.family, short.task) == ("text", "char_rnn", "writing")
     conf = yaml.safe_load(short.dataset)
     assert conf["columns"] == {
-        **{"encoding": "utf-8", "chunk": texts.SHORTEST_CHUNK, "parts": "place"},
-        **{"unseen": "refuse"},
+        **{"encoding": "utf-8", "chunk": texts.SHORTEST_CHUNK, "unseen": "refuse"},
     }
-    assert conf["split"]["shares"] == texts_conf.SHARES_OF_LITTLE
+    assert conf["split"] == {"by": "place", "shares": texts_conf.SHARES_OF_LITTLE}
     long = built(written(tmp_path, "long.txt", PLAY * 200))
     assert yaml.safe_load(long.dataset)["columns"]["chunk"] == texts.LONGEST_CHUNK
     assert yaml.safe_load(long.dataset)["split"]["shares"] == texts_conf.SHARES
@@ -99,7 +98,7 @@ def test_many_files_are_held_out_as_a_whole(tmp_path: Path) -> None:
     for number in range(texts.MANY_FILES):
         written(tmp_path, f"plays/{number}.txt", PLAY)
     conf = yaml.safe_load(built(tmp_path / "plays").dataset)
-    assert conf["columns"]["parts"] == "file" and conf["split"]["salt"] == 0
+    assert conf["split"]["by"] == "hash" and conf["split"]["salt"] == 0
 
 
 def test_the_caller_says_that_a_table_is_text_or_a_text_a_table(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from sextant.errors import DataError, UsageError
 from sextant.kinds.parts import PARTS
-from sextant.kinds.splits import HashSplit
+from sextant.kinds.splits import HashSplit, PlaceSplit
 from sextant.kinds.text import rows as text
 from sextant.kinds.text.columns import Columns
 from sextant.kinds.text.encoder import PADDING, UNKNOWN, Batch, Encoder
@@ -20,7 +20,8 @@ from sextant.strict import check
 
 COLUMNS = Columns(chunk=16)
 SHARES = {"train": 0.6, "val": 0.1, "gate": 0.1, "test": 0.2}
-SPLIT = HashSplit(by="hash", shares=SHARES)
+BY_PLACE = PlaceSplit(by="place", shares=SHARES)
+BY_FILE = HashSplit(by="hash", shares=SHARES)
 PLAY = "First Citizen:\nWe are here, and we stay.\n\n" * 12
 TWIN: dict[str, Any] = {
     "seed": 1,
@@ -33,9 +34,11 @@ TWIN: dict[str, Any] = {
 }
 
 
-def parts_of(raw: dict[str, str], columns: Columns = COLUMNS) -> dict[str, pd.DataFrame]:
-    parts = text.split(text.repair(raw, columns), columns, SPLIT)
-    text.check_parts(parts, columns)
+def parts_of(
+    raw: dict[str, str], split: HashSplit | PlaceSplit = BY_PLACE
+) -> dict[str, pd.DataFrame]:
+    parts = text.split(text.repair(raw, COLUMNS), COLUMNS, split)
+    text.check_parts(parts, COLUMNS)
     return parts
 
 
@@ -119,12 +122,11 @@ def test_parts_are_consecutive_shares_of_all_files() -> None:
 
 
 def test_whole_files_are_assigned_by_a_hash_of_their_names() -> None:
-    columns = Columns(chunk=16, parts="file")
     raw = {f"{number}.txt": PLAY[number:] for number in range(40)}
-    parts = parts_of(raw, columns)
+    parts = parts_of(raw, BY_FILE)
     files = {part: set(rows["file"]) for part, rows in parts.items()}
     assert sum(len(names) for names in files.values()) == 40
-    fewer = parts_of({name: raw[name] for name in files["val"] | files["train"]} | raw, columns)
+    fewer = parts_of({name: raw[name] for name in files["val"] | files["train"]} | raw, BY_FILE)
     assert {part: set(rows["file"]) for part, rows in fewer.items()} == files
     assert text.texts_of(parts["val"]) == [raw[name] for name in sorted(files["val"])]
 

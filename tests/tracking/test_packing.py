@@ -3,6 +3,7 @@
 import json
 import os
 import textwrap
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,21 @@ def test_requirements_are_pinned_to_the_installed_versions(packed: Path) -> None
     pinned = dict(line.split("==") for line in lines)
     assert pinned.keys() == {"mlflow", *packing.REQUIREMENTS}
     assert pinned["torch"] == installed("torch").split("+")[0]
+
+
+def test_a_packed_model_of_clips_requires_what_reads_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "av" and missing:
+            raise PackageNotFoundError(name)
+        return "1.2.3+cpu"
+
+    monkeypatch.setattr(packing, "installed", version)
+    of_any = [f"{name}==1.2.3" for name in packing.REQUIREMENTS]
+    missing = False
+    assert packing.requirements("clips") == [*of_any, "av==1.2.3"]
+    assert packing.requirements("text") == of_any
+    missing = True
+    assert packing.requirements("clips") == of_any
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def result(name: str, file: str, guess: Texts, pinned: Sequence[confs.Pinned]) -
     dataset = [
         *confs.head(name, summary),
         *confs.sources(pinned),
-        *_columns(guess, by_file),
+        *_columns(guess),
         *_split(shares, by_file),
         *confs.twin(),
     ]
@@ -39,18 +39,14 @@ def result(name: str, file: str, guess: Texts, pinned: Sequence[confs.Pinned]) -
     )
 
 
-def _columns(guess: Texts, by_file: bool) -> list[str]:
+def _columns(guess: Texts) -> list[str]:
     encoding_note = "of the text; a byte order mark is no part of it"
     chunk_note = "characters of a row; training starts each row without a memory"
-    parts_note = "consecutive shares: val, gate, train, test; file: whole files, by hash"
-    if by_file:
-        parts_note = "whole files, by a hash of their names; place: consecutive shares of all"
     unseen_note = "a prompt with a character that training lacks; map: to a plain one, or a blank"
     return [
         "columns:",
         layout.line(2, "encoding", layout.scalar(guess.encoding), encoding_note),
         layout.line(2, "chunk", str(guess.chunk), chunk_note),
-        layout.line(2, "parts", "file" if by_file else "place", parts_note),
         layout.line(2, "unseen", "refuse", unseen_note),
     ]
 
@@ -58,10 +54,10 @@ def _columns(guess: Texts, by_file: bool) -> list[str]:
 def _split(shares: dict[str, float], by_file: bool) -> list[str]:
     if by_file:
         return confs.hash_split(shares, 0, "the name of a file")
-    note = "of whole files with `parts: file`; with `place` the shares alone count"
+    note = "consecutive shares: val, gate, train, and test at the end; hash: whole files"
     return [
         "split:",
-        layout.line(2, "by", "hash", note),
+        layout.line(2, "by", "place", note),
         f"  shares: {layout.flow_map(shares)}",
     ]
 

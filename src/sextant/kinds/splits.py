@@ -70,7 +70,14 @@ class DateSplit(Strict):
         return self
 
 
-Split = Annotated[HashSplit | DateSplit, Field(discriminator="by")]
+class PlaceSplit(Strict):
+    """Rows keep their order, and each part is a consecutive share of them."""
+
+    by: Literal["place"]
+    shares: Shares = Shares()
+
+
+Split = Annotated[HashSplit | DateSplit | PlaceSplit, Field(discriminator="by")]
 
 
 def parts_by_hash(keys: Iterable[str], split: HashSplit) -> "np.ndarray":

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from .. import files, fork_server
+from .. import files, fork_server, plugins
 from ..errors import SextantError, reason
 from .store import client, database, files_exist, uri
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .. import contracts
     from .registry import Version
 
-# What the packed code imports to answer rows; MLflow adds itself.
+# What the packed code imports to answer rows of any kind; MLflow adds itself.
 REQUIREMENTS = ("torch", "pandas", "numpy", "safetensors", "pydantic", "scikit-learn", "pillow")
 
 
@@ -71,14 +72,32 @@ def pack(
             params=params,
         ),
         input_example=example,
-        # A wheel's local version, as in torch 2.13.0+cpu, is on no package index.
-        pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
+        pip_requirements=requirements(files.read_json(model / "model.json")["kind"]),
     )
     if target is not None:
         mlflow.pyfunc.save_model(str(target), **package)
         return str(target)
     with mlflow.start_run(run_id, log_system_metrics=False):
         return str(mlflow.pyfunc.log_model(name=model.name, **package).model_uri)
+
+
+def requirements(kind: str) -> list[str]:
+    """What answering rows of a kind imports, pinned to the installed versions.
+
+    Of the PACKAGES of the kind, which some rows alone need, those that are installed here.
+    """
+    lines = []
+    optional = plugins.optional(plugins.kind(kind).columns, "PACKAGES", ())
+    for name in (*REQUIREMENTS, *optional):
+        try:
+            version = installed(name)
+        except PackageNotFoundError:
+            if name in REQUIREMENTS:
+                raise
+            continue
+        # A wheel's local version, as in torch 2.13.0+cpu, is on no package index.
+        lines.append(f"{name}=={version.split('+')[0]}")
+    return lines
 
 
 def missing_files(mlflow: "MlflowClient", version: "Version") -> str | None:

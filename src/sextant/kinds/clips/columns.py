@@ -10,6 +10,7 @@ from ..formats import Format
 from ..parts import Label
 
 SPLITS = ("hash",)
+PACKAGES = ("av",)  # PyAV reads films such as MP4
 
 # The columns that `table` derives from each clip, for the expectations.
 FACTS = ("frames", "width", "height", "channels", "readable", "still", "sha256")

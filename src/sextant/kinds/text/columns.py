@@ -12,8 +12,9 @@ from pydantic import Field
 from ...strict import Strict
 from ..formats import Encoding
 
-# `hash` names the form of the block, with `shares` and `salt`; `columns.parts` says what is split.
-SPLITS = ("hash",)
+# `place`: the files follow one another by name, and the parts are consecutive shares of their
+# characters; `hash`: whole files, by a hash of their names.
+SPLITS = ("place", "hash")
 
 # The columns of the table that the expectations check: one row for each line of the text.
 TABLE = ("text", "characters", "letters", "unusual")
@@ -25,15 +26,12 @@ class Columns(Strict):
     encoding: of the files; a byte order mark is no part of the text, and line ends become `\\n`.
     chunk: characters of a row. Training starts each row without a memory, and a prompt begins
         like one, so that a chunk has to be many times as long as what the model should remember.
-    parts: `place`: the files follow one another by name, and the parts are consecutive shares of
-        them in the order val, gate, train, test; `file`: whole files, by a hash of their names.
     unseen: a prompt with a character that the training part lacks is refused, or that character is
         mapped: to the letter without its accent, to the plain form of a mark, or to a blank.
     """
 
     encoding: Encoding = "utf-8"
     chunk: Annotated[int, Field(ge=16)]
-    parts: Literal["place", "file"] = "place"
     unseen: Literal["refuse", "map"] = "refuse"
 
     @property

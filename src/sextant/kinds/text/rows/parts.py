@@ -7,7 +7,7 @@ import pandas as pd
 
 from ....errors import DataError
 from ...parts import PARTS
-from ...splits import HashSplit, parts_by_hash
+from ...splits import HashSplit, PlaceSplit, parts_by_hash
 from ..columns import Columns
 from .chunks import FILE_COLUMN, PROMPT, START, TEXT, chunks_of, follows
 
@@ -17,12 +17,14 @@ from .chunks import FILE_COLUMN, PROMPT, START, TEXT, chunks_of, follows
 IN_ORDER = ("val", "gate", "train", "test")
 
 
-def split(rows: pd.DataFrame, columns: Columns, split: HashSplit) -> dict[str, pd.DataFrame]:
+def split(
+    rows: pd.DataFrame, columns: Columns, split: HashSplit | PlaceSplit
+) -> dict[str, pd.DataFrame]:
     """Four parts, cut into chunks anew, so that a part begins where its share of the text does.
 
-    By place they follow one another as IN_ORDER.
+    By place they follow one another as IN_ORDER; by hash each is made of whole files.
     """
-    if columns.parts == "file":
+    if isinstance(split, HashSplit):
         names = sorted(rows[FILE_COLUMN].unique())
         part_of = dict(zip(names, parts_by_hash(names, split), strict=True))
         number = rows[FILE_COLUMN].map(part_of)

@@ -115,11 +115,15 @@ ui: environment ## [PORT=5000] | open MLflow's pages: runs, curves, registered m
 register: environment ## [MODEL=ann] | judge what is not judged here; restore a registry
 	@python -m sextant register --write $${MODEL:+"model=$$MODEL"}
 
-promote: need-MODEL need-VERSION environment ## MODEL=ann VERSION=3 | make a version champion by hand
-	@python -m sextant promote "model=$$MODEL" "version=$$VERSION"
+history: need-MODEL environment ## MODEL=ann | list every change of the champion: when, by whom and why
+	@python -m sextant history "model=$$MODEL"
 
-rollback: need-MODEL environment ## MODEL=ann | return to the previous champion
-	@python -m sextant rollback "model=$$MODEL"
+promote: need-MODEL environment ## MODEL=ann [VERSION=3] [WHY=reason] [DRY_RUN=1] | make a version champion, or the one that waits
+	@python -m sextant promote "model=$$MODEL" $${VERSION:+"version=$$VERSION"} $${WHY:+"why=$$WHY"} \
+	  $${DRY_RUN:+--dry-run}
+
+rollback: need-MODEL environment ## MODEL=ann [WHY=reason] [FREEZE=1] [DRY_RUN=1] | return to the previous champion
+	@python -m sextant rollback "model=$$MODEL" $${WHY:+"why=$$WHY"} $${FREEZE:+--freeze} $${DRY_RUN:+--dry-run}
 
 ##@ New data
 

@@ -27,8 +27,9 @@ COMMANDS = {
     "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
     "serve": ("commands.serve", "model=ann [port=5001]", "serve the champion over HTTP"),
     "ui": ("commands.ui", "[port=5000]", "open MLflow's pages"),
-    "promote": ("commands.promote", "model=ann version=3", "make a version champion by hand"),
-    "rollback": ("commands.rollback", "model=ann", "return to the previous champion"),
+    "history": ("commands.history", "model=ann", "list every change of the champion, and why"),
+    "promote": ("commands.promote", "model=ann [version=3]", "make a version champion by hand"),
+    "rollback": ("commands.rollback", "model=ann [--freeze]", "return to the previous champion"),
     "new": (
         "commands.new",
         "file=loans.csv target=repaid",

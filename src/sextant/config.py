@@ -77,17 +77,19 @@ class Gate(Strict):
     guard, such as `ece <= 0.05`. `metric` is the metric of the task that is compared; null: its
     first one. `guards_of` holds further guards by data set: a conf that is copied for another data
     set leaves them behind, since a bound that fits one data set refuses good models of another.
+    Under `promote: review` a person promotes what the gate would.
     """
 
     margin: Annotated[float, Field(ge=0)]
     guards: list[Guard] = []
     guards_of: dict[Name, list[Guard]] = {}
     metric: str | None = None
+    promote: Literal["auto", "review"] = "auto"
 
     def on(self, dataset: str) -> "Gate":
         """The gate of a model of one data set: all its guards are in `guards`."""
         guards = [*self.guards, *self.guards_of.get(dataset, [])]
-        return Gate(margin=self.margin, guards=guards, metric=self.metric)
+        return self.model_copy(update={"guards": guards, "guards_of": {}})
 
 
 class Costs(Strict):

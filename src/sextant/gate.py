@@ -17,6 +17,7 @@ from .errors import SextantError, one_line
 from .kinds.levels import matched, renamed
 from .kinds.parts import scored
 from .tracking import packing, registry
+from .tracking.registry import PROMOTED, REFUSED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def changed_rules(decision: Mapping[str, Any], gate: config.Gate) -> str:
     """
     recorded = decision.get("rules")
     if recorded is None:
-        if decision["decision"] == "promoted":
+        if decision["decision"] == PROMOTED:
             return ""
         return "the decision before does not say which it had"
     changes = []
@@ -280,7 +281,7 @@ def judge(
     if champion is not None and champion_scores is None:
         remark = f"; champion version {champion.version} cannot answer ({trouble})"
     return {
-        "decision": "promoted" if promoted else "not promoted",
+        "decision": PROMOTED if promoted else REFUSED,
         "reason": reason + remark,
         "rules": rules(candidate.gate),
         "metric": metric,

@@ -13,7 +13,8 @@ from .decisions import judged_here, print_decision, write_decision
 from .errors import UsageError
 from .gate import Candidate, changed_rules, judge
 from .model_card import about, card
-from .tracking import packing, registry, runs, store, training
+from .tracking import champions, packing, registry, runs, store, training
+from .tracking.registry import PROMOTED, WAITING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,10 +46,12 @@ def register(candidate: Candidate) -> dict[str, Any]:
     run_id = _run(mlflow, candidate)
     version = version or _only_version(mlflow, candidate, run_id)
     decision = _pending(mlflow, candidate, version) or _decide(mlflow, candidate, version)
-    if decision["decision"] == "promoted" and "champion_until" not in version.tags:
-        registry.set_champion(mlflow, version)
     description = f"Gate: {decision['decision']}. {decision['reason']}.\n\n{card(candidate)}"
     mlflow.update_model_version(version.name, version.version, description)
+    if decision["decision"] == PROMOTED and "champion_until" not in version.tags:
+        champions.set_champion(mlflow, version, _cause(decision))
+    if decision["decision"] == WAITING and not version.champion:
+        champions.set_challenger(mlflow, version)
     registry.tag(mlflow, version, decision=json.dumps(decision))
     registry.untag(mlflow, version, "pending")
     return _record(mlflow, candidate, version, decision)
@@ -86,10 +89,40 @@ def _decide(
         # Another clone may have changed the champion in the meantime: then judge again.
         if decision["against"] == _number(_opponent(mlflow, version)):
             break
-    decision["reason"] += _remark(candidate, version, decision["decision"] == "promoted")
+    _hold(mlflow, candidate, version, decision)
+    decision["reason"] += _remark(candidate, version, decision["decision"] == PROMOTED)
     scores = {f"gate.{name}": f"{value:.6f}" for name, value in decision["gate"].items()}
     registry.tag(mlflow, version, pending=json.dumps(decision), **scores)
     return decision
+
+
+def _hold(
+    mlflow: "MlflowClient",
+    candidate: Candidate,
+    version: registry.Version,
+    decision: dict[str, Any],
+) -> None:
+    """Let a version that the gate would promote wait for a person, if conf or a freeze asks so."""
+    if decision["decision"] != PROMOTED or version.champion:
+        return
+    freeze = champions.frozen(mlflow, candidate.registered)
+    if freeze:
+        why = f": {freeze.why}" if freeze.why else ""
+        hold = f"promotions are frozen since {freeze.time} by {freeze.who}{why}"
+    elif candidate.gate.promote == "review":
+        hold = "`gate.promote: review` leaves the promotion to a person"
+    else:
+        return
+    command = registry.promote_command(candidate.name, version.version)
+    decision["decision"] = WAITING
+    decision["reason"] += f"; {hold}; `{command}` makes it champion"
+
+
+def _cause(decision: Mapping[str, Any]) -> champions.Cause:
+    """The cause of a promotion by the gate, with the scores that it compared."""
+    names = ("metric", "challenger", "champion_score", "baseline")
+    figures = {name: decision[name] for name in names if decision.get(name) is not None}
+    return champions.Cause("gate", decision["reason"], figures)
 
 
 def _remark(candidate: Candidate, version: registry.Version, promoted: bool) -> str:

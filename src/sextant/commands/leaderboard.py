@@ -42,9 +42,11 @@ def _not_promoted(decisions: Mapping[str, Decision]) -> list[str]:
     """For each model that the gate refused: why, what would change it, and the command by hand."""
     lines = []
     for model, decision in decisions.items():
-        if decision["decision"] == "promoted" or decision["champion"]:
+        if decision["decision"] == registry.PROMOTED or decision["champion"]:
             continue
-        text = f"{model}: {decision['reason']}; {registry.remedy(model, decision['reason'])}"
+        text = f"{model}: {decision['reason']}"
+        if decision["decision"] == registry.REFUSED:
+            text += f"; {registry.remedy(model, decision['reason'])}"
         lines += textwrap.wrap(
             text,
             scoreboard.WIDTH,

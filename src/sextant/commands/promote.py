@@ -1,37 +1,60 @@
 """Make a version champion by hand."""
 
+from typing import TYPE_CHECKING
+
 from .. import config
 from ..decisions import print_champion, record_champion
 from ..errors import UsageError
-from ..tracking import registry, store
+from ..tracking import champions, registry, store
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+DRY_RUN = "--dry-run"
+USAGE = "make promote MODEL=<model> [VERSION=<number>] [WHY=<reason>] [DRY_RUN=1]"
 
 
-def promote(model: str, version: str) -> None:
+def promote(model: str, number: str | None = None, why: str = "", dry_run: bool = False) -> None:
     """Make a version champion: on real data if the model is registered there, or on the twin.
 
-    Raises SextantError if the model is not registered, UsageError for an unknown version.
+    Without a number, it is the version that waits for a person. A freeze ends with it. Raises
+    SextantError if the model is not registered or no version waits, UsageError for an unknown
+    version.
     """
     mlflow = store.client()
-    versions: list[registry.Version] = []
+    name = _name(mlflow, model)
+    version = champions.waiting(mlflow, name) if number is None else _version(mlflow, name, number)
+    previous = registry.champion(mlflow, name)
+    if dry_run:
+        print(f"{name}: version {version.version} would become champion")
+        return
+    champions.set_champion(mlflow, version, champions.Cause("promote", why))
+    if champions.thaw(mlflow, name):
+        print(f"{name}: the gate may promote again")
+    record_champion(model, name, version.version)
+    print_champion(name, version.version, previous)
+
+
+def _name(mlflow: "MlflowClient", model: str) -> str:
     for name in registry.registered_names(model):
-        versions = versions or registry.versions(mlflow, name)
-    if not versions:
-        raise registry.no_champion(mlflow, model)
-    numbers = [candidate.version for candidate in versions]
-    if version not in numbers:
-        raise UsageError(
-            f"{versions[0].name} has no version {version}; it has: {', '.join(numbers)}"
-        )
-    chosen = versions[numbers.index(version)]
-    previous = next((candidate for candidate in versions if candidate.champion), None)
-    registry.set_champion(mlflow, chosen)
-    record_champion(model, chosen.name, version)
-    print_champion(chosen.name, version, previous)
+        if registry.versions(mlflow, name):
+            return name
+    raise registry.no_champion(mlflow, model)
+
+
+def _version(mlflow: "MlflowClient", name: str, number: str) -> registry.Version:
+    versions = registry.versions(mlflow, name)
+    for version in versions:
+        if version.version == number:
+            return version
+    numbers = ", ".join(version.version for version in versions)
+    raise UsageError(f"{name} has no version {number}; it has: {numbers}")
 
 
 def main(argv: list[str]) -> None:
-    """`sextant promote model=<name> version=<number>`."""
-    options, rest = config.named_options(argv, "model", "version")
-    if rest or set(options) != {"model", "version"}:
-        raise UsageError("expected: make promote MODEL=<model> VERSION=<number>")
-    promote(options["model"], options["version"])
+    """`sextant promote model=<name> [version=<number>] [why=<reason>] [--dry-run]`."""
+    arguments = [argument for argument in argv if argument != DRY_RUN]
+    options, rest = config.named_options(arguments, "model", "version", "why")
+    if rest or "model" not in options:
+        raise UsageError(f"expected: {USAGE}")
+    promote(options["model"], options.get("version"), options.get("why", ""), DRY_RUN in argv)

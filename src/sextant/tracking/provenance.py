@@ -1,7 +1,10 @@
 """How a run was made: its commit, uncommitted changes, and the command that repeats it."""
 
+import getpass
 import hashlib
+import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +88,36 @@ def pipeline(commit: str) -> str:
         paths.PARAMS.read_text(encoding="utf-8"),
     ]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
+
+
+# --- who ----------------------------------------------------------------------------------------
+
+
+def author() -> str:
+    """Who runs this process: the address of a CI job, or else user and host."""
+    return ci_job() or f"{user()}@{socket.gethostname()}"
+
+
+def user() -> str:
+    """The user's name, or number where the system has no name for it, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def ci_job() -> str:
+    """The address of the job of GitHub Actions or GitLab that runs this process; else empty."""
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    server, repository, run = (os.environ.get(name, "") for name in names)
+    if server and repository and run:
+        return f"{server}/{repository}/actions/runs/{run}"
+    return os.environ.get("CI_JOB_URL", "")
+
+
+def pull_request() -> str:
+    """The number of the pull or merge request that a CI job runs for; else empty."""
+    reference = os.environ.get("GITHUB_REF", "")
+    if reference.startswith("refs/pull/"):
+        return reference.split("/")[2]
+    return os.environ.get("CI_MERGE_REQUEST_IID", "")

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +26,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
-# The tag of a registered model with its champion history. Existing stores use this name.
-HISTORY_TAG = "reigns"
-HISTORY_LENGTH = 200  # MLflow's limit for a tag is 5,000 characters
+# The decisions of the gate. What waits would be promoted, but conf, drift or a freeze leaves that
+# to a person.
+PROMOTED = "promoted"
+REFUSED = "not promoted"
+WAITING = "needs a person"
 PAGE_SIZE = 1000
 
 
@@ -71,7 +72,7 @@ class Version:
 
 def versions(mlflow: "MlflowClient", name: str) -> list[Version]:
     """All versions of a registered model, the newest first; none if it does not exist."""
-    model = _registered(mlflow, name)
+    model = registered(mlflow, name)
     if model is None:
         return []
     condition = f"name = '{name}'"
@@ -86,7 +87,8 @@ def versions(mlflow: "MlflowClient", name: str) -> list[Version]:
     return result
 
 
-def _registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
+def registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
+    """The registered model with its tags and aliases; None if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -121,7 +123,7 @@ def create_version(
     Raises SextantError if the registered model is for another data set.
     """
     check_data(mlflow, name, tags["dataset"])
-    if _registered(mlflow, name) is None:
+    if registered(mlflow, name) is None:
         mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
     model_id = model_uri.removeprefix("models:/")  # a server needs the id in addition to the URI
     entity = mlflow.create_model_version(
@@ -129,8 +131,8 @@ def create_version(
     )
     # A server writes this tag itself, a database does not, and the page of the logged model would
     # say that it is not registered.
-    registered = json.dumps([{"name": name, "version": str(entity.version)}])
-    mlflow.set_logged_model_tags(model_id, {"mlflow.modelVersions": registered, NOTE: card})
+    listed = json.dumps([{"name": name, "version": str(entity.version)}])
+    mlflow.set_logged_model_tags(model_id, {"mlflow.modelVersions": listed, NOTE: card})
     return _version(entity, None)
 
 
@@ -151,13 +153,13 @@ def check_data(mlflow: "MlflowClient", name: str, dataset: str) -> None:
 
     Scores on two data sets cannot be compared.
     """
-    model = _registered(mlflow, name)
+    model = registered(mlflow, name)
     if model is None:
         return
-    registered = model.tags.get("dataset", dataset)
-    if registered != dataset:
+    own_data = model.tags.get("dataset", dataset)
+    if own_data != dataset:
         raise SextantError(
-            f"{name} is registered for data set `{registered}`, not for `{dataset}`; give this"
+            f"{name} is registered for data set `{own_data}`, not for `{dataset}`; give this"
             " model another name: a further line in `models` of params.yaml with its conf"
         )
 
@@ -235,9 +237,11 @@ def _why_no_champion(model: str, version: Version) -> str:
     decision = version.decision
     if decision is None:
         return f"{label} is not judged yet; `make register` judges it"
-    if decision["decision"] == "promoted":
+    if decision["decision"] == PROMOTED:
         return f"{label} was champion and is not any more; {by_hand}"
     reason = decision["reason"]
+    if decision["decision"] == WAITING:
+        return f"{label} waits for a person: {reason}"
     return f"{label} was not promoted: {reason}; {remedy(model, reason)}; {by_hand}"
 
 
@@ -271,73 +275,6 @@ def warn_if_twin(version: Version) -> None:
             " twin answers",
             file=sys.stderr,
         )
-
-
-def champion_history(mlflow: "MlflowClient", name: str) -> list[str]:
-    """The versions that were champion, in order, the present one last.
-
-    A rollback removes the last one.
-    """
-    model = _registered(mlflow, name)
-    if model is None:
-        return []
-    history: list[str] = json.loads(model.tags.get(HISTORY_TAG, "[]"))
-    present = model.aliases.get(CHAMPION)
-    # The alias may have been moved in MLflow's pages, or a crash came before the tag was written.
-    if present is not None and history[-1:] != [str(present)]:
-        history.append(str(present))
-    return history
-
-
-def set_champion(mlflow: "MlflowClient", version: Version) -> None:
-    """Move the alias to `version`, then write the history and the times of both champions.
-
-    Called again after a crash in between, it writes what is missing.
-    """
-    previous = champion(mlflow, version.name)
-    history = champion_history(mlflow, version.name)
-    if previous is None or previous.version != version.version:
-        mlflow.set_registered_model_alias(version.name, CHAMPION, version.version)
-        if history[-1:] != [version.version]:  # another process may have moved it in between
-            history.append(version.version)
-    _write_history(mlflow, version.name, history)
-    _write_times(mlflow, version.name, previous)
-
-
-def roll_back(mlflow: "MlflowClient", name: str) -> str | None:
-    """Move the alias to the previous champion; its version, or None if there was none."""
-    present = champion(mlflow, name)
-    existing = {version.version for version in versions(mlflow, name)}
-    earlier = champion_history(mlflow, name)[:-1]
-    history = [number for number in earlier if number in existing]
-    while history and present and history[-1] == present.version:
-        history.pop()
-    if not history:
-        return None
-    # The history comes before the alias: after a crash in between, `champion_history` still ends
-    # with the present champion, and the next rollback repeats this one.
-    _write_history(mlflow, name, history)
-    mlflow.set_registered_model_alias(name, CHAMPION, history[-1])
-    _write_times(mlflow, name, present)
-    return history[-1]
-
-
-def _write_history(mlflow: "MlflowClient", name: str, history: list[str]) -> None:
-    mlflow.set_registered_model_tag(name, HISTORY_TAG, json.dumps(history[-HISTORY_LENGTH:]))
-
-
-def _write_times(mlflow: "MlflowClient", name: str, previous: Version | None) -> None:
-    """Bring `champion_since` and `champion_until` of every version into line with the alias."""
-    timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-    for version in versions(mlflow, name):
-        since = "champion_since" in version.tags
-        until = "champion_until" in version.tags
-        if version.champion and (until or not since):
-            tag(mlflow, version, champion_since=timestamp)
-            untag(mlflow, version, "champion_until")
-        was_champion = since or (previous and previous.version == version.version)
-        if was_champion and not version.champion and not until:
-            tag(mlflow, version, champion_until=timestamp)
 
 
 # --- a local store, without importing MLflow ----------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import config, files
 from ..redaction import without_secrets
-from .provenance import changes, git, made_by, pipeline
+from .provenance import changes, ci_job, git, made_by, pipeline, pull_request, user
 from .store import NOTE, home
 
 if TYPE_CHECKING:
@@ -116,12 +116,15 @@ def _tags(
         "pipeline": pipeline(commit),
         "scratch": str(by_hand).lower(),
         "reproduce": reproduce,
+        "mlflow.user": user(),
         NOTE: note,
     }
-    experiment = os.environ.get("DVC_EXP_NAME")
-    if experiment:
-        tags["experiment"] = experiment
-    return tags
+    optional = {
+        "experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "ci_job": ci_job(),
+        "pull_request": pull_request(),
+    }
+    return tags | {key: value for key, value in optional.items() if value}
 
 
 def _params(conf: config.ModelConf, source: str) -> dict[str, object]:

@@ -115,14 +115,14 @@ ui: environment ## [PORT=5000] | open MLflow's pages: runs, curves, registered m
 register: environment ## [MODEL=ann] | judge what is not judged here; restore a registry
 	@python -m sextant register --write $${MODEL:+"model=$$MODEL"}
 
-history: need-MODEL environment ## MODEL=ann | list every change of the champion: when, by whom and why
+history: need-MODEL environment ## MODEL=ann | every change of the champion: when, by whom, why
 	@python -m sextant history "model=$$MODEL"
 
-promote: need-MODEL environment ## MODEL=ann [VERSION=3] [WHY=reason] [DRY_RUN=1] | make a version champion, or the one that waits
+promote: need-MODEL environment ## MODEL=ann [VERSION=3] [WHY=x] [DRY_RUN=1] | make a version champion
 	@python -m sextant promote "model=$$MODEL" $${VERSION:+"version=$$VERSION"} $${WHY:+"why=$$WHY"} \
 	  $${DRY_RUN:+--dry-run}
 
-rollback: need-MODEL environment ## MODEL=ann [WHY=reason] [FREEZE=1] [DRY_RUN=1] | return to the previous champion
+rollback: need-MODEL environment ## MODEL=ann [WHY=x] [FREEZE=1] [DRY_RUN=1] | return to the one before
 	@python -m sextant rollback "model=$$MODEL" $${WHY:+"why=$$WHY"} $${FREEZE:+--freeze} $${DRY_RUN:+--dry-run}
 
 ##@ New data
@@ -144,8 +144,8 @@ remove: need-MODEL environment ## MODEL=digits | take a model, and data of it al
 pin: need-DATASET environment ## DATASET=churn | write size and sha256 of its source into its conf
 	@python -m sextant pin "dataset=$$DATASET"
 
-retrain: environment ## | pin, repro, register, push to the remote, write a summary
-	@python -m sextant retrain
+retrain: environment ## [BRANCH=night/1] | pin, repro, register, push to the remote, write a summary
+	@python -m sextant retrain $${BRANCH:+"branch=$$BRANCH"}
 
 remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | set the DVC remote
 	@case "$$URL" in s3://*|ssh://*) ;; *:*) \
@@ -226,4 +226,4 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
-  register promote rollback new add remove pin retrain remote check test test-fast fuzz results bench promises lint format clean
+  register history promote rollback new add remove pin retrain remote check test test-fast fuzz results bench promises lint format clean

@@ -38,7 +38,7 @@ COMMANDS = {
     "add": ("commands.add", "model=digits", "list a model of conf/shelf.yaml in params.yaml"),
     "remove": ("commands.remove", "model=digits", "take a model out of params.yaml"),
     "pin": ("commands.pin", "dataset=churn", "write the source's sizes and digests into the conf"),
-    "retrain": ("commands.retrain", "", "pin, repro, register, push, summary"),
+    "retrain": ("commands.retrain", "[branch=night/1]", "pin, repro, register, push, summary"),
     "doctor": ("commands.doctor", "", "show what is missing or broken, and how to repair it"),
 }
 VERBS = STAGES | COMMANDS

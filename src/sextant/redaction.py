@@ -14,6 +14,7 @@ from urllib.parse import unquote
 SECRETS = (
     *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    "NOTIFY_URL",
 )
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "SEXTANT_MIRROR")
 SHORTEST = 6  # characters of a secret that is looked for by itself; less would be in other words

@@ -1,26 +1,31 @@
 """Retraining: a first training, nothing new, more rows, damaged rows, a source that is gone."""
 
 import json
+import os
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cases
 import pytest
 import yaml
 from conftest import Clone, fresh_clone
 
-from sextant import errors
+from sextant import errors, files
 from sextant.commands import retrain
 from sextant.errors import DataError, SextantError, UsageError, restore_hint
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 # --- units --------------------------------------------------------------------------------------
 
 
 def snapshot(judged: dict[str, set[str]], champions: dict[str, str | None]) -> retrain.Snapshot:
     versions = {model: frozenset(numbers) for model, numbers in judged.items()}
-    return retrain.Snapshot({}, {}, versions, champions)
+    return retrain.Snapshot({}, {}, versions, champions, dict.fromkeys(judged))
 
 
 @cases.each(
@@ -41,6 +46,13 @@ def test_the_verdict_compares_the_registry_before_and_after(
     before: Any, after: Any, code: int
 ) -> None:
     assert retrain.verdict(snapshot(*before), snapshot(*after)) == code
+
+
+def test_a_version_that_waits_needs_a_person_once() -> None:
+    before = snapshot({"a": {"1"}}, {"a": "1"})
+    after = replace(snapshot({"a": {"1", "2"}}, {"a": "1"}), waiting={"a": "2"})
+    assert retrain.verdict(before, after) == 13
+    assert retrain.verdict(after, after) == 10
 
 
 @pytest.mark.parametrize("stage", ["pull@orders", "validate@orders"])
@@ -121,9 +133,25 @@ def test_in_ci_summary_and_code_go_to_its_files(
     Path("output").write_text("earlier=1\n")
     with pytest.raises(UsageError):
         retrain.main([])
-    assert Path("output").read_text() == "earlier=1\ncode=2\noutcome=wrong question\n"
+    assert (
+        Path("output")
+        .read_text()
+        .startswith("earlier=1\ncode=2\noutcome=wrong question\nmerge=false\n")
+    )
     assert Path("summary.md").read_text().startswith("# Retraining: wrong question")
     assert capsys.readouterr().out == ""
+
+
+def test_a_second_retraining_says_who_is_running(one_model: Path) -> None:
+    params = one_model / "params.yaml"
+    params.write_text(params.read_text().replace("source: embedded", "source: mirror"))
+    before = params.read_bytes()
+    with files.locked(retrain.RUNNING, "retraining"):
+        with pytest.raises(
+            SextantError, match=f"process {os.getpid()} is retraining in this clone"
+        ):
+            retrain.main([])
+    assert params.read_bytes() == before
 
 
 def test_arguments_are_refused() -> None:
@@ -218,12 +246,16 @@ class Team:
     def write(self, file: str, text: str) -> None:
         (self.clone.path / file).write_text(text)
 
-    def retrain(self, code: int | None, clone: Clone | None = None) -> tuple[int, str, str]:
+    def retrain(
+        self, code: int | None, clone: Clone | None = None, branch: str = ""
+    ) -> tuple[int, str, str]:
         """The exit code, the summary and standard error, in `clone` or in the team's first one."""
         for name in ("summary.md", "output"):
             (self.place / name).write_text("")
+        arguments = [f"branch={branch}"] if branch else []
         done = (clone or self.clone).stage(
             "retrain",
+            *arguments,
             code=code,
             SEXTANT_MIRROR=str(self.mirror),
             GITHUB_STEP_SUMMARY=str(self.place / "summary.md"),
@@ -238,6 +270,13 @@ class Team:
         decision: dict[str, Any] = self.clone.read_json("reports/decisions/orders.json")
         return decision
 
+    def run_of_the_champion(self) -> "Run":
+        from mlflow.tracking import MlflowClient
+
+        mlflow = MlflowClient(f"sqlite:///{self.clone.path}/mlflow.db")
+        version = mlflow.get_model_version_by_alias("sextant-orders", "champion")
+        return mlflow.get_run(str(version.run_id))
+
     def clean(self) -> bool:
         """Neither git nor DVC sees a change."""
         status = self.clone.run("dvc", "status", "--json").stdout
@@ -249,17 +288,21 @@ class Team:
 def test_retraining_step_by_step(tmp_path: Path) -> None:
     team = Team(tmp_path)
 
-    # A first training counts as new.
-    code, summary, _ = team.retrain(0)
+    # A first training counts as new. The run is of the commit of the pins, without changes.
+    code, summary, _ = team.retrain(0, branch="night/1")
     assert summary.startswith("# Retraining: promoted\n")
     for part in ("orders.csv: bytes not pinned -> ", "first training", f"{ROWS:,}"):
         assert part in summary
     assert team.champion()["champion"] is True and team.champion()["version"] == "1"
     assert any(path.is_file() for path in (tmp_path / "store").rglob("*")), "nothing was pushed"
     produced = ["dvc.lock", "reports/metrics/orders.json", "reports/validation/orders.json"]
-    assert team.clone.changed() == ["conf/dataset/orders.yaml", *produced]
-    team.clone.commit("first training")
     assert team.clean()
+    subjects = team.clone.run("git", "log", "-3", "--format=%s %H").stdout.splitlines()
+    assert subjects[0].startswith("Retrain: promoted") and subjects[1].startswith("Pin new data")
+    assert team.clone.run("git", "branch", "--show-current").stdout == "night/1\n"
+    run = team.run_of_the_champion()
+    assert run.data.tags["mlflow.source.git.commit"] == subjects[1].split()[-1]
+    assert run.data.tags["dirty"] == "false"
 
     # Nothing new: no stage runs.
     code, summary, err = team.retrain(10)
@@ -269,8 +312,9 @@ def test_retraining_step_by_step(tmp_path: Path) -> None:
     # Damaged rows: everything is as before, also the champion.
     before = team.champion()
     write_orders(team.mirror, ROWS + 11, age=400)
-    code, summary, err = team.retrain(12)
+    code, summary, err = team.retrain(12, branch="night/2")
     assert summary.startswith("# Retraining: bad data\n")
+    assert "night/2" not in team.clone.run("git", "branch").stdout
     assert "age" in summary and "as before" in summary
     assert err.splitlines()[-1].startswith("sextant: the new data were refused")
     assert team.clean() and team.champion() == before

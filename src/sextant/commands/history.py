@@ -34,7 +34,7 @@ def _paragraph(mlflow: "MlflowClient", name: str) -> str:
     lines = [f"{name}: {present}"]
     waiting = champions.challenger(mlflow, name)
     if waiting:
-        lines.append(f"version {waiting} waits for a person")
+        lines.append(f"version {waiting.version} waits for a person")
     freeze = champions.frozen(mlflow, name)
     if freeze:
         reason = f": {freeze.why}" if freeze.why else ""

@@ -18,12 +18,11 @@ def promote(model: str, number: str | None = None, why: str = "", dry_run: bool 
     """Make a version champion: on real data if the model is registered there, or on the twin.
 
     Without a number, it is the version that waits for a person. A freeze ends with it. Raises
-    SextantError if the model is not registered or no version waits, UsageError for an unknown
-    version.
+    SextantError if the model is not registered, UsageError for an unknown version or if none waits.
     """
     mlflow = store.client()
     name = _name(mlflow, model)
-    version = champions.waiting(mlflow, name) if number is None else _version(mlflow, name, number)
+    version = _version(mlflow, name, number)
     previous = registry.champion(mlflow, name)
     if dry_run:
         print(f"{name}: version {version.version} would become champion")
@@ -42,12 +41,17 @@ def _name(mlflow: "MlflowClient", model: str) -> str:
     raise registry.no_champion(mlflow, model)
 
 
-def _version(mlflow: "MlflowClient", name: str, number: str) -> registry.Version:
+def _version(mlflow: "MlflowClient", name: str, number: str | None) -> registry.Version:
+    """The version with a number, or the one that waits for a person."""
     versions = registry.versions(mlflow, name)
     for version in versions:
-        if version.version == number:
+        if version.version == number or (number is None and version.challenger):
             return version
     numbers = ", ".join(version.version for version in versions)
+    if number is None:
+        raise UsageError(
+            f"no version of {name} waits for a person; choose one: VERSION=…; it has: {numbers}"
+        )
     raise UsageError(f"{name} has no version {number}; it has: {numbers}")
 
 

@@ -1,15 +1,20 @@
 """From new data to a judged model in one command: pin, repro, register, push, summary.
 
-    .venv/bin/python -m sextant retrain       (`make retrain` does the same, but make turns every
-                                              exit code other than 0 into 2)
+    .venv/bin/python -m sextant retrain [branch=retrain/2026-11-29]
 
-Exit codes: 0 a model was promoted, 10 nothing new, 11 nothing was promoted, 12 bad data, 1 failure,
-2 wrong usage. A failure before the registry is reached leaves everything as it was. DVC pushes only
-if a remote is set.
+`make retrain` does the same, but make turns every exit code other than 0 into 2.
+
+Exit codes: 0 a model was promoted, 13 a version waits for a person, 11 nothing was promoted, 10
+nothing new, 12 bad data, 1 failure, 2 wrong usage. A failure before the registry is reached leaves
+everything as it was. DVC pushes only if a remote is set.
+
+With `branch` the pins are committed to a new branch before the training and the outputs after it.
+With codes 0 and 13 the branch is there to be merged; otherwise there is nothing to merge, and the
+checkout is as before.
 
 The summary is Markdown, on standard output or appended to the file that GITHUB_STEP_SUMMARY names.
-`code` and `outcome` are appended to the file that GITHUB_OUTPUT names. Everything else goes to
-standard error.
+`code`, `outcome`, `merge` and `branch` are appended to the file that GITHUB_OUTPUT names. A message
+goes to NOTIFY_URL unless there is nothing new. Everything else goes to standard error.
 """
 
 import json
@@ -22,20 +27,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import check, config, files, paths, scoreboard, site_cache
+from .. import check, config, files, notification, paths, scoreboard, site_cache
 from ..errors import DataError, SextantError, UsageError, one_line
-from ..tracking import registry, store
-from . import doctor, pin
+from ..tracking import provenance, registry, store
+from . import doctor, pin, repro
+from .night import Night, begin
 
 OUTCOMES = {
     0: "promoted",
     10: "nothing new",
     11: "not promoted",
     12: "bad data",
+    13: "needs a person",
     2: "wrong question",
 }
 DATA_STAGES = ("pull", "validate", "prepare")
 LOCK = Path("dvc.lock")
+RUNNING = Path(".dvc/tmp/sextant-retrain")
+TO_MERGE = (0, 13)  # the codes with which a branch is worth a merge
 # Outputs with `cache: false` in dvc.yaml: DVC has no copy of them, so that it cannot restore them.
 UNCACHED = ("reports/validation/*.json", "reports/metrics/*.json", "reports/registry/*.json")
 NOTHING_NEW = "All sources are as pinned, no stage has to run, and every model has its decision."
@@ -51,13 +60,36 @@ class Snapshot:
     rows: Mapping[str, int]  # by data set, where reports/validation/ has it
     judged: Mapping[str, frozenset[str]]  # by model: its versions with a decision
     champions: Mapping[str, str | None]  # by model: a version
+    waiting: Mapping[str, str | None]  # by model: the version that waits for a person
 
 
-def retrain() -> tuple[int, str]:
-    """Return the exit code and the summary.
+def retrain(branch: str | None = None) -> tuple[int, str, str]:
+    """Return the exit code, the summary, and the branch to merge, which may be "".
 
     Raises UsageError, DataError or SextantError if it fails before the registry is reached.
     """
+    alone = files.locked(RUNNING, "retraining in this clone already; wait for its end, or stop it")
+    with alone:
+        with repro.alone():
+            pass  # a running pipeline would be taken for a failure of this one
+        if branch is None:
+            return *_retrain(None), ""
+        night = begin(branch)
+        try:
+            code, text = _retrain(night)
+        except BaseException:  # also Ctrl-C
+            night.leave()
+            raise
+        if code in TO_MERGE:
+            subject = f"Retrain: {OUTCOMES[code]}"
+            night.commit_outputs(subject, text)
+            return code, text, night.branch
+        night.leave()
+        _run([sys.executable, "-m", "dvc", "checkout", "--force", "--quiet"], must_succeed=False)
+        return code, text, ""
+
+
+def _retrain(night: Night | None) -> tuple[int, str]:
     chosen = config.params()
     confs = {name: config.dataset(name) for name in chosen.datasets}
     real = [conf for conf in confs.values() if conf.chosen_source != "embedded"]
@@ -80,6 +112,8 @@ def retrain() -> tuple[int, str]:
         if not changes and _is_settled(chosen, confs):
             return 10, f"{NOTHING_NEW}\n"
         before = _snapshot(chosen, confs)
+        if night:
+            night.commit_pins([str(change) for change in changes])
         # All data sets first, so that bad data are refused before hours of training.
         _sextant("repro", *DATA_STAGES)
         _sextant("repro", "evaluate")
@@ -98,7 +132,12 @@ def retrain() -> tuple[int, str]:
 
 
 def verdict(before: Snapshot, after: Snapshot) -> int:
-    """Return 0 if a champion changed, 11 if the registry judged a new version, else 10."""
+    """Return 13 if a new version waits for a person, 0 if a champion changed, 11 if the registry
+    judged a new version, else 10.
+    """
+    for model, version in after.waiting.items():
+        if version and version != before.waiting[model]:
+            return 13
     if after.champions != before.champions:
         return 0
     for model, versions in after.judged.items():
@@ -196,6 +235,7 @@ def _snapshot(chosen: config.Params, confs: Confs) -> Snapshot:
     metrics: dict[str, scoreboard.Metrics] = {}
     judged: dict[str, frozenset[str]] = {}
     champions: dict[str, str | None] = {}
+    waiting: dict[str, str | None] = {}
     for model, line in chosen.models.items():
         report = paths.tracked(model).metrics
         if report.is_file():
@@ -203,10 +243,13 @@ def _snapshot(chosen: config.Params, confs: Confs) -> Snapshot:
         versions = _versions(model, confs[line.dataset].chosen_source)
         judged[model] = frozenset(version.version for version in versions if version.decision)
         champions[model] = None
+        waiting[model] = None
         for version in versions:
             if version.champion:
                 champions[model] = version.version
-    return Snapshot(metrics, rows, judged, champions)
+            if version.challenger:
+                waiting[model] = version.version
+    return Snapshot(metrics, rows, judged, champions, waiting)
 
 
 def _versions(model: str, source: str) -> list[registry.Version]:
@@ -354,8 +397,11 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return text
 
 
-def _publish(code: int, text: str) -> None:
-    """Write code and summary to the files of GitHub Actions, or the summary to standard output."""
+def _publish(code: int, text: str, branch: str = "") -> None:
+    """Write code and summary to the files of GitHub Actions, or the summary to standard output.
+
+    A message goes to NOTIFY_URL, unless there is nothing new.
+    """
     outcome = OUTCOMES.get(code, "failure")
     page = f"# Retraining: {outcome}\n\n{text}"
     summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -365,7 +411,22 @@ def _publish(code: int, text: str) -> None:
         print(page, end="", flush=True)
     output_file = os.environ.get("GITHUB_OUTPUT")
     if output_file:
-        _append(output_file, f"code={code}\noutcome={outcome}\n")
+        merge = str(bool(branch)).lower()
+        _append(output_file, f"code={code}\noutcome={outcome}\nmerge={merge}\nbranch={branch}\n")
+    if code != 10:
+        notification.send(outcome, code, page, links(branch))
+
+
+def links(branch: str) -> dict[str, str]:
+    """The addresses of the CI job, of the branch and of the registry, as far as there are any."""
+    repository = "/".join(
+        os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")
+    )
+    addresses = {"job": provenance.ci_job(), "registry": store.address()}
+    if branch and repository.strip("/"):
+        base = os.environ.get("GITHUB_REF_NAME", "main")
+        addresses["merge"] = f"{repository}/compare/{base}...{branch}"
+    return {label: link for label, link in addresses.items() if link.startswith("http")}
 
 
 def _append(path: str, text: str) -> None:
@@ -374,16 +435,17 @@ def _append(path: str, text: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`sextant retrain`, without arguments: params.yaml lists what to retrain."""
-    if argv:
+    """`sextant retrain [branch=<name>]`: params.yaml lists what to retrain."""
+    options, rest = config.named_options(argv, "branch")
+    if rest:
         raise UsageError(
-            f"`{' '.join(argv)}` is not understood; {paths.PARAMS} lists what to retrain"
+            f"`{' '.join(rest)}` is not understood; {paths.PARAMS} lists what to retrain"
         )
     try:
-        code, text = retrain()
+        code, text, branch = retrain(options.get("branch"))
     except Exception as error:
         failure = error.code if isinstance(error, SextantError) else 1
         _publish(failure, f"{one_line(error)}\n")
         raise
-    _publish(code, text)
+    _publish(code, text, branch)
     return code

@@ -10,14 +10,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ..errors import SextantError
 from .provenance import author
-from .registry import CHAMPION, Version, champion, registered, tag, untag, versions
+from .registry import CHALLENGER, CHAMPION, Version, champion, registered, tag, untag, versions
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-CHALLENGER = "challenger"  # the alias of a version that waits for a person
 STATUS = "Status: "  # begins the page of a version whose fate changed after the gate's decision
 CHANGE_TAG = "champion."
 FROZEN_TAG = "frozen"
@@ -221,11 +219,12 @@ def with_status(page: str, status: str) -> str:
 # --- what waits for a person --------------------------------------------------------------------
 
 
-def challenger(mlflow: "MlflowClient", name: str) -> str | None:
+def challenger(mlflow: "MlflowClient", name: str) -> Version | None:
     """The version that waits for a person; None if none does."""
-    model = registered(mlflow, name)
-    number = model.aliases.get(CHALLENGER) if model else None
-    return None if number is None else str(number)
+    for version in versions(mlflow, name):
+        if version.challenger:
+            return version
+    return None
 
 
 def set_challenger(mlflow: "MlflowClient", version: Version) -> None:
@@ -235,7 +234,8 @@ def set_challenger(mlflow: "MlflowClient", version: Version) -> None:
 
 def settle_challenger(mlflow: "MlflowClient", version: Version) -> None:
     """Remove the alias `challenger` if it is the one of `version`, which waits no longer."""
-    if challenger(mlflow, version.name) == version.version:
+    waiting = challenger(mlflow, version.name)
+    if waiting and waiting.version == version.version:
         mlflow.delete_registered_model_alias(version.name, CHALLENGER)
 
 
@@ -260,16 +260,3 @@ def thaw(mlflow: "MlflowClient", name: str) -> bool:
         return False
     mlflow.delete_registered_model_tag(name, FROZEN_TAG)
     return True
-
-
-def waiting(mlflow: "MlflowClient", name: str) -> Version:
-    """The version that waits for a person; raises SextantError if none does."""
-    number = challenger(mlflow, name)
-    existing = versions(mlflow, name)
-    for version in existing:
-        if version.version == number:
-            return version
-    numbers = ", ".join(version.version for version in existing) or "none"
-    raise SextantError(
-        f"no version of {name} waits for a person; choose one: VERSION=…; it has: {numbers}"
-    )

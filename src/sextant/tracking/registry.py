@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"  # the alias of a version that waits for a person
 # The decisions of the gate. What waits would be promoted, but conf, drift or a freeze leaves that
 # to a person.
 PROMOTED = "promoted"
@@ -53,13 +54,14 @@ def registered_names(model: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model, with its tags and whether it is champion."""
+    """A version of a registered model: its tags, whether it is champion, and whether it waits."""
 
     name: str
     version: str
     tags: Mapping[str, str]
     champion: bool
     model_uri: str
+    challenger: bool = False
 
     @property
     def decision(self) -> dict[str, Any] | None:
@@ -81,8 +83,7 @@ def versions(mlflow: "MlflowClient", name: str) -> list[Version]:
     while page.token:
         page = mlflow.search_model_versions(condition, max_results=PAGE_SIZE, page_token=page.token)
         entities += page
-    champion = model.aliases.get(CHAMPION)
-    result = [_version(entity, champion) for entity in entities]
+    result = [_version(entity, model.aliases) for entity in entities]
     result.sort(key=lambda version: int(version.version), reverse=True)
     return result
 
@@ -98,14 +99,15 @@ def registered(mlflow: "MlflowClient", name: str) -> "RegisteredModel | None":
         return None
 
 
-def _version(entity: "ModelVersion", champion: str | None) -> Version:
+def _version(entity: "ModelVersion", aliases: Mapping[str, str]) -> Version:
     number = str(entity.version)
     return Version(
         name=entity.name,
         version=number,
         tags=dict(entity.tags),
-        champion=number == str(champion),
+        champion=number == str(aliases.get(CHAMPION)),
         model_uri=f"models:/{entity.name}/{number}",
+        challenger=number == str(aliases.get(CHALLENGER)),
     )
 
 
@@ -133,7 +135,7 @@ def create_version(
     # say that it is not registered.
     listed = json.dumps([{"name": name, "version": str(entity.version)}])
     mlflow.set_logged_model_tags(model_id, {"mlflow.modelVersions": listed, NOTE: card})
-    return _version(entity, None)
+    return _version(entity, {})
 
 
 def withdraw(mlflow: "MlflowClient", version: Version) -> None:

@@ -147,6 +147,9 @@ pin: need-DATASET environment ## DATASET=churn | write size and sha256 of its so
 retrain: environment ## [BRANCH=night/1] | pin, repro, register, push to the remote, write a summary
 	@python -m sextant retrain $${BRANCH:+"branch=$$BRANCH"}
 
+merge-lock: environment ## [SIDE=theirs] | resolve a merge's conflicts in dvc.lock, run what differs
+	@python -m sextant merge-lock $${SIDE:+"side=$$SIDE"}
+
 remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | set the DVC remote
 	@case "$$URL" in s3://*|ssh://*) ;; *:*) \
 	  echo "URL=$$URL: expected a folder, s3://bucket/path or ssh://host/path" >&2; exit 2 ;; esac
@@ -226,4 +229,4 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
-  register history promote rollback new add remove pin retrain remote check test test-fast fuzz results bench promises lint format clean
+  register history promote rollback new add remove pin retrain merge-lock remote check test test-fast fuzz results bench promises lint format clean

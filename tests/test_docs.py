@@ -65,6 +65,14 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "sextant register --write": (TEAM, '"make", "register"'),
     "sextant promote": ("tests/test_remote.py::make_champion", '"promote"'),
     "sextant rollback": ("tests/test_remote.py::make_champion", '"rollback"'),
+    "sextant history": (
+        "tests/tracking/test_champions.py::test_the_history_has_every_change_and_loses_none",
+        "history.history(",
+    ),
+    "sextant merge-lock": (
+        "tests/commands/test_merge_lock.py::test_two_branches_that_trained_are_merged",
+        '"merge-lock"',
+    ),
     "sextant predict": (PREDICT, "predict.main("),
     "sextant serve": ("tests/commands/test_serve.py::service", '"serve"'),
     "sextant new": ("tests/commands/test_new.py::made", "new.new("),

@@ -39,6 +39,11 @@ COMMANDS = {
     "remove": ("commands.remove", "model=digits", "take a model out of params.yaml"),
     "pin": ("commands.pin", "dataset=churn", "write the source's sizes and digests into the conf"),
     "retrain": ("commands.retrain", "[branch=night/1]", "pin, repro, register, push, summary"),
+    "merge-lock": (
+        "commands.merge_lock",
+        "[side=theirs]",
+        "resolve a merge in dvc.lock, run it",
+    ),
     "doctor": ("commands.doctor", "", "show what is missing or broken, and how to repair it"),
 }
 VERBS = STAGES | COMMANDS

@@ -260,7 +260,10 @@ def _lay_out(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is None:
         return
-    engine.execute(figure)
+    with warnings.catch_warnings():
+        # Too many ticks may leave no room for the axes; the second layout tells whether fewer do.
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
+        engine.execute(figure)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             locator = axis.get_major_locator()

@@ -1,5 +1,5 @@
 # All commands of Sextant; `make` alone lists them. The environment .venv is created when it is first
-# needed, and updated when pyproject.toml or constraints.txt changes. make turns the exit code of a
+# needed, and updated when pyproject.toml or requirements.lock changes. make turns the exit code of a
 # failed command into 2.
 
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ help: ## | show this page
 # The stamp is a checksum of contents, so that a fresh clone that links to a complete .venv does not
 # install it again. Each variable is computed when it is first used, and not again.
 EXTRAS = $(eval EXTRAS := dev$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n'))$(EXTRAS)
-STAMP = $(eval STAMP := $(shell cat pyproject.toml constraints.txt | cksum) $(EXTRAS))$(STAMP)
+STAMP = $(eval STAMP := $(shell cat pyproject.toml requirements.lock | cksum) $(EXTRAS))$(STAMP)
 
 setup: environment ## [TORCH_INDEX=https://download.pytorch.org/whl/cpu] [PYTHON=python3.12] | make .venv
 	@echo 'ready: .venv ('"$$(python --version)"'); every make target uses it, `source .venv/bin/activate` activates it in your shell'
@@ -55,7 +55,7 @@ environment:
 	    "install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 2; }; \
 	  echo 'making .venv: a minute or two, about 2 GB ...' >&2; \
 	  { .venv/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear .venv; } && \
-	  .venv/bin/python -m sextant.environment '.[$(EXTRAS)]' $(if $(TORCH_INDEX),"$(TORCH_INDEX)") && \
+	  .venv/bin/python -m sextant.environment '$(EXTRAS)' $(if $(TORCH_INDEX),"$(TORCH_INDEX)") && \
 	  echo "$(STAMP)" > .venv/.ready || { echo 'the environment is incomplete: correct what pip reports above,' \
 	    'then run the same command again' >&2; exit 1; }; }
 
@@ -190,6 +190,13 @@ promises: environment ## [ROW=kill] [N=20] [OPTIONS=seed=1] | break things for r
 	  PYTHONPATH="$(CURDIR)/src:$(CURDIR)/bench" python "$$script" $${N:+"n=$$N"} $$OPTIONS || failed=1; done; \
 	  exit $${failed:-0}
 
+# pip-audit reads the lock itself, so that it also sees what is not installed here.
+audit: environment ## | look for known vulnerabilities and risky code; write .scratch/sbom.json
+	@python -m sextant.audit
+
+lock: environment ## [UPGRADE=1] | write requirements.lock anew from pyproject.toml
+	@python -m sextant.lock $${UPGRADE:+--upgrade} $(if $(TORCH_INDEX),"$(TORCH_INDEX)")
+
 lint: environment ## | run ruff and mypy
 	@ruff check .
 	@ruff format --check .
@@ -214,7 +221,7 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMED = N n TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMED = AUTH auth HOST host UPGRADE upgrade N n TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 NAMED += $(NEW) file target name kind task key unknown
 blank := $() $()
 # make puts a backslash before a blank in a value, such as that in the name of a file.
@@ -229,4 +236,5 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
-  register history promote rollback new add remove pin retrain merge-lock remote check test test-fast fuzz results bench promises lint format clean
+  register history promote rollback new add remove pin retrain merge-lock remote check test test-fast fuzz results bench promises audit lock \
+  lint format clean

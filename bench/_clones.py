@@ -24,18 +24,20 @@ def change(file: Path, old: str, new: str) -> None:
 def link_environment(clone: Path) -> None:
     """Make .venv of links to that of this checkout, with the stamp by which make knows it.
 
-    The stamp is a checksum: see `STAMP` in the Makefile, which is the same in both commits.
+    The stamp is a checksum, see `STAMP` in the Makefile. Earlier commits have constraints.txt where
+    later ones have requirements.lock.
     """
     venv = clone / ".venv"
     venv.mkdir()
     for part in (ROOT / ".venv").iterdir():
         if part.name != ".ready":
             (venv / part.name).symlink_to(part)
-    checksum = subprocess.run(
-        "cat pyproject.toml constraints.txt | cksum",
-        shell=True, cwd=clone, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    (venv / ".ready").write_text(f"{checksum.stdout.strip()} dev\n")
+    content = b""
+    for name in ("pyproject.toml", "constraints.txt", "requirements.lock"):
+        if (clone / name).is_file():
+            content += (clone / name).read_bytes()
+    checksum = subprocess.run(["cksum"], input=content, capture_output=True, check=True)
+    (venv / ".ready").write_text(f"{checksum.stdout.decode().strip()} dev\n")
 
 
 def variables(clone: Path) -> dict[str, str]:

@@ -466,7 +466,7 @@ def link_environment(path: Path) -> None:
         if part.name != ".ready":
             (path / ".venv" / part.name).symlink_to(part)
     stamp = subprocess.run(
-        "cat pyproject.toml constraints.txt | cksum",
+        "cat pyproject.toml requirements.lock | cksum",
         shell=True,
         cwd=path,
         capture_output=True,

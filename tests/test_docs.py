@@ -115,7 +115,7 @@ def test_each_family_has_a_page_and_pages_have_commands() -> None:
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout whose tools only print their arguments."""
     folder = tmp_path_factory.mktemp("bare")
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
     make_environment(folder)
     for name in ("ruff", "mypy"):

@@ -1,7 +1,7 @@
 """Installation by uv with pip's settings, from indexes on this machine; and by pip where uv fails.
 
 The project that is installed needs `tiny`. The index `old` has version 1 of it, `new` has 2, and
-`cpu` has 2+cpu.
+`cpu` has `torch` 2+cpu.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ import sysconfig
 import threading
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import cases
 import pytest
 from conftest import ROOT
 
@@ -72,7 +73,7 @@ class Project(NamedTuple):
         }
         python = self.folder / ".venv/bin/python"
         return subprocess.run(
-            [python, "-m", "sextant.environment", *(arguments or (".[dev]",))],
+            [python, "-m", "sextant.environment", *(arguments or ("dev",))],
             cwd=self.folder,
             env=env | variables,
             capture_output=True,
@@ -80,11 +81,19 @@ class Project(NamedTuple):
             timeout=60,
         )
 
-    def installed(self) -> tuple[str, str]:
-        """The version of `tiny` in the environment, and what has installed it."""
+    def lock(self, wheel: Path, version: str, groups: str = "dev") -> None:
+        """Add a package to the lock, with the digest of a wheel."""
+        name = wheel.name.partition("-")[0]
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        with (self.folder / "requirements.lock").open("a") as stream:
+            stream.write(f"{name}=={version} \\\n    --hash=sha256:{digest}\n    # for {groups}\n")
+
+    def installed(self, name: str = "tiny") -> tuple[str, str] | None:
+        """The version of a package in the environment, and what has installed it."""
         (site,) = (self.folder / ".venv/lib").glob("*/site-packages")
-        (tiny,) = metadata.distributions(name="tiny", path=[str(site)])
-        return tiny.version, str(tiny.read_text("INSTALLER")).strip()
+        for distribution in metadata.distributions(name=name, path=[str(site)]):
+            return distribution.version, str(distribution.read_text("INSTALLER")).strip()
+        return None
 
     def replace_uv(self, script: str) -> None:
         """Replace the program of uv in this environment by a shell script."""
@@ -104,7 +113,10 @@ def project(tmp_path: Path) -> Project:
     (folder / "pyproject.toml").write_text(PYPROJECT)
     (folder / "backend.py").write_text(BACKEND)
     write_wheel(folder, "demo", "1", EXTRA)
-    (folder / "constraints.txt").write_text("")
+    version = metadata.version("uv")
+    (folder / "requirements.lock").write_text(
+        f"uv=={version} \\\n    --hash=sha256:{64 * '0'}\n    # for uv\n"
+    )
     venv.create(folder / ".venv", with_pip=False, symlinks=True)
     (site,) = (folder / ".venv/lib").glob("*/site-packages")
     for name in ("pip", "uv"):
@@ -131,10 +143,12 @@ def write_wheel(folder: Path, name: str, version: str, metadata: str = "") -> Pa
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two simple indexes (PEP 503) and the certificate of their server."""
+    """Three simple indexes (PEP 503) and the certificate of their server."""
     folder = tmp_path_factory.mktemp("indexes")
-    for index, version in (("old", "1"), ("new", "2"), ("cpu", "2+cpu")):
-        wheel = write_wheel(folder / index / "tiny", "tiny", version)
+    wheels = [("old", "tiny", "1"), ("new", "tiny", "2")]
+    wheels += [("new", "torch", "2"), ("cpu", "torch", "2+cpu")]
+    for index, name, version in wheels:
+        wheel = write_wheel(folder / index / name, name, version)
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         link = f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>'
         (wheel.parent / "index.html").write_text(f"<!DOCTYPE html><html><body>{link}</body></html>")
@@ -169,25 +183,42 @@ def address(files: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.fixture
+def old(files: Path) -> Path:
+    return files / "old/tiny/tiny-1-py3-none-any.whl"
+
+
+@pytest.fixture
+def new(files: Path) -> Path:
+    return files / "new/tiny/tiny-2-py3-none-any.whl"
+
+
 @pytest.mark.slow
 def test_uv_installs_from_the_index_of_the_variables_with_their_certificate(
-    project: Project, address: str, files: Path
+    project: Project, address: str, files: Path, old: Path
 ) -> None:
+    project.lock(old, "1")
+    project.lock(old, "1", "s3")  # an extra that is not asked for
     done = project.install(PIP_INDEX_URL=f"{address}/old", PIP_CERT=str(files / "cert.pem"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert project.installed() == ("1", "uv")
+    assert project.installed("demo") == ("1", "uv")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["home/.config/pip/pip.conf", "project/.venv/pip.conf"])
 def test_uv_installs_from_the_index_of_a_file_of_settings(
-    project: Project, address: str, files: Path, file: str
+    project: Project, address: str, files: Path, new: Path, file: str
 ) -> None:
+    """Its constraints are left out, since uv would want hashes of them."""
+    project.lock(new, "2")
+    (project.home / "limits.txt").write_text("tiny<3\n")
     path = project.home.parent / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"[global]\nindex-url = https://localhost:1/none\ncert = {files}/cert.pem\n"
         f"[install]\nindex-url = {address}/old\nextra-index-url =\n    {address}/new\n"
+        f"constraint = {project.home}/limits.txt\n"
     )
     done = project.install(PIP_CONFIG_FILE="")
     assert (done.returncode, done.stderr) == (0, "")
@@ -195,51 +226,55 @@ def test_uv_installs_from_the_index_of_a_file_of_settings(
 
 
 @pytest.mark.slow
-def test_the_best_version_of_several_indexes_is_taken(
-    project: Project, address: str, files: Path
+def test_the_version_of_the_lock_is_found_in_any_index(
+    project: Project, address: str, files: Path, old: Path
 ) -> None:
-    """The second is TORCH_INDEX. By default uv takes the first index that has the name."""
+    """By default uv takes the first index that has the name."""
+    project.lock(old, "1")
     done = project.install(
-        *(".[dev]", f"{address}/old"),
         PIP_INDEX_URL=f"{address}/new",
+        PIP_EXTRA_INDEX_URL=f"{address}/old",
         REQUESTS_CA_BUNDLE=str(files / "cert.pem"),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert project.installed() == ("2", "uv")
-
-
-@pytest.mark.slow
-def test_constraints_hold_for_uv(project: Project, address: str, files: Path) -> None:
-    """Those of the project and those of pip's settings."""
-    (project.folder / "constraints.txt").write_text("tiny<3\n")
-    (project.home / "limits.txt").write_text("tiny<2\n")
-    done = project.install(
-        *(".[dev]", f"{address}/new"),
-        PIP_INDEX_URL=f"{address}/old",
-        PIP_CERT=str(files / "cert.pem"),
-        PIP_CONSTRAINT=str(project.home / "limits.txt"),
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert project.installed() == ("1", "uv")
 
 
 @pytest.mark.slow
-def test_a_build_in_the_index_of_torch_has_a_pinned_version(
-    project: Project, address: str, files: Path
+def test_a_file_with_another_digest_is_not_installed_by_uv_nor_by_pip(
+    project: Project, files: Path, new: Path
 ) -> None:
-    """torch==2.13.0 is 2.13.0+cpu in its index for CPUs, as with pip."""
-    (project.folder / "constraints.txt").write_text("tiny==2\n")
-    done = project.install(
-        *(".[dev]", f"{address}/cpu"),
-        PIP_INDEX_URL=f"{address}/new",
-        PIP_CERT=str(files / "cert.pem"),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert project.installed() == ("2+cpu", "uv")
+    project.lock(new, "1")
+    done = project.install(PIP_FIND_LINKS=f"{files}/old/tiny", PIP_NO_INDEX="1")
+    assert done.returncode == 1
+    by_uv, _, by_pip = done.stderr.partition("pip installs, which takes longer")
+    assert "Hash mismatch" in by_uv or "tiny" in by_uv
+    assert "HASHES" in by_pip.upper()
+    assert project.installed() is None
 
 
 @pytest.mark.slow
-def test_uv_installs_from_folders_without_an_index(project: Project, files: Path) -> None:
+def test_a_build_of_torch_comes_from_its_index_and_all_else_from_the_lock(
+    project: Project, address: str, files: Path, new: Path
+) -> None:
+    """torch==2.13.0 is 2.13.0+cpu in its index for CPUs, whose files have other digests."""
+    project.lock(new, "2", "project")
+    project.lock(files / "new/torch/torch-2-py3-none-any.whl", "2", "torch")
+    arguments = {"PIP_INDEX_URL": f"{address}/new", "PIP_CERT": str(files / "cert.pem")}
+    done = project.install("dev", f"{address}/cpu", **arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert project.installed("torch") == ("2+cpu", "uv")
+    assert project.installed() == ("2", "uv")
+    again = project.install(**arguments)  # without the index: that build stays
+    assert (again.returncode, again.stderr) == (0, "")
+    assert project.installed("torch") == ("2+cpu", "uv")
+
+
+@pytest.mark.slow
+def test_uv_installs_from_folders_without_an_index(
+    project: Project, files: Path, new: Path
+) -> None:
+    project.lock(new, "2")
     links = f"{files}/old/tiny {files}/new/tiny"
     done = project.install(PIP_FIND_LINKS=links, PIP_NO_INDEX="1")
     assert (done.returncode, done.stderr) == (0, "")
@@ -247,17 +282,20 @@ def test_uv_installs_from_folders_without_an_index(project: Project, files: Path
 
 
 @pytest.mark.slow
-def test_pip_installs_where_uv_fails(project: Project, files: Path) -> None:
+def test_pip_installs_where_uv_fails(project: Project, files: Path, old: Path) -> None:
+    project.lock(old, "1")
     project.replace_uv("echo 'error: no\n  cause: disk full' >&2; exit 2")
     done = project.install(PIP_FIND_LINKS=f"{files}/old/tiny", PIP_NO_INDEX="1")
     assert done.returncode == 0
     expected = "uv is not used (no: disk full): pip installs, which takes longer\n"
     assert done.stderr == expected
     assert project.installed() == ("1", "pip")
+    assert project.installed("demo") == ("1", "pip")
 
 
 @pytest.mark.slow
-def test_pip_installs_where_no_index_has_uv(project: Project, files: Path) -> None:
+def test_pip_installs_where_no_index_has_uv(project: Project, files: Path, new: Path) -> None:
+    project.lock(new, "2")
     shutil.rmtree(project.folder / ".venv/lib")
     venv.create(project.folder / ".venv", with_pip=False, symlinks=True)
     (site,) = (project.folder / ".venv/lib").glob("*/site-packages")
@@ -270,12 +308,100 @@ def test_pip_installs_where_no_index_has_uv(project: Project, files: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_code_is_that_of_pip_if_pip_fails_too(project: Project) -> None:
+def test_the_code_is_1_if_pip_fails_too(project: Project, old: Path) -> None:
+    project.lock(old, "1")
     done = project.install(PIP_NO_INDEX="1")
     assert done.returncode == 1
     first, *others = done.stderr.splitlines()
     assert first.startswith("uv is not used (No solution found")
     assert "No matching distribution found for tiny" in others[-1]
+
+
+LOCK = """# a comment
+PyYAML==6.0.3 \\
+    --hash=sha256:1
+    # for project; via pyproject.toml
+pywin32==312 ; sys_platform == 'win32' \\
+    --hash=sha256:2 \\
+    --hash=sha256:3
+    # for audit, dev; via x
+torch==2.13.0 \\
+    --hash=sha256:4
+    # for torch; via pyproject.toml
+torch==2.13.0+cpu \\
+    --hash=sha256:6
+    # for torch
+nvidia-x==1 \\
+    --hash=sha256:5
+    # for cuda; via torch
+"""
+
+
+def test_an_entry_of_the_lock_has_name_version_and_groups() -> None:
+    pins = environment.pins(LOCK)
+    assert [(pin.name, pin.version) for pin in pins] == [
+        ("pyyaml", "6.0.3"), ("pywin32", "312"), ("torch", "2.13.0"), ("torch", "2.13.0+cpu"),
+        ("nvidia-x", "1"),
+    ]  # fmt: skip
+    assert [sorted(pin.groups) for pin in pins] == [
+        ["project"], ["audit", "dev"], ["torch"], ["torch"], ["cuda"],
+    ]  # fmt: skip
+    assert "".join(pin.text for pin in pins) == LOCK.partition("\n")[2]
+
+
+@cases.each(
+    ("torch_index", "there", "offered", "cuda", "expected"),
+    [
+        (
+            "",
+            "",
+            "2.13.0",
+            False,
+            ["torch==2.13.0+cpu pyyaml pywin32", "torch==2.13.0 pyyaml pywin32"],
+        ),
+        (
+            "",
+            "",
+            "2.13.0",
+            True,
+            ["torch==2.13.0+cpu pyyaml pywin32", "torch==2.13.0 pyyaml pywin32", "nvidia-x"],
+        ),
+        ("", "", "2.13.0+cpu", False, ["torch==2.13.0+cpu pyyaml pywin32"]),
+        ("", "2.13.0", "", True, ["pyyaml pywin32"]),
+        ("", "2.12.0", "2.13.0+cpu", False, ["torch==2.13.0+cpu pyyaml pywin32"]),
+        ("https://x", "", "", True, ["pyyaml pywin32", "torch==2.13.0 from https://x"]),
+    ],
+)
+def test_a_build_of_torch_is_installed_with_what_it_needs(
+    torch_index: str,
+    there: str,
+    offered: str,
+    cuda: bool,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("requirements.lock").write_text(LOCK)
+    monkeypatch.setattr(environment, "needs_cuda", lambda: cuda)
+    monkeypatch.setattr(environment, "torch_version", lambda: there)
+    installed = []
+
+    def install(arguments: Sequence[str], index: str) -> str:
+        """Fails where a build of torch is not offered."""
+        if "--require-hashes" not in arguments:
+            installed.append(f"{arguments[-1]} from {index}".removesuffix(" from "))
+            return ""
+        pins = environment.pins(Path(arguments[-1]).read_text())
+        labels = []
+        for pin in pins:
+            labels.append(f"torch=={pin.version}" if pin.name == "torch" else pin.name)
+        installed.append(" ".join(labels))
+        builds = [pin.version for pin in pins if pin.name == "torch"]
+        return "" if builds in ([], [offered]) else "no such build"
+
+    assert environment.install_all(install, ["dev"], torch_index) == ""
+    assert installed == [*expected, "."]
 
 
 def test_a_variable_overrides_the_section_install_and_that_the_section_global() -> None:
@@ -311,11 +437,11 @@ def test_settings_of_pip_become_variables_of_uv() -> None:
 
 def test_settings_without_a_variable_become_options() -> None:
     settings = {"only-binary": "numpy", "no-index": "true", "progress-bar": "off"}
-    options = environment.uv_options(settings)
+    options = environment.uv_options(settings, hashed=False)
     assert options[-3:] == ["--only-binary", "numpy", "--no-index"]
-    assert "--no-index" not in environment.uv_options({"no-index": "0"})
+    assert "--no-index" not in environment.uv_options({"no-index": "0"}, hashed=False)
 
 
 def test_a_wrong_call_is_refused() -> None:
-    with pytest.raises(UsageError, match="REQUIREMENT"):
+    with pytest.raises(UsageError, match="EXTRAS"):
         environment.main([])

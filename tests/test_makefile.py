@@ -31,7 +31,7 @@ def bare(tmp_path: Path) -> Path:
 
     A target that tries to use or make an environment fails with a message of its own.
     """
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
@@ -60,7 +60,7 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
     assert sorted(listed) == sorted(TARGETS)
     groups = [line[:10].strip() for line in lines if line[:10].strip()]
     assert groups == ["Start", "Pipeline", "Use", "New data", "Develop"]
-    assert len(page.stdout.splitlines()) <= 46
+    assert len(page.stdout.splitlines()) <= 50
     assert max(map(len, page.stdout.splitlines())) <= 100
 
 
@@ -169,7 +169,7 @@ def make_environment(folder: Path) -> None:
     binary = folder / ".venv/bin"
     binary.mkdir(parents=True)
     stamp = subprocess.run(
-        "cat pyproject.toml constraints.txt | cksum",
+        "cat pyproject.toml requirements.lock | cksum",
         shell=True,
         cwd=folder,
         capture_output=True,
@@ -245,13 +245,13 @@ def test_a_stale_environment_is_installed_with_the_extras_and_the_index_of_torch
     bare: Path,
 ) -> None:
     make_environment(bare)
-    (bare / "constraints.txt").write_text("numpy==2\n")
+    (bare / "requirements.lock").write_text("numpy==2\n")
     (bare / ".dvc").mkdir()
     (bare / ".dvc/config").write_text("[core]\n    remote = storage\n    url = s3://bucket/x\n")
     arguments = ("setup", "TORCH_INDEX=https://host/cpu", f"PYTHON={sys.executable}")
     done = make(*arguments, folder=bare)
     assert "making .venv" in done.stderr
-    expected = "[-m][sextant.environment][.[dev,s3]][https://host/cpu]"
+    expected = "[-m][sextant.environment][dev,s3][https://host/cpu]"
     assert done.stdout.splitlines()[1] == expected
     assert (bare / ".venv/.ready").read_text().endswith(" dev,s3\n")
 
@@ -284,7 +284,7 @@ def test_the_stamp_of_the_environment_depends_on_contents_and_not_on_times(bare:
     make_environment(bare)
     (bare / "pyproject.toml").touch()
     assert make("leaderboard", folder=bare).returncode == 0
-    (bare / "constraints.txt").write_text("numpy==2\n")
+    (bare / "requirements.lock").write_text("numpy==2\n")
     assert "making .venv" in make("leaderboard", f"PYTHON={sys.executable}", folder=bare).stderr
 
 

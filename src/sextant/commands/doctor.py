@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from .. import check, config, paths
+from .. import check, config, environment, paths
 from .. import site_cache as private_cache
 from ..errors import SextantError, UsageError, one_line
 from ..tracking import store
@@ -72,18 +72,19 @@ def python() -> Finding:
 
 
 def packages(folder: Path = Path(".")) -> Finding:
-    """Compare the installed packages with pyproject.toml and constraints.txt.
+    """Compare the installed packages with pyproject.toml and requirements.lock.
 
     Packages in the first must be installed; those in the second should have the pinned version.
     """
-    pinned = dict(pins((folder / "constraints.txt").read_text(encoding="utf-8")))
+    pinned = environment.pins((folder / environment.LOCK).read_text(encoding="utf-8"))
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {requirement_name(requirement) for requirement in project["dependencies"]}
     installed: dict[str, str] = {}
     for distribution in metadata.distributions():
         if distribution.name:
             # Without a local build tag: 2.13.0+cpu is version 2.13.0.
-            installed[normalized(distribution.name)] = distribution.version.partition("+")[0]
+            name = environment.normalized(distribution.name)
+            installed[name] = distribution.version.partition("+")[0]
     setup = "rm -f .venv/.ready; make setup"
     missing = sorted(required - set(installed))
     if missing:
@@ -92,34 +93,24 @@ def packages(folder: Path = Path(".")) -> Finding:
         repair = "python -m pip uninstall lightning"
         return Finding("broken", "`lightning` beside pytorch-lightning", repair)
     different = []
-    for name, pin in pinned.items():
-        if installed.get(name, pin) != pin:
-            different.append(f"{name} {installed[name]} ({pin})")
+    for pin in pinned:
+        if environment.AUDIT not in pin.groups:
+            expected = pin.version.partition("+")[0]
+            version = installed.get(pin.name, expected)
+            if version != expected:
+                different.append(f"{pin.name} {version} ({expected})")
     if different:
         more = " …" if len(different) > LISTED else ""
         listed = ", ".join(different[:LISTED])
-        text = f"{len(different)} differ from constraints.txt: {listed}{more}"
+        text = f"{len(different)} differ from requirements.lock: {listed}{more}"
         return Finding("warning", text, setup)
-    return ok(f"{len(installed)} installed, as constraints.txt pins them")
-
-
-def pins(constraints: str) -> Iterator[tuple[str, str]]:
-    """Yield the normalised names and the versions that a constraints file pins."""
-    for line in constraints.splitlines():
-        name, equals, version = line.partition("#")[0].partition("==")
-        if equals:
-            yield normalized(name.strip()), version.strip()
-
-
-def normalized(name: str) -> str:
-    """Return the name of a package as PEP 503 normalises it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return ok(f"{len(installed)} installed, as requirements.lock pins them")
 
 
 def requirement_name(requirement: str) -> str:
     """Return the normalised name in a requirement such as `PyYAML>=6`."""
     match = re.match(r"[\w.-]+", requirement)
-    return normalized(match[0] if match else requirement)
+    return environment.normalized(match[0] if match else requirement)
 
 
 def disk(free: int | None = None) -> Finding:
@@ -185,7 +176,7 @@ def site_cache(root: Path = Path(".")) -> Finding:
     cache = private_cache.configured(root)
     if cache is not None and private_cache.is_private(cache):
         return ok(f"{cache}, in a folder of this user alone")
-    place = "/var/tmp/dvc" if cache is None else str(cache)
+    place = "/var/tmp/dvc" if cache is None else str(cache)  # nosec B108: named, not used
     text = f"a bare `dvc` uses {place}, where other users can put files that run here"
     repair = f'dvc config --local {private_cache.KEY} "$PWD/{private_cache.PARENT}/cache"'
     return Finding("warning", text, f"mkdir -p -m 700 {private_cache.PARENT} && {repair}")
@@ -329,7 +320,7 @@ def mirror() -> Finding:
         return Finding("broken", one_line(error))
     scheme = _scheme(address)
     if scheme in SCHEMES and importlib.util.find_spec(SCHEMES[scheme][1]) is None:
-        repair = f"pip install -c constraints.txt '.[{scheme}]'"
+        repair = f".venv/bin/python -m sextant.environment dev,{scheme}"
         return Finding("broken", f"{scheme}:// needs {SCHEMES[scheme][1]}", repair)
     return ok(f"SEXTANT_MIRROR is set, for {', '.join(users)}")
 

@@ -146,7 +146,7 @@ def _upgrade() -> "MlflowClient":
     if subprocess.run(command, capture_output=True).returncode:
         raise SextantError(
             f"the MLflow store {address()} was written by another version than the installed"
-            f" {installed('mlflow')}; `make setup` installs the one that constraints.txt names,"
+            f" {installed('mlflow')}; `make setup` installs the one that requirements.lock names,"
             " which upgrades an older store"
         )
     return _connect(uri())
@@ -230,7 +230,8 @@ def relocate() -> bool:
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection, connection:
             for table, column in PATH_COLUMNS:
                 connection.execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
+                    # Both names are constants above.
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # nosec B608
                     (f"{old}/mlruns/", f"{home()}/mlruns/"),
                 )
         moved = True

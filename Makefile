@@ -191,10 +191,10 @@ promises: environment ## [ROW=kill] [N=20] [OPTIONS=seed=1] | break things for r
 	  exit $${failed:-0}
 
 # pip-audit reads the lock itself, so that it also sees what is not installed here.
-audit: environment ## | look for known vulnerabilities and risky code; write .scratch/sbom.json
+audit: environment ## | look for vulnerabilities and risky code; list packages
 	@python -m sextant.audit
 
-lock: environment ## [UPGRADE=1] | write requirements.lock anew from pyproject.toml
+lock: environment ## [UPGRADE=1] [TORCH_INDEX=...] | renew requirements.lock
 	@python -m sextant.lock $${UPGRADE:+--upgrade} $(if $(TORCH_INDEX),"$(TORCH_INDEX)")
 
 lint: environment ## | run ruff and mypy

@@ -49,6 +49,7 @@ TRAIN = "tests/test_train.py::test_by_hand_it_trains_into_scratch_the_same_every
 OPENINGS = "tests/test_openings.py::test_every_opening_needs_its_own_files_and_runs_its_own_stages"
 REMAINING = "tests/test_docs.py::test_the_remaining_commands_run"
 SHELF = "tests/commands/test_add.py::test_a_model_is_added_runs_and_is_removed"
+LOCK = "tests/test_lock.py::test_the_lock_is_written_and_changes_are_printed"
 YOUR_DATA = "tests/test_docs.py::test_the_data_of_a_section_can_be_prepared"
 RUN = {  # a call: the test or fixture that runs it, and a part of its source that shows it
     "dvc repro": ("tests/conftest.py::pipeline", "clone.repro("),
@@ -94,6 +95,8 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "pytest": (".github/workflows/pull-request.yml", "run: make test"),
     "ruff": (".github/workflows/pull-request.yml", "run: make lint"),
     "mypy": (".github/workflows/pull-request.yml", "run: make lint"),
+    "sextant.audit": (".github/workflows/pull-request.yml", "run: make audit"),
+    "sextant.lock": (LOCK, "lock.main("),
 }
 
 PAGE_OF_COMMAND = {command: page for page in pages.PAGES for command in pages.commands(page)}

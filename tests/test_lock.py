@@ -81,6 +81,33 @@ def test_builds_of_torch_stay_as_long_as_the_version(tmp_path: Path) -> None:
     assert builds("2", str(tmp_path)) == ["2+cpu", "2+cu130"]
 
 
+def test_the_lock_is_written_and_changes_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In place of uv, which would ask an index."""
+    whole = "numpy==2 \\\n    --hash=sha256:2\n    # via sextant (pyproject.toml)\nuv==1\nx==1\n"
+
+    def compiled(settings: object, torch_index: str, *arguments: str) -> str:
+        if "--output-file" in arguments:
+            file = Path(arguments[arguments.index("--output-file") + 1])
+            assert file.read_text() == Path("requirements.lock").read_text()  # versions stay
+            file.write_text(whole)
+        return "numpy==2\nx==1\n" if "--extra" in arguments else "numpy==2\n"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lock, "compiled", compiled)
+    monkeypatch.setattr(environment, "installed_pip_settings", lambda: {})
+    Path("pyproject.toml").write_text("[project]\noptional-dependencies.s3 = ['x']\n")
+    Path("requirements.lock").write_text("numpy==1\nuv==1\nold==1\n")
+    lock.main([])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
+        "numpy: 1 -> 2", "old: 1 -> removed", "x: new -> 1", "requirements.lock: 3 packages",
+    ]  # fmt: skip
+    groups = {pin.name: sorted(pin.groups) for pin in environment.pins(lock.LOCK.read_text())}
+    assert groups == {"numpy": ["project"], "uv": ["uv"], "x": ["s3"]}
+
+
 def test_a_wrong_call_is_refused() -> None:
     with pytest.raises(UsageError, match="TORCH_INDEX"):
         lock.main(["one", "two"])

@@ -236,5 +236,5 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
-  register history promote rollback new add remove pin retrain merge-lock remote check test test-fast fuzz results bench promises audit lock \
-  lint format clean
+  register history promote rollback new add remove pin retrain merge-lock remote check test test-fast fuzz results bench promises \
+  audit lock lint format clean

@@ -57,7 +57,7 @@ TOGETHER = (
     *("test_dvc_yaml", "test_learner", "test_models", "test_regression", "test_results"),
     *("test_sae", "test_train", "test_baselines", "test_evaluate", "test_mapping"),
     *("test_importance", "test_classification", "test_tune"),
-    *("test_outliers", "test_scenarios", "test_forecasting", "test_writing", "test_sextant_server"),
+    *("test_outliers", "test_scenarios", "test_forecasting", "test_writing", "test_protocol"),
 )
 # The modules of the package that a stage had loaded when it ended; see `record_imports`.
 SITECUSTOMIZE = """

@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sextant import config, gate, saved_model
-from sextant.commands import predict
 from sextant.errors import SextantError
 from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.columns import Columns as TableColumns
 from sextant.kinds.tabular.encoder import Encoder
+from sextant.tracking import unpacking
 
 scores = st.floats(-1, 1).map(lambda x: round(x, 6))
 margins = st.floats(0, 0.5).map(lambda x: round(x, 6))
@@ -313,7 +313,7 @@ def old_champion(tmp_path: Path, wines: Path) -> tuple[Path, dict[str, float]]:
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as members:
         members.extractall(tmp_path, filter="data")
     code = tmp_path / "src/sextant"
-    package = predict._import_packed(code)
+    package = unpacking.import_code(code)
     tabular = importlib.import_module(f"{package}.data.tabular")
     saved = importlib.import_module(f"{package}.saved")
     block = {"names": None, "delimiter": ",", "unknown": None, "ignored": [], **ROLES}

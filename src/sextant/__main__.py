@@ -25,7 +25,7 @@ COMMANDS = {
     "leaderboard": ("commands.leaderboard", "", "print one table of all models"),
     "tune": ("commands.tune", "model=ann [trials=40] [--write]", "search better settings on val"),
     "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
-    "serve": ("commands.serve", "model=ann [port=5001]", "serve the champion over HTTP"),
+    "serve": ("commands.serve", "model=ann [workers=2]", "serve the champion over HTTP"),
     "ui": ("commands.ui", "[port=5000]", "open MLflow's pages"),
     "history": ("commands.history", "model=ann", "list every change of the champion, and why"),
     "promote": ("commands.promote", "model=ann [version=3]", "make a version champion by hand"),

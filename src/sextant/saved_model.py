@@ -35,6 +35,12 @@ CHUNK_ROWS = 4096
 # Numbers in the inputs of a chunk. Pictures reach it at fewer rows: the activations of a net are
 # about a hundred times as large as its input.
 CHUNK_NUMBERS = 2**21
+# By kind, the tasks of which an answer depends on its row alone: encoder and task compute nothing
+# across rows, and draw nothing. Rows of series and ratings belong together; scenarios are drawn.
+ROW_BY_ROW = {
+    "tabular": ("classification", "regression", "outliers", "mapping"),
+    "images": ("classification",),
+}
 
 
 @dataclass(frozen=True)
@@ -77,19 +83,54 @@ class SavedModel:
         `params` may set the options of the task; `details: True` adds the columns that `score`
         needs and callers usually do not. Raises UsageError for an unknown option.
         """
+        return self.predict_requests(frame, [len(frame)], params)
+
+    @property
+    def answers_each_row_alone(self) -> bool:
+        """Whether an answer depends on its row alone, so that requests can be answered together."""
+        return self.card["task"] in ROW_BY_ROW.get(self.card["kind"], ())
+
+    def predict_requests(
+        self,
+        frame: "pd.DataFrame",
+        counts: Sequence[int],
+        params: Mapping[str, "contracts.Option"] | None = None,
+    ) -> "pd.DataFrame":
+        """The answers to the rows of several requests, each equal to `predict` of that request.
+
+        `counts` are the rows of each request. The net gets the rows of one request at a time: a
+        product of matrices differs in its last digits with the number of rows.
+        """
         details, options = self._options(params or {})
         rows = self.encoder.check(frame)
-        answers = self.answer(rows, **options)
+        if len(counts) > 1:
+            answers = self._answers(self._outputs(rows, counts), rows, options)
+        else:
+            answers = self.answer(rows, **options)
         check_finite(answers)
         remarks = self._remarks(rows, answers)
         for line in summary(remarks):
-            warnings.warn(line, stacklevel=2)
+            warnings.warn(line, stacklevel=3)
         if not details:
             answers = self.task.public(answers, options)
         named = with_names(answers, rows, self.named_by)
         if len(answers) != len(rows):
             named = named.reset_index(drop=True)
         return named.assign(**{WARNINGS: pd.Series(remarks, index=named.index, dtype="str")})
+
+    def _outputs(self, rows: "pd.DataFrame", counts: Sequence[int]) -> dict[str, Tensor]:
+        """The tensors that the net predicts, request by request."""
+        family = cast("contracts.Family", self.net)
+        batch = self.encoder.encode(rows)
+        self.net.eval()
+        parts = []
+        start = 0
+        with torch.no_grad():
+            for count in counts:
+                request = plugins.take(batch, slice(start, start + count))
+                parts += [family.predict(chunk) for chunk in chunks(request)]
+                start += count
+        return _joined(parts)
 
     @property
     def named_by(self) -> list[str]:
@@ -132,7 +173,15 @@ class SavedModel:
 
     def answer(self, rows: "pd.DataFrame", **options: "contracts.Option") -> "pd.DataFrame":
         """The answers to the rows of a prepared part."""
-        tensors = outputs(self.net, self.encoder.encode(rows))
+        return self._answers(outputs(self.net, self.encoder.encode(rows)), rows, options)
+
+    def _answers(
+        self,
+        tensors: Mapping[str, Tensor],
+        rows: "pd.DataFrame",
+        options: "Mapping[str, contracts.Option]",
+    ) -> "pd.DataFrame":
+        """The answers from the tensors that the net predicts for `rows`."""
         calibration = self.card["calibration"]
         answers = self.task.metrics.answers
         return plugins.call(

@@ -20,6 +20,7 @@ from conftest import Clone
 import sextant
 from sextant.commands import serve
 from sextant.errors import SextantError, UsageError
+from sextant.tracking.server.champions import Champions
 
 MODEL = "ann"
 
@@ -118,6 +119,11 @@ def test_the_service_gives_the_answers_of_predict(
     assert_answers(service.answer(csv, "text/csv"), expected)
     line = f"sextant-{MODEL}-twin version 1 answers at {service.address}/invocations"
     assert line in service.log.read_text()
+    version = requests.get(f"{service.address}/version", timeout=10).json()
+    assert (version["model"], version["version"]) == (f"sextant-{MODEL}-twin", "1")
+    metrics = requests.get(f"{service.address}/metrics", timeout=10).text
+    assert 'sextant_requests_total{path="/invocations",status="200"}' in metrics
+    assert "process_resident_memory_bytes" in metrics
 
 
 @pytest.mark.slow
@@ -156,6 +162,37 @@ def test_the_service_warns_about_a_surplus_column(
     response = service.answer(as_json(features.assign(Income=1)))
     assert_answers(response, sextant.load(MODEL).predict(features))
     assert "Income" in service.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["workers=0"], "WORKERS=0: expected a number from 1 to 64"),
+        (["port=0"], "PORT=0 is not a port"),
+        (["host=192.0.2.7"], r"port 5001 is not available \(cannot assign .*PORT=…"),
+        (["host=no such host"], "HOST=no such host is no address of this machine"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        serve.main([f"model={MODEL}", *arguments])
+
+
+@pytest.mark.slow
+def test_the_champion_of_the_registry_is_loaded_with_its_packed_code(in_pipeline: None) -> None:
+    champions = Champions(MODEL)
+    version, folder = champions.current()
+    champion = champions.load(version, folder)
+    try:
+        assert (champion.name, champion.version.version) == (f"sextant-{MODEL}-twin", "1")
+        assert type(champion.model).__module__.startswith("sextant_")
+        assert champion.answers_together
+        assert champions.load(version, folder).model is not champion.model
+        # Champions with the same code share its modules.
+        assert type(champions.load(version, folder).model) is type(champion.model)
+    finally:
+        champions.close()
+    assert not champions.folder.exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["port=5001"], [f"model={MODEL}", "lr=1"]])

@@ -14,10 +14,9 @@ import pytest
 import yaml
 
 from sextant import config, files, register, saved_model
-from sextant.commands import predict
 from sextant.errors import DataError
 from sextant.gate import Candidate
-from sextant.tracking import packing, registry, store
+from sextant.tracking import packing, registry, store, unpacking
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -221,14 +220,14 @@ def old_packed(tmp_path: Path) -> Path:
 
 @pytest.mark.slow  # MLflow is imported
 def test_an_old_model_answers_in_this_process(old_packed: Path) -> None:
-    model = predict.load_packed(old_packed)
+    model = unpacking.load(old_packed)
     answers = model.predict(pd.DataFrame({"x": [1.0, 2.0]}))
     assert answers["y"].tolist() == [3.0, 6.0]
 
 
 @pytest.mark.slow
 def test_an_error_of_an_old_model_can_be_caught(old_packed: Path) -> None:
-    model = predict.load_packed(old_packed)
+    model = unpacking.load(old_packed)
     with pytest.raises(DataError, match="row without 'x': old code"):
         model.predict(pd.DataFrame({"x": [None]}))
 

@@ -1,8 +1,5 @@
 """Answer rows with a champion, which runs the code that it was packed with."""
 
-import hashlib
-import importlib
-import importlib.util
 import re
 import sys
 import warnings
@@ -11,8 +8,8 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from .. import config, files, plugins
-from ..errors import DataError, SextantError, UsageError
-from ..tracking import packing, registry, store
+from ..errors import UsageError
+from ..tracking import packing, registry, store, unpacking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,41 +36,7 @@ def champion(model: str) -> "SavedModel":
     else:
         version, folder = local
     registry.warn_if_twin(version)
-    return load_packed(folder)
-
-
-def load_packed(folder: Path) -> "SavedModel":
-    """Load a packed model with its packed code, whatever version of Sextant that is."""
-    (data,) = (folder / "data").iterdir()
-    package = _import_packed(folder / "code" / "sextant")
-    # The loader was `sextant.saved` before version 0.2, so its name is read from the packed model.
-    loader = packing.loader_module(folder).removeprefix("sextant.")
-    module = importlib.import_module(f"{package}.{loader}")
-    model: SavedModel = module.load(data)
-    return model
-
-
-def _import_packed(code: Path) -> str:
-    """Import the packed code under a name that differs from this checkout's; return the name.
-
-    The packed code raises this checkout's exceptions, so that callers can catch them. The rest of
-    its module `errors` is not replaced, because the packed code imports functions from it by the
-    names of its version.
-    """
-    name = f"sextant_{hashlib.sha256(str(code).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return name
-    spec = importlib.util.spec_from_file_location(
-        name, code / "__init__.py", submodule_search_locations=[str(code)]
-    )
-    assert spec and spec.loader
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[name] = package
-    spec.loader.exec_module(package)
-    errors = importlib.import_module(f"{name}.errors")
-    for exception in (SextantError, UsageError, DataError):
-        setattr(errors, exception.__name__, exception)
-    return name
+    return unpacking.load(folder)
 
 
 def answer(

@@ -1,27 +1,37 @@
 """Serve a champion over HTTP: POST rows to /invocations, as MLflow's servers take them."""
 
+import json
 import os
 import socket
-import sys
-from pathlib import Path
+import tempfile
 
 from .. import config
 from ..errors import UsageError, describe
 from ..tracking import registry, store
-from ..tracking.server import sextant_server
 
-SERVER = Path(sextant_server.__file__)
+USAGE = "expected: make serve MODEL=<model> [HOST=0.0.0.0,name] [PORT=5001] [WORKERS=2]"
+MOST_WORKERS = 64
+SECONDS_TO_KEEP = 75  # an idle connection; longer than the minute of most proxies
 
 
-def checked_port(port: str) -> str:
+def checked_port(port: str, host: str = "127.0.0.1") -> str:
     """The port, if this machine can listen on it; raises UsageError otherwise."""
     if not port.isdecimal() or not 0 < int(port) < 2**16:
         raise UsageError(f"PORT={port} is not a port; expected a number from 1 to {2**16 - 1}")
-    with socket.socket() as probe:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"HOST={host} is no address of this machine ({describe(error).lower()}); expected"
+            " 127.0.0.1, or 0.0.0.0 for all of its addresses"
+        ) from None
+    with socket.socket(family, kind, protocol) as probe:
         # As the server does: a port whose last connections are still closing can be used again.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", int(port)))
+            probe.bind(address)
         except OSError as error:
             raise UsageError(
                 f"port {port} is not available ({describe(error).lower()}); choose another: PORT=…"
@@ -29,31 +39,60 @@ def checked_port(port: str) -> str:
     return port
 
 
-def main(argv: list[str]) -> None:
-    """`sextant serve model=<name> [port=5001]`: replaces this process by a server.
+def checked_workers(workers: str) -> int:
+    """The number of processes that answer; raises UsageError."""
+    if not workers.isdecimal() or not 0 < int(workers) <= MOST_WORKERS:
+        raise UsageError(f"WORKERS={workers}: expected a number from 1 to {MOST_WORKERS}")
+    return int(workers)
 
-    `/ping` answers once the server is up.
+
+def main(argv: list[str]) -> None:
+    """`sextant serve model=<name> [host=0.0.0.0,name] [port=5001] [workers=2]`: until Ctrl-C.
+
+    The first `host` is the address to listen on; the others are names by which requests may address
+    it. `/ready` answers 200 once the server is up.
     """
-    options, rest = config.named_options(argv, "model", "port")
+    options, rest = config.named_options(argv, "model", "host", "port", "workers")
     if rest or "model" not in options:
-        raise UsageError("expected: make serve MODEL=<model> [PORT=5001]")
-    port = checked_port(options.get("port") or "5001")
-    champion = registry.champion_of(store.client(), options["model"])
+        raise UsageError(USAGE)
+    host, _, names = (options.get("host") or "127.0.0.1").partition(",")
+    port = checked_port(options.get("port") or "5001", host)
+    workers = checked_workers(options.get("workers") or "1")
+    champion = _champion(options["model"])
     registry.warn_if_twin(champion)
+    shown = f"[{host}]" if ":" in host else host
     print(
-        f"{champion.name} version {champion.version} answers at"
-        f" http://127.0.0.1:{port}/invocations",
+        f"{champion.name} version {champion.version} answers at http://{shown}:{port}/invocations",
         flush=True,
     )
+    settings = {"model": options["model"], "host": host, "hosts": names}
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     os.environ["MLFLOW_REGISTRY_URI"] = store.uri()
-    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # MLflow warns when it drops a surplus column
-    os.environ[sextant_server.MODEL] = champion.model_uri
-    # The packed code must answer; PYTHONPATH and the working directory would put this checkout's
-    # first.
-    os.environ.pop("PYTHONPATH", None)
-    command = [sys.executable, "-P", "-m", "uvicorn", "--factory"]
-    command += [f"{SERVER.stem}:{sextant_server.create_app.__name__}"]
-    command += ["--app-dir", str(SERVER.parent), "--host", "127.0.0.1", "--port", port]
-    command += ["--log-level", "warning"]
-    os.execv(sys.executable, command)
+    os.environ["SEXTANT_SERVICE"] = json.dumps(settings)
+    with tempfile.TemporaryDirectory(prefix="sextant-metrics-") as folder:
+        if workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        _serve(host, int(port), workers)
+
+
+def _champion(model: str) -> registry.Version:
+    """The champion; raises SextantError without one. A local store needs no MLflow for that."""
+    local = registry.champion_here(model)
+    return local[0] if local else registry.champion_of(store.client(), model)
+
+
+def _serve(host: str, port: int, workers: int) -> None:
+    import uvicorn
+
+    uvicorn.run(
+        "sextant.tracking.server.service:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=SECONDS_TO_KEEP,
+    )

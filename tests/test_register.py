@@ -53,6 +53,7 @@ def test_an_option_is_a_flag_a_number_or_a_word(
     ]
     assert specs == [
         ("details", "boolean", False),
+        ("explain", "boolean", False),
         ("samples", "long", 5),
         ("temperature", "double", 0.7),
         ("mode", "string", "greedy"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -30,6 +31,8 @@ Parts: TypeAlias = dict[str, pd.DataFrame]  # train, val, gate, test
 Column: TypeAlias = tuple[str, str, bool]  # name, MLflow type, required
 Answer: TypeAlias = Callable[[pd.DataFrame], pd.DataFrame]
 Fit: TypeAlias = Callable[..., Answer]
+# (answers, those of the rows as they are, encoder) -> a number of each answer, (rows,)
+Explained: TypeAlias = Callable[[pd.DataFrame, pd.DataFrame, Any], np.ndarray]
 # (answers as a caller sees them, a name for each) -> the answers with names of files, and the files
 AsFiles: TypeAlias = Callable[
     [pd.DataFrame, Sequence[str]], tuple[pd.DataFrame, Mapping[str, bytes]]
@@ -72,7 +75,8 @@ class Encoder(Protocol):
     Tasks may read further members: classification reads `classes` and `flat`, mapping `scale` and
     `wide`, recommendation `items` and `titles`. Optional: `named_by`, the columns that identify a
     row and that answers carry, if answers are one to a row; `remarks(rows, answers)`, a text for
-    each answer that says what is unusual about the checked input rows, empty where nothing is.
+    each answer that says what is unusual about the checked input rows, empty where nothing is;
+    `typical`, of a table, the value of each feature that says nothing of a row, or None.
     """
 
     columns: Any
@@ -246,7 +250,9 @@ class TaskMetrics(Protocol[B, E]):
     `guard_rows(parts)`, the rows on which the gate's guards are computed, where these are not the
     gate part; `decided(answers, encoder, calibration)`, the answers of any model with predictions
     by the rule of one calibration; `verdict(answers, rows, encoder)`, a sentence that sums up the
-    metrics, with the `calibration` and the `net` if it names them. `calibrate` gets the `encoder`,
+    metrics, with the `calibration` and the `net` if it names them; `explained(answers, base,
+    encoder)`, the number of each answer of which the reasons are sought, (rows,), where `base` are
+    the answers to the same rows as they are. `calibrate` gets the `encoder`,
     and the block `schedule.decide` of the model's conf, where its signature names them. A task that
     generates (text, scenarios, next frames) names `net` among the arguments of `answers`, and draws
     with the seed in its options. It may answer a row several times: the index of the answers is

@@ -242,6 +242,11 @@ class Task:
         """Whether an answer has columns that scores need and that a caller does not see."""
         return optional(self.metrics, "public", None) is not None
 
+    @property
+    def explained(self) -> "contracts.Explained | None":
+        """The number of an answer that its reasons are about; None if the task has no such one."""
+        return optional(self.metrics, "explained", None)
+
     def roles(self, columns: C, train: "pd.DataFrame", net: Mapping[str, object]) -> C:
         """The block `columns` as an encoder of this task reads it, for these arguments of a net."""
         change: Callable[..., C] | None = optional(self.metrics, "roles", None)

@@ -255,8 +255,8 @@ def _interface(candidate: Candidate) -> tuple["pd.DataFrame", packing.Interface]
         required = name not in example or name not in model.named_by
         answers.append((str(name), MLFLOW_TYPES.get(column.dtype.kind, "string"), required))
     options: list[tuple[str, str, contracts.Option]] = []
-    if model.task.hides_columns:
-        options.append(("details", "boolean", False))
+    for flag in model.flags:
+        options.append((flag, "boolean", False))
     for name, default in model.task.options.items():
         options.append((name, OPTION_TYPES[type(default)], default))
     return example, packing.Interface(model.schema(), answers, options)

@@ -81,7 +81,8 @@ class SavedModel:
         different text is also a warning of Python.
 
         `params` may set the options of the task; `details: True` adds the columns that `score`
-        needs and callers usually do not. Raises UsageError for an unknown option.
+        needs and callers usually do not, and `explain: True` those that say why; see reasons.py.
+        Raises UsageError for an unknown option.
         """
         return self.predict_requests(frame, [len(frame)], params)
 
@@ -101,7 +102,7 @@ class SavedModel:
         `counts` are the rows of each request. The net gets the rows of one request at a time: a
         product of matrices differs in its last digits with the number of rows.
         """
-        details, options = self._options(params or {})
+        flags, options = self._options(params or {})
         rows = self.encoder.check(frame)
         if len(counts) > 1:
             answers = self._answers(self._outputs(rows, counts), rows, options)
@@ -111,8 +112,11 @@ class SavedModel:
         remarks = self._remarks(rows, answers)
         for line in summary(remarks):
             warnings.warn(line, stacklevel=3)
-        if not details:
+        reasons = self._reasons(rows, answers, counts, options) if "explain" in flags else None
+        if "details" not in flags:
             answers = self.task.public(answers, options)
+        if reasons is not None:
+            answers = pd.concat([answers, reasons], axis=1)
         named = with_names(answers, rows, self.named_by)
         if len(answers) != len(rows):
             named = named.reset_index(drop=True)
@@ -156,20 +160,62 @@ class SavedModel:
         names = [(name, "string", False) for name in self.named_by]
         return [*names, *self.encoder.schema()]
 
+    @property
+    def flags(self) -> list[str]:
+        """The options that a caller may set beside those of the task."""
+        names = []
+        if self.task.hides_columns:
+            names.append("details")
+        has_typical = plugins.optional(self.encoder, "typical", None) is not None
+        if has_typical and self.task.explained is not None:
+            names.append("explain")
+        return names
+
     def _options(
         self, params: Mapping[str, "contracts.Option"]
-    ) -> tuple[bool, dict[str, "contracts.Option"]]:
-        """Whether details are wanted, and the options of the task."""
-        allowed = list(self.task.options)
-        if self.task.hides_columns:
-            allowed.append("details")
+    ) -> tuple[set[str], dict[str, "contracts.Option"]]:
+        """The flags that are set, and the options of the task."""
+        flags = self.flags
+        allowed = [*self.task.options, *flags]
         for name in params:
             if name not in allowed:
                 raise UsageError(
                     f"unknown option `{name}`; this model takes {', '.join(allowed) or 'none'}"
                 )
-        options = {name: value for name, value in params.items() if name != "details"}
-        return bool(params.get("details")), options
+        options = {name: value for name, value in params.items() if name not in flags}
+        return {name for name in flags if params.get(name)}, options
+
+    def _reasons(
+        self,
+        rows: "pd.DataFrame",
+        answers: "pd.DataFrame",
+        counts: Sequence[int],
+        options: "Mapping[str, contracts.Option]",
+    ) -> "pd.DataFrame":
+        """The columns that moved each answer most, request by request as the net's outputs."""
+        from .reasons import Question, reasons
+
+        explained = self.task.explained
+        if explained is None or len(answers) != len(rows):
+            raise UsageError(
+                "`explain` goes with one answer to a row; leave it out, or the other options"
+            )
+        typical: Mapping[str, float | str | None] = plugins.optional(self.encoder, "typical", {})
+
+        def answer(question: "pd.DataFrame") -> "pd.DataFrame":
+            return self.answer(question, **options)
+
+        def number(some: "pd.DataFrame", base: "pd.DataFrame") -> np.ndarray:
+            return explained(some, base, self.encoder)
+
+        parts = []
+        start = 0
+        for count in counts:
+            request = slice(start, start + count)
+            question = Question(rows.iloc[request], answers.iloc[request], typical)
+            parts.append(reasons(question, answer, number))
+            start += count
+        return pd.concat(parts).set_axis(answers.index)
 
     def answer(self, rows: "pd.DataFrame", **options: "contracts.Option") -> "pd.DataFrame":
         """The answers to the rows of a prepared part."""

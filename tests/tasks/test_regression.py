@@ -599,7 +599,7 @@ def test_its_interface_has_the_columns_of_the_rows_and_of_the_answers(
     assert inputs == [("house", "string", False), *features]
     numbers = [(name, "double", True) for name in ("prediction", "lower", "upper")]
     assert answers == [*numbers, ("warnings", "string", True)]
-    assert options == [("density", "boolean", False)]
+    assert options == [("explain", "boolean", False), ("density", "boolean", False)]
 
 
 def test_the_answer_of_a_row_does_not_depend_on_the_others(trained):

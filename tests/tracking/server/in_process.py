@@ -32,7 +32,7 @@ def champion(number: int = 1, model: SavedModel | None = None, folder: Path = Pa
     """A version of a model of animals; each version has other weights."""
     model = model or untrained_model(seed=number)
     schema = model.schema()
-    options = {"details": False, **model.task.options}
+    options = {**dict.fromkeys(model.flags, False), **model.task.options}
     interface = Interface(
         types={name: kind for name, kind, _ in schema},
         required=frozenset(name for name, _, required in schema if required),

@@ -28,7 +28,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> champions.Champion:
     model = untrained_model()
     saved_model.save(folder / "animals", model.card, model.net, model.encoder)
     answers = [("prediction", "string", True), ("probability", "double", True)]
-    options = [("details", "boolean", False), ("all_classes", "boolean", False)]
+    options = [(name, "boolean", False) for name in (*model.flags, *model.task.options)]
     interface = packing.Interface(model.schema(), answers, options)
     example = model.encoder.example()
     packing.pack(folder / "packed", None, folder / "animals", example, interface)
@@ -100,6 +100,8 @@ def test_every_format_has_the_same_answers(packed: champions.Champion) -> None:
         )
         assert csv.text == expected
         body = {"dataframe_records": rows(1), "params": {"details": True}}
+        explained = await request(app, body={**body, "params": {"explain": True}})
+        assert {"because_1", "share_1"} <= set(explained.content["predictions"][0])
         odd = await request(app, body={**body, "params": {"details": "yes"}})
         assert odd.status == 400 and "details" in odd.content["message"]
 

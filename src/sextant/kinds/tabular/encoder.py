@@ -70,6 +70,7 @@ class Encoder:
     levels: the levels of each categorical column, sorted, None last; their codes count from 1.
     classes: the labels, sorted; empty if rows have none.
     predicts_number: whether the target is a number and no class.
+    usual: the most frequent level of each categorical column; None in a model of earlier code.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Encoder:
         levels: dict[str, list[Level]],
         classes: list[str],
         predicts_number: bool = False,
+        usual: dict[str, Level] | None = None,
     ):
         self.columns = columns
         self.numbers = numbers
@@ -87,6 +89,7 @@ class Encoder:
         self.levels = levels
         self.classes = classes
         self.predicts_number = predicts_number
+        self.usual = usual
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, columns: Columns) -> Self:
@@ -100,12 +103,14 @@ class Encoder:
         numbers = {name: _statistics(rows[name]) for name in columns.numeric}
         gaps = [name for name in columns.numeric if rows[name].isna().any()]
         levels = {}
+        usual = {}
         for name in columns.categorical:
             column = rows[name].dropna() if columns.may_be_empty(name) else rows[name]
             levels[name] = _levels(column)
+            usual[name] = _usual(column)
         predicts_number = has_number_target(rows, columns)
         classes = [] if predicts_number else _classes(rows, columns.target)
-        return cls(columns, numbers, gaps, levels, classes, predicts_number)
+        return cls(columns, numbers, gaps, levels, classes, predicts_number, usual)
 
     def state(self) -> dict[str, object]:
         """Return all that was learnt, as JSON."""
@@ -117,6 +122,8 @@ class Encoder:
         }
         if self.predicts_number:
             state["predicts_number"] = True
+        if self.usual is not None:
+            state["usual"] = self.usual
         return state
 
     @classmethod
@@ -125,7 +132,13 @@ class Encoder:
         numbers = {name: Statistics(*values) for name, values in state["numbers"].items()}
         predicts_number = state.get("predicts_number", False)
         return cls(
-            columns, numbers, state["gaps"], state["levels"], state["classes"], predicts_number
+            columns,
+            numbers,
+            state["gaps"],
+            state["levels"],
+            state["classes"],
+            predicts_number,
+            state.get("usual"),
         )
 
     @property
@@ -324,6 +337,22 @@ class Encoder:
             text = f"`{name}` is missing, and never was in training: read as the median of training"
             remarks.add_where(np.isnan(x), f"{text}, {statistics.median:.10g}")
 
+    @property
+    def typical(self) -> dict[str, float | Level] | None:
+        """The value of each feature that says nothing of a row: the median, or the most frequent
+        level, of training. Where missing cells stay empty, it is an empty cell.
+
+        None if the model was trained by code that did not keep it.
+        """
+        if self.usual is None:
+            return None
+        values: dict[str, float | Level] = {}
+        for name, statistics in self.numbers.items():
+            values[name] = np.nan if self.columns.may_be_empty(name) else statistics.median
+        for name in self.levels:
+            values[name] = None if self.columns.may_be_empty(name) else self.usual[name]
+        return values
+
     def schema(self) -> list[tuple[str, str, bool]]:
         """Return the input columns: name, MLflow type, and whether it is required.
 
@@ -379,6 +408,17 @@ def _classes(rows: pd.DataFrame, target: str | None) -> list[str]:
 def _indicator(name: str) -> str:
     """The column of `wide` that says where a number is missing."""
     return f"{name} is missing"
+
+
+def _usual(column: pd.Series) -> Level:
+    """The most frequent level; of several, the first in sorted order, and a missing one last."""
+    counts = texts_of(column).value_counts(dropna=False)
+    most = counts[counts == counts.max()].index
+    return min((None if pd.isna(level) else str(level) for level in most), key=_missing_last)
+
+
+def _missing_last(level: Level) -> tuple[bool, str]:
+    return level is None, level or ""
 
 
 def _levels(column: pd.Series) -> list[Level]:

@@ -243,6 +243,13 @@ def decided(
     return answers.assign(prediction=predictions.set_axis(answers.index))
 
 
+def explained(answers: pd.DataFrame, base: pd.DataFrame, encoder: Labelled) -> np.ndarray:
+    """Return the probability of the class that `base`, the answers to be explained, predict."""
+    probs = class_probabilities(answers, encoder.classes)
+    predicted = pd.Index(encoder.classes).get_indexer(pd.Index(base["prediction"]))
+    return probs[np.arange(len(probs)), predicted]
+
+
 def class_probabilities(answers: pd.DataFrame, classes: Sequence[Label]) -> np.ndarray:
     """Return the probability of each class, (rows, classes) in float64."""
     if len(classes) != 2:

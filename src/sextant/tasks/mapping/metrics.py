@@ -135,6 +135,11 @@ def guard_rows(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([parts[part] for part in ("train", "val", "gate")], ignore_index=True)
 
 
+def explained(answers: pd.DataFrame, base: pd.DataFrame, encoder: Encoder) -> np.ndarray:
+    """Return the outlier scores, of which the reasons are sought."""
+    return answers["outlier_score"].to_numpy(np.float64)
+
+
 # --- metrics ------------------------------------------------------------------------------------
 
 

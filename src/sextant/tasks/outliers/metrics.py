@@ -82,6 +82,11 @@ def inputs(rows: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     return injection.with_injections(rows, encoder.columns.features)
 
 
+def explained(answers: pd.DataFrame, base: pd.DataFrame, encoder: Encoder) -> np.ndarray:
+    """Return the probability to be an outlier, of which the reasons are sought."""
+    return answers["probability"].to_numpy(np.float64)
+
+
 # --- metrics ------------------------------------------------------------------------------------
 
 

@@ -181,6 +181,11 @@ def as_answers(
     return pd.DataFrame(columns)
 
 
+def explained(answers: pd.DataFrame, base: pd.DataFrame, encoder: Encoder) -> np.ndarray:
+    """Return the predicted numbers, of which the reasons are sought."""
+    return answers["prediction"].to_numpy(np.float64)
+
+
 def _calibrated(outputs: Mapping[str, Tensor], calibration: Mapping[str, float]) -> pd.DataFrame:
     """The answers, with the interval as it was calibrated."""
     value = _array(outputs["location"])

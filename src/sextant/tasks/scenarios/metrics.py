@@ -246,6 +246,11 @@ def inputs(rows: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     return injection.with_injections(rows, encoder.columns.features, INJECTIONS, INJECTED_ROWS)
 
 
+def explained(answers: pd.DataFrame, base: pd.DataFrame, encoder: Encoder) -> np.ndarray:
+    """Return the log probability of the known cells, of which the reasons are sought."""
+    return answers["log_probability"].to_numpy(np.float64)
+
+
 # --- metrics ------------------------------------------------------------------------------------
 
 

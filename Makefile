@@ -149,6 +149,9 @@ pin: need-DATASET environment ## DATASET=churn | write size and sha256 of its so
 retrain: environment ## [BRANCH=night/1] | pin, repro, register, push to the remote, write a summary
 	@python -m sextant retrain $${BRANCH:+"branch=$$BRANCH"}
 
+gc: environment ## [APPLY=1] | list, then delete: deleted runs, artifacts of no run, unused cache
+	@python -m sextant gc $${APPLY:+--apply}
+
 merge-lock: environment ## [SIDE=theirs] | resolve a merge's conflicts in dvc.lock, run what differs
 	@python -m sextant merge-lock $${SIDE:+"side=$$SIDE"}
 
@@ -238,5 +241,5 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
-  register history promote rollback new add remove pin retrain merge-lock remote check test test-fast fuzz results bench promises \
+  register history promote rollback new add remove pin retrain gc merge-lock remote check test test-fast fuzz results bench promises \
   audit lock lint format clean

@@ -44,6 +44,7 @@ COMMANDS = {
         "[side=theirs]",
         "resolve a merge in dvc.lock, run it",
     ),
+    "gc": ("commands.gc", "[--apply]", "list or delete what nothing refers to"),
     "doctor": ("commands.doctor", "", "show what is missing or broken, and how to repair it"),
 }
 VERBS = STAGES | COMMANDS

@@ -1,6 +1,7 @@
 """What the run of a training holds, and how it continues after a kill."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import yaml
 from conftest import Clone
 
 from sextant import config, files
-from sextant.tracking import registry, store
+from sextant.tracking import registry, store, views
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -65,7 +66,22 @@ def test_tags_say_how_to_repeat_the_run(pipeline: Clone, run: "Run") -> None:
     assert pipeline.run("git", "cat-file", "-t", commit).stdout == "commit\n"
     assert tags["reproduce"] == f"git checkout {commit[:12]} && make train MODEL={MODEL}"
     assert tags["reproduce"].replace(" && ", "\n") in tags[store.NOTE]
-    assert run.info.run_name == f"{MODEL} {commit[:7]}"
+    assert re.fullmatch(rf"{MODEL} \d{{4}}-\d\d-\d\d {commit[:7]}", run.info.run_name)
+
+
+def test_the_experiment_has_a_view_with_the_best_run_first(client: "MlflowClient") -> None:
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment
+    view = json.loads(experiment.tags[views.TAG])
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`test/accuracy`", False)
+    assert {"metrics.`test/accuracy`", "metrics.`vs/gain`"} <= set(view["selectedColumns"])
+    link = views.link(experiment.experiment_id)
+    assert experiment.tags[store.NOTE].startswith(f"[{views.LINK_TEXT}]({link}).\n\n")
+    views.share(client, experiment, "log_loss", "down")
+    changed = client.get_experiment(experiment.experiment_id)
+    assert json.loads(changed.tags[views.TAG])["orderByAsc"] is True
+    assert changed.tags[store.NOTE].count(views.LINK_TEXT) == 1
+    views.share(client, changed, "accuracy", "up")
 
 
 def test_parameters_are_the_arguments_of_the_training(run: "Run") -> None:

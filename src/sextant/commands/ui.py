@@ -5,11 +5,17 @@ import sys
 
 from .. import config
 from ..errors import SextantError, UsageError
-from ..tracking import store
+from ..tracking import store, views
 from .serve import checked_port
 
 # The list of experiments, because MLflow's home page shows features that Sextant does not use.
 PAGE = "#/experiments?workflowType=machine_learning"
+
+VIEWS = (
+    "SELECT name, experiments.experiment_id FROM experiments JOIN experiment_tags AS tag"
+    " ON tag.experiment_id = experiments.experiment_id AND tag.key = ?"
+    " WHERE lifecycle_stage = 'active' ORDER BY name"
+)
 
 
 def main(argv: list[str]) -> None:
@@ -30,7 +36,10 @@ def main(argv: list[str]) -> None:
         raise SextantError(
             f"{database} does not exist: nothing has been tracked here yet; run `make repro` first"
         )
-    print(f"http://127.0.0.1:{port}/{PAGE} (Ctrl-C ends it)", flush=True)
+    print(f"http://127.0.0.1:{port}/{PAGE} (Ctrl-C ends it)")
+    for name, experiment_id in store.query(VIEWS, views.TAG):
+        print(f"  {name}: http://127.0.0.1:{port}/{views.link(experiment_id)}")
+    sys.stdout.flush()
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # or eight more processes start
     os.environ["PYTHONWARNINGS"] = "ignore"  # libraries of the server warn about each other
     command = [sys.executable, "-m", "mlflow", "ui"]

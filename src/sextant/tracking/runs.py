@@ -5,11 +5,13 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import config, files
 from ..redaction import without_secrets
+from . import views
 from .provenance import changes, ci_job, git, made_by, pipeline, pull_request, user
 from .store import NOTE, home
 
@@ -52,6 +54,8 @@ def create_run(
     settings, reproduce = made_by(conf.name, commit, by_hand)
     experiment = experiment_of(mlflow, name, _legend(conf, profile["source"]))
     tags = _tags(conf, profile["source"], commit, by_hand, reproduce)
+    if settings:
+        tags["settings"] = " ".join(_short(setting) for setting in settings)
     tags = {key: without_secrets(value) for key, value in tags.items()} | this_process()
     run = mlflow.create_run(experiment, tags=tags, run_name=_run_name(conf.name, settings, commit))
     run_id = str(run.info.run_id)
@@ -84,13 +88,17 @@ def _legend(conf: config.ModelConf, source: str) -> str:
 
 
 def _run_name(model: str, settings: list[str], commit: str) -> str:
-    """`som sigma=3.0 1a2b3c4`: the model, the settings that differ, and the commit."""
+    """`som sigma=3.0 2026-11-29 1a2b3c4`: model, settings that differ, the day (UTC), commit."""
     parts = [model]
-    for setting in settings:
-        block, dot, short = setting.partition(".")
-        parts.append(short or setting)
-    parts.append(commit[:7])
+    parts += [_short(setting) for setting in settings]
+    parts += [f"{datetime.now(UTC):%Y-%m-%d}", commit[:7]]
     return " ".join(parts)[:250]
+
+
+def _short(setting: str) -> str:
+    """A setting without the block that it is in: `dropout=0.3` for `net.dropout=0.3`."""
+    _, _, short = setting.partition(".")
+    return short or setting
 
 
 def this_process() -> dict[str, str]:
@@ -195,6 +203,8 @@ def log_evaluation(
     contents = {f"tables/{name}.json": table for name, table in files.read_json(tables).items()}
     listed = [{"path": path, "type": "table"} for path in contents]
     mlflow.log_batch(run_id, scores, tags=[RunTag("mlflow.loggedArtifacts", json.dumps(listed))])
+    experiment = mlflow.get_experiment(mlflow.get_run(run_id).info.experiment_id)
+    views.share(mlflow, experiment, metrics["metric"], metrics["direction"])
     mlflow.log_artifacts(run_id, str(figures), "figures")
     for path, table in contents.items():
         mlflow.log_dict(run_id, table, path)

@@ -18,6 +18,11 @@ LONGEST_VALUE = 200  # characters of a value in it, such as a cell
 # What stands in backticks or quotes, or a long word. Short values are matched too, since otherwise
 # the end of one and the beginning of the next would be taken for the marks of a long one.
 VALUE = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'[^']*'|\S{201,}")
+# Modules that MLflow imports when an address asks for them: what needs one, and the extra with it.
+EXTRA_OF_MODULE = {
+    "boto3": ("an artifact store on S3", "s3"),
+    "psycopg2": ("a database on PostgreSQL", "server"),
+}
 
 
 class SextantError(Exception):
@@ -49,6 +54,9 @@ def one_line(error: BaseException) -> str:
             f"no space left while writing {target} ({error.strerror}): free some, then run the same"
             " command again"
         )
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF_MODULE:
+        need, extra = EXTRA_OF_MODULE[error.name]
+        return f"{need} needs {error.name}: `.venv/bin/pip install -e '.[{extra}]'` adds it"
     # MLflow's errors contain SQLAlchemy's: the reason, then the whole SQL statement in brackets.
     database_error = re.search(r"\(sqlite3\.\w+\) ([^\[(]+)", text)
     if database_error:

@@ -37,7 +37,7 @@ help: ## | show this page
 
 # The stamp is a checksum of contents, so that a fresh clone that links to a complete .venv does not
 # install it again. Each variable is computed when it is first used, and not again.
-EXTRAS = $(eval EXTRAS := dev$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n'))$(EXTRAS)
+EXTRAS = $(eval EXTRAS := $(or $(SEXTANT_EXTRAS),dev)$(shell sed -nE 's,^ *url = (s3|ssh)://.*,\,\1,p' .dvc/config 2>/dev/null | sort -u | tr -d '\n'))$(EXTRAS)
 STAMP = $(eval STAMP := $(shell cat pyproject.toml requirements.lock | cksum) $(EXTRAS))$(STAMP)
 
 setup: environment ## [TORCH_INDEX=https://download.pytorch.org/whl/cpu] [PYTHON=python3.12] | make .venv
@@ -149,7 +149,7 @@ pin: need-DATASET environment ## DATASET=churn | write size and sha256 of its so
 retrain: environment ## [BRANCH=night/1] | pin, repro, register, push to the remote, write a summary
 	@python -m sextant retrain $${BRANCH:+"branch=$$BRANCH"}
 
-gc: environment ## [APPLY=1] | list, then delete: deleted runs, artifacts of no run, unused cache
+gc: environment ## [APPLY=1] | what nothing refers to: list it, or delete it
 	@python -m sextant gc $${APPLY:+--apply}
 
 merge-lock: environment ## [SIDE=theirs] | resolve a merge's conflicts in dvc.lock, run what differs
@@ -202,10 +202,13 @@ audit: environment ## | look for vulnerabilities and risky code; list packages
 lock: environment ## [UPGRADE=1] [TORCH_INDEX=...] | renew requirements.lock
 	@python -m sextant.lock $${UPGRADE:+--upgrade} $(if $(TORCH_INDEX),"$(TORCH_INDEX)")
 
-lint: environment ## | run ruff and mypy
+lint: environment ## | run ruff, mypy, actionlint, zizmor and hadolint
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@actionlint
+	@zizmor --quiet --offline .github
+	@hadolint Containerfile
 
 format: environment ## | let ruff fix style and layout
 	@ruff check --fix .

@@ -41,6 +41,7 @@ FAMILIES = plugins.names("families")
 DATA_SECTIONS = ["a-table", "pictures", "ratings", "a-series"]  # of docs/your-data.md
 COMMANDS = {"make", "dvc", "python", ".venv/bin/pre-commit", "source", "cp", "export"}
 
+CI_FILES = "tests/test_ci.py::test_the_linters_have_no_findings"
 TEAM = "tests/test_remote.py::test_a_fresh_clone_pulls_and_registers_and_leaves_the_teams_champion"
 EXPERIMENTS = "tests/test_experiments.py::test_dvc_shows_the_differences_and_nothing_else"
 PREDICT = "tests/test_answers.py::test_the_command_line_gives_the_answers_of_python"
@@ -70,6 +71,10 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
         "tests/tracking/test_champions.py::test_the_history_has_every_change_and_loses_none",
         "history.history(",
     ),
+    "sextant gc": (
+        "tests/commands/test_gc.py::test_only_what_nothing_refers_to_is_deleted",
+        "gc.main(",
+    ),
     "sextant merge-lock": (
         "tests/commands/test_merge_lock.py::test_two_branches_that_trained_are_merged",
         '"merge-lock"',
@@ -95,6 +100,9 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "pytest": (".github/workflows/pull-request.yml", "run: make test"),
     "ruff": (".github/workflows/pull-request.yml", "run: make lint"),
     "mypy": (".github/workflows/pull-request.yml", "run: make lint"),
+    "actionlint": (CI_FILES, '"actionlint"'),
+    "zizmor": (CI_FILES, '"zizmor"'),
+    "hadolint": (CI_FILES, '"hadolint"'),
     "sextant.audit": (".github/workflows/pull-request.yml", "run: make audit"),
     "sextant.lock": (LOCK, "lock.main("),
 }
@@ -121,7 +129,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
     make_environment(folder)
-    for name in ("ruff", "mypy"):
+    for name in ("ruff", "mypy", "actionlint", "zizmor", "hadolint"):
         (folder / ".venv/bin" / name).write_text(f'#!/bin/sh\necho "[-m][{name}]"\n')
         (folder / ".venv/bin" / name).chmod(0o755)
     (folder / "mlflow.db").touch()

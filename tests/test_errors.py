@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from sextant import errors
 from sextant.errors import DataError, SextantError, UsageError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.slow  # MLflow is imported
@@ -32,6 +35,16 @@ def test_a_full_disk_names_the_file() -> None:
     line = errors.one_line(error)
     assert line.startswith("no space left while writing models/ann/model.safetensors")
     assert line.endswith("then run the same command again")
+
+
+def test_a_missing_module_names_the_extra_that_has_it() -> None:
+    line = errors.one_line(ModuleNotFoundError("No module named 'boto3'", name="boto3"))
+    assert line == (
+        "an artifact store on S3 needs boto3: `.venv/bin/pip install -e '.[s3]'` adds it"
+    )
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = pyproject["project"]["optional-dependencies"]
+    assert {extra for _, extra in errors.EXTRA_OF_MODULE.values()} <= set(extras)
 
 
 def test_an_error_without_a_known_cause_says_its_type_and_how_to_see_more() -> None:

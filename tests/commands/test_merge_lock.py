@@ -14,9 +14,9 @@ from sextant.errors import UsageError
 
 
 def test_the_side_that_changed_a_stage_counts() -> None:
-    base = {"a": 1, "b": 1, "c": 1, "d": 1, "gone": 1}
-    ours = {"a": 2, "b": 1, "c": 2, "d": 1, "new": 1}
-    theirs = {"a": 1, "b": 2, "c": 3, "d": 1, "gone": 1, "other": 1}
+    base = {"a": "1", "b": "1", "c": "1", "d": "1", "gone": "1"}
+    ours = {"a": "2", "b": "1", "c": "2", "d": "1", "new": "1"}
+    theirs = {"a": "1", "b": "2", "c": "3", "d": "1", "gone": "1", "other": "1"}
     sides = merge(base, ours, theirs, "ours")
     assert sides == {
         "a": "ours",
@@ -45,9 +45,8 @@ def git(*arguments: str, code: int = 0) -> str:
 
 
 def write(stages: dict[str, str], metrics: str, message: str) -> None:
-    """Commit an entry of one line for each stage, so that git cannot merge them by itself."""
-    lines = [f"  {stage}: {{cmd: '{command}'}}\n" for stage, command in stages.items()]
-    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n" + "".join(lines))
+    entries = [f"  {stage}:\n    cmd: '{command}'\n" for stage, command in stages.items()]
+    Path("dvc.lock").write_text(merge_lock.HEAD + "".join(entries))
     Path("reports/metrics").mkdir(parents=True, exist_ok=True)
     Path("reports/metrics/b.json").write_text(json.dumps({"score": metrics}))
     git("add", ".")
@@ -56,14 +55,14 @@ def write(stages: dict[str, str], metrics: str, message: str) -> None:
 
 @pytest.fixture
 def conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A merge that stopped: one branch changed train@a, the other train@b and evaluate@b."""
+    """A merge that stopped: one branch changed train@a, the other one b, and both the report."""
     monkeypatch.chdir(tmp_path)
     git("init", "-q", "-b", "main")
-    write({"train@a": "1", "train@b": "1", "evaluate@b": "1"}, "base", "base")
+    write({"train@a": "1", "train@b": "1", "evaluate@b": "1", "report": "1"}, "base", "base")
     git("switch", "-q", "-c", "other")
-    write({"train@a": "1", "train@b": "2", "evaluate@b": "2"}, "other", "other")
+    write({"train@a": "1", "train@b": "2", "evaluate@b": "2", "report": "3"}, "other", "other")
     git("switch", "-q", "main")
-    write({"train@a": "2", "train@b": "1", "evaluate@b": "1"}, "main", "main")
+    write({"train@a": "2", "train@b": "1", "evaluate@b": "1", "report": "2"}, "main", "main")
     git("merge", "-q", "other", code=1)
     return tmp_path
 
@@ -71,10 +70,15 @@ def conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_conflict_is_resolved_stage_by_stage(conflict: Path) -> None:
     assert "<<<<<<<" in Path("dvc.lock").read_text()
     sides = merge_lock.merge_lock("ours")
-    assert sides == {"train@a": "ours", "train@b": "theirs", "evaluate@b": "theirs"}
+    assert sides == {
+        "train@a": "ours",
+        "train@b": "theirs",
+        "evaluate@b": "theirs",
+        "report": "ours",
+    }
     stages = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
     commands = {stage: entry["cmd"] for stage, entry in stages.items()}
-    assert commands == {"train@a": "2", "train@b": "2", "evaluate@b": "2"}
+    assert commands == {"train@a": "2", "train@b": "2", "evaluate@b": "2", "report": "2"}
     assert json.loads(Path("reports/metrics/b.json").read_text()) == {"score": "other"}
     assert git("diff", "--name-only", "--diff-filter=U") == ""
     with pytest.raises(UsageError, match="have no conflicts"):

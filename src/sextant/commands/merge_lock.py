@@ -14,11 +14,13 @@ from typing import Literal
 from .. import config
 from ..errors import SextantError, UsageError
 from .night import git
+from .scheduler import ENTRY
 
 Side = Literal["ours", "theirs"]
-Entries = Mapping[str, object]  # of dvc.lock, by stage
+Entries = Mapping[str, str]  # the text of each entry of dvc.lock, by stage
 
 LOCK = "dvc.lock"
+HEAD = "schema: '2.0'\nstages:\n"
 REPORTS = "reports/"
 STAGES = {"base": "1", "ours": "2", "theirs": "3"}  # of git's index
 # The stage that writes a folder of reports/ with a file for each data set or model.
@@ -75,13 +77,11 @@ def merge_lock(preferred: Side) -> dict[str, Side]:
 
 
 def _merge_entries(preferred: Side) -> dict[str, Side]:
-    from dvc.utils.serialize import dumps_yaml
-
     base = _entries("base")
     by_side = {"ours": _entries("ours"), "theirs": _entries("theirs")}
     sides = merge(base, by_side["ours"], by_side["theirs"], preferred)
-    merged = {stage: by_side[side][stage] for stage, side in sides.items()}
-    Path(LOCK).write_text(dumps_yaml({"schema": "2.0", "stages": merged}), encoding="utf-8")
+    merged = [by_side[side][stage] for stage, side in sides.items()]
+    Path(LOCK).write_text(HEAD + "".join(merged), encoding="utf-8")
     git("add", LOCK)
     return sides
 
@@ -92,11 +92,12 @@ def _entries(side: str) -> Entries:
     number = STAGES[side]
     if not any(line.split("\t")[0].endswith(f" {number}") for line in present):
         return {}
-    text = git("show", f":{number}:./{LOCK}")
-    content = config.parsed(text, f"{LOCK} ({side})")
-    if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
-        raise SextantError(f"{LOCK} ({side}) has no stages; take one side with `git checkout`")
-    entries: Entries = content["stages"]
+    text = git("show", f":{number}:./{LOCK}") + "\n"
+    entries = {match[1]: match[0] for match in ENTRY.finditer(text)}
+    if text != HEAD + "".join(entries.values()):
+        raise SextantError(
+            f"{LOCK} ({side}) is not as DVC writes it; take one side: `git checkout --ours {LOCK}`"
+        )
     return entries
 
 

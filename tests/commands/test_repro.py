@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import cases
 import psutil
@@ -308,6 +309,27 @@ def test_a_killed_stage_lets_the_others_finish_and_the_next_run_completes(tmp_pa
     (other / "go").touch()
     assert dvc_repro(other).code == 0
     assert (folder / "dvc.lock").read_bytes() == (other / "dvc.lock").read_bytes()
+
+
+def test_the_training_of_another_model_waits_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "POLL", 0.01)
+    order: list[str] = []
+
+    def train() -> None:
+        with command.in_turn():
+            order.append("second")
+
+    second = Thread(target=train)
+    with command.alone():
+        second.start()
+        until(lambda: "waits for its end" in capsys.readouterr().err)
+        order.append("first")
+    second.join(timeout=30)
+    assert order == ["first", "second"]
 
 
 @pytest.mark.slow

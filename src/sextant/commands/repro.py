@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 WHOLE = "--whole"
+POLL = 0.5  # seconds between two looks at whether another command still runs
 MIB = 2**20
 # By stage, what one run takes on the twins at `budget: standard`: seconds on one core, and the peak
 # of resident memory, of which half as much again is asked for.
@@ -103,6 +105,24 @@ def alone() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Wait until no other `sextant repro` runs in this clone, then keep others out of it."""
+    waits = False
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(alone())
+                break
+            except SextantError as error:
+                if not waits:
+                    running = str(error).partition(";")[0]
+                    print(f"sextant: {running}; this command waits for its end", file=sys.stderr)
+                waits = True
+                time.sleep(POLL)
+        yield
+
+
 def threads() -> dict[str, int]:
     """By model, the threads that its conf gives to it; empty if a conf is faulty."""
     counts = {}
@@ -164,7 +184,8 @@ def main(argv: list[str]) -> int:
     jobs, whole, arguments = parse(argv)
     for number in STOPPING:
         signal.signal(number, _end)
-    with alone():
+    # Two people who train two models share a clone; two whole runs would do the same twice.
+    with in_turn() if arguments and not whole else alone():
         leftovers.remove()
         if not whole:
             return run_stages(arguments, jobs)

@@ -30,7 +30,7 @@ from sextant.kinds.clips.columns import Columns as ClipColumns
 from sextant.kinds.levels import texts_of
 from sextant.kinds.ratings.columns import Columns as RatingsColumns
 from sextant.kinds.ratings.twin import write_twin
-from sextant.kinds.splits import DateSplit, HashSplit
+from sextant.kinds.splits import DateSplit, HashSplit, PlaceSplit
 from sextant.kinds.tabular.columns import Columns as TableColumns
 from sextant.kinds.text.columns import Columns as TextColumns
 from sextant.strict import check
@@ -52,7 +52,7 @@ class Subject(NamedTuple):
 
     kind: str
     columns: Any
-    split: HashSplit | DateSplit
+    split: HashSplit | DateSplit | PlaceSplit
     files: dict[str, bytes]
     mutated: list[str]
     form: Form | None
@@ -479,7 +479,7 @@ def text() -> Subject:
     return Subject(
         kind="text",
         columns=TextColumns(chunk=40),
-        split=SPLIT,
+        split=PlaceSplit(by="place", shares=SPLIT.shares),
         files={"play.txt": play.encode(), "more.txt": play[:400].encode()},
         mutated=["play.txt", "more.txt"],
         form=None,

@@ -108,8 +108,9 @@ tune: need-MODEL environment ## MODEL=ann [TRIALS=40] [JOBS=2] [TIMEOUT=60] [WRI
 PORT = $(if $(filter serve,$(MAKECMDGOALS)),5001,5000)
 # Only those on the command line count: some shells have a variable HOST.
 given = $(if $(findstring command,$(origin $(1))),"$(2)=$$$(1)")
-serve: need-MODEL environment ## MODEL=ann [HOST=0.0.0.0] [PORT=5001] [WORKERS=2] | serve it over HTTP
-	@python -m sextant serve "model=$$MODEL" port=$(PORT) $(call given,HOST,host) $(call given,WORKERS,workers)
+serve: need-MODEL environment ## MODEL=ann [HOST=0.0.0.0] [PORT=5001] [WORKERS=2] [LOG=folder] | serve it over HTTP
+	@python -m sextant serve "model=$$MODEL" port=$(PORT) $(call given,HOST,host) $(call given,WORKERS,workers) \
+	  $(call given,LOG,log)
 
 ui: environment ## [PORT=5000] | open MLflow's pages: runs, curves, registered models
 	@python -m sextant ui port=$(PORT)
@@ -229,7 +230,7 @@ need-%:
 
 # An argument that no target on the command line takes is refused: with the lower-case name,
 # `make train model=ann` would train every model.
-NAMED = AUTH auth HOST host WORKERS workers UPGRADE upgrade N n TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
+NAMED = AUTH auth HOST host WORKERS workers LOG log UPGRADE upgrade N n TRIALS trials TIMEOUT timeout WRITE write JOBS jobs ROW row AGAINST against CASES cases CASE case MODEL model DATASET dataset INPUT input OUTPUT output OPTIONS options VERSION version PORT port URL url
 NAMED += $(NEW) file target name kind task key unknown
 blank := $() $()
 # make puts a backslash before a blank in a value, such as that in the name of a file.

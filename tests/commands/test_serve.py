@@ -170,6 +170,7 @@ def test_the_service_warns_about_a_surplus_column(
         (["workers=0"], "WORKERS=0: expected a number from 1 to 64"),
         (["port=0"], "PORT=0 is not a port"),
         (["host=192.0.2.7"], r"port 5001 is not available \(cannot assign .*PORT=…"),
+        (["log=/dev/null/log"], "LOG=/dev/null/log cannot be a folder of logs"),
         (["host=no such host"], "HOST=no such host is no address of this machine"),
     ],
 )

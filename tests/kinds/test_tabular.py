@@ -373,6 +373,7 @@ def test_repair_keeps_columns_and_values_and_does_not_change_its_argument():
         ({"delimiter": ""}, "`delimiter` is ''; string should have at least 1 character"),
         ({"missing": {"colour": "refuse"}}, "`missing` names `colour`, which is not numeric"),
         ({"missing": {"height": "level"}}, "`missing` has `level` for `height`, which is not cat"),
+        ({"personal": ["nickname"]}, "`personal` names `nickname`, which has no role"),
         ({"errors": {"colour": "e"}}, "`errors` names `colour`, which is not numeric; name a"),
         ({"errors": {"height": "weight"}}, "`weight` is named twice; .* or has the errors of one"),
         ({"colour": []}, "unknown key `colour`"),

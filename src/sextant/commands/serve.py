@@ -4,12 +4,15 @@ import json
 import os
 import socket
 import tempfile
+from pathlib import Path
 
-from .. import config
-from ..errors import UsageError, describe
+from .. import config, plugins
+from ..errors import SextantError, UsageError, describe
 from ..tracking import registry, store
 
-USAGE = "expected: make serve MODEL=<model> [HOST=0.0.0.0,name] [PORT=5001] [WORKERS=2]"
+USAGE = (
+    "expected: make serve MODEL=<model> [HOST=0.0.0.0,name] [PORT=5001] [WORKERS=2] [LOG=folder]"
+)
 MOST_WORKERS = 64
 SECONDS_TO_KEEP = 75  # an idle connection; longer than the minute of most proxies
 
@@ -46,13 +49,39 @@ def checked_workers(workers: str) -> int:
     return int(workers)
 
 
+def checked_log(folder: str) -> str:
+    """The folder of the log, absolute; raises UsageError if it cannot be one."""
+    if not folder:
+        return ""
+    path = Path(folder).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"LOG={folder} cannot be a folder of logs ({describe(error).lower()}); name a folder"
+        ) from None
+    if not os.access(path, os.W_OK):
+        raise UsageError(f"LOG={folder} cannot be written to; name another folder")
+    return str(path)
+
+
+def personal_columns(champion: registry.Version) -> list[str]:
+    """The columns that the conf marks as personal today; a champion may be older than the mark."""
+    try:
+        columns = config.dataset(champion.tags["dataset"], shelf=True).columns
+    except (KeyError, SextantError):  # the data set is not listed any more
+        return []
+    personal: list[str] = plugins.optional(columns, "personal", [])
+    return personal
+
+
 def main(argv: list[str]) -> None:
-    """`sextant serve model=<name> [host=0.0.0.0,name] [port=5001] [workers=2]`: until Ctrl-C.
+    """`sextant serve model=<name> [host=0.0.0.0,name] [port=5001] [workers=2] [log=<folder>]`.
 
     The first `host` is the address to listen on; the others are names by which requests may address
-    it. `/ready` answers 200 once the server is up.
+    it. `/ready` answers 200 once the server is up. What was asked and answered is kept in `log`.
     """
-    options, rest = config.named_options(argv, "model", "host", "port", "workers")
+    options, rest = config.named_options(argv, "model", "host", "port", "workers", "log")
     if rest or "model" not in options:
         raise UsageError(USAGE)
     host, _, names = (options.get("host") or "127.0.0.1").partition(",")
@@ -65,13 +94,20 @@ def main(argv: list[str]) -> None:
         f"{champion.name} version {champion.version} answers at http://{shown}:{port}/invocations",
         flush=True,
     )
-    settings = {"model": options["model"], "host": host, "hosts": names}
+    folder = checked_log(options.get("log", ""))
+    settings = {
+        "model": options["model"],
+        "host": host,
+        "hosts": names,
+        "log": folder,
+        "personal": personal_columns(champion) if folder else [],
+    }
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     os.environ["MLFLOW_REGISTRY_URI"] = store.uri()
     os.environ["SEXTANT_SERVICE"] = json.dumps(settings)
-    with tempfile.TemporaryDirectory(prefix="sextant-metrics-") as folder:
-        if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    with tempfile.TemporaryDirectory(prefix="sextant-metrics-") as counted:
+        if workers > 1:  # they share their counters through files
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counted
         _serve(host, int(port), workers)
 
 

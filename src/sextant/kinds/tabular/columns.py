@@ -35,6 +35,7 @@ class Columns(Format):
     place: the column that names the country of each row, for a map of the world: one of the others,
         or one without a further role. `country`, where no column is called so, is the key.
     gaps: whether other missing cells stay empty; no conf sets it, but a task that draws them.
+    personal: the columns whose values are personal; `make serve LOG=folder` does not keep them.
     test_files: the files that the source reserves for testing, if any. Where they have no labels,
         they are answered and not scored.
 
@@ -50,6 +51,7 @@ class Columns(Format):
     missing: dict[str, Missing] = {}
     place: str | None = None
     gaps: bool = False
+    personal: list[str] = []
     test_files: list[str] = []
     positive: bool | int | float | str | None = None
     target_type: Literal["class", "number"] | None = None
@@ -71,6 +73,11 @@ class Columns(Format):
             if name not in self.numeric:
                 raise ValueError(
                     f"`errors` names `{name}`, which is not numeric; name a column of `numeric`"
+                )
+        for name in self.personal:
+            if name not in self.all:
+                raise ValueError(
+                    f"`personal` names `{name}`, which has no role; name a column that has one"
                 )
         if not self.features:
             raise ValueError("no column is a feature; name some under `numeric` or `categorical`")

@@ -84,6 +84,12 @@ class Champion:
         return Model.load(str(self.folder))
 
     @cached_property
+    def personal(self) -> list[str]:
+        """The columns that the conf of its data set marked as personal."""
+        names: list[str] = plugins.optional(self.model.encoder.columns, "personal", [])
+        return names
+
+    @cached_property
     def answers_together(self) -> bool:
         """Whether the rows of several requests may be answered together; see SavedModel."""
         return bool(plugins.optional(self.model, "answers_each_row_alone", False))

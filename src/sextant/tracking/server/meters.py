@@ -65,6 +65,9 @@ class Meters:
             "Looks at the registry, and loads of a champion, that failed.",
             registry=registry,
         )
+        self.failed_logs = Counter(
+            "sextant_log_failures", "Files of answers that could not be written.", registry=registry
+        )
         self.champion = Gauge(
             "sextant_champion",
             "1 for the champion that answers.",

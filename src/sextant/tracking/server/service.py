@@ -15,19 +15,22 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import describe
 from . import bounds, openapi, protocol, request_log
+from .answer_log import AnswerLog, Entry, now
 from .batches import Answers, Batcher, predicted
 from .bounds import MIB, Message, Receive, Refused, Send
 from .champions import Champion, Champions
 from .meters import Meters
-from .questions import Question, quick
+from .questions import Question, quick, records_of
 from .request_log import REQUEST, log
 
 SETTINGS = "SEXTANT_SERVICE"  # the variable with the settings of the workers
 SECONDS = 3.0  # between two looks at the registry
+SECONDS_BETWEEN_WRITES = 1.0  # between two looks at whether answers have to be written
 THREADS = 32  # requests that MLflow's parser reads at a time
 LARGE = MIB // 8  # bytes of a body that is not parsed in the loop
 JSON_TYPES = ("application/json", "application/json;charset=utf-8")
@@ -42,6 +45,8 @@ class Settings(NamedTuple):
     host: str = "127.0.0.1"
     hosts: str = ""
     seconds: float = SECONDS
+    log: str = ""  # the folder in which answers are kept
+    personal: Sequence[str] = ()  # columns that are left out there
 
 
 class Response(NamedTuple):
@@ -64,7 +69,11 @@ class Service:
         self.names = bounds.names_of(settings.host, settings.hosts)
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow")
         self.watching: asyncio.Task[None] | None = None
+        self.logging: asyncio.Task[None] | None = None
         self.last_failure = ""
+        self.answers: AnswerLog | None = None
+        if settings.log:
+            self.answers = AnswerLog(Path(settings.log), settings.personal)
 
     def _note_batch(self, rows: int, requests: int) -> None:
         self.meters.batch_rows.observe(rows)
@@ -81,14 +90,19 @@ class Service:
         self.meters.serve(self.champion)
         log.info("%s version %s is ready", self.champion.name, self.champion.version.version)
         self.watching = asyncio.create_task(self._watch())
+        if self.answers:
+            self.logging = asyncio.create_task(self._write_answers(self.answers))
         # Most requests do not need MLflow's parser, which takes seconds to import.
         threading.Thread(target=protocol.prepare, daemon=True).start()
 
     async def stop(self) -> None:
         """End what runs in the background."""
-        if self.watching:
-            self.watching.cancel()
+        for task in (self.watching, self.logging):
+            if task:
+                task.cancel()
         self.batcher.close()
+        if self.answers:
+            await asyncio.to_thread(self._write, self.answers)
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.champions.close()
 
@@ -104,6 +118,22 @@ class Service:
                 if failure != self.last_failure:
                     log.warning("the champion stays as it is: %s", failure)
                     self.last_failure = failure
+
+    async def _write_answers(self, answers: AnswerLog) -> None:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_WRITES)
+            if answers.is_due():
+                await asyncio.to_thread(self._write, answers)
+
+    def _write(self, answers: AnswerLog) -> None:
+        """Write what was asked and answered; a failure is a line of the log."""
+        try:
+            answers.write()
+        except Exception as error:
+            self.meters.failed_logs.inc()
+            log.warning(
+                "%d rows wait to be kept in %s: %s", answers.rows, answers.folder, describe(error)
+            )
 
     async def look(self) -> None:
         """Replace the champion if the registry has another one."""
@@ -219,7 +249,7 @@ class Service:
             answers = await self.batcher.ask(question)
         except Exception as error:  # the model refuses a row
             raise Refused(400, bounds.reason(error)) from None
-        self._note_answers(answers.records)
+        self._note_answers(question, answers.records)
         return f'{{"predictions": {answers.text}, {champion.label_json}'
 
     async def _by_mlflow(self, champion: Champion, body: bytes, content_type: str) -> str:
@@ -235,14 +265,17 @@ class Service:
         if question.alike() is not None:
             asked = asyncio.run_coroutine_threadsafe(self.batcher.ask(question), loop)
             answers: Answers = asked.result()
-            self._note_answers(answers.records)
+            self._note_answers(question, answers.records)
             return answers.records
         table = predicted(question)
-        columns = {name: table[name].tolist() for name in table if name in COUNTED}
-        self.meters.count_answers(columns.get("prediction", []), columns.get("warnings", []))
+        self._note_answers(question, records_of(table))
         return table
 
-    def _note_answers(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def _note_answers(self, question: Question, records: Sequence[Mapping[str, Any]]) -> None:
+        """Count answers, and keep them if they are to be kept."""
+        if self.answers:
+            champion, columns, rows = question.champion, question.columns, question.rows
+            self.answers.add(Entry(now(), REQUEST.get(), champion, columns, rows, records))
         predictions = [record["prediction"] for record in records if "prediction" in record]
         remarks = [record["warnings"] for record in records if "warnings" in record]
         self.meters.count_answers(predictions, remarks)
@@ -269,7 +302,6 @@ class Service:
 GET = ("GET", "HEAD")
 ROUTES: dict[str, tuple[str, ...]] = {"/invocations": ("POST",)}
 ROUTES |= dict.fromkeys(openapi.PATHS, GET)
-COUNTED = ("prediction", "warnings")
 
 
 def read_body(body: bytes, content_type: str, champion: Champion) -> Question | None:

@@ -173,8 +173,9 @@ def table_line(clients: int, ours: Sequence[Measured], theirs: Sequence[Measured
                 1000 * statistics.median(run.cpu_of_request for run in runs),
             )
         )
-    for own, other, digits in zip(*values, (0, 1, 1, 2), strict=True):
-        cells.append(f"{own:.{digits}f} / {other:.{digits}f} ({own / other:.2f})")
+    for value, theirs_value, digits in zip(*values, (0, 1, 1, 2), strict=True):
+        ratio = value / theirs_value
+        cells.append(f"{value:.{digits}f} / {theirs_value:.{digits}f} ({ratio:.2f})")
     return f"| {' | '.join(cells)} |"
 
 

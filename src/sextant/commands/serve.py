@@ -87,14 +87,13 @@ def main(argv: list[str]) -> None:
     host, _, names = (options.get("host") or "127.0.0.1").partition(",")
     port = checked_port(options.get("port") or "5001", host)
     workers = checked_workers(options.get("workers") or "1")
+    folder = checked_log(options.get("log", ""))
     champion = _champion(options["model"])
     registry.warn_if_twin(champion)
-    shown = f"[{host}]" if ":" in host else host
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     print(
-        f"{champion.name} version {champion.version} answers at http://{shown}:{port}/invocations",
-        flush=True,
+        f"{champion.name} version {champion.version} answers at {address}/invocations", flush=True
     )
-    folder = checked_log(options.get("log", ""))
     settings = {
         "model": options["model"],
         "host": host,

@@ -40,9 +40,9 @@ def test_an_answer_names_the_model_and_is_that_of_predict() -> None:
         assert reply.status == 200 and reply.headers["content-type"] == "application/json"
         answers = reply.content.pop("predictions")
         assert [answer["warnings"] for answer in answers] == [""] * 5
-        for answer, own in zip(answers, expected, strict=True):
-            assert answer["prediction"] == own["prediction"]
-            assert answer["probability"] == pytest.approx(own["probability"], abs=1e-10)
+        for answer, row in zip(answers, expected, strict=True):
+            assert answer["prediction"] == row["prediction"]
+            assert answer["probability"] == pytest.approx(row["probability"], abs=1e-10)
         label = {"model": "sextant-animals", "version": "3", "digest": "digest of 3"}
         assert {name: reply.content[name] for name in label} == label
         split = {"columns": list(asked[0]), "data": [list(row.values()) for row in asked]}
@@ -76,11 +76,11 @@ def test_requests_are_answered_together_as_they_are_alone() -> None:
         together = []
         for start in range(0, 60, size):
             together += batches.answer(group[start : start + size])
-        for own, other in zip(alone, together, strict=True):
-            if isinstance(own, Exception):
-                assert str(own) == str(other)
+        for first, other in zip(alone, together, strict=True):
+            if isinstance(first, Exception):
+                assert str(first) == str(other)
             else:
-                assert isinstance(other, batches.Answers) and own.text == other.text
+                assert isinstance(other, batches.Answers) and first.text == other.text
     refused = [number for number, outcome in enumerate(alone) if isinstance(outcome, Exception)]
     assert refused == [12] and "has 1e+200 in `weight`" in str(alone[12])
 

@@ -1,5 +1,6 @@
 """The next `make repro` removes what a killed process left behind, and nothing else."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -86,7 +87,20 @@ def test_locks_of_ended_processes_are_removed(tmp_path: Path, ended: int) -> Non
 
 def test_a_file_of_locks_in_use_or_damaged_is_left_alone(tmp_path: Path, ended: int) -> None:
     path = rwlock(tmp_path, ended, os.getpid())
-    for text in (path.read_text(), "{", "[]", '{"write": {"x": {}}}'):
+    for text in (path.read_text(), "[]", '{"write": {"x": {}}}'):
         path.write_text(text)
         assert leftovers.remove(tmp_path) == []
         assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", '{"write": {"/x/mod'])
+def test_a_torn_file_of_locks_is_replaced_unless_a_dvc_is_writing_it(
+    tmp_path: Path, ended: int, text: str
+) -> None:
+    path = rwlock(tmp_path, ended, ended)
+    path.write_text(text)
+    with path.with_name("rwlock.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        assert leftovers.remove(tmp_path) == []
+    assert leftovers.remove(tmp_path) == [path]
+    assert json.loads(path.read_text()) == {"write": {}, "read": {}}

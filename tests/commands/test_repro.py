@@ -27,6 +27,7 @@ import yaml
 from conftest import DVC, ROOT, clone_environment
 
 from sextant.commands import repro as command
+from sextant.commands import scheduler
 from sextant.errors import UsageError
 
 PIPELINE = """
@@ -330,6 +331,39 @@ def test_the_training_of_another_model_waits_its_turn(
         order.append("first")
     second.join(timeout=30)
     assert order == ["first", "second"]
+
+
+@pytest.mark.slow
+def test_a_kill_of_the_run_alone_ends_its_stages(tmp_path: Path) -> None:
+    """Each stage has a process group of its own, which a kill of the run's group does not reach."""
+    folder = folder_of(tmp_path / "x", MEETING.replace("${item}.here; do", "go; do"))
+    with start(folder, "jobs=2") as process:
+        until(lambda: (folder / "a.here").exists() and (folder / "b.here").exists())
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.communicate(timeout=300)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def test_a_kill_while_dvc_lock_is_written_leaves_the_one_before(tmp_path: Path) -> None:
+    """A rename is atomic; the entries of a run that was killed before the end are sorted later."""
+    path = tmp_path / "dvc.lock"
+    path.write_text("before")
+    with pytest.raises(UnicodeEncodeError):
+        scheduler._write(path, "half\udcff")
+    assert path.read_text() == "before" and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.slow
+def test_entries_are_sorted_although_no_stage_ran(pipeline: Path) -> None:
+    """As after a kill between the last stage and the end of the run."""
+    assert repro(pipeline, "first@a", "first@b", "jobs=1").code == 0
+    lock = (pipeline / "dvc.lock").read_text()
+    head, first, second = re.split(r"(?m)^(?=  first@)", lock)
+    (pipeline / "dvc.lock").write_text(head + second + first)
+    assert repro(pipeline, "first@a", "first@b", "jobs=1").ran() == []
+    assert (pipeline / "dvc.lock").read_text() == lock
 
 
 @pytest.mark.slow

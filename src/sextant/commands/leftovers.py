@@ -1,5 +1,6 @@
 """What a killed process left behind: temporary files, and entries in DVC's file of locks."""
 
+import fcntl
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ PART = re.compile(r"\..+\.(\d+)\.part")
 # Where stages and commands write; none of these folders has many files.
 FOLDERS = ("", "conf/*", "data/*", "models", "reports", "reports/*", ".checkpoints/*/*")
 RWLOCK = Path(".dvc/tmp/rwlock")
+NO_LOCKS: dict[str, dict[str, Any]] = {"write": {}, "read": {}}
 
 
 def remove(root: Path = Path(".")) -> list[Path]:
@@ -42,8 +44,12 @@ def _temporary(root: Path) -> Iterator[Path]:
 def _clear_rwlock(path: Path) -> bool:
     """Remove the entries of ended processes from DVC's file of locks; return whether it had any.
 
-    DVC removes such an entry only if a later stage needs the same path.
+    DVC removes such an entry only if a later stage needs the same path. It writes the file in
+    place, so that a kill may leave half of it, with which no DVC would start again.
     """
+    if _is_torn(path):
+        path.write_text(json.dumps(NO_LOCKS), encoding="utf-8")
+        return True
     try:
         changed = path.stat().st_mtime
         rwlock: dict[str, dict[str, Any]] = read_json(path)
@@ -63,3 +69,16 @@ def _clear_rwlock(path: Path) -> bool:
         return False
     path.write_text(json.dumps(kept), encoding="utf-8")
     return True
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file of locks is no JSON, and no DVC is writing it."""
+    try:
+        with path.with_name("rwlock.lock").open("r") as guard:  # which DVC locks while it writes
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            read_json(path)
+    except ValueError:
+        return True
+    except OSError:
+        pass
+    return False

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from .. import files
 from .slots import Need, Slots
 
 if TYPE_CHECKING:
@@ -39,6 +40,21 @@ DRAINED = 0.2  # seconds without output after which a command that has ended has
 LOCK = re.compile(r"schema: '2\.0'\nstages:\n( .*\n)*")
 ENTRY = re.compile(r"^  (\S.*):\n(?:   .*\n)*", re.MULTILINE)
 UNQUOTED = re.compile(r"[\w@.-]+")  # a name that YAML needs no quotes for
+EMPTY_LOCK = "schema: '2.0'\nstages:\n"
+# Reads `+ GROUP` and `- GROUP`. Its input ends when this process does, however it dies; then it
+# kills the process groups that are left.
+GUARD = """
+groups=' '
+while read -r sign group; do
+  case $sign in
+    +) groups="$groups$group " ;;
+    -) groups="${groups%% $group *} ${groups#* $group }" ;;
+  esac
+done
+for group in $groups; do
+  kill -KILL "-$group" 2>/dev/null
+done
+"""
 
 
 class Interrupted(Exception):
@@ -48,6 +64,41 @@ class Interrupted(Exception):
 # --- commands -----------------------------------------------------------------------------------
 
 
+class Guard:
+    """Kills the process groups that it watches if this process is killed.
+
+    The commands of stages are no children of the shell or the make that started this process, so a
+    kill of their group would let them go on and write beside those of the next run.
+    """
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # a kill of our group must not reach it
+        )
+
+    def watch(self, group: int) -> None:
+        self._send(f"+ {group}")
+
+    def leave(self, group: int) -> None:
+        self._send(f"- {group}")
+
+    def _send(self, line: str) -> None:
+        assert self.process.stdin
+        try:
+            print(line, file=self.process.stdin, flush=True)
+        except BrokenPipeError:  # the guard was killed
+            pass
+
+    def end(self) -> None:
+        """End the guard, which kills what it still watches."""
+        self.process.communicate()
+
+
 class Commands:
     """The shell commands of the running stages, each in a process group of its own.
 
@@ -55,8 +106,9 @@ class Commands:
     of the stage; else the command writes to our own streams, so that it can draw progress bars.
     """
 
-    def __init__(self, prefixed: bool) -> None:
+    def __init__(self, prefixed: bool, guard: Guard) -> None:
         self.prefixed = prefixed
+        self.guard = guard
         self.lock = threading.Lock()
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
@@ -81,6 +133,7 @@ class Commands:
                 process_group=0,
                 **options,
             )
+            self.guard.watch(process.pid)
             self.processes.add(process)
         try:
             if self.prefixed:
@@ -91,6 +144,7 @@ class Commands:
             raise
         finally:
             with self.lock:
+                self.guard.leave(process.pid)
                 self.processes.remove(process)
         if code != 0:
             # If the shell alone was killed, the program that it ran must not go on by itself.
@@ -251,8 +305,8 @@ class Run:
             self.lock.lock()
             self.repo.lock = self.lock.inner
             self.repo._reset = reset
-            if self.reproduced:
-                sort_lockfiles(self.order)
+            # Also if no stage ran: a kill may have come after the last one and before this.
+            sort_lockfiles(self.order)
         if self.failures:
             cause = next(iter(self.failures.values())) if len(self.failures) == 1 else None
             _raise_error(cause, *[stage for stage in self.stages if stage in self.failures])
@@ -388,7 +442,8 @@ def write_entries(lockfile: "Lockfile", stages: list["Stage"], **arguments: Any)
     from dvc.utils.serialize import dumps_yaml
 
     path = Path(lockfile.path)
-    text = path.read_text(encoding="utf-8")
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = before or EMPTY_LOCK
     for stage in stages:
         entry = dumps_yaml({"stages": to_lockfile(stage, **arguments)}).removeprefix("stages:\n")
         name = entry.partition("\n")[0]
@@ -397,10 +452,16 @@ def write_entries(lockfile: "Lockfile", stages: list["Stage"], **arguments: Any)
             text += entry
         else:
             text = text[: old.start()] + entry + text[old.end() :]
-    if text != path.read_text(encoding="utf-8"):
+    if text != before:
         dvc_logger.info("Updating lock file '%s'", lockfile.relpath)
-        path.write_text(text, encoding="utf-8")
+        _write(path, text)
         lockfile.repo.scm_context.track_file(lockfile.relpath)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a dvc.lock whole: of half of one, DVC would say that it is corrupted."""
+    with files.written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def sort_lockfiles(stages: Iterable["Stage"]) -> None:
@@ -427,7 +488,7 @@ def sort_lockfiles(stages: Iterable["Stage"]) -> None:
                 for name in _in_order(entries, order):
                     entries[name] = entries.pop(name)
         elif ordered != text:
-            path.write_text(ordered, encoding="utf-8")
+            _write(path, ordered)
 
 
 def _sorted(text: str, order: Sequence[str]) -> str | None:
@@ -488,16 +549,21 @@ def install(
         arguments = {**arguments, "force": force}
         arguments.pop("on_error", None)
         arguments.pop("force_downstream", None)
-        commands = Commands(prefixed=several)
+        guard = Guard()
+        commands = Commands(several, guard)
         dvc.stage.run._run = commands.run
         needs = with_priorities(stages, graph, need, jobs)
         reproduce_stage = functools.partial(repro_fn, **arguments)
-        return Run(stages, graph, Slots(jobs, free_memory), needs, commands, reproduce_stage).run()
+        slots = Slots(jobs, free_memory)
+        try:
+            return Run(stages, graph, slots, needs, commands, reproduce_stage).run()
+        finally:
+            guard.end()
 
     def write_lock(lockfile: "Lockfile", stages: list["Stage"], **arguments: Any) -> None:
         """Take the place of DVC's function where dvc.lock contains nothing unusual."""
         path = Path(lockfile.path)
-        if path.is_file() and LOCK.fullmatch(path.read_text(encoding="utf-8")):
+        if not path.is_file() or LOCK.fullmatch(path.read_text(encoding="utf-8")):
             write_entries(lockfile, stages, **arguments)
         else:
             dump_stages(lockfile, stages, **arguments)

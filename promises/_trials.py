@@ -11,8 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ import psutil
 import yaml
 from _clones import ROOT, link_environment, variables
 
+from sextant import fork_server
 from sextant.errors import SextantError, UsageError
 
 TOTALS = ROOT / ".scratch/promises.json"
@@ -30,6 +31,13 @@ LOGIN = {
 LAST_LINES = 12  # of the output of a command that failed
 # What a run writes of itself, which differs between two runs: times, versions, the folder.
 OWN = ("reports/decisions", "reports/index.html")
+# What the Makefile exports and the fork server must have as its clients have it.
+EXPORTED = {"DO_NOT_TRACK": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+PATIENCE = 20.0  # seconds for processes to end that nobody has killed
+# The server of `imported_once`, for the commands of all clones, and what makes `make repro` start
+# one of its own.
+SERVER: dict[str, str] = {}
+OWN_SERVER = {fork_server.VARIABLE: ""}
 
 
 class Options(NamedTuple):
@@ -90,14 +98,28 @@ def clone(folder: Path, model: str) -> Path:
     return path
 
 
+@contextmanager
+def imported_once() -> Iterator[None]:
+    """Let the commands of all clones be forked from one server, whose imports take seconds."""
+    with fork_server.running(variables(ROOT) | EXPORTED) as server:
+        SERVER.update(server)
+        try:
+            yield
+        finally:
+            SERVER.clear()
+
+
 def start(
-    folder: Path, command: Sequence[str], output: int = subprocess.DEVNULL
+    folder: Path,
+    command: Sequence[str],
+    output: int = subprocess.DEVNULL,
+    further: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start a command in a clone, in a session of its own, with the clone's environment."""
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=variables(folder),
+        env=variables(folder) | EXPORTED | SERVER | dict(further or {}),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -106,9 +128,9 @@ def start(
     )
 
 
-def run(folder: Path, *command: str) -> str:
+def run(folder: Path, *command: str, **further: str) -> str:
     """Run a command in a clone to its end; return its output. Raises SextantError if it fails."""
-    process = start(folder, command, subprocess.PIPE)
+    process = start(folder, command, subprocess.PIPE, further)
     try:
         output, _ = process.communicate()
     except BaseException:  # Ctrl-C, which does not reach another session
@@ -120,15 +142,29 @@ def run(folder: Path, *command: str) -> str:
     return output
 
 
-def run_and_kill(folder: Path, seconds: float, *command: str) -> None:
-    """Start a command and kill all processes of the clone after some time."""
-    process = start(folder, command)
+def run_and_kill(
+    folder: Path, seconds: float, group: bool, *command: str, **further: str
+) -> list[str]:
+    """Start a command and `kill -9` it after some time; return what goes on by itself.
+
+    With `group`, the process group of the command is killed, as by a shell, otherwise every process
+    of the clone at once, as by a loss of power.
+    """
+    process = start(folder, command, further=further)
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         pass
+    faults = []
+    if group and process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while working_in(folder) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        faults = [f"process {pid} went on after the kill" for pid in working_in(folder)]
     kill_all(folder)
     process.wait()
+    return faults
 
 
 def kill_all(folder: Path) -> None:
@@ -229,13 +265,14 @@ def trials(row: str, chosen: Options, trial: Callable[[str, random.Random, int],
     """
     failed = 0
     names = [chosen.only] if chosen.only else models()
-    for number in range(chosen.n):
-        model = names[number % len(names)]
-        draws = random.Random(f"{chosen.seed} {number}")
-        faults = trial(model, draws, number)
-        count(row, not faults)
-        failed += bool(faults)
-        label = f"{row} {number + 1} of {chosen.n}, seed {chosen.seed}, {model}"
-        print(f"{label}: {'; '.join(faults) or 'passed'}", flush=True)
+    with imported_once():
+        for number in range(chosen.n):
+            model = names[number % len(names)]
+            draws = random.Random(f"{chosen.seed} {number}")
+            faults = trial(model, draws, number)
+            count(row, not faults)
+            failed += bool(faults)
+            label = f"{row} {number + 1} of {chosen.n}, seed {chosen.seed}, {model}"
+            print(f"{label}: {'; '.join(faults) or 'passed'}", flush=True)
     print(f"{row}: {chosen.n - failed} of {chosen.n} passed", file=sys.stderr)
     return int(failed > 0)

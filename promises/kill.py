@@ -3,8 +3,9 @@
     python promises/kill.py [n=6] [seed=1] [model=som]
 
 Each trial runs `make repro` of one model at `smoke` in a fresh clone, with one job or two, kills
-all its processes at a random moment, and runs it again: the outputs and dvc.lock must have the
-bytes of an undisturbed run, and no run, version, lock or temporary file may be left over.
+its process group or all processes of the clone at a random moment, and runs it again: no process
+may go on by itself, the outputs and dvc.lock must have the bytes of an undisturbed run, and no run,
+version, lock or temporary file may be left over.
 """
 
 import random
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
                 undisturbed[model] = reference(Path(home) / f"{model}-undisturbed", model)
             expected, seconds = undisturbed[model]
             folder = Path(home) / str(number)
-            faults = killed(folder, model, draws.uniform(0, seconds), 1 + number % 2, expected)
+            faults = killed(folder, draws, seconds, model, expected)
             shutil.rmtree(folder, ignore_errors=True)
             return faults
 
@@ -48,18 +49,22 @@ def reference(folder: Path, model: str) -> tuple[dict[str, str], float]:
 
 
 def killed(
-    folder: Path, model: str, seconds: float, jobs: int, expected: dict[str, str]
+    folder: Path, draws: random.Random, longest: float, model: str, expected: dict[str, str]
 ) -> list[str]:
-    """What is wrong after a kill and a second run."""
+    """What is wrong after a kill at a random moment and a second run."""
     clone = _trials.clone(folder, model)
-    command = ["make", "repro", f"JOBS={jobs}"]
-    _trials.run_and_kill(clone, seconds, *command)
+    command = ["make", "repro", f"JOBS={draws.choice((1, 2))}"]
+    seconds = draws.uniform(0, longest)
+    group = draws.random() < 0.5
+    further = _trials.OWN_SERVER if draws.random() < 0.25 else {}
+    place = f"{'group' if group else 'all'} killed after {seconds:.2f} s of `{' '.join(command)}`"
+    faults = _trials.run_and_kill(clone, seconds, group, *command, **further)
     try:
-        _trials.run(clone, *command)
+        _trials.run(clone, *command, **further)
+        faults += _trials.differences(clone, expected)
     except SextantError as error:
-        return [f"killed after {seconds:.2f} s with JOBS={jobs}: {error}"]
-    faults = _trials.differences(clone, expected)
-    return [f"killed after {seconds:.2f} s with JOBS={jobs}: {fault}" for fault in faults]
+        faults.append(str(error))
+    return [f"{place}: {fault}" for fault in faults]
 
 
 if __name__ == "__main__":

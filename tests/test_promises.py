@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -67,6 +68,7 @@ def test_trials_are_counted_by_commit_and_a_failure_is_the_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(trials, "TOTALS", tmp_path / "promises.json")
+    monkeypatch.setattr(trials, "imported_once", nullcontext)
     chosen = trials.options(["n=3", "seed=5"], trials=1)
     draws = []
 

@@ -20,7 +20,7 @@ import psutil
 import yaml
 from _clones import ROOT, link_environment, variables
 
-from sextant import fork_server
+from sextant import files, fork_server
 from sextant.errors import SextantError, UsageError
 
 TOTALS = ROOT / ".scratch/promises.json"
@@ -45,26 +45,33 @@ class Options(NamedTuple):
 
     n: int
     seed: int
-    only: str  # a model, or empty for all in turn
+    only: str  # a case, or empty for all in turn
 
 
-def options(argv: Sequence[str], trials: int) -> Options:
-    """The arguments `n=`, `seed=` and `model=`; `trials` are made without `n`.
+def options(
+    argv: Sequence[str], trials: int, name_of_case: str = "model", cases: Sequence[str] = ()
+) -> Options:
+    """The arguments `n=`, `seed=` and that of one case; `trials` are made without `n`.
 
-    Raises UsageError for others.
+    The cases are the models, unless the row has others. Raises UsageError for other arguments.
     """
-    values = {"n": str(trials), "seed": str(random.SystemRandom().randrange(10**6)), "model": ""}
+    expected = cases or models()
+    values = {"n": str(trials), "seed": str(random.SystemRandom().randrange(10**6))}
+    values[name_of_case] = ""
     for argument in argv:
         name, equals, value = argument.partition("=")
         if not equals or name not in values:
-            raise UsageError(f"`{argument}` is not understood; expected n=, seed= or model=")
+            raise UsageError(
+                f"`{argument}` is not understood; expected n=, seed= or {name_of_case}="
+            )
         values[name] = value
     for name in ("n", "seed"):
         if not values[name].isdecimal():
             raise UsageError(f"{name}={values[name]}: expected a whole number")
-    if values["model"] and values["model"] not in models():
-        raise UsageError(f"model={values['model']}: expected one of {', '.join(models())}")
-    return Options(int(values["n"]), int(values["seed"]), values["model"])
+    only = values[name_of_case]
+    if only and only not in expected:
+        raise UsageError(f"{name_of_case}={only}: expected one of {', '.join(expected)}")
+    return Options(int(values["n"]), int(values["seed"]), only)
 
 
 def models() -> list[str]:
@@ -245,34 +252,50 @@ def registry_faults(folder: Path, runs: int | None) -> list[str]:
 # --- totals -------------------------------------------------------------------------------------
 
 
-def count(row: str, passed: bool) -> None:
-    """Add a trial to the totals of a row, of this commit."""
+def count(row: str, case: str, passed: bool) -> tuple[int, int]:
+    """Add a trial to the totals, by row, commit and case; return passed and tried of the row."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     TOTALS.parent.mkdir(exist_ok=True)
     totals = json.loads(TOTALS.read_text()) if TOTALS.is_file() else {}
-    entry = totals.setdefault(row, {}).setdefault(commit, {"passed": 0, "tried": 0})
+    cases = totals.setdefault(row, {}).setdefault(commit, {})
+    entry = cases.setdefault(case, {"passed": 0, "tried": 0})
     entry["tried"] += 1
     entry["passed"] += passed
-    TOTALS.write_text(json.dumps(totals, indent=2) + "\n")
+    files.write_json(TOTALS, totals)
+    sums = {"passed": 0, "tried": 0}
+    for of_commit in totals[row].values():
+        for of_case in of_commit.values():
+            for name in sums:
+                sums[name] += of_case[name]
+    return sums["passed"], sums["tried"]
 
 
-def trials(row: str, chosen: Options, trial: Callable[[str, random.Random, int], list[str]]) -> int:
-    """Make the trials of a row, models in turn; print each; return 1 if one failed.
+def trials(
+    row: str,
+    chosen: Options,
+    trial: Callable[[str, random.Random, int], list[str]],
+    cases: Sequence[str] = (),
+) -> int:
+    """Make the trials of a row, cases in turn; print each; return 1 if one failed.
 
-    `trial(model, draws, number)` returns what is wrong, and an empty list if nothing is.
+    The cases are the models, unless the row has others. `trial(case, draws, number)` returns what
+    is wrong, and an empty list if nothing is.
     """
     failed = 0
-    names = [chosen.only] if chosen.only else models()
+    names = [chosen.only] if chosen.only else cases or models()
     with imported_once():
         for number in range(chosen.n):
-            model = names[number % len(names)]
+            case = names[number % len(names)]
             draws = random.Random(f"{chosen.seed} {number}")
-            faults = trial(model, draws, number)
-            count(row, not faults)
+            began = time.monotonic()
+            faults = trial(case, draws, number)
+            passed, tried = count(row, case, not faults)
             failed += bool(faults)
-            label = f"{row} {number + 1} of {chosen.n}, seed {chosen.seed}, {model}"
-            print(f"{label}: {'; '.join(faults) or 'passed'}", flush=True)
-    print(f"{row}: {chosen.n - failed} of {chosen.n} passed", file=sys.stderr)
+            label = f"{row} {number + 1} of {chosen.n}, seed {chosen.seed}, {case}"
+            seconds = time.monotonic() - began
+            print(f"{label}: {'; '.join(faults) or 'passed'} ({seconds:.0f} s)", flush=True)
+    total = f"{passed} of {tried} since the totals began" if chosen.n else ""
+    print(f"{row}: {chosen.n - failed} of {chosen.n} passed; {total}", file=sys.stderr)
     return int(failed > 0)

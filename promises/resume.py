@@ -2,9 +2,10 @@
 
     python promises/resume.py [n=6] [seed=1] [model=som]
 
-Each trial trains one model at `standard` on its twin, by hand, ends it at a random moment, and
-trains again: the weights must be those of an undisturbed training. In turn it ends by SIGINT,
-SIGTERM or SIGKILL, or the newest checkpoint is cut at a random byte, as by a loss of power.
+Each trial trains one model on its twin, by hand, ends it at a random moment, and trains again: the
+weights must be those of an undisturbed training. In turn it ends by SIGINT, SIGTERM or SIGKILL, or
+the newest checkpoint is cut at a random byte, as by a loss of power. The net is that of `smoke`,
+with more epochs, so that a training takes seconds and yet writes checkpoints.
 """
 
 import random
@@ -16,11 +17,13 @@ import time
 from pathlib import Path
 
 import _trials
+import yaml
 
 from sextant import files
 from sextant.errors import SextantError, run
 
 ENDS = ("SIGINT", "SIGTERM", "SIGKILL", "torn checkpoint")
+LONGER = 4  # times the epochs of `smoke`
 
 
 def main(argv: list[str]) -> int:
@@ -48,7 +51,10 @@ def reference(folder: Path, model: str) -> tuple[Path, str, float]:
 
 
 def command(model: str) -> list[str]:
-    return ["python", "-m", "sextant", "train", f"model={model}", "budget=standard"]
+    conf = yaml.safe_load((_trials.ROOT / f"conf/model/{model}.yaml").read_text(encoding="utf-8"))
+    epochs = LONGER * conf["budgets"]["smoke"]["schedule"]["max_epochs"]
+    options = [f"model.schedule.max_epochs={epochs}", f"model.schedule.patience={epochs}"]
+    return ["python", "-m", "sextant", "train", f"model={model}", *options]
 
 
 def trained(clone: Path, model: str) -> str:
@@ -69,9 +75,11 @@ def interrupted(
     process = _trials.start(clone, command(model))
     try:
         process.wait(timeout=moment)
+        place += ", when it had ended"
     except subprocess.TimeoutExpired:
         process.send_signal(getattr(signal, end, signal.SIGKILL))
     process.wait()
+    _trials.kill_all(clone)  # a kill of the command that was forked ends the fork a moment later
     shutil.rmtree(clone / ".scratch" / model / "model", ignore_errors=True)
     checkpoints = sorted(clone.glob(f".checkpoints/{model}/*/*.ckpt"))
     place += f", {len(checkpoints)} checkpoints"

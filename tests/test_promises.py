@@ -79,7 +79,9 @@ def test_trials_are_counted_by_commit_and_a_failure_is_the_exit_code(
     assert trials.trials("kill", chosen, trial) == 1
     assert trials.trials("kill", chosen, lambda *_: []) == 0
     (totals,) = json.loads((tmp_path / "promises.json").read_text())["kill"].values()
-    assert totals == {"passed": 5, "tried": 6}
+    assert totals["cnn"] == {"passed": 1, "tried": 2} and totals["ann"]["passed"] == 2
     assert len(set(draws)) == 3
-    lines = capsys.readouterr().out.splitlines()
-    assert "kill 2 of 3, seed 5, cnn: it broke" in lines and len(lines) == 6
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert "kill 2 of 3, seed 5, cnn: it broke (0 s)" in lines and len(lines) == 6
+    assert printed.err.endswith("kill: 3 of 3 passed; 5 of 6 since the totals began\n")

@@ -56,6 +56,7 @@ FREE |= {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "JE_ARROW_MALLOC_CONF"}
 # DVC starts commands by a shell.
 FREE |= {"PS1", "PS2", "PS4", "IFS", "OPTIND", "PPID", "LINENO", "SHELLOPTS", "BASHOPTS"}
 FREE |= {"PYTHONUNBUFFERED"}  # which `become` takes into account
+FREE |= {"JOBS", "MODEL", "DATASET"}  # arguments of make, which exports them
 FREE_PREFIXES = (
     *("SEXTANT_", "DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GITHUB_"),
     *("MAKE", "MFLAGS", "PYTEST_", "CELERY_", "_MP_FORK_LOG"),  # celery runs the queue of DVC

@@ -211,7 +211,7 @@ def digests(folder: Path) -> dict[str, str]:
     return result
 
 
-def differences(folder: Path, expected: dict[str, str]) -> list[str]:
+def differences(folder: Path, expected: dict[str, str], runs: int | None = 1) -> list[str]:
     """What a finished clone has otherwise than `expected`, or has too much."""
     actual = digests(folder)
     faults = []
@@ -223,7 +223,7 @@ def differences(folder: Path, expected: dict[str, str]) -> list[str]:
     rwlock = folder / ".dvc/tmp/rwlock"
     if rwlock.is_file() and re.search(r"\"pid\"", rwlock.read_text()):
         faults.append("DVC's rwlock has an entry")
-    return faults + registry_faults(folder, runs=1)
+    return faults + registry_faults(folder, runs)
 
 
 def registry_faults(folder: Path, runs: int | None) -> list[str]:

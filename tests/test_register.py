@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -24,7 +25,7 @@ from sextant import config, files, register, saved_model
 from sextant.commands import rollback
 from sextant.errors import SextantError, UsageError
 from sextant.gate import Candidate
-from sextant.tracking import champions, registry, store
+from sextant.tracking import champions, registry, store, training
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -311,6 +312,27 @@ def test_models_that_are_all_judged_are_reported_without_importing_mlflow(
     assert imported == "False"
     assert f"({NAME} version 3):" in decision  # no longer the champion
     assert not files.read_json(Path(f"reports/decisions/{MODEL}.json"))["champion"]
+
+
+@pytest.mark.slow
+def test_runs_that_a_kill_left_open_are_closed_although_all_is_judged(versions: Versions) -> None:
+    client = versions.set_back("3")
+    versions.candidate("3")
+    register.main(["--write"])
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    tags = training.this_process() | {"pid": str(ended.pid)}
+    killed, packed = (
+        client.create_run(experiment.experiment_id, tags=tags | further).info.run_id
+        for further in ({}, {"digest": "1"})
+    )
+    assert training.has_running(NAME)
+    register.main(["--write"])
+    assert not training.has_running(NAME)
+    assert client.get_run(killed).info.status == "KILLED"
+    assert client.get_run(packed).info.status == "FINISHED"
 
 
 @pytest.mark.slow

@@ -323,6 +323,8 @@ def main(argv: list[str]) -> None:
         if write and training.has_unsent(name):
             training.send_unsent(store.client(), name)
         candidate = Candidate(name)
+        if write and training.has_running(candidate.registered):
+            training.close_abandoned(store.client(), candidate.registered)
         if experiment:
             _run(store.client(), candidate)  # an experiment is logged, but never registered
         if experiment or not write:

@@ -18,7 +18,16 @@ from ..errors import reason
 from ..processes import is_alive
 from .registry import registered_name
 from .runs import create_run, this_process
-from .store import address, brief_requests, client, raise_unless_absent, relocate, uri
+from .store import (
+    address,
+    brief_requests,
+    client,
+    database,
+    query,
+    raise_unless_absent,
+    relocate,
+    uri,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -237,10 +246,24 @@ def is_active(mlflow: "MlflowClient", run_id: str) -> bool:
         return False
 
 
+def has_running(name: str) -> bool:
+    """Whether an experiment has runs that have not ended; assumed for a server."""
+    if database() is None:
+        return True
+    return bool(
+        query(
+            "SELECT run_uuid FROM runs JOIN experiments USING (experiment_id)"
+            " WHERE status = 'RUNNING' AND experiments.name = ? LIMIT 1",
+            name,
+        )
+    )
+
+
 def close_abandoned(mlflow: "MlflowClient", name: str) -> None:
     """Mark the runs of an experiment as killed whose process on this machine has ended.
 
-    A training that resumes one of them opens it again.
+    A training that resumes one of them opens it again. One with a digest is that of a finished
+    training: MLflow opens it while the model is packed, maybe at this moment.
     """
     experiment = mlflow.get_experiment_by_name(name)
     if experiment is None:
@@ -248,7 +271,8 @@ def close_abandoned(mlflow: "MlflowClient", name: str) -> None:
     condition = f"attributes.status = 'RUNNING' AND tags.host = '{this_process()['host']}'"
     for run in mlflow.search_runs([experiment.experiment_id], condition):
         if not is_alive(int(run.data.tags["pid"]), run.info.start_time / 1000):
-            mlflow.set_terminated(run.info.run_id, "KILLED")
+            status = "FINISHED" if "digest" in run.data.tags else "KILLED"
+            mlflow.set_terminated(run.info.run_id, status)
 
 
 @contextmanager

@@ -252,8 +252,8 @@ def registry_faults(folder: Path, runs: int | None) -> list[str]:
 # --- totals -------------------------------------------------------------------------------------
 
 
-def count(row: str, case: str, passed: bool) -> tuple[int, int]:
-    """Add a trial to the totals, by row, commit and case; return passed and tried of the row."""
+def count(row: str, case: str, passed: int, tried: int = 1) -> tuple[int, int]:
+    """Add trials to the totals, by row, commit and case; return passed and tried of the row."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -261,7 +261,7 @@ def count(row: str, case: str, passed: bool) -> tuple[int, int]:
     totals = json.loads(TOTALS.read_text()) if TOTALS.is_file() else {}
     cases = totals.setdefault(row, {}).setdefault(commit, {})
     entry = cases.setdefault(case, {"passed": 0, "tried": 0})
-    entry["tried"] += 1
+    entry["tried"] += tried
     entry["passed"] += passed
     files.write_json(TOTALS, totals)
     sums = {"passed": 0, "tried": 0}

@@ -94,6 +94,8 @@ def harmed(clone: Path, case: str, draws: random.Random, expected: dict[str, str
         with filled(clone, rest):
             code, output = ended(clone, *repro, "--single-item", STAGES[case])
     faults = []
+    if code == 0 and place.endswith((READ_ONLY, " 0 bytes left")):
+        faults.append("the command did not notice it")
     if "Traceback" in output or (code and not output.strip()):
         faults.append(f"ended with code {code} and no clear line: {output[-600:]}")
     faults += changes(before, lasting(clone))
@@ -103,8 +105,9 @@ def harmed(clone: Path, case: str, draws: random.Random, expected: dict[str, str
         faults += changes(before, lasting(clone))
     except SextantError as error:
         faults.append(str(error))
-    end = output.strip().splitlines()[-1:] or [""]
-    return [f"{place}: {fault} (it ended with code {code}: {end[0][:300]})" for fault in faults]
+    end = output.strip().splitlines()[-3:]
+    print(f"{place}: code {code}: {' / '.join(end)[:600]}")
+    return [f"{place}: {fault}" for fault in faults]
 
 
 def ended(clone: Path, *command: str) -> tuple[int, str]:

@@ -1,7 +1,11 @@
 """The registry: names of registered models, and their versions."""
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -43,6 +47,45 @@ def test_the_champion_of_a_local_store_is_found_without_mlflow(
     assert registry.champion_here("nobody") is None
     monkeypatch.setattr(store, "uri", lambda: "http://localhost:1")
     assert registry.champion_here("ann") is None
+
+
+def store_of(folder: Path, place: Path) -> None:
+    """A database in `folder` with one champion, whose files it says are in the folder `place`."""
+    location = f"{place.as_uri()}/mlruns/{NAME}/1"
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        database.executescript(
+            "CREATE TABLE experiments (name, artifact_location);"
+            "CREATE TABLE model_versions (name, version, storage_location);"
+            "CREATE TABLE registered_model_aliases (name, version, alias);"
+            "CREATE TABLE model_version_tags (name, version, key, value);"
+            f"INSERT INTO experiments VALUES ('{NAME}', '{place.as_uri()}/mlruns/{NAME}');"
+            f"INSERT INTO model_versions VALUES ('{NAME}', 1, '{location}');"
+            f"INSERT INTO registered_model_aliases VALUES ('{NAME}', 1, 'champion');"
+        )
+
+
+@pytest.mark.parametrize("original", ["there", "gone"])
+def test_in_a_copied_checkout_the_files_of_the_copy_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, original: str
+) -> None:
+    """Its database may be read-only, as that of another user."""
+    folders = [tmp_path / "copy", tmp_path / "original"]
+    for folder in folders:
+        packed = folder / "mlruns" / NAME / "1"
+        packed.mkdir(parents=True)
+        (packed / "MLmodel").touch()
+    copy, place = folders
+    store_of(copy, place)
+    (copy / "mlflow.db").chmod(0o444)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copy}/mlflow.db")
+    if original == "gone":
+        shutil.rmtree(place)
+    found = registry.champion_here(NAME.split("-")[1])
+    assert found is not None and found[1] == copy / "mlruns" / NAME / "1"
+    if original == "there":  # of a copy of the database alone, the files of the original answer
+        shutil.rmtree(copy / "mlruns")
+        found = registry.champion_here(NAME.split("-")[1])
+        assert found is not None and found[1] == place / "mlruns" / NAME / "1"
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from .store import (
     home,
     local_path,
     moved_from,
+    own_location,
     query,
     raise_unless_absent,
     relocate,
@@ -285,9 +286,9 @@ def warn_if_twin(version: Version) -> None:
 def champion_here(model: str) -> tuple[Version, Path] | None:
     """The champion that `champion_of` finds, from a local store, with the folder of its files.
 
-    None for a server, and where a champion or its files are missing: MLflow tells more.
+    In a copied checkout, these are the files in the copy, also if its database is read-only. None
+    for a server, and where a champion or its files are missing: MLflow tells more.
     """
-    _use_own_files()
     for name in registered_names(model):
         rows = query(
             "SELECT version.version, version.storage_location FROM model_versions AS version"
@@ -296,8 +297,9 @@ def champion_here(model: str) -> tuple[Version, Path] | None:
             name,
             CHAMPION,
         )
-        for number, location in rows:
-            folder = local_path(location or "")
+        for number, recorded in rows:
+            location = own_location(recorded or "")
+            folder = local_path(location)
             if folder is None or not files_exist(location):
                 return None
             tags = query(

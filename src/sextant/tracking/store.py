@@ -209,6 +209,11 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> SextantError:
             f"{path} is not a database; move it away, then `make register` makes one from the"
             " outputs"
         )
+    if "readonly" in str(error):
+        return SextantError(
+            f"the MLflow database {path} cannot be written to ({error}); change the permissions of"
+            " the file and of its folder, or name another store by MLFLOW_TRACKING_URI"
+        )
     return SextantError(
         f"the MLflow database {path} cannot be written to ({error}); end the program that has"
         " locked it (`make doctor` shows which), then run the same command again"
@@ -246,6 +251,13 @@ def moved_from() -> str | None:
         if old and old != home():
             return old
     return None
+
+
+def own_location(location: str) -> str:
+    """Where the files of a recorded location lie beside the database, if they do: in a copy."""
+    old = moved_from()
+    copied = location.replace(f"{old}/mlruns/", f"{home()}/mlruns/") if old else location
+    return copied if files_exist(copied) else location
 
 
 def local_path(location: str) -> Path | None:

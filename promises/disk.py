@@ -3,8 +3,8 @@
     python promises/disk.py [n=8] [seed=1] [case=train]
 
 The clone of one model at `smoke` lies on a tmpfs in which its pipeline has run. Each trial fills it
-up to a random rest and forces one stage, or makes a folder read-only and forces all stages: what
-fails ends with a clear line, the registry, the champion's files and DVC's cache have the bytes that
+up to a random rest before or while one stage is forced, or makes a folder read-only and forces all
+stages: what fails ends with a clear line, the registry, the champion's files and DVC's cache have the bytes that
 they had, and with room again `make repro` gives the bytes of before. Mounting needs root.
 """
 
@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ CASES = (*STAGES, READ_ONLY)
 SIZE = "300m"
 FOLDERS = ("data", "models", "reports", "mlruns", ".dvc/cache", ".")  # one is read-only
 RESTS = (0, 4096, 65536, 500_000)  # bytes that are left
+LATE = 5.0  # seconds at most from the start of a stage until the disk is full
+CLEAR = ("no space left", "read-only", "Read-only", "readonly")  # in one line of the output
 BLOCK = 4096
 TABLES = (
     *("registered_models", "model_versions", "model_version_tags", "registered_model_tags"),
@@ -90,13 +93,17 @@ def harmed(clone: Path, case: str, draws: random.Random, expected: dict[str, str
             code, output = ended(clone, *repro)
     else:
         rest = draws.choice(RESTS)
-        place = f"{case} with {rest} bytes left"
+        seconds = draws.choice((0.0, draws.uniform(0, LATE), draws.uniform(0, LATE)))
+        place = f"{case} with {rest} bytes left after {seconds:.1f} s"
+        process = _trials.start(clone, [*repro, "--single-item", STAGES[case]], subprocess.PIPE)
+        time.sleep(seconds)
         with filled(clone, rest):
-            code, output = ended(clone, *repro, "--single-item", STAGES[case])
+            output, _ = process.communicate()
+        code = process.returncode
     faults = []
-    if code == 0 and place.endswith((READ_ONLY, " 0 bytes left")):
+    if code == 0 and case == READ_ONLY:
         faults.append("the command did not notice it")
-    if "Traceback" in output or (code and not output.strip()):
+    if "Traceback" in output or (code and not any(text in output for text in CLEAR)):
         faults.append(f"ended with code {code} and no clear line: {output[-600:]}")
     faults += changes(before, lasting(clone))
     try:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import cases
 import psutil
@@ -421,6 +422,16 @@ def test_a_number_of_jobs_that_is_none_is_refused(value: str) -> None:
     message = f"^jobs={re.escape(value)}: expected a whole number above 0"
     with pytest.raises(UsageError, match=message):
         command.parse([f"jobs={value}"])
+
+
+def test_a_full_disk_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for free, line in [(command.FULL, ""), (4096, "sextant: no space left on the disk of ")]:
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(command.shutil, "disk_usage", lambda path, usage=usage: usage)
+        command.explain_full_disk()
+        assert capsys.readouterr().err.startswith(line) and bool(line) == (free < command.FULL)
 
 
 def test_there_are_as_many_jobs_as_cores() -> None:

@@ -8,6 +8,7 @@ after: it checks every conf, and judges the models and prints the leaderboard.
 import atexit
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ MEMORY = {"pull": 170, "validate": 300, "prepare": 200, "train": 900, "evaluate"
 OTHER_SECONDS = 1
 OTHER_MEMORY = 400
 RESERVE = 1.5
+FULL = 4 * MIB  # with less on a disk, its being full is the likely cause of any failure
 INTERRUPTED = 252  # DVC's exit code after Ctrl-C
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -167,7 +169,20 @@ def run_stages(arguments: Sequence[str], jobs: int) -> int:
     if not terminal.colored(sys.stdout):
         atexit.unregister(colorama.initialise.reset_all)  # it would print an escape sequence
     code: int = dvc(["repro", *arguments])
+    if code:
+        explain_full_disk()
     return 130 if code == INTERRUPTED else code
+
+
+def explain_full_disk() -> None:
+    """Say that the disk is full, if it is: DVC's database reports an "I/O error" only."""
+    free = shutil.disk_usage(".").free
+    if free < FULL:
+        print(
+            f"sextant: no space left on the disk of {Path.cwd()} ({free:,} bytes): free some, then"
+            " run the same command again",
+            file=sys.stderr,
+        )
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -4,8 +4,9 @@
 
 The clone of one model at `smoke` lies on a tmpfs in which its pipeline has run. Each trial fills it
 up to a random rest before or while one stage is forced, or makes a folder read-only and forces all
-stages: what fails ends with a clear line, the registry, the champion's files and DVC's cache have the bytes that
-they had, and with room again `make repro` gives the bytes of before. Mounting needs root.
+stages: what fails ends with a clear line, the registry, the champion's files and DVC's cache have
+the bytes that they had, and with room again `make repro` gives the bytes of before. Mounting needs
+root.
 """
 
 import hashlib

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import _trials
+from _clones import ROOT
 
 from sextant.errors import run
 
@@ -22,7 +23,7 @@ CASES = 200  # without `n`
 def main(argv: list[str]) -> int:
     chosen = _trials.options(argv, CASES, "case", ("fuzz",))
     command = [str(Path(sys.executable)), "-m", "pytest", "-q", "-n", "0", "tests/test_fuzz.py"]
-    process = _trials.start(_trials.ROOT, command, subprocess.PIPE, {"SEXTANT_FUZZ": str(chosen.n)})
+    process = _trials.start(ROOT, command, subprocess.PIPE, {"SEXTANT_FUZZ": str(chosen.n)})
     output, _ = process.communicate()
     failed = sum(int(number) for number in FAILED.findall(output.splitlines()[-1]))
     if process.returncode:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import _trials
 import yaml
+from _clones import ROOT
 
 from sextant import files
 from sextant.errors import SextantError, run
@@ -52,7 +53,7 @@ def reference(folder: Path, model: str) -> tuple[Path, str, float]:
 
 
 def command(model: str) -> list[str]:
-    conf = yaml.safe_load((_trials.ROOT / f"conf/model/{model}.yaml").read_text(encoding="utf-8"))
+    conf = yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text(encoding="utf-8"))
     epochs = conf["budgets"]["smoke"]["schedule"]["max_epochs"]
     if model not in LONG:
         epochs *= LONGER

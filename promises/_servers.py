@@ -85,7 +85,6 @@ class Way(ThreadingHTTPServer):
         self.status: int | None = None
         self.seconds = 0.0
         self.requests = 0
-        self.session = requests.Session()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Print nothing where a client went away."""
@@ -95,11 +94,29 @@ class _Handler(BaseHTTPRequestHandler):
     server: Way
     protocol_version = "HTTP/1.1"
 
+    def setup(self) -> None:
+        super().setup()
+        self.session = requests.Session()
+
+    def finish(self) -> None:
+        self.session.close()
+        super().finish()
+
+    def _body(self) -> bytes:
+        """The body of the request, of a length that its head or each chunk gives."""
+        if self.headers.get("Transfer-Encoding", "") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
     def _hand_on(self) -> None:
         way = self.server
         way.requests += 1
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
+        body = self._body()
         if way.seconds:
             seconds = way.seconds
             way.seconds = 0.0
@@ -110,9 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
         if way.status:
             self._answer(way.status, {}, b"")
             return
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        headers = {}
+        for name, value in self.headers.items():
+            if name.lower() not in HOP_BY_HOP:
+                headers[name] = value
         try:
-            answer = way.session.request(
+            answer = self.session.request(
                 self.command, way.target + self.path, headers=headers, data=body, timeout=300
             )
         except requests.RequestException:

@@ -51,8 +51,7 @@ def main(argv: list[str]) -> int:
         Path(home).chmod(0o755)  # for the other user
 
         def trial(case: str, draws: random.Random, number: int) -> list[str]:
-            # Another model in each round of the cases, so that all are tried with all.
-            model = models[(number + number // len(cases)) % len(models)]
+            model = models[number // len(cases) % len(models)]  # another one in each round
             if model not in references:
                 clone = _trials.clone(Path(home) / f"{model}-first", model)
                 _trials.run(clone, "make", "repro")

@@ -1,6 +1,8 @@
 """Trials of a promise: clones with one model, kills, and totals that add up over calls."""
 
+import csv
 import hashlib
+import io
 import json
 import os
 import random
@@ -247,6 +249,12 @@ def registry_faults(folder: Path, runs: int | None) -> list[str]:
             if expected is not None and count != expected:
                 faults.append(f"{count} {name}, expected {expected}")
     return faults
+
+
+def epochs(folder: Path, model: str) -> list[int]:
+    """The epochs in the curves of a training by hand: those at which it looked at val."""
+    text = (folder / ".scratch" / model / "curves.csv").read_text(encoding="utf-8")
+    return [int(float(row["epoch"])) for row in csv.DictReader(io.StringIO(text))]
 
 
 # --- totals -------------------------------------------------------------------------------------

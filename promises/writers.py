@@ -87,7 +87,9 @@ class Round:
         draws.shuffle(commands)
         faults = failed(at_once(draws, commands))
         faults += _trials.registry_faults(clone, runs=None)
-        return faults + missing_epochs(clone, AT_ONCE)
+        members = [self._member(clone, number) for number in range(AT_ONCE)]
+        counts = [len(_trials.epochs(member, MODEL)) for member in members]
+        return faults + missing_epochs(clone, counts)
 
     def _member(self, clone: Path, number: int) -> Path:
         """A folder with the code, conf and data of a clone, and outputs of its own."""
@@ -219,19 +221,19 @@ def forget_registry(clone: Path) -> None:
         shutil.rmtree(clone / name, ignore_errors=True)
 
 
-def missing_epochs(clone: Path, trainings: int) -> list[str]:
-    """Whether each of so many trainings by hand has its end, and every epoch once."""
+def missing_epochs(clone: Path, expected: list[int]) -> list[str]:
+    """Whether each of the trainings by hand has its end, and every epoch of its curves."""
     with closing(sqlite3.connect(clone / "mlflow.db")) as database:
         rows = database.execute(
-            "SELECT run_uuid, count(DISTINCT step), max(step) FROM metrics"
+            "SELECT run_uuid, count(DISTINCT step) FROM metrics"
             " JOIN runs USING (run_uuid) JOIN tags USING (run_uuid)"
             " WHERE metrics.key = 'train/loss' AND tags.key = 'scratch' AND tags.value = 'true'"
             " AND status = 'FINISHED' GROUP BY run_uuid"
         ).fetchall()
-    faults = [f"run {run} lacks epochs" for run, count, last in rows if count != last]
-    if len(rows) != trainings:
-        faults.append(f"{len(rows)} finished trainings, expected {trainings}")
-    return faults
+    counts = [count for _, count in rows]
+    if counts == expected:
+        return []
+    return [f"the finished trainings have {counts} epochs in MLflow, expected {expected}"]
 
 
 if __name__ == "__main__":

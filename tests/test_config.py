@@ -206,8 +206,8 @@ FAULTS = {
     "negative seed": ("params", "seed", -1, r"`seed` is -1; .*greater than or equal to 0"),
     "seed of text": ("params", "seed", "42", r"`seed` is '42'; .*valid integer"),
     "no seed": ("params", "seed", GONE, r"params.yaml: key `seed` is missing; add it"),
-    "no data set": ("params", "datasets", {}, r"`datasets` is {}; .*at least 1 item"),
-    "no model": ("params", "models", {}, r"`models` is {}; .*at least 1 item"),
+    "no data set": ("params", "datasets", {}, r"`datasets` is {}; .*1 or more entries"),
+    "no model": ("params", "models", {}, r"`models` is {}; .*1 or more entries"),
     "unknown key": (
         "params",
         "sources",

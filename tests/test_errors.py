@@ -47,6 +47,12 @@ def test_a_missing_module_names_the_extra_that_has_it() -> None:
     assert {extra for _, extra in errors.EXTRA_OF_MODULE.values()} <= set(extras)
 
 
+def test_memory_that_does_not_suffice_is_no_fault_of_the_program() -> None:
+    line = errors.one_line(MemoryError("Unable to allocate 7 EiB"))
+    assert line.startswith("memory does not suffice (Unable to allocate 7 EiB): let the conf ask")
+    assert "no size is known" in errors.one_line(MemoryError())
+
+
 def test_an_error_without_a_known_cause_says_its_type_and_how_to_see_more() -> None:
     line = errors.one_line(KeyError("logits"))
     assert line == "KeyError: 'logits' (SEXTANT_DEBUG=1 shows the traceback)"

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from . import paths, plugins
-from .errors import UsageError
+from .errors import UsageError, describe
 from .kinds.splits import Split
 from .strict import Strict, advice, check
 
@@ -209,7 +209,7 @@ def params(overrides: Sequence[str] = (), *, shelf: bool = False) -> Params:
     With `shelf`, the data sets and models of the shelf follow those that it lists.
     Raises UsageError for a fault in it, and for a file in the form of versions before 0.2.
     """
-    composed = _checked_params(_yaml(paths.PARAMS), overrides)
+    composed = _checked_params(read_yaml(paths.PARAMS), overrides)
     return _with_shelf(composed) if shelf else composed
 
 
@@ -236,7 +236,7 @@ def shelf() -> Shelf:
     """conf/shelf.yaml; nothing if there is no such file. Raises UsageError for a fault in it."""
     if not paths.SHELF.is_file():
         return Shelf()
-    checked = check(Shelf, _yaml(paths.SHELF), str(paths.SHELF))
+    checked = check(Shelf, read_yaml(paths.SHELF), str(paths.SHELF))
     for name, line in checked.models.items():
         _check_line(name, line, checked.datasets, paths.SHELF)
     return checked
@@ -281,6 +281,7 @@ def _refuse_old_params(values: Any) -> None:
     datasets = values.get("datasets")
     if isinstance(datasets, list):
         lines = [f"`{name}: {_old_value('dataset', name, 'kind')}`" for name in datasets]
+        lines = lines or ["`churn: tabular`, for example"]
         raise UsageError(
             f"{paths.PARAMS}: `datasets` is a list; expected a mapping of data set to kind:"
             f" {'; '.join(lines)}"
@@ -300,6 +301,8 @@ def _refuse_old_line(name: str, line: object, kinds: Mapping[str, str]) -> None:
     if not {"family", "dataset"} <= set(line) < set(ModelLine.model_fields):
         return
     dataset = line["dataset"]
+    if not isinstance(dataset, str):
+        return  # the check of types names it
     task = line.get("task") or _old_value("model", name, "task")
     kind = line.get("kind") or kinds.get(dataset) or _old_value("dataset", dataset, "kind")
     raise UsageError(
@@ -312,7 +315,7 @@ def _old_value(group: str, name: str, key: str) -> str:
     """The `kind` or `task` in a conf of the old form, or a placeholder such as `<kind>`."""
     placeholder = f"<{key}>"
     try:
-        values = _yaml(paths.CONF / group / f"{name}.yaml")
+        values = read_yaml(paths.CONF / group / f"{name}.yaml")
     except UsageError:
         return placeholder
     value = values.get(key) if isinstance(values, Mapping) else None
@@ -338,7 +341,7 @@ def dataset(name: str, overrides: Sequence[str] = (), *, shelf: bool = False) ->
     chosen = params(overrides, shelf=shelf)
     _check_listed(name, chosen.datasets, "dataset")
     path = paths.dataset_conf(name)
-    values = _yaml(path)
+    values = read_yaml(path)
     kind_name = chosen.datasets[name]
     _refuse_moved_key(values, "kind", path, f"{name}: {kind_name}")
     file = check(DatasetFile, values, str(path))
@@ -362,7 +365,7 @@ def dataset(name: str, overrides: Sequence[str] = (), *, shelf: bool = False) ->
         columns=check(kind.columns.Columns, conf.columns, f"{path} columns"),
         split=conf.split,
         twin=conf.twin,
-        expectations=_yaml(paths.expectations(name)),
+        expectations=read_yaml(paths.expectations(name)),
         chosen_source=conf.source or chosen.source,
     )
 
@@ -414,7 +417,7 @@ def model(name: str, overrides: Sequence[str] = (), *, shelf: bool = False) -> M
 
 def _trainer() -> Trainer:
     path = paths.CONF / "trainer.yaml"
-    return check(Trainer, _yaml(path), str(path))
+    return check(Trainer, read_yaml(path), str(path))
 
 
 def further_baselines(name: str) -> list[str | dict[str, dict[str, Any]]]:
@@ -429,7 +432,7 @@ def gate_metric(name: str) -> str | None:
 
 def _model_file(name: str, task: str) -> ModelFile:
     path = paths.model_conf(name)
-    values = _yaml(path)
+    values = read_yaml(path)
     _refuse_moved_key(values, "task", path, f"task: {task}")
     if isinstance(values, Mapping) and "gate" in values and "baselines" not in values:
         raise UsageError(f"{path}: key `baselines` is missing; add `baselines: []`")
@@ -499,7 +502,7 @@ def _on_shelf(name: str) -> str:
 # --- YAML and Hydra -----------------------------------------------------------------------------
 
 
-def _yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     """The content of a YAML file as plain values; raises UsageError if it cannot be read."""
     try:
         return parsed(path.read_text(encoding="utf-8"), str(path))
@@ -510,6 +513,10 @@ def _yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:  # a folder, for example, or a name that none can have
+        raise UsageError(
+            f"{path} cannot be read ({describe(error)}); expected a file of text"
         ) from None
 
 

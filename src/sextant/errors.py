@@ -57,6 +57,11 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF_MODULE:
         need, extra = EXTRA_OF_MODULE[error.name]
         return f"{need} needs {error.name}: `.venv/bin/pip install -e '.[{extra}]'` adds it"
+    if isinstance(error, MemoryError):
+        return (
+            f"memory does not suffice ({text or 'no size is known'}): let the conf ask for less, or"
+            " run the same command where there is more"
+        )
     # MLflow's errors contain SQLAlchemy's: the reason, then the whole SQL statement in brackets.
     database_error = re.search(r"\(sqlite3\.\w+\) ([^\[(]+)", text)
     if database_error:

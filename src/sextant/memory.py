@@ -32,6 +32,7 @@ STEP_TENSORS = 1000
 # How often an optimizer keeps the size of the weights, beside the weights and their gradients.
 STATES = {"adamw": 2, "sgd": 1}
 META = torch.device("meta")
+OVERFLOW = "verflow"  # in PyTorch's messages about sizes that no 64 bits can count
 GROUPS = Path("/proc/self/cgroup")
 MOUNTED = Path("/sys/fs/cgroup")
 
@@ -174,9 +175,9 @@ def _excess(
         return too_large
     except TooManyError:
         return "" if is_built else f"more than {MAX_TENSORS:,} tensors"
-    except Exception:
+    except Exception as error:
         # Also what the arguments themselves are refused for: the training refuses them again.
-        return ""
+        return too_large if OVERFLOW in str(error) else ""
     return too_large if copies * weights > most else ""
 
 

@@ -108,6 +108,11 @@ def _reason(model: type[BaseModel], fault: "ErrorDetails") -> str:
     of_key = fault["loc"][-1:] == ("[key]",)
     if fault["type"] == "invalid_key" or (of_key and fault["type"] == "string_type"):
         return "expected text as the name of a key; put it in quotes, or correct it"
+    if fault["type"] in ("too_short", "too_long"):
+        bounds = fault["ctx"]
+        least = bounds.get("min_length")
+        number = f"{least} or more" if least is not None else f"at most {bounds['max_length']}"
+        return f"expected {number} entries"
     reason = fault["msg"].removeprefix("Value error, ")
     return f"{reason[0].lower()}{reason[1:]}"
 

@@ -189,7 +189,7 @@ def test_a_file_of_the_model_wins() -> None:
         ("net: {dropout: {low: 0.0}}", "net.dropout: key `high` is missing"),
         ("net: {dropout: {low: 0.0, high: 0.5, log: true}}", "`log` needs a `low` above 0"),
         ("net: {dropout: [0.0, 0.5]}", r"expected {low: …, high: …} or {choices: \[…\]}"),
-        ("net: {hidden_sizes: {choices: []}}", "at least 1 item"),
+        ("net: {hidden_sizes: {choices: []}}", "1 or more entries"),
         ("net: {hidden_sizes: {choices: [[8], [8]]}}", r"`choices` has \[8\] twice"),
         ("net: {hidden_sizes: {choices: [[8], [0]]}}", "hidden_sizes.0` is 0; input should be gre"),
         ("net:", "`net` is None; expected names with their ranges"),

@@ -372,7 +372,7 @@ def test_a_net_that_leaves_no_pixel_is_refused_and_any_other_runs(stages, stride
     [
         ({"stride": 0}, "`stride` is 0; input should be greater than or equal to 1"),
         ({"zoom": 0.5}, "`zoom` is 0.5; input should be greater than or equal to 1"),
-        ({"widths": []}, r"`widths` is \[\]; list should have at least 1 item"),
+        ({"widths": []}, r"`widths` is \[\]; expected 1 or more entries"),
         ({"label_smoothing": 1.0}, "`label_smoothing` is 1.0; input should be less than 1"),
         ({"mirror": 1}, "`mirror` is 1; input should be a valid boolean"),
         ({"miror": True}, "unknown key `miror`; did you mean `mirror`"),

@@ -1127,14 +1127,14 @@ def draw_of(**draw: object) -> dict[str, object]:
             signal_of({"column": "puppies", "zero": 0.0, "unit": 1.0}),
             "`signal` depends on `puppies`; the columns drawn are ",
         ),
-        (signal_of(), "should have at least 1 item"),
+        (signal_of(), "1 or more entries"),
         (draw_of(draw="puppies"), "does not match any of the expected tags"),
         (
             draw_of(draw="uniform", low=0.0, hihg=1.0, digits=0),
             "unknown key .*hihg`; .*`high`",
         ),
         ({"rate": 1.0, "number": None}, "`rate` is 1.0; input should be less than 1"),
-        ({"labels": [0]}, "`labels` is .*; list should have at least 2 items"),
+        ({"labels": [0]}, "`labels` is .*; expected 2 or more entries"),
     ],
 )
 @cases.each("dataset", TWINS)

@@ -168,7 +168,7 @@ def load(conf: config.ModelConf) -> Space:
             f"{search_file(conf.family)} does not exist; write one, as the other files of its"
             f" folder are, or {search_file(conf.name)} for this model alone"
         )
-    content = config.parsed(path.read_text(encoding="utf-8"), str(path))
+    content = config.read_yaml(path)
     if not isinstance(content, Mapping) or not content:
         raise UsageError(f"{path} is {content!r}; expected blocks of: {', '.join(BLOCKS)}")
     allowed = _allowed(conf)

@@ -97,8 +97,8 @@ class Columns(Strict):
     positive: Label | None = None
     channels: Literal[1, 3] = 1
     size: Annotated[int, Field(ge=8, le=512)] | None = None
-    past: Annotated[int, Field(ge=2)] = 10
-    future: Annotated[int, Field(ge=0)] = 10
+    past: Annotated[int, Field(ge=2, le=1000)] = 10
+    future: Annotated[int, Field(ge=0, le=1000)] = 10
     flat: Length = 8
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import os
 import resource
 import select
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +26,8 @@ import twins
 import yaml
 from conftest import ROOT
 
-from sextant import check, config, errors, plugins, prepare, pull, train
+from sextant import __main__, check, config, errors, plugins, prepare, pull, train
+from sextant.commands import repro
 from sextant.errors import SextantError
 from sextant.tuning import space
 
@@ -133,6 +135,52 @@ def _begin_to_train(conf: config.ModelConf, parts: dict[str, Any], profile: dict
             train.learn(conf, parts, profile, Path(folder), lambda row: None, tick)
         except EnoughError:
             return
+
+
+# --- command lines ------------------------------------------------------------------------------
+
+# By verb, a line of it; `rows.csv` has rows of animals.
+LINES: dict[str, list[str]] = {
+    "check": ["model=ann", "dataset=churn"],
+    "pull": ["dataset=churn"],
+    "validate": ["dataset=churn"],
+    "prepare": ["dataset=churn", "source=embedded"],
+    "train": ["model=ann", "model.net.dropout=0.1", "seed=3"],
+    "evaluate": ["model=ann"],
+    "register": ["--write", "model=ann"],
+    "report": [],
+    "repro": ["jobs=2", "train@ann"],
+    "leaderboard": [],
+    "tune": ["model=ann", "trials=4", "timeout=1", "jobs=2", "model.net.bins=4"],
+    "predict": ["model=ann", "input=rows.csv", "output=answers.csv", "top_k=3"],
+    "serve": ["model=ann", "port=5001"],
+    "ui": ["port=5000"],
+    "promote": ["model=ann", "version=1"],
+    "rollback": ["model=ann"],
+    "new": ["file=rows.csv", "target=class", "name=zz", "skip=0", "decide=0.3", "unknown=?,-"],
+    "add": ["model=digits"],
+    "remove": ["model=ann"],
+    "pin": ["dataset=churn", "source=embedded"],
+}
+
+
+def run_line(line: list[str]) -> None:
+    """Run a command line up to where it starts another process.
+
+    Those that would wait for one, a server for example, end there.
+    """
+
+    def enough(*arguments: object, **options: object) -> NoReturn:
+        raise EnoughError
+
+    os.execv = enough
+    subprocess.Popen.__init__ = enough  # type: ignore[method-assign]
+    repro.run_stages = enough
+    repro.fork_server.running = enough
+    try:
+        __main__.dispatch(line)
+    except EnoughError:
+        return
 
 
 # --- a process of its own -----------------------------------------------------------------------

@@ -636,6 +636,78 @@ CONF_DAMAGES: dict[str, ConfDamage] = {
 }
 
 
+# --- command lines ------------------------------------------------------------------------------
+
+Line = list[str]
+LineDamage = Callable[[Line, random.Random], Line]
+ODD_ARGUMENTS = (
+    *(
+        "",
+        "=",
+        "==",
+        "-h",
+        "--help",
+        "--write",
+        "--whole",
+        "-1",
+        "\u00e9=1",
+        "a",
+        "a=",
+        "=a",
+        "a b=c d",
+    ),
+    *("seed=x", "seed=-1", "seed=1e99", "budget=", "budget=huge", "source=canonical:", "jobs=0"),
+    *("model.net=null", "model.net.dropout=[1,2]", "model.net.dropout=.inf", "model.net.bins=1e9"),
+    *("model.net.hidden_sizes=[", "++model.net.x=1", "~model.net", "model.net.x.y=1", "model..x=1"),
+    *(
+        "trainer.devices=2",
+        "trainer.accelerator=gpu",
+        "dataset.split=7",
+        "model.schedule.lr={a: [}",
+    ),
+    *("a=${oc.env:HOME}", "model.net.dropout=${seed}", "hydra.run.dir=/tmp", "model=", "dataset="),
+    *("model=ann,cnn", "model=../ann", "model=" + "x" * 5000, "a=" + "[" * 500, "a=!!python/none"),
+)
+
+
+def drop_argument(line: Line, rng: random.Random) -> Line:
+    place = rng.randrange(len(line))
+    return line[:place] + line[place + 1 :]
+
+
+def repeat_argument(line: Line, rng: random.Random) -> Line:
+    return [*line, rng.choice(line or [""])]
+
+
+def odd_argument(line: Line, rng: random.Random) -> Line:
+    return [*line[:1], *rng.sample([*line[1:], rng.choice(ODD_ARGUMENTS)], len(line))]
+
+
+def odd_value_of_argument(line: Line, rng: random.Random) -> Line:
+    line = list(line)
+    place = rng.randrange(len(line))
+    value = rng.choice([cell for cell in ODD_CELLS if "\x00" not in cell])
+    line[place] = line[place].partition("=")[0] + "=" + value
+    return line
+
+
+def misspell_argument(line: Line, rng: random.Random) -> Line:
+    line = list(line)
+    place = rng.randrange(len(line))
+    text = line[place]
+    letter = rng.randrange(len(text) + 1)
+    line[place] = text[:letter] + rng.choice("xe_ .=-\u00e9") + text[letter + 1 :]
+    return line
+
+
+LINE_DAMAGES: dict[str, LineDamage] = {
+    function.__name__: function
+    for function in (
+        *(drop_argument, repeat_argument, odd_argument, odd_value_of_argument, misspell_argument),
+    )
+}
+
+
 def _dumped(conf: Any, flow: bool | None = False) -> str:
     text: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=flow, allow_unicode=True)
     return text

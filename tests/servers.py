@@ -43,7 +43,7 @@ class TrackingServer:
         os.killpg(self.running.pid, 9)
         self.running.wait()
 
-    def _wait_until_it_answers(self, patience: float = 90) -> None:
+    def _wait_until_it_answers(self, patience: float = 240) -> None:
         import requests
 
         end = time.monotonic() + patience

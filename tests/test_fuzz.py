@@ -33,6 +33,7 @@ from mutations import (
     HARMLESS,
     HARMLESS_IN_CONF,
     LARGEST,
+    LINE_DAMAGES,
     RENAMING,
     TYPING,
     File,
@@ -41,6 +42,7 @@ from mutations import (
 
 from sextant import check, config, errors
 from sextant.errors import SextantError
+from sextant.tracking import store
 
 COUNT = int(os.environ.get("SEXTANT_FUZZ", "16"))  # cases; those of `make new` come on top
 CASE = os.environ.get("SEXTANT_FUZZ_CASE", "")  # the one to try
@@ -318,6 +320,27 @@ def checked_rewritten_conf(case: Case) -> fuzzed.Canonical:
     return {}
 
 
+# --- command lines ------------------------------------------------------------------------------
+
+
+def outcome_of_damaged_line(case: Case) -> fuzzed.Canonical:
+    """What a damaged command line does in a process of its own."""
+    rng = rng_of(case)
+    line = [case.subject, *fuzzed_confs.LINES[case.subject]]
+    for name in case.mutations:
+        line = LINE_DAMAGES[name](line, rng) if line else line
+    rows = Path("rows.csv")
+    if not rows.exists():
+        rows.write_bytes(fuzzed.subject("tabular").files["animals.csv"])
+        store.client()  # creates the database, in seconds
+    refusal = fuzzed_confs.in_child(
+        functools.partial(fuzzed_confs.run_line, line), SECONDS, PATIENCE * SECONDS
+    )
+    if refusal:
+        raise SextantError(refusal)
+    return {}
+
+
 # --- cases --------------------------------------------------------------------------------------
 
 
@@ -340,6 +363,10 @@ def of_files(name: str) -> list[str]:
 
 def of_columns(name: str) -> list[str]:
     return list(CONF_DAMAGES)
+
+
+def of_lines(name: str) -> list[str]:
+    return list(LINE_DAMAGES)
 
 
 def of_stages(name: str) -> list[str]:
@@ -384,6 +411,7 @@ SORTS = {
     "columns": Sort(parts_by_damaged_columns, 0.15, DATA, of_columns),
     "conf": Sort(checked_damaged_conf, 0.1, MODELS, of_confs),
     "stages": Sort(stages_by_damaged_conf, 0.1, MODELS, of_stages),
+    "line": Sort(outcome_of_damaged_line, 0.05, list(fuzzed_confs.LINES), of_lines),
     "same_raw": Sort(parts_of_rewritten, 0.1, FORMED, harmless_in_raw, False),
     "same_question": Sort(answers_to_rewritten, 0.1, FORMED, harmless_in_questions, False),
     "same_conf": Sort(checked_rewritten_conf, 0.05, MODELS, harmless_in_confs, False),
@@ -431,6 +459,7 @@ def attempted(case: Case) -> Outcome:
     except SextantError as error:
         outcome = errors.one_line(error)
         assert sort.may_refuse, outcome
+        assert errors.GENERIC not in outcome, outcome
         assert len(outcome) <= LONGEST, f"{len(outcome):,} characters: {outcome[:300]}"
     cpu_seconds = time.process_time() - cpu_start
     seconds = time.monotonic() - start
@@ -450,7 +479,7 @@ def cases(draw: st.DrawFn, sort: str) -> Case:
 
 # `make new` and Great Expectations take seconds, and test_new.py and test_validate.py try a few of
 # their inputs.
-LONG = ("suite", "new", "same_new", "stages")
+LONG = ("suite", "new", "same_new", "stages", "line")
 TRIED = [parsed(CASE).sort] if CASE else list(SORTS)
 
 
@@ -474,6 +503,16 @@ def test_a_mutation_is_answered_or_refused_in_one_line(sort: str, workspace: Pat
         attempted(case)
 
     attempt()
+
+
+def test_no_damaged_conf_ends_in_the_line_for_faults_of_the_program(workspace: Path) -> None:
+    """One damage after the other, in one file after the other of each model."""
+    damages = list(CONF_DAMAGES) + list(BYTE_DAMAGES)
+    for number, model in enumerate(MODELS):
+        case = Case("conf", model, number, (damages[number % len(damages)],))
+        outcome = attempted(case)
+        if isinstance(outcome, str):
+            assert re.search(r"\.yaml|make ", outcome), f"{case} names no place: {outcome}"
 
 
 def test_the_peak_of_memory_is_that_of_one_case() -> None:

@@ -15,6 +15,9 @@ from .redaction import Redacting, redact
 
 LONGEST = 900  # characters of a message
 LONGEST_VALUE = 200  # characters of a value in it, such as a cell
+# The end of the line for a fault of the program, which names no remedy: what a user can cause has a
+# line of its own where it is caught first.
+GENERIC = "SEXTANT_DEBUG=1 shows the traceback"
 # What stands in backticks or quotes, or a long word. Short values are matched too, since otherwise
 # the end of one and the beginning of the next would be taken for the marks of a long one.
 VALUE = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'[^']*'|\S{201,}")
@@ -69,7 +72,7 @@ def one_line(error: BaseException) -> str:
             f"the MLflow database refused ({database_error[1].strip()}); `make doctor` shows which"
             " program has locked it and how much space is left; then run the same command again"
         )
-    return f"{type(error).__name__}: {text} (SEXTANT_DEBUG=1 shows the traceback)"
+    return f"{type(error).__name__}: {text} ({GENERIC})"
 
 
 def _shortened(text: str) -> str:

@@ -130,6 +130,27 @@ def test_a_table_beside_pictures_may_say_their_classes(tmp_path: Path, header: s
     assert wrong is None
 
 
+def test_a_table_of_classes_in_a_zip_of_pictures_is_refused_by_name(tmp_path: Path) -> None:
+    def write(table: str, pictures_in: str) -> Path:
+        with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+            for number in range(1, 5):
+                folder = ("cat", "dog")[number % 2] if pictures_in == "classes" else pictures_in
+                archive.writestr(f"{folder}/000{number}.png", random_picture(number, 40, 30))
+            archive.writestr("about.txt", "four pictures")
+            archive.writestr("pets/list.csv", table)
+        return tmp_path / "pets.zip"
+
+    rows = "0001.png,cat\n0002.png,dog\n0003.png,cat\n0004.png,dog\n"
+    message = (
+        "pets.zip: `species` of pets/list.csv says the classes .*; unpack it, and name the folder"
+    )
+    with pytest.raises(UsageError, match=message):
+        building.build(write(f"name,species\n{rows}", "images"), "pets", {}, {})
+    # Here the folders are the classes, and the table says something else.
+    result = building.build(write(f"name,camera\n{rows}", "classes"), "pets", {}, {})
+    assert result.kind == "images"
+
+
 def test_where_folders_are_the_classes_a_table_says_something_else(tmp_path: Path) -> None:
     paths = ["cat/1.png", "cat/2.png", "dog/3.png"]
     for header, cells in (("name,label", "cat cat dog"), ("name,camera", "old new old")):

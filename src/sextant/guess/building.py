@@ -149,6 +149,8 @@ def _of_pictures(
         def read(names: Collection[str]) -> Iterator[bytes]:
             return below([inner.removeprefix(prefix) for inner in names])
 
+    else:
+        _refuse_listing_in_archive(path, paths, table_files, options.get("target"))
     size = int(options["size"]) if "size" in options else None
     guess = pictures.pictures(paths, read, size, listing)
     target = options.get("target", "label") if guess.listing is None else guess.listing.target
@@ -156,6 +158,31 @@ def _of_pictures(
         guess.leaves_out = True
         guess.doubts.append("some pictures cannot be decoded: left out")
     return pictures_conf.result(name, file, guess, target, [pinned(path)])
+
+
+def _refuse_listing_in_archive(
+    path: Path, paths: Sequence[str], table_files: Sequence[str], target: str | None
+) -> None:
+    """Raise UsageError for a zip in which a table says the classes: it is read beside files only.
+
+    Without it the classes would be taken from folders and names, or be missing.
+    """
+    import tempfile
+
+    if not table_files or not zipfile.is_zipfile(path):
+        return
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        names = {}
+        for number, inner in enumerate(table_files[: picture_labels.MOST_FILES]):
+            name = f"{number}{Path(inner).suffix}"
+            names[name] = inner
+            (Path(folder) / name).write_bytes(archive.read(inner))
+        listing = picture_labels.listing(Path(folder), list(names), paths, target)
+    if listing is not None and pictures.is_needed(paths, listing):
+        raise UsageError(
+            f"{path}: `{listing.target}` of {names[listing.file]} says the classes of the pictures,"
+            " and a table inside of an archive is not read; unpack it, and name the folder: FILE=…"
+        )
 
 
 def _of_arrays(

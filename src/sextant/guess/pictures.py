@@ -163,6 +163,11 @@ def pictures(
     )
 
 
+def is_needed(paths: Sequence[str], listing: Listing) -> bool:
+    """Whether the classes of pictures are those that a table says, and not folders or names."""
+    return not _has_other_classes(paths, bool(by_place(paths)), listing)
+
+
 def _has_other_classes(paths: Sequence[str], in_folders: bool, listing: Listing) -> bool:
     """Whether folders or names are the classes, and the table says something else of pictures."""
     if in_folders:

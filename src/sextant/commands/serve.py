@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -100,14 +101,23 @@ def main(argv: list[str]) -> None:
         "hosts": names,
         "log": folder,
         "personal": personal_columns(champion) if folder else [],
+        "threads": max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0,
     }
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     os.environ["MLFLOW_REGISTRY_URI"] = store.uri()
     os.environ["SEXTANT_SERVICE"] = json.dumps(settings)
-    with tempfile.TemporaryDirectory(prefix="sextant-metrics-") as counted:
-        if workers > 1:  # they share their counters through files
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counted
+    signal.signal(signal.SIGTERM, _end)
+    if workers == 1:
         _serve(host, int(port), workers)
+        return
+    with tempfile.TemporaryDirectory(prefix="sextant-metrics-") as counted:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counted  # what the workers count together
+        _serve(host, int(port), workers)
+
+
+def _end(number: int, frame: object) -> None:
+    """End by a signal, once the server has stopped, so that temporary files are removed."""
+    raise SystemExit(128 + number)
 
 
 def _champion(model: str) -> registry.Version:

@@ -122,6 +122,19 @@ def test_questions_with_other_types_or_options_are_not_put_together() -> None:
     assert alike(rows(1) * 300) is None  # a long request waits for none and holds none up
 
 
+def test_a_request_that_is_answered_alone_has_the_answers_of_the_batch() -> None:
+    asked = rows(300, seed=3)
+
+    async def test(app: Service) -> None:
+        whole = (await request(app, body=records(asked))).content["predictions"]
+        for start in (0, 299):
+            (single,) = (await request(app, body=records(asked[start:][:1]))).content["predictions"]
+            assert single["prediction"] == whole[start]["prediction"]
+            assert single["probability"] == pytest.approx(whole[start]["probability"], abs=1e-6)
+
+    run(service(), test)
+
+
 # --- champions that change ----------------------------------------------------------------------
 
 

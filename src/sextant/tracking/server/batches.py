@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeAlias
 
+import pandas as pd
+
 from .questions import ROWS_TOGETHER, Question, as_json, records_of, together
 
 # What a batch had: rows, and the number of requests.
@@ -142,7 +144,7 @@ def answer_alone(question: Question) -> Outcome:
         return error
 
 
-def predicted(question: Question) -> Any:
+def predicted(question: Question) -> pd.DataFrame:
     """The table of answers to one question, by the method that MLflow calls."""
     if question.params:
         return question.champion.model.predict(question.frame(), dict(question.params))

@@ -46,9 +46,11 @@ class Question:
         """Questions with the same value can be answered together; None: this one only alone.
 
         The type of a column depends on all of its cells: 1 and null are read as 1.0 and null. So
-        only columns of one type are put together, which have the same type then.
+        only columns of one type are put together, which have the same type then. Reasons take many
+        further rows, for which other requests need not wait.
         """
-        if not self.champion.answers_together or self.rows > ROWS_TOGETHER:
+        is_long = self.rows > ROWS_TOGETHER or self.params.get("explain")
+        if not self.champion.answers_together or is_long:
             return None
         types: list[object] = []
         for name, cells in self.columns.items():

@@ -25,13 +25,16 @@ from .batches import Answers, Batcher, predicted
 from .bounds import MIB, Message, Receive, Refused, Send
 from .champions import Champion, Champions
 from .meters import Meters
-from .questions import Question, quick, records_of
+from .questions import Question, as_json, quick, records_of
 from .request_log import REQUEST, log
 
 SETTINGS = "SEXTANT_SERVICE"  # the variable with the settings of the workers
 SECONDS = 3.0  # between two looks at the registry
 SECONDS_BETWEEN_WRITES = 1.0  # between two looks at whether answers have to be written
 THREADS = 32  # requests that MLflow's parser reads at a time
+# Requests that models answer at a time which cannot be answered with others; Python runs one
+# thread at a time, and more threads than these wait for one another.
+ALONE = 6
 LARGE = MIB // 8  # bytes of a body that is not parsed in the loop
 JSON_TYPES = ("application/json", "application/json;charset=utf-8")
 TEXT = "application/json"
@@ -47,6 +50,7 @@ class Settings(NamedTuple):
     seconds: float = SECONDS
     log: str = ""  # the folder in which answers are kept
     personal: Sequence[str] = ()  # columns that are left out there
+    threads: int = 0  # of torch; 0: as many as there are cores
 
 
 class Response(NamedTuple):
@@ -68,6 +72,7 @@ class Service:
         self.batcher = Batcher(self._note_batch)
         self.names = bounds.names_of(settings.host, settings.hosts)
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow")
+        self.alone = ThreadPoolExecutor(ALONE, thread_name_prefix="alone")
         self.watching: asyncio.Task[None] | None = None
         self.logging: asyncio.Task[None] | None = None
         self.last_failure = ""
@@ -103,7 +108,8 @@ class Service:
         self.batcher.close()
         if self.answers:
             await asyncio.to_thread(self._write, self.answers)
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.threads, self.alone):
+            pool.shutdown(wait=False, cancel_futures=True)
         self.champions.close()
 
     async def _watch(self) -> None:
@@ -246,11 +252,20 @@ class Service:
             text = await self._by_mlflow(champion, body, content_type)
             return f"{text[:-1]}, {champion.label_json}"
         try:
-            answers = await self.batcher.ask(question)
+            answers = await self._ask(question)
         except Exception as error:  # the model refuses a row
             raise Refused(400, bounds.reason(error)) from None
         self._note_answers(question, answers.records)
         return f'{{"predictions": {answers.text}, {champion.label_json}'
+
+    async def _ask(self, question: Question) -> Answers:
+        """The answers to a question, with others if it can be; raises what the model raises."""
+        if question.alike() is not None:
+            return await self.batcher.ask(question)
+        loop = asyncio.get_running_loop()
+        context = partial(_in_request, REQUEST.get())
+        records = records_of(await loop.run_in_executor(self.alone, context, predicted, question))
+        return Answers(records, as_json(records))
 
     async def _by_mlflow(self, champion: Champion, body: bytes, content_type: str) -> str:
         loop = asyncio.get_running_loop()
@@ -267,7 +282,7 @@ class Service:
             answers: Answers = asked.result()
             self._note_answers(question, answers.records)
             return answers.records
-        table = predicted(question)
+        table = self.alone.submit(_in_request, REQUEST.get(), predicted, question).result()
         self._note_answers(question, records_of(table))
         return table
 
@@ -327,4 +342,9 @@ def create_app() -> Service:
     """The application of a worker that uvicorn starts, by the settings in the environment."""
     request_log.configure()
     warnings.simplefilter("ignore", UserWarning)  # answers have a column of warnings
-    return Service(Settings(**json.loads(os.environ[SETTINGS])))
+    settings = Settings(**json.loads(os.environ[SETTINGS]))
+    if settings.threads:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+    return Service(settings)

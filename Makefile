@@ -84,8 +84,8 @@ validate: environment check ## [DATASET=churn] [JOBS=2] | check the data against
 prepare: environment check ## [DATASET=churn] [JOBS=2] | repair the rows and split them into four parts
 	@$(call stage,prepare,$(DATASET))
 
-train: environment check ## [MODEL=ann] [JOBS=2] | train, or resume an interrupted training
-	@$(call stage,train,$(MODEL))
+train: environment check ## [MODEL=ann] [JOBS=2] [SEEDS=5] | train, or resume an interrupted training
+	@$(if $(SEEDS),python -m sextant seeds "model=$$MODEL" "seeds=$$SEEDS",$(call stage,train,$(MODEL)))
 
 evaluate: environment check ## [MODEL=ann] [JOBS=2] | score the test part, beside the baselines
 	@$(call stage,evaluate,$(MODEL))

@@ -94,8 +94,8 @@ def test_a_missing_argument_gives_one_line_with_the_usage(
 @cases.each(
     ("arguments", "name", "usage"),
     [
-        (["train", "model=ann"], "model", "make train [MODEL=ann] [JOBS=2]"),
-        (["train", "DATASET=churn"], "DATASET", "make train [MODEL=ann] [JOBS=2]"),
+        (["train", "model=ann"], "model", "make train [MODEL=ann] [JOBS=2] [SEEDS=5]"),
+        (["train", "DATASET=churn"], "DATASET", "make train [MODEL=ann] [JOBS=2] [SEEDS=5]"),
         (["repro", "jobs=2"], "jobs", "make repro [JOBS=2]"),
         (["lint", "JOBS=2"], "JOBS", "make lint"),
         (

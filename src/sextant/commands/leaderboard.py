@@ -11,6 +11,7 @@ from ..errors import SextantError, UsageError
 from ..files import RECEIPT
 from ..scoreboard import Decision, Row
 from ..tracking import registry, store
+from . import seeds
 
 Choose = Callable[[object, Path], Path | None]
 
@@ -114,4 +115,8 @@ def main(argv: list[str]) -> None:
     decisions = scoreboard.read_decisions(models)
     rows = scoreboard.rows(scoreboard.read_metrics(models), decisions)
     print(scoreboard.as_text(rows, colors=terminal.colored(sys.stdout)))
+    for row in rows:
+        spread = seeds.known_spread(row.model, row.metric)
+        if spread:
+            print(spread)
     print(next_steps(rows, decisions, predict_command(rows, decisions)), end="")

@@ -18,6 +18,7 @@ from .store import NOTE, home
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+PARENT = "SEXTANT_PARENT_RUN"  # the variable with the run that a training by hand is a child of
 # The description of an experiment, for people who compare runs in MLflow's pages.
 LEGEND = """\
 {task} on `{dataset}` ({data}). Each run is one training. \
@@ -52,8 +53,11 @@ def create_run(
 
     commit = git("rev-parse", "HEAD").strip() or "0" * 40
     settings, reproduce = made_by(conf.name, commit, by_hand)
-    experiment = experiment_of(mlflow, name, _legend(conf, profile["source"]))
+    experiment = experiment_of(mlflow, name, legend(conf, profile["source"]))
     tags = _tags(conf, profile["source"], commit, by_hand, reproduce)
+    parent = os.environ.get(PARENT)
+    if parent and by_hand:
+        tags["mlflow.parentRunId"] = parent
     if settings:
         tags["settings"] = " ".join(_short(setting) for setting in settings)
     tags = {key: without_secrets(value) for key, value in tags.items()} | this_process()
@@ -82,7 +86,8 @@ def experiment_of(mlflow: "MlflowClient", name: str, legend: str) -> str:
     return str(mlflow.create_experiment(name, artifact_location=location, tags=tags))
 
 
-def _legend(conf: config.ModelConf, source: str) -> str:
+def legend(conf: config.ModelConf, source: str) -> str:
+    """The description of the experiment of a model's trainings."""
     data = "its generated twin, no real data" if source == "embedded" else "real data"
     return LEGEND.format(task=conf.task.capitalize(), dataset=conf.dataset, data=data)
 

@@ -150,6 +150,9 @@ pin: need-DATASET environment ## DATASET=churn | write size and sha256 of its so
 retrain: environment ## [BRANCH=night/1] | pin, repro, register, push to the remote, write a summary
 	@python -m sextant retrain $${BRANCH:+"branch=$$BRANCH"}
 
+compare: need-BASE environment ## BASE=origin/main | what this branch changes, as Markdown
+	@python -m sextant compare "base=$$BASE"
+
 gc: environment ## [APPLY=1] | what nothing refers to: list it, or delete it
 	@python -m sextant gc $${APPLY:+--apply}
 
@@ -245,5 +248,5 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 	$(error there is no target $@: `make help` lists them)
 
 .PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
-  register history promote rollback new add remove pin retrain gc merge-lock remote check test test-fast fuzz results bench promises \
+  register history promote rollback new add remove pin retrain compare gc merge-lock remote check test test-fast fuzz results bench promises \
   audit lock lint format clean

@@ -71,6 +71,14 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
         "tests/tracking/test_champions.py::test_the_history_has_every_change_and_loses_none",
         "history.history(",
     ),
+    "sextant compare": (
+        "tests/commands/test_compare.py::test_the_comment_has_both_leaderboards_and_what_changed",
+        '"make", "compare"',
+    ),
+    "sextant seeds": (
+        "tests/commands/test_seeds.py::test_seeds_are_children_of_a_run_with_their_mean",
+        '"make", "train"',
+    ),
     "sextant gc": (
         "tests/commands/test_gc.py::test_only_what_nothing_refers_to_is_deleted",
         "gc.main(",

@@ -40,6 +40,7 @@ COMMANDS = {
     "remove": ("commands.remove", "model=digits", "take a model out of params.yaml"),
     "pin": ("commands.pin", "dataset=churn", "write the source's sizes and digests into the conf"),
     "retrain": ("commands.retrain", "[branch=night/1]", "pin, repro, register, push, summary"),
+    "compare": ("commands.compare", "base=origin/main", "what a branch changes, as Markdown"),
     "merge-lock": (
         "commands.merge_lock",
         "[side=theirs]",

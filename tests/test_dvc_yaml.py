@@ -20,7 +20,7 @@ BLOCKS = load_yaml((ROOT / "dvc.yaml").read_text())["stages"]
 # stage, word messages, refuse a conf, or keep state beside the graph.
 NO_DEPENDENCY = {"__main__", "fork_server"}
 NO_DEPENDENCY |= {"errors", "terminal", "check", "decisions", "model_card", "tracking"}
-NO_DEPENDENCY |= {"redaction", "bytecode", "processes"}
+NO_DEPENDENCY |= {"redaction", "bytecode", "processes", "processor"}
 # Some data sets or models do not load these and depend on them all the same, since a dependency
 # cannot be conditional.
 SHARED = (

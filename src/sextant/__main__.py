@@ -7,6 +7,7 @@ import importlib
 import os
 from collections.abc import Mapping
 
+from . import processor
 from .errors import UsageError, run
 
 # By verb: its module, its arguments, and what it does.
@@ -99,7 +100,12 @@ def _check_name(verb: str, arguments: list[str]) -> None:
 
 
 def start(argv: list[str]) -> int | None:
-    """Run a verb in a child of the fork server if there is one, else in this process."""
+    """Run a verb in a child of the fork server if there is one, else in this process.
+
+    With `exact: true` the caps come first, since the libraries read them when they are loaded. A
+    server without them forks no child for this process.
+    """
+    processor.cap(argv)
     if os.environ.get("SEXTANT_FORK_SERVER") and argv and argv[0] in VERBS:
         from . import fork_server
 

@@ -63,11 +63,19 @@ class Trainer(Strict):
     """conf/trainer.yaml: the hardware.
 
     `devices` is 1. With more, Lightning starts a process for each, and the second one is refused by
-    the lock of the training that the first one holds.
+    the lock of the training that the first one holds. `exact` caps the instruction sets, see
+    processor.py.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Literal[1]
+    exact: bool = False
+
+    @model_validator(mode="after")
+    def _exact_needs_a_processor(self) -> Self:
+        if self.exact and self.accelerator != "cpu":
+            raise ValueError("`exact: true` needs `accelerator: cpu`: GPUs compute otherwise")
+        return self
 
 
 class Gate(Strict):

@@ -13,6 +13,7 @@ SHELF = CONF / "shelf.yaml"
 FACTS = Path("facts")
 SCRATCH = Path(".scratch")
 REPORT = Path("reports/index.html")
+PROCESSORS = Path("reports/processors.json")
 DECISIONS = Path("reports/decisions")
 DECISIONS_SCRIPT = Path("reports/decisions.js")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import config, files, paths, plugins
+from . import config, files, paths, plugins, processor
 from .decisions import judged_here, print_decision, write_decision
 from .errors import UsageError
 from .gate import Candidate, changed_rules, judge
@@ -344,4 +344,5 @@ def _write_receipt(candidate: Candidate) -> None:
     It must not depend on the registry's state, or a clone with another registry would be stale.
     """
     receipt = {"model": candidate.digest, "metrics": files.sha256(candidate.metrics_file)}
+    receipt |= processor.recorded(candidate.name, candidate.digest)
     files.write_json(paths.receipt(candidate.name), receipt)

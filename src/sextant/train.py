@@ -23,7 +23,18 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from . import check, config, errors, files, memory, optimizers, paths, plugins, saved_model
+from . import (
+    check,
+    config,
+    errors,
+    files,
+    memory,
+    optimizers,
+    paths,
+    plugins,
+    processor,
+    saved_model,
+)
 from .errors import SextantError
 from .learner import Learner, Report, Tick, derived_seed
 from .terminal import Progress
@@ -185,9 +196,10 @@ def precision(
 ) -> Literal["bf16-mixed", "32-true"]:
     """Lightning's precision: bfloat16 if conf sets it and the hardware multiplies it faster.
 
-    On other hardware it is slower than float32, and without AVX-512 the LSTM raises.
+    On other hardware it is slower than float32, and without AVX-512 the LSTM raises. With `exact`
+    every processor computes in float32.
     """
-    if schedule.precision != "bfloat16":
+    if schedule.precision != "bfloat16" or trainer.exact:
         return "32-true"
     gpu = trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
     if gpu:
@@ -336,6 +348,8 @@ def train(conf: config.ModelConf, data: Path, out: Path, curves: Path) -> None:
         write_curves(curves, history)
         saved_model.save(out, model.card, model.net, model.encoder)
         run.finish(model.card, out, curves)
+    if paths.run_by_dvc():
+        processor.record(conf.name, files.folder_digest(out), conf.trainer.accelerator)
 
 
 def main(argv: list[str]) -> None:
@@ -346,6 +360,8 @@ def main(argv: list[str]) -> None:
     name, overrides = config.named(argv, "model")
     conf = config.model(name, overrides)
     check.check_model(conf)
+    if conf.trainer.exact and not processor.capped():
+        raise SextantError("`exact: true` needs a start by `python -m sextant train`")
     quieten()
     outputs = paths.outputs(name)
     train(conf, paths.prepared(conf.dataset), outputs.model, outputs.curves)

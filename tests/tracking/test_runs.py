@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import Clone
 
-from sextant import config, files
+from sextant import config, files, processor
 from sextant.tracking import registry, store, views
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ def test_tags_say_how_to_repeat_the_run(pipeline: Clone, run: "Run") -> None:
     tags = run.data.tags
     commit = tags["mlflow.source.git.commit"]
     assert pipeline.run("git", "cat-file", "-t", commit).stdout == "commit\n"
-    assert tags["reproduce"] == f"git checkout {commit[:12]} && make train MODEL={MODEL}"
+    processor_of_run = f"{tags['processor']}, {tags['instruction_set']}"
+    assert processor_of_run == processor.describe(processor.here("cpu"))
+    command = f"git checkout {commit[:12]} && make train MODEL={MODEL}"
+    assert tags["reproduce"] == f"{command}  # on {processor_of_run}"
     assert tags["reproduce"].replace(" && ", "\n") in tags[store.NOTE]
     assert re.fullmatch(rf"{MODEL} \d{{4}}-\d\d-\d\d {commit[:7]}", run.info.run_name)
 

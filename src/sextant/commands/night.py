@@ -11,7 +11,10 @@ from itertools import count
 
 from ..errors import SextantError, UsageError
 
-OUTPUTS = ("conf/dataset", "dvc.lock", "reports/metrics", "reports/validation")
+OUTPUTS = (
+    *("conf/dataset", "dvc.lock", "reports/metrics", "reports/validation"),
+    "reports/processors.json",
+)
 # For a machine without an identity, such as a runner of a CI.
 IDENTITY = ("-c", "user.name=Sextant", "-c", "user.email=sextant@localhost")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .. import config, files, fork_server, site_cache, terminal
+from .. import config, files, fork_server, processor, site_cache, terminal
 from ..check import LISTED
 from ..errors import SextantError, UsageError
 from . import leaderboard, leftovers, scheduler
@@ -216,4 +216,7 @@ def main(argv: list[str]) -> int:
             code = _run_verb("register", "--write")
         if code == 0:
             leaderboard.main([])
+            explanation = processor.explanation(config.params().models)
+            if explanation:
+                print(explanation)
         return code

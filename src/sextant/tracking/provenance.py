@@ -15,17 +15,30 @@ from .. import config, paths
 GENERATED = (".", ":!dvc.lock", ":!reports")
 
 
-def made_by(model: str, commit: str, by_hand: bool) -> tuple[list[str], str]:
-    """The settings that differ from the commit's, and the command that repeats the training."""
+# In a fresh clone: `dvc` and the `python` that its stages start are those of .venv.
+ACTIVATE = ". .venv/bin/activate"
+
+
+def made_by(
+    model: str, dataset: str, commit: str, by_hand: bool, computed_on: str = ""
+) -> tuple[list[str], str]:
+    """The settings that differ from the commit's, and the command that repeats the training.
+
+    The command is one line of a shell, for a clone that has nothing yet. `computed_on` names the
+    processor, on which the bytes depend too.
+    """
     if by_hand:
         settings, command = _made_by_hand(model)
         complete = not changes()
+        steps = [f"make prepare DATASET={dataset}", ACTIVATE]
     else:
         settings, command, complete = _made_by_dvc(model)
-    repeat = f"git checkout {commit[:12]} && {shlex.join(command)}"
-    if not complete:
-        repeat += "  # and changes that were not committed"
-    return settings, repeat
+        steps = [] if command[0] == "make" else ["make setup", ACTIVATE]
+    repeat = " && ".join([f"git checkout {commit[:12]}", *steps, shlex.join(command)])
+    remarks = [] if complete else ["and changes that were not committed"]
+    if computed_on:
+        remarks.append(f"on {computed_on}")
+    return settings, "  # ".join([repeat, "; ".join(remarks)] if remarks else [repeat])
 
 
 def _made_by_hand(model: str) -> tuple[list[str], list[str]]:
@@ -41,8 +54,9 @@ def _made_by_dvc(model: str) -> tuple[list[str], list[str], bool]:
     conf = paths.model_conf(model)
     settings: list[str] = []
     options: list[str] = []
-    complete = not changes(paths.PARAMS, conf)
-    for path, prefix in ((paths.PARAMS, ""), (conf, f"{conf}:")):
+    trainer = paths.CONF / "trainer.yaml"
+    complete = not changes(paths.PARAMS, conf, trainer)
+    for path, prefix in ((paths.PARAMS, ""), (conf, f"{conf}:"), (trainer, f"{trainer}:")):
         altered, only_values = _altered(path)
         complete = complete and only_values
         settings += altered

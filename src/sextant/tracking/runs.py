@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import config, files
+from .. import config, files, processor
 from ..redaction import without_secrets
 from . import views
 from .provenance import changes, ci_job, git, made_by, pipeline, pull_request, user
@@ -47,12 +47,18 @@ def create_run(
     conf: config.ModelConf,
     profile: Mapping[str, Any],
     by_hand: bool,
+    computed_on: Mapping[str, str],
 ) -> str:
-    """Create a run with its tags, parameters, data set and conf; return its id."""
+    """Create a run with its tags, parameters, data set and conf; return its id.
+
+    `computed_on` describes the processor as processor.py does; empty if it is not known.
+    """
     from mlflow.entities import Param
 
     commit = git("rev-parse", "HEAD").strip() or "0" * 40
-    settings, reproduce = made_by(conf.name, commit, by_hand)
+    settings, reproduce = made_by(
+        conf.name, conf.dataset, commit, by_hand, processor.describe(computed_on)
+    )
     experiment = experiment_of(mlflow, name, legend(conf, profile["source"]))
     tags = _tags(conf, profile["source"], commit, by_hand, reproduce)
     parent = os.environ.get(PARENT)
@@ -60,6 +66,7 @@ def create_run(
         tags["mlflow.parentRunId"] = parent
     if settings:
         tags["settings"] = " ".join(_short(setting) for setting in settings)
+    tags |= computed_on
     tags = {key: without_secrets(value) for key, value in tags.items()} | this_process()
     run = mlflow.create_run(experiment, tags=tags, run_name=_run_name(conf.name, settings, commit))
     run_id = str(run.info.run_id)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import config, files, paths
+from .. import config, files, paths, processor
 from ..errors import reason
 from ..processes import is_alive
 from .registry import registered_name
@@ -203,7 +203,14 @@ def training_run(
             mlflow.set_tag(run_id, key, value)
     else:
         by_hand = not paths.run_by_dvc()
-        run_id = create_run(mlflow, target["name"], conf, profile, by_hand)
+        run_id = create_run(
+            mlflow,
+            target["name"],
+            conf,
+            profile,
+            by_hand,
+            processor.here(conf.trainer.accelerator),
+        )
         files.write_json(run_file, {**target, "run": run_id})
     close_abandoned(mlflow, target["name"])
     with brief_requests(), _system_metrics(run_id):
@@ -304,7 +311,8 @@ def run_from_outputs(
 
     This is needed if DVC restored the outputs from its cache, or the store was lost.
     """
-    run_id = create_run(mlflow, name, conf, profile, by_hand=False)
+    computed_on = processor.recorded(conf.name, files.folder_digest(model))
+    run_id = create_run(mlflow, name, conf, profile, False, computed_on)
     mlflow.set_tag(run_id, "restored", "true")
     run = TrainingRun(mlflow, run_id, paths.checkpoints(conf.name))
     run.finish(files.read_json(model / "model.json"), model, curves)

@@ -112,8 +112,8 @@ serve: need-MODEL environment ## MODEL=ann [HOST=0.0.0.0] [PORT=5001] [WORKERS=2
 	@python -m sextant serve "model=$$MODEL" port=$(PORT) $(call given,HOST,host) $(call given,WORKERS,workers) \
 	  $(call given,LOG,log)
 
-ui: environment ## [PORT=5000] | open MLflow's pages: runs, curves, registered models
-	@python -m sextant ui port=$(PORT)
+ui: environment ## [PORT=5000] [AUTH=1] [HOST=0.0.0.0] | open MLflow's pages of runs and models
+	@python -m sextant ui port=$(PORT) $${AUTH:+"auth=$$AUTH"} $(call given,HOST,host)
 
 register: environment ## [MODEL=ann] | judge what is not judged here; restore a registry
 	@python -m sextant register --write $${MODEL:+"model=$$MODEL"}

@@ -257,6 +257,16 @@ def epochs(folder: Path, model: str) -> list[int]:
     return [int(float(row["epoch"])) for row in csv.DictReader(io.StringIO(text))]
 
 
+def tags_of_runs(folder: Path) -> list[dict[str, str]]:
+    """The tags of every run in a clone's MLflow database, in the order of their starts."""
+    query = "SELECT run_uuid, key, value FROM tags NATURAL JOIN runs ORDER BY start_time"
+    tags: dict[str, dict[str, str]] = {}
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        for run_id, key, value in database.execute(query):
+            tags.setdefault(run_id, {})[key] = value
+    return list(tags.values())
+
+
 # --- totals -------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "tune": ("commands.tune", "model=ann [trials=40] [--write]", "search better settings on val"),
     "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
     "serve": ("commands.serve", "model=ann [workers=2]", "serve the champion over HTTP"),
-    "ui": ("commands.ui", "[port=5000]", "open MLflow's pages"),
+    "ui": ("commands.ui", "[port=5000] [auth=1]", "open MLflow's pages"),
     "seeds": ("commands.seeds", "model=ann [seeds=5]", "train from several seeds, by hand"),
     "history": ("commands.history", "model=ann", "list every change of the champion, and why"),
     "promote": ("commands.promote", "model=ann [version=3]", "make a version champion by hand"),

@@ -54,6 +54,6 @@ def test_a_tracking_server_has_the_pages(
 
 
 def test_other_arguments_are_refused() -> None:
-    message = r"`model=ann` is not understood; expected: make ui \[PORT=5000\]"
+    message = r"`model=ann` is not understood; expected: make ui \[PORT=5000\] \[AUTH=1\]"
     with pytest.raises(UsageError, match=message):
         ui.main(["model=ann"])

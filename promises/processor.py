@@ -76,7 +76,9 @@ def commit(clone: Path, message: str) -> None:
 
 
 def on_the_other_processor(clone: Path, folder: Path) -> tuple[Path, str]:
-    """Commit the outputs of a clone, run a clone of it under the caps; return that and its output."""
+    """Commit the outputs of a clone, and run a clone of it under the caps; return it
+    and what it prints.
+    """
     commit(clone, "outputs")
     path = folder / "sextant"
     subprocess.run(["git", "clone", "-q", clone, path], check=True)

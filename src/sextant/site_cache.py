@@ -7,6 +7,7 @@ writable for all, so it is the parent that is closed.
 
 import configparser
 import os
+import pwd
 import stat
 import subprocess
 import sys
@@ -48,6 +49,20 @@ def configured(root: Path = Path(".")) -> Path | None:
     settings.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")
     folder = settings.get("core", "site_cache_dir", fallback="")
     return Path(folder) if folder else None
+
+
+def other_owner(path: Path) -> str:
+    """The name of the user whom a file or folder belongs to; empty if it is this user or nobody."""
+    try:
+        uid = path.stat().st_uid
+    except FileNotFoundError:
+        return ""
+    if uid == os.getuid():
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a user of another machine, or of a container
+        return f"user {uid}"
 
 
 def is_private(cache: Path) -> bool:

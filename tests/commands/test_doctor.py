@@ -116,6 +116,20 @@ def test_a_local_build_tag_does_not_make_another_version(tmp_path: Path) -> None
     assert doctor.packages(tmp_path).state == "ok"
 
 
+def test_the_files_of_another_user_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".dvc/site").mkdir(parents=True, mode=0o700)
+    cache = tmp_path / ".dvc/site/cache"
+    (tmp_path / ".dvc/config").write_text(f"[core]\n    site_cache_dir = {cache}\n")
+    assert doctor.site_cache(tmp_path).state == "ok"
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(tmp_path).st_uid + 1)
+    finding = doctor.site_cache(tmp_path)
+    assert finding.state == "warning" and finding.repair == "work in a clone of your own"
+    owner = doctor.private_cache.other_owner(tmp_path)
+    assert owner and finding.text.startswith(f"{cache} belongs to {owner}, who can put files")
+
+
 @pytest.mark.parametrize(
     "free, state", [(0, "broken"), (doctor.GIB, "warning"), (5 * doctor.GIB, "ok")]
 )

@@ -152,7 +152,11 @@ def git() -> Finding:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     if commit.returncode == 0:
         return ok(f"at commit {commit.stdout.strip()}")
-    repository = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True)
+    repository = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, text=True)
+    if "dubious ownership" in repository.stderr:
+        owner = private_cache.other_owner(Path(".")) or "another user"
+        text = f"this folder belongs to {owner}, so that git refuses it"
+        return Finding("broken", text, "work in a clone of your own")
     if repository.returncode == 0:
         text = "no commit yet, so that a run cannot record its commit"
         return Finding("warning", text, "git add -A; git commit")
@@ -176,6 +180,10 @@ def site_cache(root: Path = Path(".")) -> Finding:
     cache = private_cache.configured(root)
     if cache is not None and private_cache.is_private(cache):
         return ok(f"{cache}, in a folder of this user alone")
+    owner = private_cache.other_owner(cache.parent) if cache is not None else ""
+    if owner:
+        text = f"{cache} belongs to {owner}, who can put files there that run here"
+        return Finding("warning", text, "work in a clone of your own")
     place = "/var/tmp/dvc" if cache is None else str(cache)  # nosec B108: named, not used
     text = f"a bare `dvc` uses {place}, where other users can put files that run here"
     repair = f'dvc config --local {private_cache.KEY} "$PWD/{private_cache.PARENT}/cache"'

@@ -92,6 +92,16 @@ def parse(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
     return jobs, whole, [argument for argument in arguments if argument != WHOLE]
 
 
+def check_writable() -> None:
+    """Raise SextantError in a clone that this user may not write."""
+    if Path(".dvc").is_dir() and not os.access(".dvc", os.W_OK):
+        owner = site_cache.other_owner(Path(".dvc")) or "this user"
+        raise SextantError(
+            f"this clone belongs to {owner} and cannot be written; work in a clone of your own:"
+            f" git clone {Path.cwd()}"
+        )
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Keep a second `sextant repro` out of this clone.
@@ -197,6 +207,7 @@ def _run_verb(*arguments: str) -> int:
 def main(argv: list[str]) -> int:
     """`sextant repro [--whole] [stage ...] [jobs=n]`: return the exit code of the first failure."""
     jobs, whole, arguments = parse(argv)
+    check_writable()
     for number in STOPPING:
         signal.signal(number, _end)
     # Two people who train two models share a clone; two whole runs would do the same twice.

@@ -102,6 +102,7 @@ class Champions:
         self.model = model
         self.folder = Path(tempfile.mkdtemp(prefix="sextant-serve-"))
         self._client: MlflowClient | None = None
+        self._downloads: list[Path] = []
 
     def close(self) -> None:
         """Remove the copies of code and models."""
@@ -115,9 +116,11 @@ class Champions:
         local = registry.champion_here(self.model)
         if local is not None:
             return local
-        if self._client is None:
-            self._client = store.client()
-        return registry.champion_of(self._client, self.model), None
+        # By its defaults, MLflow asks a server that is down for four minutes.
+        with store.brief_requests():
+            if self._client is None:
+                self._client = store.client()
+            return registry.champion_of(self._client, self.model), None
 
     def load(self, version: registry.Version, folder: Path | None) -> Champion:
         """Load a version, and let it answer its example twice, which compiles what is compiled."""
@@ -133,10 +136,17 @@ class Champions:
         return champion
 
     def _downloaded(self, version: registry.Version) -> Path:
+        """A copy of the files of a version that a server has; the last two are kept."""
         folder = self.folder / f"{version.name}-{version.version}"
         if not (folder / "MLmodel").is_file():
-            files_of_version = packing.folder_of(version.model_uri)
-            shutil.copytree(files_of_version, folder, dirs_exist_ok=True)
+            source = packing.folder_of(version.model_uri)
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            if store.database() is None:
+                shutil.rmtree(source, ignore_errors=True)
+        self._downloads = [path for path in self._downloads if path != folder] + [folder]
+        for path in self._downloads[:-2]:
+            shutil.rmtree(path, ignore_errors=True)
+        self._downloads = self._downloads[-2:]
         return folder
 
     def _kept_code(self, code: Path) -> Path:

@@ -38,3 +38,5 @@ def configure() -> None:
     root.setLevel(logging.WARNING)
     log.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    # Each attempt to reach a tracking server; the service has one line when all have failed.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -87,6 +87,20 @@ def test_personal_columns_are_left_out_also_of_answers_and_remarks() -> None:
     assert "secret" not in table.to_csv() and table["answer_id"].tolist() == ["007", "8"]
 
 
+def test_the_log_has_no_value_of_a_refused_request_where_columns_are_personal(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "prepare", lambda: None)
+
+    async def test(app: Service) -> None:
+        reply = await request(app, body={"dataframe_records": [{**rows(1)[0], "weight": 1e200}]})
+        assert reply.status == 400 and "1e+200" in reply.content["message"]
+
+    with caplog.at_level("INFO"):
+        run(service(private()), test)
+    assert "refused: BAD_REQUEST" in caplog.text and "1e+200" not in caplog.text
+
+
 def test_columns_of_several_requests_have_one_type(tmp_path: Path) -> None:
     entries = [
         entry({"shoes": [40, True], "height": [1, None]}, [{"prediction": "cat"}] * 2),

@@ -211,7 +211,7 @@ class Service:
                 return Response(200, text.encode())
             return self._page(path)
         except Refused as refusal:
-            log.info("refused: %s", refusal)
+            log.info("refused: %s", self._loggable(refusal))
             return Response(refusal.status, json.dumps(refusal.content).encode())
         except Exception as error:
             log.exception("a fault of the service") if _debug() else log.error(
@@ -219,6 +219,11 @@ class Service:
             )
             fault = Refused(500, "a fault of the service; its log has more under the request's id")
             return Response(500, json.dumps(fault.content).encode())
+
+    def _loggable(self, refusal: Refused) -> str:
+        """Why a request is refused; a message may have a value, which may be personal."""
+        personal = [*self.settings.personal, *(self.champion.personal if self.champion else [])]
+        return refusal.content["error_code"] if personal else str(refusal)
 
     def _page(self, path: str) -> Response:
         """What the service says of itself."""

@@ -170,8 +170,9 @@ remote: need-URL ## URL=/folder|s3://bucket/path|ssh://host/path | set the DVC r
 ##@ Develop
 
 # Before a stage, what is on the shelf and not in params.yaml is not looked at.
-check: environment ## [MODEL=ann] [DATASET=churn] | check params.yaml, conf/shelf.yaml, every conf
-	@python -m sextant check $(if $(filter check,$(MAKECMDGOALS)),,--listed) $${MODEL:+"model=$$MODEL"} $${DATASET:+"dataset=$$DATASET"}
+check: environment ## [MODEL=ann [BUDGET=overfit]] [DATASET=churn] | check every conf, or that a net learns
+	@python -m sextant check $(if $(filter check,$(MAKECMDGOALS)),,--listed) $${MODEL:+"model=$$MODEL"} \
+	  $${DATASET:+"dataset=$$DATASET"} $(if $(filter check,$(MAKECMDGOALS)),$${BUDGET:+"budget=$$BUDGET"})
 
 test: environment ## | run all tests
 	@python -m pytest -q -n 2 --dist worksteal

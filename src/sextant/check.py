@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .optimizers import Schedule
 
 LISTED = "--listed"
+OVERFIT = "overfit"
 CONFLICT = "<<<<<<< "  # how git begins a conflict in a file
 
 
@@ -273,19 +274,30 @@ def check_lock() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """`sextant check [--listed] [model=…] [dataset=…]`: one line for the first fault.
+    """`sextant check [--listed] [model=…] [dataset=…] [budget=overfit]`: one line for a fault.
 
-    With `--listed`, as before a stage runs, what is on the shelf alone counts as nowhere.
+    With `budget=overfit` the model's net also has to learn one small batch by heart. With
+    `--listed`, as before a stage runs, what is on the shelf alone counts as nowhere.
     """
     shelf = LISTED not in argv
     arguments = [argument for argument in argv if argument != LISTED]
-    options, overrides = config.named_options(arguments, "model", "dataset")
+    options, overrides = config.named_options(arguments, "model", "dataset", "budget")
+    budget = options.pop("budget", None)
     if overrides:
         raise UsageError(
             f"`{overrides[0]}` is not understood; expected: check [model=…] [dataset=…]"
         )
+    if budget is not None and (budget != OVERFIT or "model" not in options):
+        raise UsageError(
+            f"BUDGET={budget}: expected make check MODEL=<model> BUDGET={OVERFIT}, which lets the"
+            " net learn one batch by heart"
+        )
     check_lock()
     for group, name in options.items():
         check_named(group, name, shelf=shelf)
+    if budget:
+        from .commands import overfit  # torch
+
+        overfit.main(options["model"])
     if not options:
         check_all(shelf=shelf)

@@ -1,9 +1,11 @@
-"""bench/loop.py: it measures two commits in turn, and refuses what it does not understand."""
+"""bench/: it measures two commits in turn, and refuses what it does not understand."""
 
 import importlib
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import ROOT
@@ -43,6 +45,55 @@ def test_a_wrong_argument_is_refused(
     loop = importlib.import_module("loop")
     with pytest.raises(UsageError, match=re.escape(message)):
         loop.main([argument])
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("only=1", "`only=1` is not understood; expected against=, pairs=, seconds=, clients="),
+        ("seconds=0", "seconds=0: expected a whole number from 1 on"),
+        ("clients=1,many", "clients=1,many: expected numbers with commas"),
+    ],
+)
+def test_a_wrong_argument_of_the_bench_of_serving_is_refused(
+    argument: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    serve = importlib.import_module("serve")
+    with pytest.raises(UsageError, match=re.escape(message)):
+        serve.parse([argument])
+
+
+def test_clients_measure_an_http_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that sends its body in chunks; what is no answer is a failure."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    clients = importlib.import_module("_clients")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200 if body == b"good" else 400)
+            if body == b"good":
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"4\r\ngood\r\n0\r\n\r\n")
+            else:
+                self.send_header("Content-Length", "3")
+                self.end_headers()
+                self.wfile.write(b"bad")
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        good = clients.load(server.server_port, [b"good"], 3, 0.1)
+        bad = clients.load(server.server_port, [b"bad"], 1, 0.01)
+        server.shutdown()
+    assert good.failures == [] and len(good.seconds) >= 3
+    assert 0 < good.percentile(0.5) <= good.percentile(0.99) and good.throughput > 0
+    assert bad.failures[0] == "400: b'bad'"
 
 
 def test_a_clone_has_none_of_the_variables_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ USAGE = (
 )
 MOST_WORKERS = 64
 SECONDS_TO_KEEP = 75  # an idle connection; longer than the minute of most proxies
+# After which a worker that does not answer is replaced: to import torch may take long.
+SECONDS_TO_ANSWER = 60
 
 
 def checked_port(port: str, host: str = "127.0.0.1") -> str:
@@ -140,4 +142,5 @@ def _serve(host: str, port: int, workers: int) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=SECONDS_TO_KEEP,
+        timeout_worker_healthcheck=SECONDS_TO_ANSWER,
     )

@@ -17,13 +17,12 @@ CPUINFO = "processor : 0\nmodel name\t: A Processor\nflags\t\t: fpu {}\n"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A processor with AVX-512 and no caps, in a folder with params.yaml and conf/trainer.yaml."""
+    """A processor with AVX-512 and no caps, in a folder with conf/trainer.yaml."""
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text(CPUINFO.format("avx avx2 avx512f avx512_vnni"))
     for name in processor.CAPS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").touch()
     Path("conf").mkdir()
     Path("conf/trainer.yaml").write_text("accelerator: cpu\ndevices: 1\nexact: false  # why\n")
     return tmp_path
@@ -81,6 +80,7 @@ def test_exact_is_refused_on_a_gpu(workspace: Path) -> None:
     assert config.model("ann", [*overrides, "trainer.accelerator=cpu"]).trainer.exact
 
 
+@pytest.mark.slow
 def test_the_libraries_obey_the_caps() -> None:
     script = (
         "import torch, numpy._core._multiarray_umath as m;"
@@ -98,7 +98,7 @@ def test_the_processor_of_a_digest_stays_until_the_digest_changes(
 ) -> None:
     processor.record("som", "d1", "cpu")
     processor.record("ann", "d2", "cpu")
-    assert list(json.loads(Path("reports/processors.json").read_text())) == ["ann", "som"]
+    assert json.loads(Path("reports/processors/ann.json").read_text())["model"] == "d2"
     (machine / "cpuinfo").write_text(CPUINFO.format("avx2").replace("A Proc", "Another Proc"))
     processor.record("som", "d1", "cpu")
     assert processor.recorded("som", "d1")["processor"] == "A Processor"
@@ -121,9 +121,9 @@ def lock(data: str, model: str) -> str:
 def test_a_difference_is_explained_only_by_another_processor(machine: Path) -> None:
     def line(digest: str, instruction_set: str, data: str) -> str:
         """The explanation of what is there, beside a commit with digest d, set s and data x."""
-        Path("reports").mkdir(exist_ok=True)
+        Path("reports/processors").mkdir(parents=True, exist_ok=True)
         entry = {"model": digest, "processor": "P", "instruction_set": instruction_set}
-        Path("reports/processors.json").write_text(json.dumps({"som": entry}))
+        Path("reports/processors/som.json").write_text(json.dumps(entry))
         Path("dvc.lock").write_text(lock(data, digest))
         return processor.explanation(["som", "ann"])
 

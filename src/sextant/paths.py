@@ -13,7 +13,6 @@ SHELF = CONF / "shelf.yaml"
 FACTS = Path("facts")
 SCRATCH = Path(".scratch")
 REPORT = Path("reports/index.html")
-PROCESSORS = Path("reports/processors.json")
 DECISIONS = Path("reports/decisions")
 DECISIONS_SCRIPT = Path("reports/decisions.js")
 
@@ -105,6 +104,11 @@ def outputs(model: str) -> ModelOutputs:
 
 def receipt(model: str) -> Path:
     return Path("reports/registry") / f"{model}.json"
+
+
+def computed_on(model: str) -> Path:
+    """What computed a model: committed beside dvc.lock, and no output of a stage."""
+    return Path("reports/processors") / f"{model}.json"
 
 
 def decision(model: str) -> Path:

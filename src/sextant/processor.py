@@ -2,13 +2,12 @@
 
 Libraries choose their code by the instruction set, and MKL by the maker too, so that the last
 digits of a model differ between processors: the metrics agree to the fourth digit, the bytes do
-not. Which processor computed a model is kept in reports/processors.json, by the model's digest. A
+not. Which processor computed a model is kept in reports/processors/, with the model's digest. A
 commit has it beside dvc.lock, and no stage depends on it.
 
 This module imports the standard library alone: `cap` has to run before torch and NumPy are loaded.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -128,41 +127,37 @@ def here(accelerator: str) -> dict[str, str]:
 
 
 def record(model: str, digest: str, accelerator: str) -> None:
-    """Keep in reports/processors.json that this processor computed the model of this digest.
+    """Keep in reports/processors/ that this processor computed the model of this digest.
 
-    An entry stays while the digest does: another processor has computed the same bytes. Trainings
-    side by side take turns.
+    The file stays while the digest does: another processor has computed the same bytes.
     """
-    with paths.PARAMS.open() as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        entries = _entries(_text())
-        if entries.get(model, {}).get("model") == digest:
-            return
-        entry = {"model": digest, **here(accelerator)}
-        if capped():
-            del entry["processor"]  # any other would have computed the same
-        entries[model] = entry
-        files.write_json(paths.PROCESSORS, dict(sorted(entries.items())))
+    path = paths.computed_on(model)
+    if _entry(_text(path)).get("model") == digest:
+        return
+    entry = {"model": digest, **here(accelerator)}
+    if capped():
+        del entry["processor"]  # any other would have computed the same
+    files.write_json(path, entry)
 
 
 def recorded(model: str, digest: str) -> dict[str, str]:
     """What computed the model of this digest; empty if that is not known."""
-    entry = _entries(_text()).get(model, {})
+    entry = _entry(_text(paths.computed_on(model)))
     if entry.get("model") != digest:
         return {}
     return {key: value for key, value in entry.items() if key != "model"}
 
 
-def _text() -> str:
-    return paths.PROCESSORS.read_text(encoding="utf-8") if paths.PROCESSORS.is_file() else ""
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _entries(text: str) -> dict[str, dict[str, str]]:
+def _entry(text: str) -> dict[str, str]:
     try:
-        entries: dict[str, dict[str, str]] = json.loads(text)
+        entry: dict[str, str] = json.loads(text)
     except ValueError:  # there is none, or a merge has left its marks: the next training writes it
         return {}
-    return entries
+    return entry
 
 
 def describe(entry: Mapping[str, str]) -> str:
@@ -175,24 +170,37 @@ def explanation(models: Iterable[str]) -> str:
 
     One line; empty where no model differs, or something else does: its code, data or settings.
     """
-    command = ["git", "show", f"HEAD:./{paths.PROCESSORS}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    committed = _entries(done.stdout) if done.returncode == 0 else {}
-    present = _entries(_text())
+    changed = _git("diff", "--name-only", "--relative", "HEAD", "--", "reports/processors")
     different = []
     for model in models:
-        theirs, ours = committed.get(model, {}), present.get(model, {})
+        if str(paths.computed_on(model)) not in changed.splitlines():
+            continue
+        theirs, ours = _committed(model), _entry(_text(paths.computed_on(model)))
         both = theirs and ours and theirs["model"] != ours["model"]
         if both and describe(theirs) != describe(ours) and _same_inputs(f"train@{model}"):
             different.append(model)
     if not different:
         return ""
-    theirs, ours = committed[different[0]], present[different[0]]
+    theirs = _committed(different[0])
+    ours = _entry(_text(paths.computed_on(different[0])))
     return (
         f"{', '.join(different)}: computed on another processor than the commit's, so the last"
         f" digits differ ({describe(ours)}; the commit: {describe(theirs)}); `exact: true` in"
         " conf/trainer.yaml makes processors compute alike"
     )
+
+
+def _committed(model: str) -> dict[str, str]:
+    return _entry(_git("show", f"HEAD:./{paths.computed_on(model)}"))
+
+
+def _git(*arguments: str) -> str:
+    """The output of a git command; empty if it fails or there is no git."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def _same_inputs(stage: str) -> bool:

@@ -25,6 +25,7 @@ REPORTS = "reports/"
 STAGES = {"base": "1", "ours": "2", "theirs": "3"}  # of git's index
 # The stage that writes a folder of reports/ with a file for each data set or model.
 WRITERS = {"validation": "validate", "metrics": "evaluate", "registry": "register"}
+WRITERS |= {"processors": "train"}
 
 
 def merge(base: Entries, ours: Entries, theirs: Entries, preferred: Side) -> dict[str, Side]:

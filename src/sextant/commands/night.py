@@ -13,7 +13,7 @@ from ..errors import SextantError, UsageError
 
 OUTPUTS = (
     *("conf/dataset", "dvc.lock", "reports/metrics", "reports/validation"),
-    "reports/processors.json",
+    "reports/processors",
 )
 # For a machine without an identity, such as a runner of a CI.
 IDENTITY = ("-c", "user.name=Sextant", "-c", "user.email=sextant@localhost")

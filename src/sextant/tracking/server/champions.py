@@ -86,7 +86,8 @@ class Champion:
     @cached_property
     def personal(self) -> list[str]:
         """The columns that the conf of its data set marked as personal."""
-        names: list[str] = plugins.optional(self.model.encoder.columns, "personal", [])
+        columns = plugins.optional(self.model.encoder, "columns", None)
+        names: list[str] = plugins.optional(columns, "personal", [])
         return names
 
     @cached_property

@@ -214,9 +214,8 @@ class Service:
             log.info("refused: %s", self._loggable(refusal))
             return Response(refusal.status, json.dumps(refusal.content).encode())
         except Exception as error:
-            log.exception("a fault of the service") if _debug() else log.error(
-                "a fault of the service: %s: %s", type(error).__name__, describe(error)
-            )
+            line = f"a fault of the service: {type(error).__name__}: {describe(error)}"
+            log.error("%s", line, exc_info=_debug())
             fault = Refused(500, "a fault of the service; its log has more under the request's id")
             return Response(500, json.dumps(fault.content).encode())
 

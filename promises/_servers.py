@@ -16,7 +16,7 @@ import requests
 
 from sextant.errors import SextantError
 
-PATIENCE = 180.0  # seconds until a server answers, on a busy machine
+PATIENCE = 400.0  # seconds until a server answers, on a busy machine
 HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "content-encoding", "host"}
 
 
@@ -51,7 +51,10 @@ class TrackingServer:
                     return
             except requests.RequestException:
                 time.sleep(0.2)
-        raise SextantError(f"the MLflow server did not start: {self.folder / 'log'}")
+            if self.process.poll() is not None:
+                break
+        end_of_log = (self.folder / "log").read_text(encoding="utf-8")[-500:]
+        raise SextantError(f"the MLflow server did not start: {end_of_log}")
 
     def stop(self) -> None:
         """Kill it with all its processes."""

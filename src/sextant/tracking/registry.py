@@ -19,6 +19,7 @@ from .store import (
     own_location,
     query,
     raise_unless_absent,
+    raise_unless_present,
     relocate,
 )
 
@@ -127,7 +128,7 @@ def create_version(
     """
     check_data(mlflow, name, tags["dataset"])
     if registered(mlflow, name) is None:
-        mlflow.create_registered_model(name, tags={"dataset": tags["dataset"]}, description=about)
+        _create_registered(mlflow, name, tags["dataset"], about)
     model_id = model_uri.removeprefix("models:/")  # a server needs the id in addition to the URI
     entity = mlflow.create_model_version(
         name, model_uri, run_id, tags=dict(tags), description=card, model_id=model_id
@@ -137,6 +138,17 @@ def create_version(
     listed = json.dumps([{"name": name, "version": str(entity.version)}])
     mlflow.set_logged_model_tags(model_id, {"mlflow.modelVersions": listed, NOTE: card})
     return _version(entity, {})
+
+
+def _create_registered(mlflow: "MlflowClient", name: str, dataset: str, about: str) -> None:
+    """Create a registered model, unless another process has just done so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.create_registered_model(name, tags={"dataset": dataset}, description=about)
+    except MlflowException as error:
+        raise_unless_present(error)
+        check_data(mlflow, name, dataset)
 
 
 def withdraw(mlflow: "MlflowClient", version: Version) -> None:

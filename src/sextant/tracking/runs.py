@@ -13,7 +13,7 @@ from .. import config, files, processor
 from ..redaction import without_secrets
 from . import views
 from .provenance import changes, ci_job, git, made_by, pipeline, pull_request, user
-from .store import NOTE, home
+from .store import NOTE, home, raise_unless_present
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -79,6 +79,8 @@ def create_run(
 
 def experiment_of(mlflow: "MlflowClient", name: str, legend: str) -> str:
     """The id of the experiment `name`, which is created if it does not exist."""
+    from mlflow.exceptions import MlflowException
+
     experiment = mlflow.get_experiment_by_name(name)
     if experiment:
         return str(experiment.experiment_id)
@@ -90,7 +92,13 @@ def experiment_of(mlflow: "MlflowClient", name: str, legend: str) -> str:
         "mlflow.experimentKind": "custom_model_development",  # the page opens at the training runs
         NOTE: legend,
     }
-    return str(mlflow.create_experiment(name, artifact_location=location, tags=tags))
+    try:
+        return str(mlflow.create_experiment(name, artifact_location=location, tags=tags))
+    except MlflowException as error:  # another process has just created it
+        raise_unless_present(error)
+        experiment = mlflow.get_experiment_by_name(name)
+        assert experiment
+        return str(experiment.experiment_id)
 
 
 def legend(conf: config.ModelConf, source: str) -> str:

@@ -167,6 +167,12 @@ def raise_unless_absent(error: "MlflowException") -> None:
         raise error
 
 
+def raise_unless_present(error: "MlflowException") -> None:
+    """Raise `error` unless it says that an object exists: another process has just created it."""
+    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        raise error
+
+
 # --- the database of a local store --------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from sextant.tracking import champions, packing, registry, store
+from sextant.errors import SextantError
+from sextant.tracking import champions, packing, registry, runs, store
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -47,6 +48,21 @@ def test_the_champion_of_a_local_store_is_found_without_mlflow(
     assert registry.champion_here("nobody") is None
     monkeypatch.setattr(store, "uri", lambda: "http://localhost:1")
     assert registry.champion_here("ann") is None
+
+
+@pytest.mark.slow
+def test_what_another_process_creates_at_the_same_time_is_taken_over(
+    client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question whether it exists was answered before the other process created it."""
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    answers = [None, experiment]
+    monkeypatch.setattr(client, "get_experiment_by_name", lambda name: answers.pop(0))
+    assert runs.experiment_of(client, NAME, "") == experiment.experiment_id
+    registry._create_registered(client, NAME, "churn", "")
+    with pytest.raises(SextantError, match="is registered for data set `churn`"):
+        registry._create_registered(client, NAME, "other", "")
 
 
 def store_of(folder: Path, place: Path) -> None:

@@ -301,6 +301,8 @@ def with_names(answers: pd.DataFrame, rows: pd.DataFrame, named_by: Sequence[str
             if len(answers) != len(rows):
                 values = values[answers.index]
             names[heading] = values
+    if not names:
+        return answers
     return pd.concat([pd.DataFrame(names, index=answers.index), answers], axis=1)
 
 

@@ -115,3 +115,10 @@ def test_the_reason_is_the_innermost_and_has_no_trace() -> None:
         " /home/me/x.py)"
     )
     assert len(bounds.reason(ValueError("x" * 10_000))) == bounds.LONGEST
+
+
+def test_the_reason_is_our_line_and_not_what_it_was_made_from() -> None:
+    """A decoder's message says less than the line that names the row and the remedy."""
+    line = DataError("row 1 cannot be decoded as a GIF (its end is missing); replace it")
+    line.__context__ = EOFError("its end is missing")  # also after `raise … from None`
+    assert bounds.reason(failed(line)) == str(line)

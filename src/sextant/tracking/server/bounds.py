@@ -148,12 +148,20 @@ def _is_address(name: str) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """The innermost message of an exception in one line, without a path or a stack trace."""
-    while (cause := error.__cause__ or error.__context__) is not None:
+    """The message of the SextantError that an exception is or was raised from, or else of the
+    innermost one, in one line, without a path or a stack trace."""
+    while not _is_a(error, "SextantError"):
+        cause = error.__cause__ or error.__context__
+        if cause is None:
+            break
         error = cause
     text = str(getattr(error, "message", "") or error)
     text = " ".join(text.rpartition("\nError: ")[2].split())
-    names = {base.__name__ for base in type(error).__mro__}
-    if names.isdisjoint({"SextantError", "MlflowException"}):
+    if not (_is_a(error, "SextantError") or _is_a(error, "MlflowException")):
         text = f"these rows cannot be answered ({type(error).__name__}: {text})"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]} …"
+
+
+def _is_a(error: BaseException, name: str) -> bool:
+    """Whether an exception is of a class of this name, also of a packed model's code."""
+    return any(base.__name__ == name for base in type(error).__mro__)

@@ -310,7 +310,8 @@ def test_a_recall_counts_by_the_lines_in_between_and_a_cut_scene_counts_nowhere(
 
 def test_a_page_of_writer_has_a_column_for_each_cell() -> None:
     runs = {"lstm": [{0: 0.1, 1: 0.2}, {0: 0.3, 1: 0.2}], "kneser_ney": [{0: 1.4, 1: 1.3}]}
-    page = imported("writer").page(runs, {"lstm": [{1: 3.0}, {1: 3.0}]})
+    page = imported("writer").page(runs, {"lstm": [{1: 3.0}, {1: 3.0}]}, {"lstm": [0.01, 0.003]})
     assert "| lines between | lstm | kneser_ney |" in page
     assert "| 0 | 0.200 ± 0.141 | 1.400 |" in page
     assert "| 1 | 3.000 ± 0.000 |" in page
+    assert "0.003, 0.01, 0.03: `lstm` 0.01 and 0.003." in page.replace("\n", " ")

@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "short_side": 64,
         "long_side": 96,
     },
+    "text": {"characters": 40009},
     "ratings": {
         "users": 103,
         "items": 199,

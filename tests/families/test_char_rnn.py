@@ -1,19 +1,25 @@
 """The net of characters: its cells, its windows, and the state that it carries."""
 
 import itertools
+import math
 from typing import Any
 
 import batches
+import numpy as np
 import pytest
 import torch
+import twins
+from conftest import ROOT
 from torch import Tensor
 from torch.nn import functional as F
 
-from sextant import plugins
+from sextant import config, plugins, prepare, published
 from sextant.errors import UsageError
 from sextant.families import char_rnn
 from sextant.families.char_rnn import CharRNN, Window
+from sextant.kinds.text import rows as text_rows
 from sextant.kinds.text.encoder import PADDING, UNKNOWN, Batch
+from sextant.kinds.text.twin import recalls
 
 CODES = 7
 NET: dict[str, Any] = {
@@ -191,3 +197,25 @@ def test_draws_have_the_probabilities_of_the_softmax() -> None:
 def test_the_likeliest_and_a_number_of_one_are_drawn_without_error() -> None:
     logits = torch.tensor([[0.0, 1.0, 900.0]])
     assert char_rnn.drawn(logits, 1e-3, 0, torch.tensor([0.9999999])).item() == 2
+
+
+# --- the twin -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's
+def test_on_the_twin_the_planted_fact_is_recalled_at_smoke(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At standard the first letter of the name costs 0.005 nats, or 0.008 after a line in between;
+    n-grams, and a net that has not seen the first line, pay ln 4 for it."""
+    monkeypatch.chdir(ROOT)
+    data = twins.conf_of("shakespeare")
+    raw = twins.raw("shakespeare", tmp_path_factory)
+    parts = prepare.prepare(text_rows.read(raw, data.columns), data)
+    conf = config.model("writer", ["budget=smoke"], shelf=True)
+    model = published.trained(conf, data, parts)
+    nats = np.concatenate(list(model.answer(parts["test"])["nats"]))
+    places = recalls("".join(parts["test"]["text"]))
+    assert len(places) > 300
+    assert nats[places].mean() < 0.1 * math.log(4)

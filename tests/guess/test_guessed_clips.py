@@ -56,6 +56,11 @@ def test_clips_without_classes_are_continued(tmp_path: Path) -> None:
     assert (found.classes, found.past, found.future, found.count) == ({}, 10, 10, 2)
     with pytest.raises(UsageError, match="nothing says the classes of the clips"):
         guessed(folder, task="classification")
+    (folder / "3.gif").write_bytes(gif(3, frames=7))
+    assert "the shortest of a sample, 3.gif, has 7" in guessed(folder).doubts[0]
+    (folder / "2.gif").write_bytes(gif(2, frames=2))
+    with pytest.raises(UsageError, match="2.gif has 2 frames; expected at least 3, to see two"):
+        guessed(folder)
 
 
 def test_what_is_a_clip_and_what_a_picture(tmp_path: Path) -> None:

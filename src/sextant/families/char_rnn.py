@@ -15,6 +15,7 @@ Size = Annotated[int, Field(ge=1)]
 State: TypeAlias = Tensor | tuple[Tensor, Tensor]  # h, or h and c; (layers, rows, hidden) each
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+GATES = {"lstm": 4, "gru": 3}  # and candidates, of which the second one keeps the state
 # Rows of a text through which `follow` carries one state. A longer text is read in several lanes at
 # once, since one lane alone leaves the cores idle: a lane of 64 chunks of 2,000 characters is
 # longer than the test part of Tiny Shakespeare, which is thus read as one sequence.
@@ -122,10 +123,11 @@ class CharRNN(nn.Module):
                 # Orthogonal for each gate, so that the state neither grows nor fades at first.
                 for gate in weight.split(weight.shape[1]):
                     nn.init.orthogonal_(gate)
-            if cell == "lstm" and name.startswith("bias_ih"):
-                # Forget gates start open (Jozefowicz et al., ICML 2015); torch orders gates i, f,
-                # g, o.
-                n = len(weight) // 4
+            if cell in GATES and name.startswith("bias_ih"):
+                # The gate that keeps the state starts open: the forget gate of the LSTM
+                # (Jozefowicz et al., ICML 2015), and z of the GRU. torch orders gates i, f, g, o,
+                # and r, z, n.
+                n = len(weight) // GATES[cell]
                 weight[n : 2 * n] += 1.0
 
     # --- the net ---

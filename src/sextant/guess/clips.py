@@ -119,14 +119,15 @@ def clips(paths: Paths, options: Mapping[str, str], prefix: str = "") -> Clips:
     train = [place for place in places if place not in test] or test
     if train == test:
         test = []
-    films_of_sample = _sampled(paths)
-    shortest = min(len(film.frames) for film in films_of_sample)
-    grey = all(_is_grey(film) for film in films_of_sample)
-    side = min(min(film.width, film.height) for film in films_of_sample)
-    past, future = _lengths(shortest, is_classified)
+    sample = _sampled(paths)
+    shortest_name = min(sample, key=lambda name: len(sample[name].frames))
+    shortest = len(sample[shortest_name].frames)
+    grey = all(_is_grey(film) for film in sample.values())
+    side = min(min(film.width, film.height) for film in sample.values())
+    past, future = _lengths(shortest, shortest_name, is_classified)
     doubts.append(
-        f"the first {past + future} frames of a clip are used, since the shortest of a sample has"
-        f" {shortest}: `past` and `future` in the conf"
+        f"the first {past + future} frames of a clip are used, since the shortest of a sample,"
+        f" {shortest_name}, has {shortest}: `past` and `future` in the conf"
     )
     return Clips(
         train=train,
@@ -171,18 +172,18 @@ def _is_part(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in (pictures.TRAIN, pictures.TEST))
 
 
-def _sampled(paths: Paths) -> list[films.Film]:
-    """Some clips, decoded in colour at 32 pixels; raises UsageError if none can be."""
-    decoded = []
+def _sampled(paths: Paths) -> dict[str, films.Film]:
+    """Some clips by path, decoded in colour at 32 pixels; raises UsageError if none can be."""
+    decoded: dict[str, films.Film] = {}
     columns = _columns(32, 3)
     for clip in list(paths.files)[:: max(1, len(paths.files) // SAMPLE)]:
         names = paths.files[clip]
         contents = dict(zip(sorted(names), paths.read(sorted(names)), strict=False))
         try:
             if films.is_film(clip):
-                decoded.append(films.from_file(contents[clip], columns, clip))
+                decoded[clip] = films.from_file(contents[clip], columns, clip)
             else:
-                decoded.append(films.from_pictures(list(contents.items()), columns, clip))
+                decoded[clip] = films.from_pictures(list(contents.items()), columns, clip)
         except DataError:  # prepare names the clip
             continue
     if not decoded:
@@ -202,11 +203,13 @@ def _prepared_side(shortest: int) -> int:
     raise UsageError(f"a clip has frames of {shortest} pixels; expected at least {SIDES[-1]}")
 
 
-def _lengths(shortest: int, is_classified: bool) -> tuple[int, int]:
-    """`past` and `future` for clips of at least so many frames."""
+def _lengths(shortest: int, name: str, is_classified: bool) -> tuple[int, int]:
+    """`past` and `future` for clips of at least so many frames, which the clip `name` has."""
     if is_classified and shortest >= 2:
         return min(MOST_SEEN, shortest), 0
     if shortest < 3:
-        raise UsageError(f"a clip has {shortest} frames; expected at least 3 for next frames")
+        count = "one frame" if shortest == 1 else f"{shortest} frames"
+        least = "2" if is_classified else "3, to see two and answer the next"
+        raise UsageError(f"{name} has {count}; expected at least {least}; remove the clip")
     past = min(MOST_SEEN, max(2, shortest // 2))
     return past, min(LONGEST - past, shortest - past)

@@ -94,6 +94,8 @@ def read(path: Path, chosen: Mapping[str, object]) -> Reading:
                 f"{path.name} is no text, workbook, picture or archive; name a file of rows, or a"
                 " folder or an archive of pictures"
             )
+        if not content.strip():
+            raise UsageError(f"{path.name} is empty; expected a file of rows, or a text")
         sniffed = dialect.sniff(_head(content), chosen)
         if sniffed is None:
             first = content[:60].decode("utf-8", errors="replace").split("\n")[0]

@@ -167,6 +167,8 @@ def _decoded_film(raw: bytes, columns: Columns, name: str) -> list[Image.Image]:
                         f" {pixels.MAX_PIXELS:,} pixels"
                     )
                 images.append(Image.fromarray(frame.to_ndarray(format=form)))
+    except av.FFmpegError as error:  # its message has the number of the error and no file
+        raise _undecodable(name, "a film", DataError(error.strerror)) from None
     except Exception as error:  # PyAV raises errors of many types, and IndexError without a picture
         raise _undecodable(name, "a film", error) from None
     return images
@@ -176,8 +178,6 @@ def _undecodable(name: str, sort: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:SHOWN] or type(error).__name__
     if isinstance(error, IndexError):  # of PyAV, for a file of sound alone
         reason = "it has no frames"
-    elif isinstance(error, OSError) and error.strerror:  # of PyAV: `[Errno 1094995529] Invalid …`
-        reason = error.strerror
     elif "cannot identify" in reason:  # Pillow names an object in memory
         reason = "damaged, or of an unknown form"
     return DataError(f"{name} cannot be decoded as {sort} ({reason}); replace it, or remove it")

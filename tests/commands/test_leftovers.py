@@ -39,7 +39,8 @@ def part(root: Path, folder: str, pid: int, age: float = 0) -> Path:
 
 
 @pytest.mark.parametrize(
-    "folder", ["", "reports", "reports/figures", "models", "data/raw", "conf/model"]
+    "folder",
+    ["", "reports", "reports/figures", "models", "data/raw", "conf/model", ".scratch/data_docs"],
 )
 def test_temporary_files_of_ended_processes_are_removed(
     tmp_path: Path, ended: int, folder: str

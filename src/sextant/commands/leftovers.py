@@ -13,7 +13,16 @@ from ..processes import is_alive
 # `.reports.4711.part`, as `files.written_whole` names what is not complete yet.
 PART = re.compile(r"\..+\.(\d+)\.part")
 # Where stages and commands write; none of these folders has many files.
-FOLDERS = ("", "conf/*", "data/*", "models", "reports", "reports/*", ".checkpoints/*/*")
+FOLDERS = (
+    "",
+    "conf/*",
+    "data/*",
+    "models",
+    "reports",
+    "reports/*",
+    ".checkpoints/*/*",
+    ".scratch/*",
+)
 RWLOCK = Path(".dvc/tmp/rwlock")
 NO_LOCKS: dict[str, dict[str, Any]] = {"write": {}, "read": {}}
 

@@ -7,10 +7,12 @@ import re
 import subprocess
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import builders
 import cases
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,7 +21,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sextant import config, gate, saved_model
+from sextant import config, gate, intervals, saved_model, slices
 from sextant.errors import SextantError
 from sextant.kinds.tabular import rows as tabular_rows
 from sextant.kinds.tabular.columns import Columns as TableColumns
@@ -126,6 +128,70 @@ def test_guards_read_the_guarded_scores_if_the_task_has_them() -> None:
     assert promoted
 
 
+ENDS = st.tuples(scores, scores).map(sorted).map(tuple)
+
+
+@given(scores, scores, scores, ENDS, directions)
+def test_with_an_interval_its_lower_end_has_to_be_above_zero(
+    challenger: float, champion: float, trivial: float, ends: tuple[float, float], direction: str
+) -> None:
+    scored = ({"score": challenger}, {"score": champion}, {"score": trivial})
+    sure = config.Gate(margin=0.0, interval=0.9)
+    without = gate.decide(*scored, config.Gate(margin=0.0), "score", direction)
+    promoted, reason = gate.decide(*scored, sure, "score", direction, gain_interval=ends)
+    assert promoted == (without[0] and ends[0] > 0)
+    if without[0]:
+        assert "the 90 % interval of the gain" in reason
+        assert ("it may be chance" in reason) != promoted
+    nan = (float("nan"), float("nan"))
+    assert not gate.decide(*scored, sure, "score", direction, gain_interval=nan)[0]
+    assert gate.decide(*scored, sure, "score", direction) == without  # no champion that answers
+
+
+def test_a_slice_that_is_worse_by_more_than_its_floor_prevents_the_promotion() -> None:
+    scored = ({"score": 0.9}, {"score": 0.8}, {"score": 0.1})
+    for loss, promoted in ((0.04, True), (0.06, False), (-0.5, True)):
+        part = slices.SliceScore("region", "north", 50, 0.05, 0.7 - loss, 0.7)
+        decision, reason = gate.decide(
+            *scored, config.Gate(margin=0.0), "score", "up", in_slices=[part]
+        )
+        assert decision is promoted
+        assert ("in the slice region north (50 rows) score is" in reason) != promoted
+    lower_is_better = slices.SliceScore("region", "north", 50, 0.05, 0.8, 0.7)
+    assert lower_is_better.is_worse("down") and not lower_is_better.is_worse("up")
+
+
+def test_slices_are_scored_on_the_same_rows_of_both() -> None:
+    rows = pd.DataFrame({"region": ["n", "s", None, "n"] * 10, "size": np.arange(40.0)})
+    better = intervals.mean(np.tile([1.0, 0.0, 1.0, 1.0], 10))
+    worse = intervals.mean(np.tile([1.0, 1.0, 1.0, 0.0], 10))
+    by_region = config.Slice(by="region", floor=0.1, rows=10)
+    found = slices.compare([by_region], rows, TableColumns(numeric=["size"]), better, worse)
+    assert [(part.value, part.rows) for part in found] == [("missing", 10), ("n", 20), ("s", 10)]
+    assert [(part.challenger, part.champion) for part in found] == [(1, 1), (1, 0.5), (0, 1)]
+    assert [part.is_worse("up") for part in found] == [False, False, True]
+    few = config.Slice(by="region", floor=0.1, rows=11)
+    assert len(slices.compare([few], rows, TableColumns(numeric=["size"]), better, worse)) == 1
+    quarters = slices.labels(rows, TableColumns(numeric=["size"]), "size")
+    assert [sum(quarters == value) for value in sorted(set(quarters))] == [10, 10, 10, 10]
+    assert json.dumps(found[0].record())
+
+
+def test_activity_is_the_number_of_known_ratings_of_the_user() -> None:
+    rows = pd.DataFrame(
+        {"user": [1, 1, 2, 1, 2, 3], "context": [True, True, True, False, False, False]}
+    )
+    columns: Any = SimpleNamespace(user="user")
+    assert slices.labels(rows, columns, "activity").tolist() == ["2.0", "1.0", "0.0"]
+
+
+@cases.each(
+    "score, words", [(0.7, "; it does not beat the best baseline, trees with 0.8000"), (0.9, "")]
+)
+def test_a_promoted_model_below_the_best_baseline_says_so(score: float, words: str) -> None:
+    assert gate.BaselineScores(0.1, "trees", 0.8).remark(score, "up") == words
+
+
 # --- the rules of a decision, and guards of one data set ----------------------------------------
 
 GUARD = "log_loss <= 0.5"
@@ -148,11 +214,26 @@ def test_a_gate_that_was_not_edited_has_no_changes() -> None:
         ({"margin": 0.01}, "margin: 0.001 before, 0.01 now"),
         ({"guards": []}, "guards: `log_loss <= 0.5` before, none now"),
         ({"metric": "auroc"}, "metric: the task's first before, auroc now"),
+        ({"interval": 0.9}, "interval: none before, 0.9 now"),
+        (
+            {"slices": [config.Slice(by="class", floor=0.1)]},
+            "slices: none before, `by class, floor 0.1, rows 30` now",
+        ),
+        ({"drift": None}, "drift: warning 0.1, critical 0.25, ignored none before, none now"),
     ],
 )
 def test_an_edited_gate_is_described(edited: dict[str, Any], words: str) -> None:
     conf = config.Gate(margin=0.001, guards=[GUARD])
     assert gate.changed_rules(decision(conf), conf.model_copy(update=edited)) == words
+
+
+def test_a_decision_of_a_version_without_intervals_counts_as_one_without() -> None:
+    conf = config.Gate(margin=0.001)
+    old = decision(conf)
+    old["rules"] = {name: old["rules"][name] for name in ("margin", "guards", "metric")}
+    assert gate.changed_rules(old, conf) == ""
+    sure = conf.model_copy(update={"interval": 0.9})
+    assert gate.changed_rules(old, sure) == "interval: none before, 0.9 now"
 
 
 def test_of_decisions_without_rules_only_a_refusal_is_made_again() -> None:
@@ -366,7 +447,7 @@ def test_a_champion_of_older_code_with_numbers_as_classes_is_judged_as_it_meant(
     challenger = saved_model.SavedModel(card, net, encoder)
     folder = tmp_path / "gate"
     folder.mkdir()
-    scores, trouble = gate.GateRows(challenger, rows, folder).scores_of(str(packed))
-    assert scores is not None, trouble
+    answered, trouble = gate.GateRows(challenger, rows, folder).answered_by(str(packed))
+    assert answered is not None, trouble
     for metric in ("accuracy", "auroc", "log_loss", "brier"):
-        assert scores[metric] == pytest.approx(expected[metric], abs=1e-6)
+        assert answered.scores[metric] == pytest.approx(expected[metric], abs=1e-6)

@@ -13,7 +13,7 @@ import pytest
 import twins
 from conftest import ROOT
 
-from sextant import config, plugins, prepare
+from sextant import config, plugins, prepare, reference
 from sextant.errors import DataError, SextantError, UsageError
 from sextant.files import folder_digest, write_json
 from sextant.kinds.parts import PARTS, scored
@@ -160,9 +160,11 @@ def test_the_same_rows_give_the_same_bytes_in_any_folder(shared, raw, tmp_path, 
     monkeypatch.chdir(tmp_path)
     second = tmp_path / "second"
     second.mkdir()
-    for part, rows in prepare.prepare(raw, shared).items():
+    parts = prepare.prepare(raw, shared)
+    for part, rows in parts.items():
         kind.write(rows, second / part)
     shutil.copy(folder / "profile.json", second)
+    write_json(second / reference.FILE, prepare.summary(parts, shared))
     assert folder_digest(second) == folder_digest(folder)
 
 

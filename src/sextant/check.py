@@ -9,9 +9,10 @@ import itertools
 import re
 from typing import TYPE_CHECKING, get_args
 
-from . import config, paths, plugins
+from . import config, paths, plugins, slices
 from .errors import UsageError, lock_text
-from .strict import check, signature_model
+from .kinds.formats import fits_pattern
+from .strict import advice, check, signature_model
 
 if TYPE_CHECKING:
     from .optimizers import Schedule
@@ -67,6 +68,22 @@ def check_baselines(conf: config.ModelConf) -> None:
     Training does not check it: it would load the baselines, on which it does not depend.
     """
     plugins.task(conf.task).baselines(conf.kind, conf.baselines)
+
+
+def check_slices(conf: config.ModelConf, columns: config.DatasetConf) -> None:
+    """Raise UsageError for slices by something that the rows of the data set do not have."""
+    known = list(columns.columns.all)
+    target = plugins.optional(columns.columns, "target", None)
+    if target is not None and target in known:
+        known.append(slices.CLASS)
+    if plugins.optional(columns.columns, "user", None) is not None:
+        known = [slices.ACTIVITY]
+    for entry in conf.gate.on(conf.dataset).slices:
+        if not any(entry.by == name or fits_pattern(entry.by, name) for name in known):
+            raise UsageError(
+                f"{paths.model_conf(conf.name)} gate: slices by `{entry.by}`, which the rows of"
+                f" {conf.dataset} do not have; {advice(entry.by, known)}"
+            )
 
 
 def check_kind(conf: config.ModelConf) -> None:
@@ -210,6 +227,7 @@ def check_budgets(name: str, *, shelf: bool = False) -> None:
         check_model(conf)
         check_baselines(conf)
         check_figures(conf)
+    check_slices(conf, config.dataset(conf.dataset, shelf=shelf))
     if conf.task == "classification":
         preview.check_classes(config.dataset(conf.dataset, shelf=shelf), name)
 

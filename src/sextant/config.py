@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from . import paths, plugins
 from .errors import UsageError, describe
@@ -22,6 +22,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Guard = Annotated[str, Field(pattern=r"^[a-z0-9_]+ (<=|>=) -?\d+(\.\d+)?$")]
 Source = Literal["embedded", "local", "mirror", "canonical"]
 Budget = Literal["smoke", "standard", "full"]
+Level = Annotated[float, Field(gt=0, lt=1)]
 
 SCALARS = ("seed", "source", "budget")  # the values of params.yaml that a command line may override
 COMMAND_LINE = "the command line"
@@ -31,6 +32,11 @@ MAX_DEPTH = 20
 MAX_ALIASES = 20
 # Reads our confs in an eighth of the time, where PyYAML was built with libyaml, as its wheels are.
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
+def _none(value: object) -> object:
+    """None for the word `none`, which YAML reads as text."""
+    return None if value == "none" else value
 
 
 class ModelLine(Strict):
@@ -78,26 +84,63 @@ class Trainer(Strict):
         return self
 
 
+class Slice(Strict):
+    """Slices of the gate part, on none of which a challenger may be much worse than the champion.
+
+    `by` is a column, whose values are the slices, or quarters of them if they are many numbers;
+    `class`, the true class; or `activity`, how many ratings of the user are known. `floor` is how
+    much worse the challenger may be on the same rows, in the unit of the metric. A slice of fewer
+    than `rows` rows is left out, since its score is mostly noise.
+    """
+
+    by: Annotated[str, Field(min_length=1)]
+    floor: Annotated[float, Field(ge=0)]
+    rows: Annotated[int, Field(ge=1)] = 30
+
+
+class Drift(Strict):
+    """From which population stability index a column has drifted, by severity; null: never.
+
+    0.1 and 0.25 are the usual bounds of this index. `critical` stops a promotion until a person
+    makes it, `warning` is reported. Columns in `ignored` are not compared.
+    """
+
+    warning: Annotated[float, Field(gt=0)] | None = 0.1
+    critical: Annotated[float, Field(gt=0)] | None = 0.25
+    ignored: list[str] = []
+
+
 class Gate(Strict):
     """The conditions for becoming champion.
 
     A challenger must be better than the present champion by at least `margin`, and fulfil every
     guard, such as `ece <= 0.05`. `metric` is the metric of the task that is compared; null: its
-    first one. `guards_of` holds further guards by data set: a conf that is copied for another data
-    set leaves them behind, since a bound that fits one data set refuses good models of another.
+    first one. `interval` is the level of the bootstrap interval of that gain, 0.9 for example,
+    whose lower end must be above 0; null or `none`: the margin is enough. `slices`: see Slice.
+    `drift` compares the training rows with those of the champion; null: they are not compared.
     Under `promote: review` a person promotes what the gate would.
+
+    `guards_of` and `slices_of` hold further ones by data set: a conf that is copied for another
+    data set leaves them behind, since a bound that fits one data set refuses good models of
+    another.
     """
 
     margin: Annotated[float, Field(ge=0)]
+    interval: Annotated[Level | None, BeforeValidator(_none)] = None
     guards: list[Guard] = []
     guards_of: dict[Name, list[Guard]] = {}
     metric: str | None = None
     promote: Literal["auto", "review"] = "auto"
+    slices: list[Slice] = []
+    slices_of: dict[Name, list[Slice]] = {}
+    drift: Drift | None = Drift()
 
     def on(self, dataset: str) -> "Gate":
-        """The gate of a model of one data set: all its guards are in `guards`."""
+        """The gate of a model of one data set: its guards and slices are all in one list each."""
         guards = [*self.guards, *self.guards_of.get(dataset, [])]
-        return self.model_copy(update={"guards": guards, "guards_of": {}})
+        slices = [*self.slices, *self.slices_of.get(dataset, [])]
+        update = {"guards": guards, "guards_of": {}, "slices": slices, "slices_of": {}}
+        return self.model_copy(update=update)
 
 
 class Costs(Strict):

@@ -138,9 +138,10 @@ class KindRows(Protocol[C, R, S]):
     answer, if they differ from what `write` writes; `passed_over(raw)`, what reading passed over or
     a rule of conf left out, as JSON, for the report of validate and the profile; `findings(raw,
     columns)`, expectations that every data set of the kind has to meet, with what was observed,
-    which may name `table` among its arguments; `remarks(parts, columns)`, the lines that prepare
-    prints; `NAMED_BY`, the column of the table that names a row in messages; `ADVICE`, further
-    repairs of a failed expectation by its column.
+    which may name `table` among its arguments; `monitored(parts, columns)`, the quantities of the
+    training rows whose drift is looked at, by name, as series of numbers or of text;
+    `remarks(parts, columns)`, the lines that prepare prints; `NAMED_BY`, the column of the table
+    that names a row in messages; `ADVICE`, further repairs of a failed expectation by its column.
     """
 
     def read(self, folder: Path, columns: C) -> R:

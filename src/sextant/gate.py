@@ -9,15 +9,16 @@ prevents nor biases the comparison.
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import config, files, paths, plugins
+from . import config, drift, files, intervals, paths, plugins, reference, slices
 from .errors import SextantError, one_line
 from .kinds.levels import matched, renamed
 from .kinds.parts import scored
 from .tracking import packing, registry
-from .tracking.registry import PROMOTED, REFUSED
+from .tracking.registry import PROMOTED, REFUSED, WAITING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +37,15 @@ def decide(
     metric: str,
     direction: str,
     guarded: Scores | None = None,
+    gain_interval: tuple[float, float] | None = None,
+    in_slices: Sequence[slices.SliceScore] = (),
 ) -> tuple[bool, str]:
     """Whether the challenger becomes champion, and the reason in a sentence; a pure function.
 
     `metric` is the one to compare and `direction` its good direction, `up` or `down`. `guarded`
     are the challenger's scores that the guards read, if the task computes them on other rows than
-    the gate part.
+    the gate part. `gain_interval` is the interval of the gain over the champion, at the level
+    `gate.interval`, and `in_slices` are the scores of both in the slices of `gate.slices`.
     """
     sign = 1 if direction == "up" else -1
     guard_scores = challenger if guarded is None else guarded
@@ -59,10 +63,20 @@ def decide(
         return True, f"{metric} {score:.4f} beats the trivial baseline's {baseline:.4f}"
     best = champion[metric]
     gain = sign * (score - best)
-    if gain > 0 and gain >= gate.margin:  # the margin may be 0
-        reason = f"{metric} {score:.4f} beats the champion's {best:.4f} by {gate.margin:g} or more"
-        return True, reason
-    return False, f"{metric} {score:.4f} does not beat the champion's {best:.4f} by {gate.margin:g}"
+    if not (gain > 0 and gain >= gate.margin):  # the margin may be 0
+        reason = f"{metric} {score:.4f} does not beat the champion's {best:.4f} by {gate.margin:g}"
+        return False, reason
+    reason = f"{metric} {score:.4f} beats the champion's {best:.4f} by {gate.margin:g} or more"
+    if gate.interval is not None and gain_interval is not None:
+        low, high = gain_interval
+        label = f"the {100 * gate.interval:g} % interval of the gain, {low:+.4f} to {high:+.4f}"
+        if not low > 0:
+            return False, f"{reason}, but {label}, is not above 0: it may be chance"
+        reason += f", and {label}, is above 0"
+    for part in in_slices:
+        if part.is_worse(direction):
+            return False, f"{reason}, but {part.sentence(metric)}"
+    return True, reason
 
 
 # --- the rules that made a decision -------------------------------------------------------------
@@ -70,7 +84,11 @@ def decide(
 
 def rules(gate: config.Gate) -> dict[str, Any]:
     """What a gate decides by, as a decision records it."""
-    return gate.model_dump(include={"metric", "margin", "guards"})
+    return gate.model_dump(include={"metric", "margin", "interval", "guards", "slices", "drift"})
+
+
+# The rules that decisions of earlier versions do not record, as they were then.
+UNRECORDED: Mapping[str, object] = {"interval": None, "slices": []}
 
 
 def changed_rules(decision: Mapping[str, Any], gate: config.Gate) -> str:
@@ -86,18 +104,24 @@ def changed_rules(decision: Mapping[str, Any], gate: config.Gate) -> str:
         return "the decision before does not say which it had"
     changes = []
     for name, value in rules(gate).items():
-        if recorded[name] == value:
+        # A comparison of the data is no reason to judge anew what was judged before there was one.
+        before = recorded.get(name, UNRECORDED.get(name, value))
+        if before == value:
             continue
         if name == "metric" and value == decision["metric"]:  # the default, now written out
             continue
-        changes.append(f"{name}: {_in_words(recorded[name])} before, {_in_words(value)} now")
+        changes.append(f"{name}: {_in_words(name, before)} before, {_in_words(name, value)} now")
     return "; ".join(changes)
 
 
-def _in_words(value: object) -> str:
+def _in_words(name: str, value: object) -> str:
+    if value is None:
+        return "the task's first" if name == "metric" else "none"
     if isinstance(value, list):
-        return " and ".join(f"`{guard}`" for guard in value) or "none"
-    return "the task's first" if value is None else f"{value}"
+        return " and ".join(f"`{_in_words(name, entry)}`" for entry in value) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_in_words(key, entry)}" for key, entry in value.items())
+    return f"{value}"
 
 
 # --- candidates ---------------------------------------------------------------------------------
@@ -121,6 +145,10 @@ class Candidate:
             files.needed(output)
         self.metrics: dict[str, Any] = files.read_json(self.metrics_file)
         self.profile: dict[str, Any] = files.read_json(self.prepared / "profile.json")
+        summary = self.prepared / reference.FILE
+        self.reference: reference.Reference = {}
+        if summary.is_file():
+            self.reference = files.read_json(summary)
         self._check_consistent()
         self.digest = files.folder_digest(self.folder)
         self.registered = registry.registered_name(name, self.profile["source"])
@@ -172,12 +200,25 @@ def guessed_types(card: Mapping[str, Any]) -> bool:
     return card.get("kind") == "tabular" and "encoding" not in card.get("columns", {})
 
 
-class GateRows:
-    """The gate part of a data set, and the answers of packed models to it."""
+class Answered(NamedTuple):
+    """The metrics of the answers of a packed model, and the Sample of the one that is compared."""
 
-    def __init__(self, model: "SavedModel", gate: "pd.DataFrame", folder: Path):
+    scores: dict[str, float]
+    sample: intervals.Sample
+
+
+class GateRows:
+    """The gate part of a data set, and the answers of packed models to it.
+
+    `metric` is the one that is compared; by default the first one of the task.
+    """
+
+    def __init__(
+        self, model: "SavedModel", gate: "pd.DataFrame", folder: Path, metric: str | None = None
+    ):
         self.model = model
         self.gate = gate
+        self.metric = metric or model.task.primary[0]
         self.inputs = model.inputs(gate)
         self.rows = folder / "rows.parquet"
         self.answers = folder / "answers.parquet"
@@ -190,7 +231,14 @@ class GateRows:
         """The metrics of answers to the gate's inputs."""
         return self.model.score(answers, self.gate)
 
-    def scores_of(self, uri: str) -> tuple[dict[str, float] | None, str]:
+    def sample(self, answers: "pd.DataFrame") -> intervals.Sample:
+        """The Sample of the compared metric of answers to the gate's inputs."""
+        contributions = self.model.task.metrics.contributions
+        return plugins.call(
+            contributions, answers, self.gate, self.model.encoder, metric=self.metric
+        )
+
+    def answered_by(self, uri: str) -> tuple[Answered | None, str]:
         """The scores of a packed model, or why there are none."""
         import pandas as pd
 
@@ -205,13 +253,15 @@ class GateRows:
             return None, trouble
         try:
             answers = self._as_meant(pd.read_parquet(self.answers), learnt)
-            scores = self.score(self.model.decided(answers))
+            decided = self.model.decided(answers)
+            scores = self.score(decided)
+            sample = self.sample(decided)
         except Exception as error:  # answers of an old champion may have another form
             return None, f"its answers cannot be scored: {one_line(error)}"
         for name, value in scores.items():
             if not math.isfinite(value):
                 return None, f"its {name} is {value}"
-        return scores, ""
+        return Answered(scores, sample), ""
 
     def _rows_for(self, learnt: Mapping[str, Any], guessed: bool) -> Path:
         """The file of rows for a model whose encoder has this state.
@@ -241,7 +291,7 @@ class GateRows:
 def judge(
     candidate: Candidate, model_uri: str, champion: registry.Version | None
 ) -> dict[str, Any]:
-    """Score challenger, champion and trivial baseline on the gate part, and decide.
+    """Score challenger, champion and two baselines on the gate part, and decide.
 
     Returns the decision with its reason and scores, as JSON. Raises SextantError if the challenger
     cannot answer; a champion that cannot is reported, and the trivial baseline alone decides.
@@ -252,55 +302,177 @@ def judge(
     saved_model.limit_threads(model.card["threads"])
     rows = plugins.kind(model.card["kind"]).rows
     parts = {part: rows.load(candidate.prepared / part) for part in ("train", "val", "gate")}
+    metric = candidate.gate.metric or model.task.primary[0]
+    direction = str(model.task.metrics.METRICS[metric])
+    opponent = None
     with tempfile.TemporaryDirectory() as folder:
-        gate_rows = GateRows(model, parts["gate"], Path(folder))
-        challenger_scores, trouble = gate_rows.scores_of(model_uri)
-        if challenger_scores is None:
+        gate_rows = GateRows(model, parts["gate"], Path(folder), metric)
+        challenger, trouble = gate_rows.answered_by(model_uri)
+        if challenger is None:
             raise SextantError(
                 f"{candidate.name} as packed cannot answer the gate's rows: {trouble}"
             )
-        champion_scores = None
         if champion:
-            champion_scores, trouble = gate_rows.scores_of(champion.model_uri)
-    trivial = _trivial_baseline(candidate, model, parts)
-    trivial_scores = gate_rows.score(trivial(gate_rows.inputs))
-    metric = candidate.gate.metric or model.task.primary[0]
-    direction = str(model.task.metrics.METRICS[metric])
+            opponent, trouble = gate_rows.answered_by(champion.model_uri)
+    baselines = _baseline_scores(candidate, model, parts, gate_rows, metric)
+    compared = _compared(candidate.gate, gate_rows, challenger, opponent, direction)
     promoted, reason = decide(
-        challenger_scores,
-        champion_scores,
-        trivial_scores,
+        challenger.scores,
+        opponent.scores if opponent else None,
+        {metric: baselines.trivial},
         candidate.gate,
         metric,
         direction,
         _guarded_scores(model, parts),
+        compared.interval if compared else None,
+        compared.slices if compared else (),
     )
+    then = _score_when_promoted(champion, metric, candidate.profile["digest"])
+    moved = _drift(candidate, champion)
+    decision = PROMOTED if promoted else REFUSED
     remark = ""
     if champion is None and promoted:
         remark = "; there was no champion to beat"
-    if champion is not None and champion_scores is None:
+    if champion is not None and opponent is None:
         remark = f"; champion version {champion.version} cannot answer ({trouble})"
+    if opponent is not None and then is not None:
+        remark += f"; the champion had {then:.4f} on other data when it became champion"
+    if promoted:
+        remark += baselines.remark(challenger.scores[metric], direction)
+    if moved is not None and moved.sentence():
+        remark += f"; {moved.sentence()}"
+        if promoted and moved.severity == "critical":
+            decision = WAITING  # the data have moved so far that a person should look at them
+            remark += "; this needs a person"
+    elif moved is None and opponent is not None and candidate.gate.drift is not None:
+        remark += "; drift is unknown, since the champion has no summary of its data"
     return {
-        "decision": PROMOTED if promoted else REFUSED,
+        "decision": decision,
         "reason": reason + remark,
         "rules": rules(candidate.gate),
         "metric": metric,
-        "challenger": challenger_scores[metric],
-        "champion_score": champion_scores[metric] if champion_scores else None,
+        "challenger": challenger.scores[metric],
+        "champion_score": opponent.scores[metric] if opponent else None,
+        "champion_score_when_promoted": then,
         "against": champion.version if champion else None,
-        "baseline": trivial_scores[metric],
+        **(compared.record() if compared else {}),
+        **({"drift": moved.record()} if moved else {}),
+        "baseline": baselines.trivial,
+        "best_baseline": {"name": baselines.best_name, "score": baselines.best},
         "gate_rows": len(scored(parts["gate"])),
-        "gate": challenger_scores,
+        "gate": challenger.scores,
     }
 
 
-def _trivial_baseline(
-    candidate: Candidate, model: "SavedModel", parts: "contracts.Parts"
-) -> "contracts.Answer":
-    """The first baseline of the task that fits the kind, fitted on the train part."""
+# --- challenger and champion on the same rows ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How much better a challenger is than the champion, on the same rows of the gate part.
+
+    `interval` is that of the `gain` at the level `gate.interval`, None without one.
+    """
+
+    gain: float
+    interval: tuple[float, float] | None
+    slices: list[slices.SliceScore]
+
+    def record(self) -> dict[str, object]:
+        """What the decision records of it."""
+        record: dict[str, object] = {"gain": round(self.gain, 9)}
+        if self.interval is not None:
+            record["gain_interval"] = [round(end, 9) for end in self.interval]
+        if self.slices:
+            record["slices"] = [part.record() for part in self.slices]
+        return record
+
+
+def _compared(
+    gate: config.Gate,
+    gate_rows: GateRows,
+    challenger: Answered,
+    champion: Answered | None,
+    direction: str,
+) -> Compared | None:
+    """The comparison with the champion, None if there is none that can answer."""
+    if champion is None:
+        return None
+    sign = 1 if direction == "up" else -1
+    metric = gate_rows.metric
+    difference = sign * (challenger.scores[metric] - champion.scores[metric])
+    interval = None
+    if gate.interval is not None:
+        # One seed draws the same rows for both.
+        _, low, high = intervals.gain(challenger.sample, champion.sample, direction, gate.interval)
+        interval = (low, high)
+    columns = gate_rows.model.encoder.columns
+    parts = slices.compare(gate.slices, gate_rows.gate, columns, challenger.sample, champion.sample)
+    return Compared(difference, interval, parts)
+
+
+def _drift(candidate: Candidate, champion: registry.Version | None) -> drift.Report | None:
+    """The training rows of a candidate against those of the champion; None if they are unknown.
+
+    Also None if the gate does not compare them.
+    """
+    if champion is None or candidate.gate.drift is None:
+        return None
+    try:
+        of_champion = packing.reference_of(packing.folder_of(champion.model_uri))
+    except packing.FilesMissing:
+        return None
+    if of_champion is None:
+        return None
+    return drift.compare(of_champion, candidate.reference, candidate.gate.drift)
+
+
+def _score_when_promoted(champion: registry.Version | None, metric: str, data: str) -> float | None:
+    """The champion's score on the gate part of the data it was judged on, if these were others."""
+    if champion is None or champion.decision is None or champion.tags.get("data") == data:
+        return None
+    decision = champion.decision
+    return float(decision["challenger"]) if decision["metric"] == metric else None
+
+
+# --- baselines ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BaselineScores:
+    """The trivial baseline, which a model has to beat, and the best one, which is shown.
+
+    Evaluate found the best one on the test part; it is scored on the gate part here.
+    """
+
+    trivial: float
+    best_name: str
+    best: float
+
+    def remark(self, score: float, direction: str) -> str:
+        """That a promoted model does not beat the best baseline; empty if it does."""
+        sign = 1 if direction == "up" else -1
+        if sign * (score - self.best) > 0:
+            return ""
+        return f"; it does not beat the best baseline, {self.best_name} with {self.best:.4f}"
+
+
+def _baseline_scores(
+    candidate: Candidate,
+    model: "SavedModel",
+    parts: "contracts.Parts",
+    gate_rows: GateRows,
+    metric: str,
+) -> BaselineScores:
+    """Fit the two baselines on the train part, and score them on the gate part."""
     baselines = model.task.baselines(candidate.conf.kind, candidate.conf.baselines)
-    fit = next(iter(baselines.values()))
-    return model.fit_baseline(fit, parts)
+    trivial = next(iter(baselines))
+    best = candidate.metrics.get("best", trivial)
+    scores = {}
+    for name in {trivial: None, best: None}:
+        answer = model.fit_baseline(baselines[name], parts)
+        scores[name] = gate_rows.score(answer(gate_rows.inputs))[metric]
+    return BaselineScores(scores[trivial], best, scores[best])
 
 
 def _guarded_scores(model: "SavedModel", parts: "contracts.Parts") -> dict[str, float] | None:

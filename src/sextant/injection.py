@@ -48,13 +48,12 @@ def auroc(scores: np.ndarray, rows: int) -> intervals.Sample:
     areas = []
     for injection in injections:
         areas.append(intervals.auroc(np.concatenate([row_scores, injection]), is_injected))
-    groups = np.concatenate([np.arange(rows), np.tile(rows + np.arange(injected), INJECTIONS)])
 
     def mean_area(weights: np.ndarray) -> float:
         drawn = weights[: rows + injected]  # the weights of the first set are those of each set
         return float(np.mean([area.score(drawn) for area in areas]))
 
-    return intervals.Sample(mean_area, groups)
+    return intervals.Sample(mean_area, _groups(rows, injected))
 
 
 def average_precision(scores: np.ndarray, rows: int) -> float:
@@ -64,19 +63,42 @@ def average_precision(scores: np.ndarray, rows: int) -> float:
     the synthetic outliers count less than one each: together SHARE of the weight. The area is a sum
     over distinct scores, the gain in recall times the precision, as scikit-learn computes it.
     """
+    return precision(scores, rows).observed
+
+
+def precision(scores: np.ndarray, rows: int) -> intervals.Sample:
+    """The Sample of the average precision; `scores` and groups are those of `auroc`."""
     row_scores, injections = scores[:rows], scores[rows:].reshape(INJECTIONS, -1)
-    weight = SHARE / (1 - SHARE) * rows / injections.shape[1]
-    weights = np.repeat([1.0, weight], [rows, injections.shape[1]])
-    is_injected = np.repeat([0.0, 1.0], [rows, injections.shape[1]])
-    precisions = []
+    injected = injections.shape[1]
+    weight = SHARE / (1 - SHARE) * rows / injected
+    shares = np.repeat([1.0, weight], [rows, injected])
+    is_injected = np.repeat([0.0, 1.0], [rows, injected])
+    sets = []
     for injection in injections:
         both = np.concatenate([row_scores, injection])
         order = np.argsort(-both, kind="stable")
-        descending = both[order]
         # The last of each run of equal scores: they are found together.
-        ends = np.flatnonzero(np.append(np.diff(descending) != 0, True))
-        hits = np.cumsum((weights * is_injected)[order])[ends]
-        alarms = np.cumsum(weights[order])[ends]
-        recall = hits / hits[-1]
-        precisions.append(float(np.sum(np.diff(recall, prepend=0.0) * hits / alarms)))
-    return float(np.mean(precisions))
+        ends = np.flatnonzero(np.append(np.diff(both[order]) != 0, True))
+        sets.append((order, ends))
+
+    def mean_precision(weights: np.ndarray) -> float:
+        drawn = weights[: rows + injected] * shares
+        precisions = []
+        for order, ends in sets:
+            hits = np.cumsum((drawn * is_injected)[order])[ends]
+            alarms = np.cumsum(drawn[order])[ends]
+            if not hits[-1]:
+                return float("nan")
+            recall = hits / hits[-1]
+            gains = np.diff(recall, prepend=0.0) * hits
+            # A run of rows that were not drawn has neither hits nor alarms before the first drawn.
+            areas = np.divide(gains, alarms, out=np.zeros_like(gains), where=alarms > 0)
+            precisions.append(float(np.sum(areas)))
+        return float(np.mean(precisions))
+
+    return intervals.Sample(mean_precision, _groups(rows, injected))
+
+
+def _groups(rows: int, injected: int) -> np.ndarray:
+    """A group for each row, and one for the synthetic outliers at one position of all sets."""
+    return np.concatenate([np.arange(rows), np.tile(rows + np.arange(injected), INJECTIONS)])

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 # Resamples of a bootstrap. Each end of an interval then has a standard error of about 3 % of the
 # interval's width; four times as many would halve it and take four times as long.
 DRAWS = 500
+LEVEL = 0.95  # of an interval, where nothing else is chosen
 Z = 1.959964  # the 0.975 quantile of the standard normal distribution
 
 Values = TypeVar("Values", float, np.ndarray)
@@ -100,11 +101,14 @@ def interval(sample: Sample) -> tuple[float, float]:
     return middle([sample.score(weights) for weights in _draws(sample.groups)])
 
 
-def gain(sample: Sample, other: Sample, direction: str) -> tuple[float, float, float]:
-    """Return how much better `sample` is than `other`, and the ends of the 95 % interval of that.
+def gain(
+    sample: Sample, other: Sample, direction: str, level: float = LEVEL
+) -> tuple[float, float, float]:
+    """Return how much better `sample` is than `other`, and the ends of the interval of that.
 
     Both are scores of the same rows; `direction` is "up" if a higher score is better. Each draw
-    weighs both scores alike, so that what both have in common cancels out.
+    weighs both scores alike, so that what both have in common cancels out. The interval has the
+    middle share `level` of the draws.
     """
     sign = 1 if direction == "up" else -1
 
@@ -112,7 +116,7 @@ def gain(sample: Sample, other: Sample, direction: str) -> tuple[float, float, f
         return sign * (sample.score(weights) - other.score(weights))
 
     observed = better(np.ones(len(sample.groups)))
-    low, high = middle([better(weights) for weights in _draws(sample.groups)])
+    low, high = middle([better(weights) for weights in _draws(sample.groups)], level)
     return observed, low, high
 
 
@@ -146,7 +150,8 @@ def _draws(groups: np.ndarray) -> Iterator[np.ndarray]:
         yield np.bincount(drawn, minlength=count)[groups].astype(np.float64)
 
 
-def middle(scores: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Return the ends of the middle 95 % of `scores`, (draws,); NaN is left out."""
-    low, high = np.nanquantile(scores, (0.025, 0.975))
+def middle(scores: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Return the ends of the middle share `level` of `scores`, (draws,); NaN is left out."""
+    tail = round((1 - level) / 2, 9)  # exactly 0.025 for 0.95
+    low, high = np.nanquantile(scores, (tail, 1 - tail))
     return float(low), float(high)

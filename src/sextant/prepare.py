@@ -4,14 +4,17 @@ The model is fitted on train. Every choice is made on val. Only register scores 
 on test are reported and decide nothing.
 """
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import config, paths, plugins
+from . import config, paths, plugins, reference
 from .errors import DataError
 from .files import needed, read_json, write_json, written_whole
 from .kinds.parts import scored
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from . import contracts
 
 
@@ -41,6 +44,13 @@ def profile(
         **passed_over,
         **plugins.kind(conf.kind).rows.profile(parts, conf.columns),
     }
+
+
+def summary(parts: "contracts.Parts", conf: config.DatasetConf) -> dict[str, reference.Summary]:
+    """The distributions of the training rows, with which later rows are compared, as JSON."""
+    monitored: Callable[..., Mapping[str, pd.Series]] | None
+    monitored = plugins.optional(plugins.kind(conf.kind).rows, "monitored", None)
+    return reference.summary(monitored(parts, conf.columns)) if monitored else {}
 
 
 def layout(parts: "contracts.Parts", conf: config.DatasetConf) -> dict[str, Any]:
@@ -74,6 +84,7 @@ def main(argv: list[str]) -> None:
         for part, part_rows in parts.items():
             rows.write(part_rows, folder / part)
         write_json(folder / "profile.json", profile(parts, conf, validation))
+        write_json(folder / reference.FILE, summary(parts, conf))
     remarks = plugins.optional(rows, "remarks", None)
     if remarks:
         for line in remarks(parts, conf.columns):

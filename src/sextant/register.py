@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import config, files, paths, plugins, processor
+from . import config, files, paths, plugins, processor, reference
 from .decisions import judged_here, print_decision, write_decision
 from .errors import UsageError
 from .gate import Candidate, changed_rules, judge
@@ -41,10 +41,12 @@ def register(candidate: Candidate) -> dict[str, Any]:
     version = _version_of_digest(mlflow, candidate)
     if version:
         _restore_files(mlflow, candidate, version)
+        _add_reference(mlflow, candidate, version)
         if version.decision and not changed_rules(version.decision, candidate.gate):
             return _record(mlflow, candidate, version, version.decision)
     run_id = _run(mlflow, candidate)
     version = version or _only_version(mlflow, candidate, run_id)
+    _add_reference(mlflow, candidate, version)
     decision = _pending(mlflow, candidate, version) or _decide(mlflow, candidate, version)
     description = f"Gate: {decision['decision']}. {decision['reason']}.\n\n{card(candidate)}"
     mlflow.update_model_version(version.name, version.version, description)
@@ -79,6 +81,16 @@ def _restore_files(mlflow: "MlflowClient", candidate: Candidate, version: regist
         )
 
 
+def _add_reference(mlflow: "MlflowClient", candidate: Candidate, version: registry.Version) -> None:
+    """Give a version the summary of its training rows, if it lacks it, as those of before do.
+
+    The candidate has the version's digest, and with it the version's data.
+    """
+    path = candidate.prepared / reference.FILE
+    if path.is_file() and not packing.has_reference(mlflow, version):
+        packing.add_reference(mlflow, version, path)
+
+
 def _decide(
     mlflow: "MlflowClient", candidate: Candidate, version: registry.Version
 ) -> dict[str, Any]:
@@ -89,9 +101,14 @@ def _decide(
         # Another clone may have changed the champion in the meantime: then judge again.
         if decision["against"] == _number(_opponent(mlflow, version)):
             break
+    if decision["decision"] == WAITING:
+        command = registry.promote_command(candidate.name, version.version)
+        decision["reason"] += f": `{command}` makes it champion"
     _hold(mlflow, candidate, version, decision)
     decision["reason"] += _remark(candidate, version, decision["decision"] == PROMOTED)
     scores = {f"gate.{name}": f"{value:.6f}" for name, value in decision["gate"].items()}
+    if "drift" in decision:
+        scores["drift"] = decision["drift"]["severity"]
     registry.tag(mlflow, version, pending=json.dumps(decision), **scores)
     return decision
 

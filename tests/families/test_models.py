@@ -324,16 +324,22 @@ def test_answers_have_the_columns_of_the_baselines_and_one_row_per_scored_row(ca
     assert not answers.isna().any().any()
 
 
-def test_scores_are_finite_and_the_bootstrap_sample_has_the_primary_score(case, net):
+def test_scores_are_finite_and_bootstrap_samples_have_those_the_gate_may_compare(case, net):
     rows, model = case.parts["val"], case.model(net)
     answers = model.answer(model.inputs(rows))
     scores = model.score(answers, rows)
     measured = case.task.measured(plugins.outputs(type(net), case.conf.net))
     assert list(scores)[: len(measured)] == measured  # details may follow
     assert all(math.isfinite(score) for score in scores.values())
-    sample = case.task.metrics.contributions(answers, rows, case.encoder)
-    primary, _ = case.task.primary
-    assert sample.score(np.ones(len(sample.groups))) == pytest.approx(scores[primary])
+    contributions = case.task.metrics.contributions
+    primary = contributions(answers, rows, case.encoder).observed
+    for metric in case.task.directed:
+        if metric in measured:
+            sample = contributions(answers, rows, case.encoder, metric=metric)
+            assert sample.observed == pytest.approx(scores[metric]), metric
+            doubled = 2 * np.ones(len(sample.groups))  # each row drawn twice
+            assert sample.score(doubled) == pytest.approx(scores[metric]), metric
+    assert primary == pytest.approx(scores[case.task.primary[0]])
 
 
 @OF_EACH_PAIR

@@ -66,7 +66,10 @@ def text(
     """
     if family not in BODIES:
         raise KeyError(family)
-    gate = [f"  margin: {layout.scalar(margin(family, size))}"]
+    gate = [
+        f"  margin: {layout.scalar(margin(family, size))}",
+        layout.line(2, "interval", "0.9", "of the gain, by a bootstrap: its lower end above 0"),
+    ]
     if metric:
         gate.append(layout.line(2, "metric", metric, "one class is rare: accuracy hardly tells"))
     body = BODIES[family](task, size)

@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -313,3 +314,60 @@ def white_of(values: np.ndarray) -> float:
         if highest <= step:
             return step
     return highest
+
+
+# --- drift --------------------------------------------------------------------------------------
+
+THUMBNAIL = 8  # pixels of a side
+PROJECTIONS = 8
+AT_ONCE = 256  # pictures, which bounds the memory
+
+
+def sampled(rows: int, most: int) -> np.ndarray:
+    """The places of at most `most` rows, evenly spaced."""
+    return np.unique(np.linspace(0, max(rows - 1, 0), min(rows, most)).round().astype(int))
+
+
+def quantities(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Numbers of each picture, uint8 (size, size, channels), by name: (pictures,) float64 each.
+
+    Brightness and contrast are mean and standard deviation in 0..1. What a picture shows is
+    summarised by PROJECTIONS: fixed random directions, drawn with the seed 0, onto which its grey
+    thumbnail of THUMBNAIL x THUMBNAIL pixels is projected after it was standardised. They change if
+    other things are shown, or in another place.
+    """
+    thumbnails = np.concatenate(
+        [_thumbnails(images[start : start + AT_ONCE]) for start in range(0, len(images), AT_ONCE)]
+    )
+    brightness = np.array([image.mean() for image in images]) / 255
+    contrast = np.array([image.std() for image in images]) / 255
+    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    deviation = flat.std(1, keepdims=True)
+    flat = np.divide(flat, deviation, out=np.zeros_like(flat), where=deviation > 1e-6)
+    directions = np.random.default_rng(0).normal(size=(flat.shape[1], PROJECTIONS))
+    projected = flat @ directions / flat.shape[1] ** 0.5
+    values = {"brightness": brightness, "contrast": contrast}
+    for number in range(PROJECTIONS):
+        values[f"projection {number + 1}"] = projected[:, number]
+    # The last digits differ between processors.
+    return {name: column.round(5) for name, column in values.items()}
+
+
+def _thumbnails(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Grey thumbnails, each pixel the mean of an area: (pictures, side, side) float64."""
+    grey = np.stack(images).mean(axis=3, dtype=np.float64)
+    for axis in (1, 2):
+        size = grey.shape[axis]
+        starts = np.arange(min(THUMBNAIL, size)) * size // min(THUMBNAIL, size)
+        areas = np.diff(np.append(starts, size))
+        shape = [-1 if place == axis else 1 for place in range(3)]
+        grey = np.add.reduceat(grey, starts, axis=axis) / areas.reshape(shape)
+    return grey
+
+
+def size_of(raw: bytes | np.ndarray) -> tuple[int, int]:
+    """Width and height of a picture; of a file, without decoding its pixels."""
+    if isinstance(raw, np.ndarray):
+        return int(raw.shape[1]), int(raw.shape[0])
+    return opened(raw).size

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from .. import files, fork_server, plugins
+from .. import files, fork_server, plugins, reference
 from ..errors import SextantError, reason
 from .store import client, database, files_exist, uri
 
@@ -112,6 +112,40 @@ def repack(location: str, model: Path, example: "pd.DataFrame", interface: Inter
     """Write the files of a version again at `location`, from its model's folder."""
     with files.written_whole(Path(unquote(urlsplit(location).path))) as beside:
         pack(beside, None, model, example, interface)
+
+
+# --- the data that a model was trained on -------------------------------------------------------
+
+
+def has_reference(mlflow: "MlflowClient", version: "Version") -> bool:
+    """Whether a version has the summary of the rows that it was trained on.
+
+    One that was registered before there were logged models cannot be given any, and counts as one
+    that has it.
+    """
+    model_id = _logged_model(mlflow, version)
+    if model_id is None:
+        return True
+    names = [entry.path for entry in mlflow.list_logged_model_artifacts(model_id)]
+    return reference.FILE in names
+
+
+def add_reference(mlflow: "MlflowClient", version: "Version", path: Path) -> None:
+    """Store the summary of the rows that a version was trained on among the version's files."""
+    model_id = _logged_model(mlflow, version)
+    if model_id is not None:
+        mlflow.log_model_artifact(model_id, str(path))
+
+
+def _logged_model(mlflow: "MlflowClient", version: "Version") -> str | None:
+    source = mlflow.get_model_version(version.name, version.version).source or ""
+    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
+
+
+def reference_of(folder: Path) -> "reference.Reference | None":
+    """The summary of the rows that a packed model was trained on; None for one without."""
+    path = folder / reference.FILE
+    return files.read_json(path) if path.is_file() else None
 
 
 # --- packed models ------------------------------------------------------------------------------

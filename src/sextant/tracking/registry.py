@@ -274,6 +274,10 @@ def remedy(model: str, reason: str) -> str:
     conf = paths.model_conf(model)
     if reason.startswith("breaks the guard"):
         return f"the guard is set in `gate` of {conf}"
+    if "it may be chance" in reason:
+        return f"`gate.interval` in {conf} sets how sure a gain has to be"
+    if "in the slice" in reason:
+        return f"the floor of a slice is set in `gate` of {conf}"
     if "the champion's" in reason:
         return f"`gate.margin` in {conf} sets by how much a model has to be better"
     return (

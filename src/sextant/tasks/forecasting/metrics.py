@@ -290,33 +290,62 @@ def _means(by_ahead: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def contributions(
-    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder"
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder", metric: str = "rmse"
 ) -> intervals.Sample:
-    """Return the Sample of RMSE: the squared error of each day, grouped by weeks.
+    """Return the Sample of a metric; of RMSE, the squared error of each day, grouped by weeks.
 
     Volatile days come in clusters, so that single days would give an interval that is too narrow.
     With a horizon above 1, a group has a week or as many days as the horizon, whichever is longer:
     returns of several days overlap.
     """
-    squares = []
+    by_ahead = []
     for ahead in days_ahead(encoder.columns):
-        forecasts = aligned(answers, rows, encoder, ahead)
-        squares.append((forecasts.truth - forecasts.value) ** 2)
-    group = max(WEEK, encoder.columns.horizon)
-    groups = np.arange(len(squares[0])) // group
-    if len(squares) == 1:
-        return intervals.root_mean(squares[0], groups)
+        by_ahead.append(_score_of_days(aligned(answers, rows, encoder, ahead), metric))
+    days = len(by_ahead[0].groups)
+    groups = np.arange(days) // max(WEEK, encoder.columns.horizon)
+    if len(by_ahead) == 1:
+        return intervals.Sample(by_ahead[0].score, groups)
 
-    def mean_rmse(weights: np.ndarray) -> float:
-        rmse = []
-        for of_day in squares:  # the last days have no truth further ahead
-            drawn = weights[: len(of_day)]
+    def mean_score(weights: np.ndarray) -> float:
+        scores = []
+        for of_day in by_ahead:  # the last days have no truth further ahead
+            drawn = weights[: len(of_day.groups)]
             if not drawn.any():
                 return float("nan")
-            rmse.append((drawn @ of_day / drawn.sum()) ** 0.5)
-        return float(np.mean(rmse))
+            scores.append(of_day.score(drawn))
+        return float(np.mean(scores))
 
-    return intervals.Sample(mean_rmse, groups)
+    return intervals.Sample(mean_score, groups)
+
+
+def _score_of_days(forecasts: Aligned, metric: str) -> intervals.Sample:
+    """The Sample of a metric over the days of one distance, each a group."""
+    truth, value = forecasts.truth, forecasts.value
+    if metric == "mae":
+        return intervals.mean(np.abs(truth - value))
+    if metric == "pinball":
+        return intervals.mean(np.mean(_pinball_losses(forecasts), axis=0))
+    rmse = intervals.root_mean((truth - value) ** 2)
+    if metric == "rmse":
+        return rmse
+    base_rmse = intervals.root_mean((truth - forecasts.base) ** 2)
+
+    def skill(weights: np.ndarray) -> float:
+        of_base = base_rmse.score(weights)
+        return 1 - rmse.score(weights) / of_base if of_base else 0.0
+
+    return intervals.Sample(skill, rmse.groups)
+
+
+def _pinball_losses(forecasts: Aligned) -> list[np.ndarray]:
+    """The quantile losses of each day of lower bound, value and upper bound, (days,) each."""
+    tail = (1 - COVERAGE) / 2
+    truth = forecasts.truth
+    return [
+        _losses(truth - forecasts.lower, tail),
+        _losses(truth - forecasts.value, 0.5),
+        _losses(truth - forecasts.upper, 1 - tail),
+    ]
 
 
 def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:
@@ -359,8 +388,13 @@ def scores(
 
 
 def _pinball(error: np.ndarray, level: float) -> float:
-    """The mean quantile loss: `level` times a positive error, `level - 1` times a negative one."""
-    return float(np.maximum(level * error, (level - 1) * error).mean())
+    """The mean quantile loss; see `_losses`."""
+    return float(_losses(error, level).mean())
+
+
+def _losses(error: np.ndarray, level: float) -> np.ndarray:
+    """The quantile loss: `level` times a positive error, `level - 1` times a negative one."""
+    return np.asarray(np.maximum(level * error, (level - 1) * error))
 
 
 # --- verdict ------------------------------------------------------------------------------------

@@ -91,13 +91,18 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> dict
 
 
 def contributions(
-    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder"
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder", metric: str = "auroc"
 ) -> intervals.Sample:
-    """The probability of each request, from which a bootstrap over users computes the AUC."""
+    """The Sample of a metric over the requests; a bootstrap draws users."""
     truth = targets(rows, encoder.columns)
     liked = truth[TARGET].to_numpy() >= encoder.columns.like
     probs = answers["probability"].to_numpy(np.float64)
-    return intervals.auroc(probs, liked, truth[encoder.columns.user])
+    user = truth[encoder.columns.user]
+    if metric == "accuracy":
+        return intervals.mean((probs >= 0.5) == liked, user)
+    if metric == "log_loss":
+        return intervals.mean(-np.log(likelihood(probs, liked)), user)
+    return intervals.auroc(probs, liked, user)
 
 
 def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:

@@ -164,9 +164,20 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> dict[s
     return scores
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> intervals.Sample:
-    """The distance of each row to its prototype, whose mean is the quantization error."""
-    return intervals.mean(_distances(answers.iloc[: len(rows)], rows, encoder))
+def contributions(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder, metric: str = "quantization_error"
+) -> intervals.Sample:
+    """The Sample of a metric; of the quantization error, the distance of each row to its prototype.
+
+    Of the answers to `inputs(rows)`, a row's and those of synthetic outliers, only the Sample of
+    `outlier_auroc` has the latter.
+    """
+    row_answers = answers.iloc[: len(rows)]
+    if metric == "topographic_error":
+        return intervals.mean(1 - row_answers["adjacent"].to_numpy(np.float64))
+    if metric == "outlier_auroc":
+        return injection.auroc(answers["outlier_score"].to_numpy(np.float64), len(rows))
+    return intervals.mean(_distances(row_answers, rows, encoder))
 
 
 def watch(outputs: Mapping[str, Tensor], batch: object) -> dict[str, float]:

@@ -102,9 +102,14 @@ def _scores(probabilities: np.ndarray, rows: int) -> dict[str, float]:
     }
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> intervals.Sample:
-    """The Sample of the area under the ROC curve, of the answers to `inputs(rows)`."""
-    return injection.auroc(answers["probability"].to_numpy(np.float64), len(rows))
+def contributions(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder, metric: str = "outlier_auroc"
+) -> intervals.Sample:
+    """The Sample of a metric, of the answers to `inputs(rows)`."""
+    probability = answers["probability"].to_numpy(np.float64)
+    if metric == "average_precision":
+        return injection.precision(probability, len(rows))
+    return injection.auroc(probability, len(rows))
 
 
 def watch(outputs: Mapping[str, Tensor], batch: Batch, net: torch.nn.Module) -> dict[str, float]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from ... import intervals
 from ...errors import UsageError
 from ...kinds.ratings.rows import TARGET, users_of
 
@@ -214,11 +215,39 @@ def retrieval_at(k: int, user_index: np.ndarray, rank: np.ndarray) -> tuple[floa
     1 / log2(1 + rank) over those, divided by the same sum for the best possible ranks (Järvelin and
     Kekäläinen 2002, with gains 0 and 1).
     """
+    recall, ndcg = retrieval_of_users(k, user_index, rank)
+    return float(recall.mean()), float(ndcg.mean())
+
+
+def retrieval_of_users(
+    k: int, user_index: np.ndarray, rank: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and NDCG at k of each user, (users) float64 each; see `retrieval_at`."""
     hits = rank <= k
     liked_films = np.bincount(user_index)
     gains = np.bincount(user_index, hits / np.log2(1 + rank.astype(np.float64)))
     ideal_gains = np.cumsum(1 / np.log2(1 + np.arange(1.0, k + 1)))
     best_gains = ideal_gains[np.minimum(liked_films, k) - 1]
-    recall = (np.bincount(user_index, hits) / liked_films).mean()
-    ndcg = (gains / best_gains).mean()
-    return float(recall), float(ndcg)
+    return np.bincount(user_index, hits) / liked_films, gains / best_gains
+
+
+def retrieval_sample(
+    metric: str, user: np.ndarray, rank: np.ndarray, liked: np.ndarray
+) -> intervals.Sample:
+    """The Sample of recall_at_10 or ndcg_at_10; the arguments are those of `retrieval`.
+
+    A bootstrap draws users, of whom those count that liked one of the requested films.
+    """
+    user_index, _ = pd.factorize(user)
+    liking_index, places = np.unique(user_index[liked], return_inverse=True)
+    recall, ndcg = retrieval_of_users(CUT, places, rank[liked])
+    values = recall if metric == "recall_at_10" else ndcg
+    # The first request of each of these users has the weight of the user.
+    first_request = np.unique(user_index, return_index=True)[1][liking_index]
+
+    def mean(weights: np.ndarray) -> float:
+        drawn = weights[first_request]
+        total = float(drawn.sum())
+        return float(drawn @ values) / total if total else float("nan")
+
+    return intervals.Sample(mean, user_index)

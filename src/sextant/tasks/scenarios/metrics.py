@@ -278,8 +278,10 @@ def contributions(
     """The Sample of a metric; of the log-likelihood, the log probability of each row."""
     log_probability = answers["log_probability"].to_numpy(np.float64)[: len(rows)]
     unseen = unseen_sample(answers, len(rows))
-    if metric == "unseen_auroc" and unseen is not None:
-        return unseen
+    if metric == "unseen_auroc":
+        return unseen or intervals.Sample(lambda weights: 0.5, np.arange(len(answers)))
+    if metric == "pair_error":
+        return _pair_error_sample(answers.iloc[: len(rows)], encoder.columns.features)
     return intervals.mean(log_probability)
 
 
@@ -298,7 +300,9 @@ def unseen_sample(answers: pd.DataFrame, rows: int) -> intervals.Sample | None:
         return None
     compared = unseen | never
     log_probability = answers["log_probability"].to_numpy(np.float64)[compared]
-    return intervals.auroc(log_probability, unseen[compared])
+    area = intervals.auroc(log_probability, unseen[compared])
+    # Two models have seen different states; a draw weighs the same answers of both.
+    return intervals.Sample(lambda weights: area.score(weights[compared]), np.arange(len(compared)))
 
 
 def unseen_and_never(answers: pd.DataFrame, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -317,21 +321,36 @@ def unseen_and_never(answers: pd.DataFrame, rows: int) -> tuple[np.ndarray, np.n
 
 def _pair_error(answers: pd.DataFrame, features: Sequence[str]) -> float:
     """The mean total variation distance over the pairs of columns; 0 for a single column."""
-    distances = []
+    return _pair_error_sample(answers, features).observed
+
+
+def _pair_error_sample(answers: pd.DataFrame, features: Sequence[str]) -> intervals.Sample:
+    """The Sample of the mean total variation distance over the pairs of columns."""
+    pairs = []
     for first, second in itertools.combinations(features, 2):
         states = answers[[f"{STATE}{first}", f"{STATE}{second}"]]
-        is_known = (states >= 0).all(axis=1)
+        is_known = (states >= 0).all(axis=1).to_numpy()
         if not is_known.any():
             continue
-        states = states[is_known]
-        model = answers.loc[is_known, f"{PAIR}{first} & {second}"]
-        by_state = model.groupby([states.iloc[:, 0], states.iloc[:, 1]])
-        probability = by_state.first().to_numpy(np.float64)
-        frequency = by_state.size().to_numpy() / len(states)
-        # The states that no row shows have the rest of the probability, and the frequency 0.
-        rest = max(0.0, 1 - probability.sum())
-        distances.append((np.abs(probability - frequency).sum() + rest) / 2)
-    return float(np.mean(distances)) if distances else 0.0
+        known = states[is_known]
+        state = known.groupby([known.iloc[:, 0], known.iloc[:, 1]]).ngroup().to_numpy()
+        probability = np.empty(1 + state.max())
+        model = answers[f"{PAIR}{first} & {second}"].to_numpy(np.float64)[is_known]
+        probability[state[::-1]] = model[::-1]  # of each state, that of the first row
+        pairs.append((is_known, state, probability))
+
+    def mean_distance(weights: np.ndarray) -> float:
+        distances = []
+        for is_known, state, probability in pairs:
+            count = np.bincount(state, weights[is_known], minlength=len(probability))
+            if not count.any():
+                continue
+            # The states that no row shows have the rest of the probability, and the frequency 0.
+            rest = max(0.0, 1 - probability.sum())
+            distances.append((np.abs(probability - count / count.sum()).sum() + rest) / 2)
+        return float(np.mean(distances)) if distances else 0.0
+
+    return intervals.Sample(mean_distance, np.arange(len(answers)))
 
 
 def verdict(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder, net: Net) -> str:

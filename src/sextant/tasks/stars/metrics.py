@@ -16,6 +16,7 @@ from ..recommendation.metrics import (
     ranks_in_top,
     requests_of,
     retrieval,
+    retrieval_sample,
     targets,
 )
 from ..recommendation.metrics import OPTIONS as OPTIONS
@@ -73,12 +74,19 @@ def score(answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder") -> dict
 
 
 def contributions(
-    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder"
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: "Encoder", metric: str = "rmse"
 ) -> intervals.Sample:
-    """The squared error of each request, from which a bootstrap over users computes the RMSE."""
+    """The Sample of a metric over the requests; a bootstrap draws users."""
     truth = targets(rows, encoder.columns)
-    errors = answers["stars"].to_numpy(np.float64) - truth[TARGET].to_numpy(np.float64)
-    return intervals.root_mean(errors**2, truth[encoder.columns.user])
+    stars = truth[TARGET].to_numpy(np.float64)
+    user = truth[encoder.columns.user]
+    if metric in ("recall_at_10", "ndcg_at_10"):
+        liked = stars >= encoder.columns.like
+        return retrieval_sample(metric, user.to_numpy(), answers["rank"].to_numpy(), liked)
+    errors = answers["stars"].to_numpy(np.float64) - stars
+    if metric == "mae":
+        return intervals.mean(np.abs(errors), user)
+    return intervals.root_mean(errors**2, user)
 
 
 def watch(outputs: Mapping[str, Tensor], batch: "Batch") -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from .facts import findings, table
 from .inputs import decoded, read_rows, to_base64, write_inputs
-from .parts import check_parts, load, profile, repair, split, write
+from .parts import check_parts, load, monitored, profile, repair, split, write
 from .reading import Raw, read
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "decoded",
     "findings",
     "load",
+    "monitored",
     "profile",
     "read",
     "read_rows",

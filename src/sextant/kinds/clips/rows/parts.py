@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ....errors import DataError
+from ... import pixels
 from ...parts import check_labelled_parts, class_labels
 from ...splits import HashSplit, parts_with_test
 from ..columns import Columns, Folders
@@ -73,6 +74,30 @@ def load(path: Path) -> pd.DataFrame:
     clips = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
     rows = pd.read_parquet(path.with_suffix(".parquet"))
     return rows.assign(clip=pd.Series(list(np.asarray(clips)), index=rows.index, dtype=object))
+
+
+MONITORED = 500  # clips whose drift is looked at
+
+
+def monitored(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, pd.Series]:
+    """Return class, motion, and brightness, contrast and fixed projections of the first frame.
+
+    Motion is the mean difference of a pixel from frame to frame, in 0..1.
+    """
+    train = parts["train"]
+    values: dict[str, pd.Series] = {}
+    if columns.target is not None and columns.target in train:
+        values[columns.target] = train[columns.target].astype("str")
+    clips = [train["clip"].iloc[place] for place in pixels.sampled(len(train), MONITORED)]
+    for name, numbers in pixels.quantities([clip[0] for clip in clips]).items():
+        values[name] = pd.Series(numbers)
+    motion = []
+    for clip in clips:
+        frames = clip[: columns.past].astype(np.int16)
+        steps = np.abs(np.diff(frames, axis=0))
+        motion.append(round(float(steps.mean()) / 255, 5) if len(steps) else 0.0)
+    values["motion"] = pd.Series(motion)
+    return values
 
 
 def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, object]:

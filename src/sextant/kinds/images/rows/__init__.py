@@ -2,7 +2,7 @@
 
 from .facts import findings, table
 from .inputs import read_picture, read_rows, write_inputs
-from .parts import channel_statistics, check_parts, load, profile, repair, split, write
+from .parts import channel_statistics, check_parts, load, monitored, profile, repair, split, write
 from .pictures import Content, Picture, Raw
 from .reading import passed_over, read
 from .squares import png, square, to_base64
@@ -17,6 +17,7 @@ __all__ = [
     "check_parts",
     "findings",
     "load",
+    "monitored",
     "passed_over",
     "png",
     "profile",

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ....errors import DataError
 from ....terminal import progress
+from ... import pixels
 from ...parts import PARTS, check_labelled_parts, class_labels
 from ...splits import HashSplit, parts_with_test
 from ..columns import Columns
@@ -119,6 +120,31 @@ def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, objec
         },
         "classes": class_labels(train, columns.target),
     }
+
+
+MONITORED = 2000  # pictures whose drift is looked at
+
+
+def monitored(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, pd.Series]:
+    """Return class, brightness, contrast and fixed projections of the training pictures.
+
+    Width and height are those of the files, which the gate part keeps.
+    """
+    train = parts["train"]
+    values: dict[str, pd.Series] = {}
+    if columns.target in train:
+        values[columns.target] = train[columns.target].astype("str")
+    chosen = pixels.sampled(len(train), MONITORED)
+    images = [train["image"].iloc[place] for place in chosen]
+    for name, numbers in pixels.quantities(images).items():
+        values[name] = pd.Series(numbers)
+    if "gate" in parts:
+        raw = parts["gate"]["raw"]
+        chosen = pixels.sampled(len(raw), MONITORED)
+        sizes = [pixels.size_of(raw.iloc[place]) for place in chosen]
+        values["width"] = pd.Series([width for width, _ in sizes])
+        values["height"] = pd.Series([height for _, height in sizes])
+    return values
 
 
 def channel_statistics(rows: pd.DataFrame, columns: Columns) -> tuple[list[float], list[float]]:

@@ -11,7 +11,7 @@ from .catalogues import CATALOGUE, Catalogue, catalogue, users_of
 from .facts import findings, table
 from .identifiers import Ids, ids, typed_ids
 from .inputs import read_rows
-from .parts import TARGET, check_parts, profile, split
+from .parts import TARGET, check_parts, monitored, profile, split
 from .reading import Raw, passed_over, read
 from .repairing import repair
 from .repeated import single
@@ -29,6 +29,7 @@ __all__ = [
     "findings",
     "ids",
     "load",
+    "monitored",
     "passed_over",
     "profile",
     "read",

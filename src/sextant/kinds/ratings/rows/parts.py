@@ -60,6 +60,18 @@ def check_parts(parts: Mapping[str, pd.DataFrame], columns: Columns) -> None:
             )
 
 
+def monitored(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, pd.Series]:
+    """Return stars, films, and the ratings of each user and film that has any."""
+    train = parts["train"]
+    rated = train[train[columns.rating].notna()]
+    return {
+        columns.rating: rated[columns.rating],
+        columns.item: rated[columns.item].astype("str"),
+        f"ratings of a {columns.user}": rated[columns.user].value_counts(),
+        f"ratings of a {columns.item}": rated[columns.item].value_counts(),
+    }
+
+
 def profile(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, object]:
     """Training ratings by stars, and per user and per film."""
     train = parts["train"]

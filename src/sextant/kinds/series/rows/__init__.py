@@ -10,7 +10,7 @@ rules leave out, the oldest day first. So the expectations look at what is left.
 from ...parts import load, write
 from .days import checked_days, iso_day
 from .facts import findings, table
-from .parts import check_parts, forecast_days, profile, split
+from .parts import check_parts, forecast_days, monitored, profile, split
 from .reading import arranged, passed_over, read, read_rows
 from .repairing import repair, to_numbers
 
@@ -22,6 +22,7 @@ __all__ = [
     "forecast_days",
     "iso_day",
     "load",
+    "monitored",
     "passed_over",
     "profile",
     "read",

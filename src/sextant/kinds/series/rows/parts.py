@@ -73,6 +73,40 @@ def forecast_days(rows: pd.DataFrame, columns: Columns, ahead: int = 1) -> pd.Da
     return forecasts.reset_index(drop=True)
 
 
+MONTH = 20  # trading days
+
+
+def monitored(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, pd.Series]:
+    """Return the log returns of the prices, volatility, the range of a day, changes of the volume
+    and the calendar days from row to row.
+
+    Volatility is the standard deviation of the target's log return over a month.
+    """
+    rows = parts["train"]
+    values: dict[str, pd.Series] = {}
+    for name in columns.prices:
+        values[f"return of {name}"] = _log_change(rows[name])
+    returns = values[f"return of {columns.target}"]
+    values[f"volatility of {columns.target}"] = returns.rolling(MONTH).std().iloc[MONTH:].round(9)
+    if columns.high and columns.low:
+        spread = rows[columns.high] / rows[columns.low]
+        values["range of a day"] = _log(spread).round(9)
+    if columns.volume is not None:
+        values[f"change of {columns.volume}"] = _log_change(rows[columns.volume].clip(lower=1))
+    days = pd.to_datetime(rows[columns.date]).diff().dt.days.iloc[1:]
+    values["days to the next row"] = days.astype(np.float64)
+    return values
+
+
+def _log_change(numbers: pd.Series) -> pd.Series:
+    """The log of each number over the one before it, to nine digits."""
+    return _log(numbers).diff().iloc[1:].round(9)
+
+
+def _log(numbers: pd.Series) -> pd.Series:
+    return pd.Series(np.log(numbers.to_numpy(np.float64)), index=numbers.index)
+
+
 def profile(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, object]:
     """Statistics of the numbers in train, the first and last day of each part, and the repairs."""
     numbers = {name: statistics(parts["train"][name]) for name in columns.numbers}

@@ -310,6 +310,18 @@ def _gap_remarks(train: pd.DataFrame, columns: Columns) -> list[str]:
     ]
 
 
+# --- drift --------------------------------------------------------------------------------------
+
+
+def monitored(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, pd.Series]:
+    """Return the features of the training rows, and their label, whose drift is looked at."""
+    train = parts["train"]
+    names = list(columns.resolved(train.columns).features)
+    if columns.target is not None and columns.target not in names:
+        names.append(columns.target)
+    return {name: train[name] for name in names if name in train}
+
+
 # --- the profile --------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ that follow one another can be read as one text. An input row is a prompt.
 
 from .chunks import FILE_COLUMN, PROMPT, START, TEXT, follows, repair, texts_of
 from .facts import findings, table
-from .parts import check_parts, load, profile, split, write, write_inputs
+from .parts import check_parts, load, monitored, profile, split, write, write_inputs
 from .reading import read, read_rows
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "findings",
     "follows",
     "load",
+    "monitored",
     "profile",
     "read",
     "read_rows",

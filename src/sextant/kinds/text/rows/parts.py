@@ -1,8 +1,10 @@
 """Four parts of a text: split by place or by file, checked, written and summed up."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ....errors import DataError
@@ -89,6 +91,27 @@ def load(path: Path) -> pd.DataFrame:
 def write_inputs(rows: pd.DataFrame, path: Path) -> None:
     """Write chunks as a packed model takes them: prompts with their places in a text."""
     write(rows.rename(columns={TEXT: PROMPT})[[PROMPT, FILE_COLUMN, START]], path)
+
+
+MONITORED = 200_000  # characters whose drift is looked at, in chunks that are evenly spaced
+
+
+def monitored(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, pd.Series]:
+    """Return the characters of the training text, and the pairs of characters that follow one
+    another.
+    """
+    texts = parts["train"][TEXT]
+    most = max(1, MONITORED // max(1, int(texts.str.len().max())))
+    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), most)).round().astype(int))
+    characters: list[str] = []
+    pairs: list[str] = []
+    for text in texts.iloc[places]:
+        characters += text
+        pairs += [first + second for first, second in pairwise(text)]
+    return {
+        "characters": pd.Series(characters, dtype="str"),
+        "pairs of characters": pd.Series(pairs, dtype="str"),
+    }
 
 
 def profile(parts: Mapping[str, pd.DataFrame], columns: Columns) -> dict[str, object]:

@@ -71,10 +71,9 @@ def served(clone: Path, model: str, draws: random.Random, seconds: float) -> lis
         wait_until_up(port)
         body = example(clone)
         load(port, [body], CLIENTS, WARM_SECONDS)
-        process = psutil.Process(server.pid)
-        before = process.memory_info().rss / 2**20
+        before = memory(clone, port)
         faults, answered = used(clone, model, port, body, draws, seconds)
-        after = process.memory_info().rss / 2**20
+        after = memory(clone, port)
     finally:
         _trials.kill_all(clone)
         server.wait()
@@ -82,6 +81,16 @@ def served(clone: Path, model: str, draws: random.Random, seconds: float) -> lis
         faults.append(f"memory grew from {before:.0f} to {after:.0f} MiB")
     print(f"{len(answered.seconds):,} requests, memory {before:.0f} to {after:.0f} MiB", flush=True)
     return faults
+
+
+def memory(clone: Path, port: int) -> float:
+    """MiB of the process that listens on a port, which may be forked from another one."""
+    for pid in _trials.working_in(clone):
+        process = psutil.Process(pid)
+        for connection in process.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                return float(process.memory_info().rss) / 2**20
+    raise SextantError(f"no process listens on port {port}")
 
 
 def used(

@@ -125,7 +125,7 @@ promote: need-MODEL environment ## MODEL=ann [VERSION=3] [WHY=x] [DRY_RUN=1] | m
 	@python -m sextant promote "model=$$MODEL" $${VERSION:+"version=$$VERSION"} $${WHY:+"why=$$WHY"} \
 	  $${DRY_RUN:+--dry-run}
 
-rollback: need-MODEL environment ## MODEL=ann [WHY=x] [FREEZE=1] [DRY_RUN=1] | return to the one before
+rollback: need-MODEL environment ## MODEL=ann [WHY=x] [FREEZE=1] [DRY_RUN=1] | restore the previous one
 	@python -m sextant rollback "model=$$MODEL" $${WHY:+"why=$$WHY"} $${FREEZE:+--freeze} $${DRY_RUN:+--dry-run}
 
 ##@ New data

@@ -31,6 +31,7 @@ MAX_TENSORS = 5000
 STEP_TENSORS = 1000
 # How often an optimizer keeps the size of the weights, beside the weights and their gradients.
 STATES = {"adamw": 2, "sgd": 1}
+SAFETY = 4  # by which a bound on the tensors of a step is multiplied
 META = torch.device("meta")
 OVERFLOW = "verflow"  # in PyTorch's messages about sizes that no 64 bits can count
 GROUPS = Path("/proc/self/cgroup")
@@ -169,6 +170,11 @@ def _excess(
             weights = sum(weight.numel() * weight.element_size() for weight in built.parameters())
             # The weights live already, and the step makes their gradients.
             counter.most = most - (copies - 2) * weights
+            # Each weight meets each number of each row once at most: nearly always that is little,
+            # and the step, which can take a quarter of a second, need not be made.
+            products = rows * saved_model.numbers_per_row(train) * weights
+            if products * SAFETY < counter.most - counter.living:
+                return ""
             counter.tensors = counter.counted + STEP_TENSORS
             _step(built, train, rows)
     except TooLargeError:

@@ -116,6 +116,12 @@ def answers_to_damaged(case: Case) -> fuzzed.Canonical:
     )
 
 
+def answers_to_damaged_frame(case: Case) -> fuzzed.Canonical:
+    return fuzzed.frame_answers(
+        case.subject, damaged(fuzzed.subject(case.subject).question, case, rng_of(case))
+    )
+
+
 @functools.cache
 def clean_parts(name: str, is_sorted: bool) -> fuzzed.Canonical:
     subject = fuzzed.subject(name)
@@ -361,6 +367,10 @@ def of_files(name: str) -> list[str]:
     return list(DAMAGES)
 
 
+def of_frames(name: str) -> list[str]:
+    return ["odd_json", "json_shapes"]
+
+
 def of_columns(name: str) -> list[str]:
     return list(CONF_DAMAGES)
 
@@ -404,10 +414,15 @@ def harmless_in_confs(name: str) -> list[str]:
 
 
 ALL = list(fuzzed.SUBJECTS)
+FRAMES = [
+    *("tabular", "headerless", "amounts", "series", "ratings", "rated", "pixels", "text"),
+    *("mapped", "hybrid", "atlas", "states", "week"),
+]
 DATA = list(fuzzed.NEW)  # subjects that differ in their data
 SORTS = {
     "raw": Sort(parts_of_damaged, 0.25, DATA, of_files),
     "question": Sort(answers_to_damaged, 0.25, ALL, of_files),
+    "frame": Sort(answers_to_damaged_frame, 0.1, FRAMES, of_frames),
     "columns": Sort(parts_by_damaged_columns, 0.15, DATA, of_columns),
     "conf": Sort(checked_damaged_conf, 0.1, MODELS, of_confs),
     "stages": Sort(stages_by_damaged_conf, 0.1, MODELS, of_stages),

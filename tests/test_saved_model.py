@@ -16,8 +16,9 @@ from builders import UNTRAINED_CARD, UNTRAINED_NET, animal_table, untrained_mode
 
 from sextant import config, saved_model
 from sextant.commands import predict
-from sextant.errors import DataError, UsageError
+from sextant.errors import DataError, SextantError, UsageError
 from sextant.files import folder_digest
+from sextant.kinds import parts
 from sextant.saved_model import SavedModel
 
 
@@ -268,3 +269,31 @@ def test_a_model_refuses_a_row_whose_answer_overflows(monkeypatch: pytest.Monkey
     monkeypatch.setattr(saved_model.SavedModel, "answer", overflowing)
     with pytest.raises(DataError, match="row 5 would get nan"):
         model.predict(rows)
+
+
+@cases.each(
+    ("name", "content"),
+    [
+        (saved_model.WEIGHTS, b"\x80\x04torn"),
+        (saved_model.WEIGHTS, b""),
+        (saved_model.CARD, b"{"),
+        (saved_model.CARD, b"\x80"),
+    ],
+)
+def test_a_damaged_file_of_a_model_is_named_with_what_restores_it(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = save(untrained_model(), tmp_path / "model")
+    (folder / name).write_bytes(content)
+    message = f"model/{name} is damaged .*; restore it: `dvc checkout` .* `make register`"
+    with pytest.raises(SextantError, match=message):
+        saved_model.load(folder)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError):
+        saved_model.load(folder)
+
+
+def test_a_damaged_part_is_named_with_what_restores_it(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"torn")
+    with pytest.raises(SextantError, match="train.parquet is damaged .*; restore it"):
+        parts.load(tmp_path / "train")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import SextantError
+from .errors import SextantError, describe
 
 # In data/raw/<name>/, beside the upstream files: their source, sizes and digests.
 RECEIPT = "source.json"
@@ -52,9 +52,31 @@ def needed(path: Path) -> Path:
     return path
 
 
+class DamagedError(SextantError, ValueError):
+    """A file of the pipeline or the registry that cannot be read as what it is."""
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise DamagedError with the file for what a library raises that reads it in the block.
+
+    A missing file raises FileNotFoundError all the same.
+    """
+    try:
+        yield
+    except (SextantError, OSError):
+        raise
+    except Exception as error:  # a torn file raises almost anything
+        raise DamagedError(
+            f"{path} is damaged ({describe(error)}); restore it: `dvc checkout` if the pipeline"
+            " wrote it, `make register` if it is of a registered model"
+        ) from error
+
+
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the content of a JSON file; raises DamagedError if it is none."""
+    with readable(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:

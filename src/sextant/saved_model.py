@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from . import plugins
 from .errors import DataError, UsageError, describe
-from .files import read_json, write_json, written_whole
+from .files import read_json, readable, write_json, written_whole
 from .kinds.remarks import summary
 
 if TYPE_CHECKING:
@@ -409,7 +409,8 @@ def load(folder: Path) -> SavedModel:
     columns = kind.columns.Columns(**card["columns"])
     encoder = kind.encoder.Encoder.from_state(card["encoder"], columns)
     net = build(card["family"], card["sizes"], card["net"])
-    net.load_state_dict(load_file(folder / WEIGHTS))
+    with readable(folder / WEIGHTS):
+        net.load_state_dict(load_file(folder / WEIGHTS))
     return SavedModel(card, net.eval(), encoder)
 
 

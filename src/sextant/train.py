@@ -152,9 +152,13 @@ def readable_checkpoint(folder: Path) -> Path | None:
 def unreadable(path: Path) -> str:
     """Why a file is no checkpoint of a training; empty if it is one."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about protocols of pickle
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn file raises almost anything
-        return errors.describe(error)
+        reason = errors.describe(error)
+        # PyTorch's message goes on to advise loading the file all the same.
+        return "it holds more than weights and numbers" if "weights_only" in reason else reason
     if not isinstance(content, dict) or not CHECKPOINT_KEYS <= content.keys():
         return f"it lacks {', '.join(sorted(CHECKPOINT_KEYS))}"
     return ""

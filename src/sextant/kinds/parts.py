@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DataError
+from ..files import readable
 
 if TYPE_CHECKING:
     import pandas as pd  # config.py imports this module, and starts without pandas
@@ -36,7 +37,9 @@ def load(path: Path) -> "pd.DataFrame":
     """Return a part that `write` wrote."""
     import pandas as pd
 
-    return pd.read_parquet(path.with_suffix(".parquet"))
+    file = path.with_suffix(".parquet")
+    with readable(file):
+        return pd.read_parquet(file)
 
 
 def statistics(numbers: "pd.Series") -> dict[str, float]:

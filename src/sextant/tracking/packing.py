@@ -155,8 +155,10 @@ def loader_module(folder: Path) -> str:
     """The module that opens a packed model, as its MLmodel file names it."""
     import yaml
 
-    content = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-    return str(content["flavors"]["python_function"]["loader_module"])
+    path = folder / "MLmodel"
+    with files.readable(path):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return str(content["flavors"]["python_function"]["loader_module"])
 
 
 def folder_of(model_uri: str) -> Path:

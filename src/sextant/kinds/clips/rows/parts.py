@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ....errors import DataError
+from ....files import readable
 from ... import pixels
 from ...parts import check_labelled_parts, class_labels
 from ...splits import HashSplit, parts_with_test
@@ -71,8 +72,9 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 def load(path: Path) -> pd.DataFrame:
     """Return a part that `write` wrote; a clip is read from the disk when it is used."""
-    clips = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    rows = pd.read_parquet(path.with_suffix(".parquet"))
+    with readable(path):  # with either suffix
+        clips = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        rows = pd.read_parquet(path.with_suffix(".parquet"))
     return rows.assign(clip=pd.Series(list(np.asarray(clips)), index=rows.index, dtype=object))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ....errors import DataError
+from ....files import readable
 from ....terminal import progress
 from ... import pixels
 from ...parts import PARTS, check_labelled_parts, class_labels
@@ -100,8 +101,9 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 def load(path: Path) -> pd.DataFrame:
     """Return a part that `write` wrote; an image is read from the disk when it is used."""
-    images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    return pd.read_parquet(path.with_suffix(".parquet")).assign(image=list(np.asarray(images)))
+    with readable(path):  # with either suffix
+        images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        return pd.read_parquet(path.with_suffix(".parquet")).assign(image=list(np.asarray(images)))
 
 
 def profile(parts: dict[str, pd.DataFrame], columns: Columns) -> dict[str, object]:

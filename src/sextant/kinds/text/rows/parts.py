@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ....errors import DataError
+from ....files import readable
 from ...parts import PARTS
 from ...splits import HashSplit, PlaceSplit, parts_by_hash
 from ..columns import Columns
@@ -85,7 +86,9 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 def load(path: Path) -> pd.DataFrame:
     """Read a part that `write` wrote."""
-    return pd.read_parquet(path.with_suffix(".parquet"))
+    file = path.with_suffix(".parquet")
+    with readable(file):
+        return pd.read_parquet(file)
 
 
 def write_inputs(rows: pd.DataFrame, path: Path) -> None:

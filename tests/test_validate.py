@@ -611,7 +611,7 @@ FAULTS: list[tuple[dict[Any, Any], str]] = [
     (BETWEEN | {"min_value": math.nan}, "`min_value` is nan; .*finite"),
     (BETWEEN | {"min_value": True}, "`min_value` is True"),
     (IN_SET, "key `value_set` is missing"),
-    (IN_SET | {"value_set": []}, "`value_set` is .*at least 1"),
+    (IN_SET | {"value_set": []}, "`value_set` is .*1 or more entries"),
     (IN_SET | {"value_set": [None]}, "`value_set.0` is None; .*text or a finite number"),
     (IN_SET | {"value_set": "abc"}, "`value_set` is 'abc'; .*list"),
     (

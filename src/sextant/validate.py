@@ -18,7 +18,6 @@ are only in what the stage prints and in Great Expectations' Data Docs, its HTML
 
 import ast
 import functools
-import json
 import logging
 import math
 import re
@@ -34,7 +33,7 @@ from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from . import config, paths, plugins
 from .errors import DataError, UsageError, one_line
-from .files import RECEIPT, folder_digest, write_json, written_whole
+from .files import RECEIPT, folder_digest, read_json, write_json, written_whole
 from .kinds.formats import fits_pattern, place
 from .kinds.numbers import PLAIN
 from .strict import Strict, advice, check
@@ -685,7 +684,7 @@ def remarks(dataset: str, results: Sequence[Result]) -> list[str]:
 
 def _source(folder: Path, dataset: str) -> str:
     try:
-        receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
+        receipt = read_json(folder / RECEIPT)
     except FileNotFoundError:
         raise DataError(
             f"{folder} has no {RECEIPT}; `make pull DATASET={dataset}` fetches the data"

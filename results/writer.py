@@ -41,7 +41,9 @@ CHARACTERS = 100_000  # of the scenes
 ROWS = 75  # of Shakespeare
 SMALL = ("budget=smoke", "model.net.hidden_size=128")
 RATES = (0.003, 0.01, 0.03)
-ON_SCENES = ("model.net.window=60", "model.schedule.max_epochs=16")
+ON_SCENES = (
+    *("model.net.window=60", "model.schedule.max_epochs=16", "model.schedule.patience=16"),
+)
 ON_PLAYS = ("model.schedule.max_epochs=4",)
 SHARES = {"train": 0.84, "val": 0.03, "gate": 0.03, "test": 0.1}
 PAGE = Path(__file__).with_suffix(".md")

@@ -82,6 +82,7 @@ def check_and_commit(clone: Clone, model: str, *files: str) -> None:
     report.
     """
     changed = [*files, "params.yaml", "dvc.lock", f"reports/metrics/{model}.json"]
+    changed.append(f"reports/processors/{model}.json")
     assert clone.changed() == sorted(changed)
     assert clone.read_json(f"reports/decisions/{model}.json")["reason"]
     assert re.search(rf">\s*{model}\s*<", (clone.path / "reports/index.html").read_text())

@@ -22,6 +22,7 @@ MODELS: dict[str, dict[str, str]] = PARAMS["models"]
 # The outputs that git keeps.
 COMMITTED = [
     *(f"reports/metrics/{model}.json" for model in MODELS),
+    *(f"reports/processors/{model}.json" for model in MODELS),
     *(f"reports/validation/{dataset}.json" for dataset in DATASETS),
 ]
 

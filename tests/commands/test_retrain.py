@@ -295,7 +295,10 @@ def test_retraining_step_by_step(tmp_path: Path) -> None:
         assert part in summary
     assert team.champion()["champion"] is True and team.champion()["version"] == "1"
     assert any(path.is_file() for path in (tmp_path / "store").rglob("*")), "nothing was pushed"
-    produced = ["dvc.lock", "reports/metrics/orders.json", "reports/validation/orders.json"]
+    produced = [
+        *("dvc.lock", "reports/metrics/orders.json", "reports/processors/orders.json"),
+        "reports/validation/orders.json",
+    ]
     assert team.clean()
     subjects = team.clone.run("git", "log", "-3", "--format=%s %H").stdout.splitlines()
     assert subjects[0].startswith("Retrain: promoted") and subjects[1].startswith("Pin new data")

@@ -101,6 +101,9 @@ leaderboard: environment ## | print one table of all models
 predict: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv [OUTPUT=answers.csv] [OPTIONS=top_k=10] | answer the rows
 	@python -m sextant predict "model=$$MODEL" "input=$$INPUT" $${OUTPUT:+"output=$$OUTPUT"} $$OPTIONS
 
+drift: need-MODEL need-INPUT environment ## MODEL=ann INPUT=rows.csv | compare rows, or the folder of LOG=, with training
+	@python -m sextant drift "model=$$MODEL" "input=$$INPUT"
+
 tune: need-MODEL environment ## MODEL=ann [TRIALS=40] [JOBS=2] [TIMEOUT=60] [WRITE=1] [OPTIONS=seed=1] | tune on val
 	@python -m sextant tune "model=$$MODEL" $${TRIALS:+"trials=$$TRIALS"} $(jobs) $${TIMEOUT:+"timeout=$$TIMEOUT"} \
 	  $${WRITE:+--write} $$OPTIONS
@@ -248,6 +251,6 @@ $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(checked),$(if $(findstring $(name
 .DEFAULT:
 	$(error there is no target $@: `make help` lists them)
 
-.PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict tune serve ui \
+.PHONY: help setup environment doctor repro pull validate prepare train evaluate report leaderboard predict drift tune serve ui \
   register history promote rollback new add remove pin retrain compare gc merge-lock remote check test test-fast fuzz results bench promises \
   audit lock lint format clean

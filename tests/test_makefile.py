@@ -70,6 +70,7 @@ def test_help_is_the_default_and_lists_every_target_on_one_screen(bare: Path) ->
         (["predict"], "MODEL"),
         (["predict", "MODEL=ann"], "INPUT"),
         (["predict", "MODEL=", "INPUT=rows.csv"], "MODEL"),
+        (["drift", "MODEL=ann"], "INPUT"),
         (["serve"], "MODEL"),
         (["history"], "MODEL"),
         (["promote", "VERSION=3"], "MODEL"),

@@ -26,6 +26,7 @@ COMMANDS = {
     "leaderboard": ("commands.leaderboard", "", "print one table of all models"),
     "tune": ("commands.tune", "model=ann [trials=40] [--write]", "search better settings on val"),
     "predict": ("commands.predict", "model=ann input=rows.csv", "answer rows with the champion"),
+    "drift": ("commands.drift", "model=ann input=rows.csv", "compare rows with those of training"),
     "serve": ("commands.serve", "model=ann [workers=2]", "serve the champion over HTTP"),
     "ui": ("commands.ui", "[port=5000] [auth=1]", "open MLflow's pages"),
     "seeds": ("commands.seeds", "model=ann [seeds=5]", "train from several seeds, by hand"),
@@ -59,7 +60,7 @@ def usage() -> str:
     lines += _verb_lines(STAGES)
     lines += ["", "commands:"]
     lines += _verb_lines(COMMANDS)
-    lines += ["", "`make` lists the same as targets; docs/ explains them."]
+    lines.append("`make` lists the same as targets; docs/ explains them.")
     return "\n".join(lines)
 
 

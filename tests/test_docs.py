@@ -68,7 +68,7 @@ RUN = {  # a call: the test or fixture that runs it, and a part of its source th
     "sextant promote": ("tests/test_remote.py::make_champion", '"promote"'),
     "sextant rollback": ("tests/test_remote.py::make_champion", '"rollback"'),
     "sextant history": (
-        "tests/tracking/test_champions.py::test_the_history_has_every_change_and_loses_none",
+        "tests/tracking/test_promotions.py::test_the_history_has_every_change_and_loses_none",
         "history.history(",
     ),
     "sextant compare": (

@@ -25,7 +25,7 @@ from sextant import config, files, register, saved_model
 from sextant.commands import rollback
 from sextant.errors import SextantError, UsageError
 from sextant.gate import Candidate
-from sextant.tracking import champions, registry, store, training
+from sextant.tracking import promotions, registry, store, training
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -214,7 +214,7 @@ def test_a_crash_while_a_version_is_judged_again_is_completed(versions: Versions
     versions.set_back("2")
     register.register(with_gate(versions, "3", guards=["accuracy >= 1.0"]))
     candidate = versions.candidate("3")
-    crash(champions, "set_champion", lambda: register.register(candidate))
+    crash(promotions, "set_champion", lambda: register.register(candidate))
     record = without_judging(lambda: register.register(candidate))
     assert record["decision"] == "promoted" and champion() == record["version"]
 

@@ -15,7 +15,7 @@ from conftest import Clone, copy_clone, fork_processes
 
 from sextant import register
 from sextant.gate import Candidate
-from sextant.tracking import champions, registry, store
+from sextant.tracking import promotions, registry, store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -106,7 +106,7 @@ def build(pipeline: Clone, folder: Path) -> Versions:
         versions.keep("1")
 
         second = versions.candidate("2")
-        crash(champions, "set_champion", lambda: register.register(second))
+        crash(promotions, "set_champion", lambda: register.register(second))
         versions.keep("2 pending")
         versions.records.append(without_judging(lambda: register.register(second)))
         versions.keep("2")

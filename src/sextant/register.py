@@ -13,7 +13,7 @@ from .decisions import judged_here, print_decision, write_decision
 from .errors import UsageError
 from .gate import Candidate, changed_rules, judge
 from .model_card import about, card
-from .tracking import champions, packing, registry, runs, store, training
+from .tracking import packing, promotions, registry, runs, store, training
 from .tracking.registry import PROMOTED, WAITING
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def register(candidate: Candidate) -> dict[str, Any]:
     description = f"Gate: {decision['decision']}. {decision['reason']}.\n\n{card(candidate)}"
     mlflow.update_model_version(version.name, version.version, description)
     if decision["decision"] == PROMOTED and "champion_until" not in version.tags:
-        champions.set_champion(mlflow, version, _cause(decision))
+        promotions.set_champion(mlflow, version, _cause(decision))
     if decision["decision"] == WAITING and not version.champion:
-        champions.set_challenger(mlflow, version)
+        promotions.set_challenger(mlflow, version)
     registry.tag(mlflow, version, decision=json.dumps(decision))
     registry.untag(mlflow, version, "pending")
     return _record(mlflow, candidate, version, decision)
@@ -122,7 +122,7 @@ def _hold(
     """Let a version that the gate would promote wait for a person, if conf or a freeze asks so."""
     if decision["decision"] != PROMOTED or version.champion:
         return
-    freeze = champions.frozen(mlflow, candidate.registered)
+    freeze = promotions.frozen(mlflow, candidate.registered)
     if freeze:
         why = f": {freeze.why}" if freeze.why else ""
         hold = f"promotions are frozen since {freeze.time} by {freeze.who}{why}"
@@ -135,11 +135,11 @@ def _hold(
     decision["reason"] += f"; {hold}; `{command}` makes it champion"
 
 
-def _cause(decision: Mapping[str, Any]) -> champions.Cause:
+def _cause(decision: Mapping[str, Any]) -> promotions.Cause:
     """The cause of a promotion by the gate, with the scores that it compared."""
     names = ("metric", "challenger", "champion_score", "baseline")
     figures = {name: decision[name] for name in names if decision.get(name) is not None}
-    return champions.Cause("gate", decision["reason"], figures)
+    return promotions.Cause("gate", decision["reason"], figures)
 
 
 def _remark(candidate: Candidate, version: registry.Version, promoted: bool) -> str:

@@ -474,6 +474,8 @@ def test_the_whole_checks_first_and_ends_with_the_leaderboard(
     monkeypatch.setattr(command, "_run_verb", call)
     monkeypatch.setattr(command, "run_stages", call)
     monkeypatch.setattr(command.leaderboard, "main", lambda argv: call("leaderboard"))
+    monkeypatch.setattr(command.processor, "explanation", lambda models: "")
+    monkeypatch.setattr(command.config, "params", lambda: SimpleNamespace(models={}))
     monkeypatch.setattr(command.signal, "signal", lambda number, handler: None)
     assert command.main(["--whole", "jobs=1"]) == code
     assert calls == expected

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from sextant.errors import SextantError
-from sextant.tracking import champions, packing, registry, runs, store
+from sextant.tracking import packing, promotions, registry, runs, store
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -36,7 +36,7 @@ def client(in_pipeline: None) -> "MlflowClient":
 def test_a_model_that_is_not_registered_has_no_versions(client: "MlflowClient") -> None:
     assert registry.versions(client, "sextant-nobody") == []
     assert registry.champion(client, "sextant-nobody") is None
-    assert champions.champion_history(client, "sextant-nobody") == []
+    assert promotions.champion_history(client, "sextant-nobody") == []
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_a_failing_server_is_not_taken_for_an_empty_one(
         raise MlflowException("503: try again")
 
     monkeypatch.setattr(client, "get_registered_model", fail)
-    for call in (registry.versions, registry.champion, champions.champion_history):
+    for call in (registry.versions, registry.champion, promotions.champion_history):
         with pytest.raises(MlflowException, match="503"):
             call(client, NAME)
 
@@ -123,9 +123,9 @@ def test_a_failing_server_is_not_taken_for_an_empty_one(
 def test_the_champion_history_is_kept_in_the_tag_of_older_versions(client: "MlflowClient") -> None:
     """Stores in use have the tag `reigns`; another name would lose their history."""
     assert client.get_registered_model(NAME).tags["reigns"] == '["1"]'
-    assert champions.champion_history(client, NAME) == ["1"]
+    assert promotions.champion_history(client, NAME) == ["1"]
     client.set_registered_model_tag(NAME, "reigns", '["7", "1"]')
-    assert champions.champion_history(client, NAME) == ["7", "1"]
+    assert promotions.champion_history(client, NAME) == ["7", "1"]
     client.set_registered_model_tag(NAME, "reigns", '["1"]')
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from .. import config
 from ..errors import UsageError
-from ..tracking import champions, registry, store
+from ..tracking import promotions, registry, store
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -32,15 +32,15 @@ def _paragraph(mlflow: "MlflowClient", name: str) -> str:
     champion = registry.champion(mlflow, name)
     present = f"version {champion.version} is champion" if champion else "no champion"
     lines = [f"{name}: {present}"]
-    waiting = champions.challenger(mlflow, name)
+    waiting = promotions.challenger(mlflow, name)
     if waiting:
         lines.append(f"version {waiting.version} waits for a person")
-    freeze = champions.frozen(mlflow, name)
+    freeze = promotions.frozen(mlflow, name)
     if freeze:
         reason = f": {freeze.why}" if freeze.why else ""
         lines.append(f"frozen since {freeze.time} by {freeze.who}{reason}")
     rows = _earlier_rows(mlflow, name)
-    for change in champions.changes(mlflow, name):
+    for change in promotions.changes(mlflow, name):
         rows.append(_row(change))
     recorded = rows[-1][1] if rows else None
     if champion and recorded != champion.version:
@@ -52,12 +52,12 @@ def _paragraph(mlflow: "MlflowClient", name: str) -> str:
 
 def _earlier_rows(mlflow: "MlflowClient", name: str) -> list[tuple[str, ...]]:
     """The champions of earlier versions of Sextant, which recorded their order and last times."""
-    changes = champions.changes(mlflow, name)
+    changes = promotions.changes(mlflow, name)
     first = changes[0] if changes else None
     rows: list[tuple[str, ...]] = []
     tags = {version.version: version.tags for version in registry.versions(mlflow, name)}
     previous = ""
-    for number in champions.champion_history(mlflow, name):
+    for number in promotions.champion_history(mlflow, name):
         if first and number == first.version:
             break
         since = tags.get(number, {}).get("champion_since", "?")
@@ -68,7 +68,7 @@ def _earlier_rows(mlflow: "MlflowClient", name: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def _row(change: champions.Change) -> tuple[str, ...]:
+def _row(change: promotions.Change) -> tuple[str, ...]:
     when = change.time[:19].replace("T", " ")
     figures = _figures(change.figures)
     return when, change.version, change.previous or "", change.kind, change.who, figures, change.why

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .. import config
 from ..decisions import print_champion, record_champion
 from ..errors import UsageError
-from ..tracking import champions, registry, store
+from ..tracking import promotions, registry, store
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -27,8 +27,8 @@ def promote(model: str, number: str | None = None, why: str = "", dry_run: bool 
     if dry_run:
         print(f"{name}: version {version.version} would become champion")
         return
-    champions.set_champion(mlflow, version, champions.Cause("promote", why))
-    if champions.thaw(mlflow, name):
+    promotions.set_champion(mlflow, version, promotions.Cause("promote", why))
+    if promotions.thaw(mlflow, name):
         print(f"{name}: the gate may promote again")
     record_champion(model, name, version.version)
     print_champion(name, version.version, previous)

@@ -3,7 +3,7 @@
 from .. import config
 from ..decisions import print_champion, record_champion
 from ..errors import SextantError, UsageError
-from ..tracking import champions, registry, store
+from ..tracking import promotions, registry, store
 from .promote import DRY_RUN
 
 FREEZE = "--freeze"
@@ -17,7 +17,7 @@ def roll_back(model: str, why: str = "", freeze: bool = False, dry_run: bool = F
     """
     mlflow = store.client()
     champion = registry.champion_of(mlflow, model)
-    previous = champions.previous_champion(mlflow, champion.name)
+    previous = promotions.previous_champion(mlflow, champion.name)
     if previous is None:
         raise SextantError(
             f"{champion.name} had no champion before version {champion.version};"
@@ -30,8 +30,8 @@ def roll_back(model: str, why: str = "", freeze: bool = False, dry_run: bool = F
         )
         return
     if freeze:  # first, so that no gate promotes in between
-        champions.freeze(mlflow, champion.name, why)
-    restored = champions.roll_back(mlflow, champion.name, why)
+        promotions.freeze(mlflow, champion.name, why)
+    restored = promotions.roll_back(mlflow, champion.name, why)
     number = restored or previous
     record_champion(model, champion.name, number)
     print_champion(champion.name, number, champion)

@@ -8,8 +8,8 @@ from versions import MODEL, NAME, Versions
 from sextant import register
 from sextant.commands import history, promote, rollback
 from sextant.errors import UsageError
-from sextant.tracking import champions, registry, store
-from sextant.tracking.champions import Change, status_of, with_status
+from sextant.tracking import promotions, registry, store
+from sextant.tracking.promotions import Change, status_of, with_status
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -42,7 +42,7 @@ def test_a_page_has_one_status() -> None:
 
 
 def waiting_version(mlflow: "MlflowClient") -> str | None:
-    version = champions.challenger(mlflow, NAME)
+    version = promotions.challenger(mlflow, NAME)
     return version.version if version else None
 
 
@@ -54,7 +54,7 @@ def test_the_history_has_every_change_and_loses_none(
     rollback.roll_back(MODEL, "it errs on Sundays")
     monkeypatch.setenv("CI_JOB_URL", "https://ci.example/jobs/7")
     promote.promote(MODEL, "3", "mended")
-    changes = champions.changes(mlflow, NAME)
+    changes = promotions.changes(mlflow, NAME)
     steps = [(change.kind, change.previous, change.version) for change in changes]
     assert steps == [
         ("gate", None, "1"),
@@ -78,7 +78,7 @@ def test_the_history_has_every_change_and_loses_none(
 @pytest.mark.slow
 def test_a_dry_run_changes_nothing(versions: Versions, capsys: pytest.CaptureFixture[str]) -> None:
     mlflow = versions.set_back("3")
-    before = champions.changes(mlflow, NAME)
+    before = promotions.changes(mlflow, NAME)
     rollback.roll_back(MODEL, freeze=True, dry_run=True)
     promote.promote(MODEL, "1", dry_run=True)
     lines = capsys.readouterr().out.splitlines()
@@ -86,8 +86,8 @@ def test_a_dry_run_changes_nothing(versions: Versions, capsys: pytest.CaptureFix
         f"{NAME}: version 2 would become champion, version 3 is it now",
         f"{NAME}: version 1 would become champion",
     ]
-    assert champions.changes(mlflow, NAME) == before
-    assert champions.frozen(mlflow, NAME) is None
+    assert promotions.changes(mlflow, NAME) == before
+    assert promotions.frozen(mlflow, NAME) is None
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_frozen_rollback_holds_until_a_person_promotes(versions: Versions) -> 
     promote.promote(MODEL)  # the version that waits
     champion = registry.champion(mlflow, NAME)
     assert champion is not None and champion.version == record["version"]
-    assert champions.frozen(mlflow, NAME) is None
+    assert promotions.frozen(mlflow, NAME) is None
     assert waiting_version(mlflow) is None
     with pytest.raises(UsageError, match=f"no version of {NAME} waits for a person"):
         promote.promote(MODEL)

@@ -116,7 +116,7 @@ def _answer_group(group: Sequence[Question]) -> Sequence[Outcome]:
     if len(group) > 1:
         try:
             return answer_together(group)
-        except Exception:
+        except Exception:  # nosec B110: each is answered alone, with an error of its own
             pass
     return [answer_alone(question) for question in group]
 

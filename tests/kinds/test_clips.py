@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,15 @@ def test_a_damaged_file_is_refused(name: str, raw: bytes, says: str, tmp_path: P
     with pytest.raises(DataError, match=says) as met:
         clip_rows.read_rows(tmp_path / name, columns())
     assert "\n" not in str(met.value)
+
+
+def test_a_film_without_what_reads_it_is_refused_by_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    film = mp4(clip())
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(DataError, match=r"a.mp4 is a film, and PyAV is not installed.*\[video\]"):
+        films.from_file(film, columns(), "a.mp4")
 
 
 def test_an_array_that_is_no_clip_is_refused() -> None:

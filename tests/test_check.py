@@ -252,6 +252,8 @@ def test_a_kind_that_is_not_its_data_sets_is_refused():
             " random_forest, cnn_last_frame, cnn_mean_frame",
         ),
         ([{"knn": {"k": 3}}], "task classification has no further baseline `knn`"),
+        ([{}], "conf/model/ann.yaml: .*`baselines.0.* is {}; expected 1 or more entries"),
+        ([{"knn": {}, "random_forest": {}}], "`baselines.0.*; expected at most 1 entries"),
     ],
 )
 def test_an_unknown_further_baseline_is_refused(baselines, message):

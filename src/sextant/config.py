@@ -20,6 +20,8 @@ from .strict import Strict, advice, check
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Guard = Annotated[str, Field(pattern=r"^[a-z0-9_]+ (<=|>=) -?\d+(\.\d+)?$")]
+# A further baseline with its settings: `nearest: {rows: 5}`.
+WithSettings = Annotated[dict[Name, dict[str, Any]], Field(min_length=1, max_length=1)]
 Source = Literal["embedded", "local", "mirror", "canonical"]
 Budget = Literal["smoke", "standard", "full"]
 Level = Annotated[float, Field(gt=0, lt=1)]
@@ -230,7 +232,7 @@ class ModelFile(Strict):
     schedule: dict[str, Any]
     budgets: Budgets
     gate: Gate
-    baselines: list[Name | dict[Name, dict[str, Any]]]
+    baselines: list[Name | WithSettings]
 
 
 class ModelConf(Strict):
@@ -247,7 +249,7 @@ class ModelConf(Strict):
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     gate: Gate
-    baselines: list[Name | dict[Name, dict[str, Any]]]
+    baselines: list[Name | WithSettings]
     trainer: Trainer
 
 

@@ -6,6 +6,7 @@ An unknown or missing key, a wrong type, a value out of range and NaN are refuse
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 from pathlib import PurePosixPath
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 Keys = tuple[int | str, ...]  # a path through nested mappings and lists
 
+TYPE_NAME = re.compile(r"constrained-|[a-z]+\[")  # as pydantic writes `dict[str,any]`
 FAULTS = 3  # a message lists at most so many, since it is one line
 
 # A date as ISO text; such texts sort as their dates do.
@@ -120,14 +122,16 @@ def _reason(model: type[BaseModel], fault: "ErrorDetails") -> str:
 def _keys_in_conf(path: Keys, values: object) -> Iterator[str]:
     """Yield the keys of `path` that are in the conf.
 
-    For a union pydantic adds the value of the key that chose its member (`by: hash`), or the
-    member's class name. The first is left out here.
+    For a union pydantic adds the value of the key that chose its member (`by: hash`), the name of
+    a type, or the member's class name. The first two are left out here.
     """
     for key in path:
         try:
             values = values[key]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
             if isinstance(values, Mapping) and key in list(values.values()):
+                continue
+            if TYPE_NAME.match(str(key)):
                 continue
         yield str(key)
 

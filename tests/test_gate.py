@@ -185,11 +185,12 @@ def test_activity_is_the_number_of_known_ratings_of_the_user() -> None:
     assert slices.labels(rows, columns, "activity").tolist() == ["2.0", "1.0", "0.0"]
 
 
-@cases.each(
-    "score, words", [(0.7, "; it does not beat the best baseline, trees with 0.8000"), (0.9, "")]
-)
-def test_a_promoted_model_below_the_best_baseline_says_so(score: float, words: str) -> None:
-    assert gate.BaselineScores(0.1, "trees", 0.8).remark(score, "up") == words
+@cases.each("direction, says_so", [("up", True), ("down", False)])
+def test_a_promoted_model_below_the_best_baseline_says_so(direction: str, says_so: bool) -> None:
+    remark = gate.BestBaseline("trees", 0.8, 0.7).remark(direction)
+    words = "; on the test part, its 0.7000 does not beat the best baseline's 0.8000 (trees)"
+    assert remark == words * says_so
+    assert gate.BestBaseline("trees", 0.8, 0.8).remark(direction)  # as good is not better
 
 
 # --- the rules of a decision, and guards of one data set ----------------------------------------

@@ -291,7 +291,7 @@ class GateRows:
 def judge(
     candidate: Candidate, model_uri: str, champion: registry.Version | None
 ) -> dict[str, Any]:
-    """Score challenger, champion and two baselines on the gate part, and decide.
+    """Score challenger, champion and trivial baseline on the gate part, and decide.
 
     Returns the decision with its reason and scores, as JSON. Raises SextantError if the challenger
     cannot answer; a champion that cannot is reported, and the trivial baseline alone decides.
@@ -314,12 +314,13 @@ def judge(
             )
         if champion:
             opponent, trouble = gate_rows.answered_by(champion.model_uri)
-    baselines = _baseline_scores(candidate, model, parts, gate_rows, metric)
+    trivial = _trivial_score(candidate, model, parts, gate_rows, metric)
+    best = _best_baseline(candidate.metrics, metric)
     compared = _compared(candidate.gate, gate_rows, challenger, opponent, direction)
     promoted, reason = decide(
         challenger.scores,
         opponent.scores if opponent else None,
-        {metric: baselines.trivial},
+        {metric: trivial},
         candidate.gate,
         metric,
         direction,
@@ -338,7 +339,7 @@ def judge(
     if opponent is not None and then is not None:
         remark += f"; the champion had {then:.4f} on other data when it became champion"
     if promoted:
-        remark += baselines.remark(challenger.scores[metric], direction)
+        remark += best.remark(direction)
     if moved is not None and moved.sentence():
         remark += f"; {moved.sentence()}"
         if promoted and moved.severity == "critical":
@@ -357,8 +358,8 @@ def judge(
         "against": champion.version if champion else None,
         **(compared.record() if compared else {}),
         **({"drift": moved.record()} if moved else {}),
-        "baseline": baselines.trivial,
-        "best_baseline": {"name": baselines.best_name, "score": baselines.best},
+        "baseline": trivial,
+        "best_baseline_on_test": {"name": best.name, "score": best.score, "model": best.of_model},
         "gate_rows": len(scored(parts["gate"])),
         "gate": challenger.scores,
     }
@@ -439,40 +440,44 @@ def _score_when_promoted(champion: registry.Version | None, metric: str, data: s
 
 
 @dataclass(frozen=True)
-class BaselineScores:
-    """The trivial baseline, which a model has to beat, and the best one, which is shown.
+class BestBaseline:
+    """The best baseline of the test part, beside the model there: it is shown, and never decides.
 
-    Evaluate found the best one on the test part; it is scored on the gate part here.
+    Evaluate has scored both. To fit it again for the gate part would take minutes where it is a
+    forest or a net.
     """
 
-    trivial: float
-    best_name: str
-    best: float
+    name: str
+    score: float
+    of_model: float
 
-    def remark(self, score: float, direction: str) -> str:
-        """That a promoted model does not beat the best baseline; empty if it does."""
+    def remark(self, direction: str) -> str:
+        """That a promoted model does not beat it; empty if it does."""
         sign = 1 if direction == "up" else -1
-        if sign * (score - self.best) > 0:
+        if sign * (self.of_model - self.score) > 0:
             return ""
-        return f"; it does not beat the best baseline, {self.best_name} with {self.best:.4f}"
+        return (
+            f"; on the test part, its {self.of_model:.4f} does not beat the best baseline's"
+            f" {self.score:.4f} ({self.name})"
+        )
 
 
-def _baseline_scores(
+def _best_baseline(metrics: Mapping[str, Any], metric: str) -> BestBaseline:
+    name = metrics["best"]
+    return BestBaseline(name, metrics["baselines"][name][metric], metrics["test"][metric])
+
+
+def _trivial_score(
     candidate: Candidate,
     model: "SavedModel",
     parts: "contracts.Parts",
     gate_rows: GateRows,
     metric: str,
-) -> BaselineScores:
-    """Fit the two baselines on the train part, and score them on the gate part."""
+) -> float:
+    """Fit the first baseline of the task that fits the kind, and score it on the gate part."""
     baselines = model.task.baselines(candidate.conf.kind, candidate.conf.baselines)
-    trivial = next(iter(baselines))
-    best = candidate.metrics.get("best", trivial)
-    scores = {}
-    for name in {trivial: None, best: None}:
-        answer = model.fit_baseline(baselines[name], parts)
-        scores[name] = gate_rows.score(answer(gate_rows.inputs))[metric]
-    return BaselineScores(scores[trivial], best, scores[best])
+    trivial = model.fit_baseline(next(iter(baselines.values())), parts)
+    return gate_rows.score(trivial(gate_rows.inputs))[metric]
 
 
 def _guarded_scores(model: "SavedModel", parts: "contracts.Parts") -> dict[str, float] | None:

@@ -726,7 +726,8 @@ def conf_with_bom(text: str, rng: random.Random) -> str:
 
 
 def conf_as_json(text: str, rng: random.Random) -> str:
-    return json.dumps(yaml.safe_load(text))
+    written = json.dumps(yaml.safe_load(text))
+    return re.sub(r"(?<![\w.])(\d+)e-", r"\1.0e-", written)  # YAML 1.1 takes 1e-05 for text
 
 
 def conf_in_flow_style(text: str, rng: random.Random) -> str:

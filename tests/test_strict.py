@@ -79,6 +79,8 @@ def test_an_argument_that_depends_on_the_data_is_no_key_of_conf():
         ("rows", None, "`rows` is None; input should be a valid integer"),
         ("sigma", 0.0, "`sigma` is 0.0; input should be greater than 0"),
         ("sigma", "wide", "`sigma` is 'wide'; input should be a valid number"),
+        ("sigma", "1e-5", "`sigma` is '1e-5'; YAML takes this for text; write it with a point"),
+        ("rows", "1e3", "`rows` is '1e3'; YAML takes this for text"),
         ("sigma", math.nan, "`sigma` is nan; input should be"),
         ("sigma", math.inf, "`sigma` is inf; input should be a finite number"),
         ("shape", "strawberry", "`shape` is 'strawberry'; input should be 'gaussian' or 'bubble'"),

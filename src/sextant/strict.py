@@ -23,6 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Keys = tuple[int | str, ...]  # a path through nested mappings and lists
 
 TYPE_NAME = re.compile(r"constrained-|[a-z]+\[")  # as pydantic writes `dict[str,any]`
+EXPONENT = re.compile(r"[+-]?[0-9][0-9.]*[eE][+-]?[0-9]+")
 FAULTS = 3  # a message lists at most so many, since it is one line
 
 # A date as ISO text; such texts sort as their dates do.
@@ -110,6 +111,8 @@ def _reason(model: type[BaseModel], fault: "ErrorDetails") -> str:
     of_key = fault["loc"][-1:] == ("[key]",)
     if fault["type"] == "invalid_key" or (of_key and fault["type"] == "string_type"):
         return "expected text as the name of a key; put it in quotes, or correct it"
+    if fault["type"] in ("float_type", "int_type") and EXPONENT.fullmatch(str(fault["input"])):
+        return "YAML takes this for text; write it with a point and a sign, such as 1.0e-05"
     if fault["type"] in ("too_short", "too_long"):
         bounds = fault["ctx"]
         least = bounds.get("min_length")

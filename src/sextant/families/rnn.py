@@ -61,7 +61,7 @@ class RNN(nn.Module):
         hidden_size: Size,
         layers: Size,
         dropout: Annotated[float, Field(ge=0, lt=1)],
-        horizon: Size = 1,
+        horizon: Annotated[int, Field(ge=1, le=1000)] = 1,
         cell: Literal["lstm", "gru", "rnn"] = "lstm",
     ):
         super().__init__()

@@ -107,11 +107,11 @@ class Columns(Format):
     low: str | None = None
     volume: str | None = None
     unadjusted: Unadjusted | None = None
-    window: Annotated[int, Field(ge=8)]
+    window: Annotated[int, Field(ge=8, le=10_000)]
     only: Only = {}
     repeated: Literal["refuse", "first", "last"] = "refuse"
     zeros: Literal["refuse", "leave_out"] = "refuse"
-    horizon: Annotated[int, Field(ge=1)] = 1
+    horizon: Annotated[int, Field(ge=1, le=1000)] = 1
 
     @model_validator(mode="after")
     def roles_are_prices(self) -> Self:

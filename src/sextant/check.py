@@ -9,7 +9,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING, get_args
 
-from . import config, paths, plugins, slices
+from . import config, paths, plugins
 from .errors import UsageError, lock_text
 from .kinds.formats import fits_pattern
 from .strict import advice, check, signature_model
@@ -72,12 +72,15 @@ def check_baselines(conf: config.ModelConf) -> None:
 
 def check_slices(conf: config.ModelConf, columns: config.DatasetConf) -> None:
     """Raise UsageError for slices by something that the rows of the data set do not have."""
+    # No stage checks slices, so a stage that checks its conf does not load them.
+    from .slices import ACTIVITY, CLASS
+
     known = list(columns.columns.all)
     target = plugins.optional(columns.columns, "target", None)
     if target is not None and target in known:
-        known.append(slices.CLASS)
+        known.append(CLASS)
     if plugins.optional(columns.columns, "user", None) is not None:
-        known = [slices.ACTIVITY]
+        known = [ACTIVITY]
     for entry in conf.gate.on(conf.dataset).slices:
         if not any(entry.by == name or fits_pattern(entry.by, name) for name in known):
             raise UsageError(

@@ -90,6 +90,7 @@ class Probe:
         (package / "tracking").mkdir(parents=True)
         for file in (
             *("__init__.py", "errors.py", "bytecode.py", "redaction.py"),
+            *("processor.py", "files.py", "paths.py"),
             "tracking/__init__.py",
         ):
             (package / file).write_text((PACKAGE / file).read_text())
@@ -418,5 +419,5 @@ def test_the_server_of_the_stages_forks_and_has_no_module_of_the_package(probe: 
     assert state["forked"]
     assert {"torch", "pytorch_lightning", "mlflow", "great_expectations"} <= set(state["modules"])
     ours = [name for name in state["modules"] if name.split(".")[0] == "sextant"]
-    names = ("__main__", "bytecode", "errors", "probe", "redaction")
+    names = ("__main__", "bytecode", "errors", "files", "paths", "probe", "processor", "redaction")
     assert ours == ["sextant", *[f"sextant.{name}" for name in names]]

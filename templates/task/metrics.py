@@ -70,10 +70,14 @@ def watch(outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
     return _score((values - batch.target.double()).numpy())
 
 
-def contributions(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> intervals.Sample:
-    """todo: per-row contributions to the primary metric, for the bootstrap of its interval."""
+def contributions(
+    answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder, metric: str = "rmse"
+) -> intervals.Sample:
+    """todo: per-row contributions to a metric, for the bootstrap of its interval."""
     errors = _errors(answers, rows, encoder)
-    return intervals.root_mean(errors**2, np.arange(len(errors)))
+    if metric == "mae":
+        return intervals.mean(np.abs(errors))
+    return intervals.root_mean(errors**2)
 
 
 def _errors(answers: pd.DataFrame, rows: pd.DataFrame, encoder: Encoder) -> np.ndarray:

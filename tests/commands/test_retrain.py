@@ -273,7 +273,8 @@ class Team:
     def run_of_the_champion(self) -> "Run":
         from mlflow.tracking import MlflowClient
 
-        mlflow = MlflowClient(f"sqlite:///{self.clone.path}/mlflow.db")
+        uri = f"sqlite:///{self.clone.path}/mlflow.db"
+        mlflow = MlflowClient(uri, uri)  # another test may have set a global registry
         version = mlflow.get_model_version_by_alias("sextant-orders", "champion")
         return mlflow.get_run(str(version.run_id))
 

@@ -60,7 +60,8 @@ def test_seeds_are_children_of_a_run_with_their_mean(clone: Clone) -> None:
     record = json.loads((clone.path / ".scratch/ann/seeds.json").read_text())
     accuracies = [scores["accuracy"] for scores in record["test"].values()]
     mean, deviation = spread(list(record["test"].values()))["accuracy"]
-    mlflow = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    uri = f"sqlite:///{clone.path}/mlflow.db"
+    mlflow = MlflowClient(uri, uri)
     experiment = mlflow.get_experiment_by_name("sextant-ann-twin")
     assert experiment
     runs = mlflow.search_runs([experiment.experiment_id])

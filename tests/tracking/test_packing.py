@@ -129,7 +129,8 @@ def test_the_registered_version_has_card_and_tags(client: "MlflowClient") -> Non
     version = client.get_model_version(NAME, "1")
     card = str(version.description)
     metrics = files.read_json(Path(f"reports/metrics/{MODEL}.json"))
-    assert card.startswith("Gate: promoted. accuracy ")
+    assert card.startswith("Status: champion since ")
+    assert "\n\nGate: promoted. accuracy " in card
     assert len(card) <= 5000  # the column of MLflow's database
     for name, scores in {"this model": metrics["test"], **metrics["baselines"]}.items():
         cells = " | ".join(f"&emsp;{value:.4f}" for value in scores.values())

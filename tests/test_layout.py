@@ -225,3 +225,9 @@ def test_every_test_file_stands_where_its_module_stands():
             here = f"{subject}.py" in names or subject in names
             topics = ("models", "baselines", "countries", "importance", "pictures", "picture_sets")
             assert here or subject in topics, test
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports a test file under its name alone, and refuses a second one of it."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

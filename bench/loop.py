@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from _clones import ROOT, change, link_environment, variables
 from _machine import busy_time, machine
+from _options import parsed, short_hash
 
 from sextant.errors import SextantError, UsageError, run
 
@@ -273,13 +274,7 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> Options:
     """The options of the command line; raises UsageError for what is not understood."""
-    options = Options()
-    for argument in argv:
-        name, equals, value = argument.partition("=")
-        if not equals or name not in options._fields:
-            expected = "=, ".join(options._fields)
-            raise UsageError(f"`{argument}` is not understood; expected {expected}=")
-        options = options._replace(**{name: value})
+    options = parsed(Options(), argv)
     if not re.fullmatch("[1-9]", options.pairs):
         raise UsageError(f"pairs={options.pairs}: expected a number from 1 to 9")
     return options
@@ -297,18 +292,6 @@ def figures(only: str) -> list[str]:
         print("SEXTANT_MIRROR is not set: `mirror` is left out", file=sys.stderr)
         names.remove("mirror")
     return names
-
-
-def short_hash(commit: str) -> str:
-    """The short hash of a commit; raises UsageError if there is none of that name."""
-    done = subprocess.run(
-        ["git", "-C", ROOT, "rev-parse", "--verify", "--short", f"{commit}^{{commit}}"],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise UsageError(f"against={commit}: no such commit in this repository")
-    return done.stdout.strip()
 
 
 def measure(name: str, checkouts: list[Checkout], pairs: int) -> str:

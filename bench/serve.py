@@ -29,6 +29,7 @@ import yaml
 from _clients import Load, load
 from _clones import ROOT, link_environment, variables
 from _machine import machine
+from _options import parsed, short_hash
 
 from sextant import config
 from sextant.errors import SextantError, UsageError, run
@@ -211,31 +212,13 @@ def main(argv: list[str]) -> None:
 
 def parse(argv: Sequence[str]) -> Options:
     """The options of the command line; raises UsageError for what is not understood."""
-    options = Options()
-    for argument in argv:
-        name, equals, value = argument.partition("=")
-        if not equals or name not in options._fields:
-            expected = "=, ".join(options._fields)
-            raise UsageError(f"`{argument}` is not understood; expected {expected}=")
-        options = options._replace(**{name: value})
+    options = parsed(Options(), argv)
     for name, value in (("pairs", options.pairs), ("seconds", options.seconds)):
         if not value.isdecimal() or value == "0":
             raise UsageError(f"{name}={value}: expected a whole number from 1 on")
     if not all(count.isdecimal() and count != "0" for count in options.clients.split(",")):
         raise UsageError(f"clients={options.clients}: expected numbers with commas")
     return options
-
-
-def short_hash(commit: str) -> str:
-    """The short hash of a commit; raises UsageError if there is none of that name."""
-    done = subprocess.run(
-        ["git", "-C", ROOT, "rev-parse", "--verify", "--short", f"{commit}^{{commit}}"],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise UsageError(f"against={commit}: no such commit in this repository")
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -29,39 +29,33 @@ def test_a_figure_is_measured_for_both_commits_in_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("script", "argument", "message"),
     [
-        ("ony=help", "`ony=help` is not understood; expected against=, only=, pairs=, budget="),
-        ("only=hlp", "there is no figure `hlp`; expected help, "),
-        ("pairs=0", "pairs=0: expected a number from 1 to 9"),
-        ("against=nothing", "against=nothing: no such commit in this repository"),
-        ("only=mirror", "`mirror` needs SEXTANT_MIRROR="),
+        (
+            "loop",
+            "ony=help",
+            "`ony=help` is not understood; expected against=, only=, pairs=, budget=",
+        ),
+        ("loop", "only=hlp", "there is no figure `hlp`; expected help, "),
+        ("loop", "pairs=0", "pairs=0: expected a number from 1 to 9"),
+        ("loop", "against=nothing", "against=nothing: no such commit in this repository"),
+        ("loop", "only=mirror", "`mirror` needs SEXTANT_MIRROR="),
+        (
+            "serve",
+            "only=1",
+            "`only=1` is not understood; expected against=, pairs=, seconds=, clients=",
+        ),
+        ("serve", "seconds=0", "seconds=0: expected a whole number from 1 on"),
+        ("serve", "clients=1,many", "clients=1,many: expected numbers with commas"),
     ],
 )
 def test_a_wrong_argument_is_refused(
-    argument: str, message: str, monkeypatch: pytest.MonkeyPatch
+    script: str, argument: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "bench")
-    loop = importlib.import_module("loop")
+    module = importlib.import_module(script)
     with pytest.raises(UsageError, match=re.escape(message)):
-        loop.main([argument])
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("only=1", "`only=1` is not understood; expected against=, pairs=, seconds=, clients="),
-        ("seconds=0", "seconds=0: expected a whole number from 1 on"),
-        ("clients=1,many", "clients=1,many: expected numbers with commas"),
-    ],
-)
-def test_a_wrong_argument_of_the_bench_of_serving_is_refused(
-    argument: str, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(ROOT / "bench")
-    serve = importlib.import_module("serve")
-    with pytest.raises(UsageError, match=re.escape(message)):
-        serve.parse([argument])
+        module.main([argument])
 
 
 def test_clients_measure_an_http_server(monkeypatch: pytest.MonkeyPatch) -> None:

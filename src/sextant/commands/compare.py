@@ -7,15 +7,17 @@ of this registry where there are any. Nothing runs: reports/metrics/ is in git.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .. import config, paths, scoreboard
-from ..errors import SextantError, UsageError
+from ..errors import UsageError
+from ..processes import output_of
 from ..redaction import without_secrets
 from ..scoreboard import Metrics, Row
+from ..tracking.provenance import git
+from .night import git_succeeds
 
 MOST = 60  # rows of a table; a comment has at most 65,536 characters
 LONGEST = 60  # characters of a value
@@ -46,8 +48,8 @@ def compare(base: str) -> str:
 
 def check_commit(base: str) -> None:
     """Raise UsageError unless git has a commit of this name."""
-    command = ["git", "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}"]
-    if base.startswith("-") or subprocess.run(command, capture_output=True).returncode != 0:
+    is_commit = ("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
+    if base.startswith("-") or not git_succeeds(*is_commit):
         raise UsageError(f"BASE={base}: git has no such commit here; `git fetch` may bring it")
 
 
@@ -55,8 +57,8 @@ def metrics_of(base: str) -> list[Metrics]:
     """reports/metrics/ of a commit, in the order of its file names."""
     folder = paths.tracked("x").metrics.parent
     records: list[Metrics] = []
-    for path in _git("ls-tree", "--name-only", base, f"{folder}/").splitlines():
-        records.append(json.loads(_git("show", f"{base}:./{path}")))
+    for path in git("ls-tree", "--name-only", base, f"{folder}/").splitlines():
+        records.append(json.loads(git("show", f"{base}:./{path}")))
     return records
 
 
@@ -74,10 +76,7 @@ def rows_of(records: Iterable[Metrics]) -> list[Row]:
 def dvc_diff(kind: str, base: str) -> Changes:
     """The output of `dvc metrics diff` or `dvc params diff` against a commit."""
     command = [sys.executable, "-m", "dvc", kind, "diff", "--json", base]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it gives no reason"]
-        raise SextantError(f"`dvc {kind} diff` ended with {done.returncode}: {lines[-1]}")
+    done = output_of(f"dvc {kind} diff", command)
     changes: Changes = json.loads(done.stdout or "{}")
     return changes
 
@@ -103,11 +102,6 @@ def _cell(value: object) -> str:
     text = f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())
     text = text.replace("|", "\\|")
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    return done.stdout if done.returncode == 0 else ""
 
 
 def main(argv: list[str]) -> None:

@@ -4,11 +4,11 @@ That is: runs that were deleted in MLflow's pages, artifacts on disk without a r
 what DVC's cache has of no branch and no tag.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
-from ..errors import SextantError, UsageError
+from ..errors import UsageError
+from ..processes import output_of
 from ..tracking import garbage, store
 
 APPLY = "--apply"
@@ -27,10 +27,7 @@ def remove_cache() -> None:
 
 def _dvc_gc(*options: str) -> list[str]:
     command = [sys.executable, "-m", "dvc", "gc", *KEPT, *options]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it gives no reason"]
-        raise SextantError(f"`dvc gc` ended with {done.returncode}: {lines[-1]}")
+    done = output_of("dvc gc", command)
     lines = (done.stdout + done.stderr).splitlines()
     return [
         line for line in lines if line.strip() and not line.startswith(("WARNING", "No unused"))

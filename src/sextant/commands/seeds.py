@@ -96,8 +96,9 @@ def known_spread(model: str, metric: str) -> str:
     if not path.is_file():
         return ""
     record = files.read_json(path)
-    profile = paths.prepared(config.model(model).dataset) / "profile.json"
-    is_current = record["conf"] == conf_digest(config.model(model)) and (
+    conf = config.model(model)
+    profile = paths.prepared(conf.dataset) / "profile.json"
+    is_current = record["conf"] == conf_digest(conf) and (
         profile.is_file() and record["data"] == files.read_json(profile)["digest"]
     )
     scores = list(record["test"].values())

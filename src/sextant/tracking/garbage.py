@@ -1,7 +1,6 @@
 """What of a store nothing refers to: deleted runs, and artifacts on disk without a run or model."""
 
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import SextantError
+from ..processes import output_of
 from .store import database, query, uri
 
 if TYPE_CHECKING:
@@ -56,10 +55,7 @@ def remove_runs(runs: Sequence[DeletedRun]) -> None:
     command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri()]
     command += ["--tracking-uri", uri()]
     command += ["--run-ids", ",".join(run.run_id for run in runs)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it gives no reason"]
-        raise SextantError(f"`mlflow gc` ended with {done.returncode}: {lines[-1]}")
+    output_of("mlflow gc", command)
 
 
 def orphans(now: float | None = None) -> list[Path]:

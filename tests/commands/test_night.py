@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sextant.commands import night
+from sextant.commands import night, retrain
 from sextant.errors import UsageError
 
 CONF = Path("conf/dataset/orders.yaml")
@@ -73,6 +73,24 @@ def test_a_night_without_result_leaves_no_branch(repository: Path, detached: boo
     assert git("branch", "--format=%(refname:short)", "--list", "retrain/*") == ""
     assert git("branch", "--show-current") == ("" if detached else "main")
     assert git("status", "--porcelain") == "" and CONF.read_text() == "bytes: 1\n"
+
+
+@pytest.mark.parametrize(("code", "stays"), [(0, True), (13, True), (1, True), (11, False)])
+def test_the_commit_of_a_champion_stays_also_where_the_push_failed(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, code: int, stays: bool
+) -> None:
+    def retrained(branch: night.Night) -> tuple[int, str]:
+        CONF.write_text("bytes: 2\n")
+        branch.commit_pins([])
+        return code, "summary"
+
+    monkeypatch.setattr(retrain, "_retrain", retrained)
+    monkeypatch.setattr(retrain, "_run", lambda command, must_succeed: None)
+    assert retrain.retrain(BRANCH) == (code, "summary", BRANCH if stays else "")
+    branches = git("branch", "--format=%(refname:short)").splitlines()
+    assert branches == (["main", BRANCH] if stays else ["main"])
+    if stays:
+        assert "Pin new data" in git("log", "--format=%s", "main..")
 
 
 def test_what_prevents_a_branch_is_named(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ nothing new, 12 bad data, 1 failure, 2 wrong usage. A failure before the registr
 everything as it was. DVC pushes only if a remote is set.
 
 With `branch` the pins are committed to a new branch before the training and the outputs after it.
-With codes 0 and 13 the branch is there to be merged; otherwise there is nothing to merge, and the
-checkout is as before.
+With codes 0 and 13, and where `dvc push` fails, the branch is there to be merged; otherwise there
+is nothing to merge, and the checkout is as before.
 
 The summary is Markdown, on standard output or appended to the file that GITHUB_STEP_SUMMARY names.
 `code`, `outcome`, `merge` and `branch` are appended to the file that GITHUB_OUTPUT names. A message
@@ -44,7 +44,9 @@ OUTCOMES = {
 DATA_STAGES = ("pull", "validate", "prepare")
 LOCK = Path("dvc.lock")
 RUNNING = Path(".dvc/tmp/sextant-retrain")
-TO_MERGE = (0, 13)  # the codes with which a branch is worth a merge
+# The codes with which a branch stays. 1 is returned where the push to the remote failed, when the
+# registry may have a champion of a commit of this branch already.
+TO_MERGE = (0, 1, 13)
 # Outputs with `cache: false` in dvc.yaml: DVC has no copy of them, so that it cannot restore them.
 UNCACHED = (
     *("reports/validation/*.json", "reports/metrics/*.json", "reports/registry/*.json"),
@@ -84,7 +86,7 @@ def retrain(branch: str | None = None) -> tuple[int, str, str]:
             night.leave()
             raise
         if code in TO_MERGE:
-            subject = f"Retrain: {OUTCOMES[code]}"
+            subject = f"Retrain: {OUTCOMES.get(code, 'failure')}"
             night.commit_outputs(subject, text)
             return code, text, night.branch
         night.leave()

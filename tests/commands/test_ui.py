@@ -17,6 +17,8 @@ from conftest import Clone
 
 from sextant.commands import serve, ui
 from sextant.errors import SextantError, UsageError
+from sextant.redaction import without_secrets
+from sextant.tracking import views
 
 
 @cases.each("port", ["high", "0", "65536", "-1", "5_000"])
@@ -60,6 +62,13 @@ def test_a_tracking_server_has_the_pages(
     ui.main([f"port={free_port()}"])
     printed = capsys.readouterr().out
     assert printed == "the tracking server has the pages: https://runs.example.org\n"
+
+
+def test_a_printed_page_is_whole() -> None:
+    """An address whose argument ends with `Key` is printed without its value."""
+    address = f"http://127.0.0.1:5000/{views.page('7')}"
+    assert without_secrets(address) == address
+    assert views.link("7").startswith(f"{views.page('7')}?")
 
 
 def test_other_arguments_are_refused() -> None:

@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}/{PAGE} (Ctrl-C ends it)")
     for name, experiment_id in store.query(VIEWS, views.TAG):
-        print(f"  {name}: http://{shown}:{port}/{views.link(experiment_id)}")
+        print(f"  {name}: http://{shown}:{port}/{views.page(experiment_id)}")
     sys.stdout.flush()
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # or eight more processes start
     os.environ["PYTHONWARNINGS"] = "ignore"  # libraries of the server warn about each other

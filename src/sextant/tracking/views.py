@@ -18,9 +18,14 @@ TAG = f"mlflow.sharedViewState.{KEY}"
 LINK_TEXT = "The runs with their scores, the best first"
 
 
+def page(experiment_id: str) -> str:
+    """The address of the runs of an experiment, below that of MLflow's pages."""
+    return f"#/experiments/{experiment_id}/runs"
+
+
 def link(experiment_id: str) -> str:
-    """The address of the view, below that of MLflow's pages."""
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={KEY}"
+    """The address of the view. A printed line would have `***` for its key, see redaction.py."""
+    return f"{page(experiment_id)}?viewStateShareKey={KEY}"
 
 
 def state(metric: str, direction: str) -> dict[str, object]:
